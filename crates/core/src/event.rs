@@ -1,0 +1,280 @@
+//! The one definition of everything that is recorded. Serialisation here is a promise: fields are
+//! added with defaults, kinds are never renamed, and what was written once is read for ever.
+//!
+//! Events carry tokens, digests and our own identifiers. Every string that came from an agent, a
+//! human or an EHR rests in the vault and appears here as its address (invariant 6).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::digest::{Digest, PayloadAddress};
+use crate::envelope::{Envelope, Grant};
+use crate::ids::{
+    AccountName, AgentId, ConnectionId, CorrelationId, EnvelopeId, GrantId, IdInvalid,
+    PatientToken, PersonId, PolicyId, TenantId, ToolName, WritebackId,
+};
+use crate::mode::{Mode, ModeScope};
+use crate::principal::{Actor, Role};
+use crate::resource::ResourceType;
+use crate::writeback::WritebackEvent;
+
+/// Version of the leaf format.
+pub const LEAF_FORMAT: u16 = 1;
+
+/// The stream an event belongs to; versions count per stream.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum StreamId {
+    /// One write-back.
+    Writeback(WritebackId),
+    /// One context grant.
+    Grant(GrantId),
+    /// One envelope, with its accesses.
+    Envelope(EnvelopeId),
+    /// One account.
+    Account(AccountName),
+    /// The mode switches of the tenant.
+    Modes,
+    /// Refusals that belong to no envelope.
+    Refusals,
+    /// Set-up and configuration of the tenant.
+    Tenant,
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StreamId::Writeback(id) => write!(f, "writeback/{id}"),
+            StreamId::Grant(id) => write!(f, "grant/{id}"),
+            StreamId::Envelope(id) => write!(f, "envelope/{id}"),
+            StreamId::Account(name) => write!(f, "account/{name}"),
+            StreamId::Modes => f.write_str("modes"),
+            StreamId::Refusals => f.write_str("refusals"),
+            StreamId::Tenant => f.write_str("tenant"),
+        }
+    }
+}
+
+impl From<StreamId> for String {
+    fn from(stream: StreamId) -> String {
+        stream.to_string()
+    }
+}
+
+impl TryFrom<String> for StreamId {
+    type Error = IdInvalid;
+    fn try_from(text: String) -> Result<Self, IdInvalid> {
+        match text.split_once('/') {
+            None if text == "modes" => Ok(StreamId::Modes),
+            None if text == "refusals" => Ok(StreamId::Refusals),
+            None if text == "tenant" => Ok(StreamId::Tenant),
+            Some(("writeback", id)) => id.parse().map(StreamId::Writeback),
+            Some(("grant", id)) => id.parse().map(StreamId::Grant),
+            Some(("envelope", id)) => id.parse().map(StreamId::Envelope),
+            Some(("account", name)) => name.parse().map(StreamId::Account),
+            _ => Err(IdInvalid::Named { what: "stream" }),
+        }
+    }
+}
+
+/// What a read may show at most, made durable before the answer leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadCeiling {
+    /// The request.
+    pub correlation: CorrelationId,
+    /// The tool.
+    pub tool: ToolName,
+    /// The EHR connection.
+    pub connection: ConnectionId,
+    /// The type searched.
+    pub resource: ResourceType,
+    /// The patient, unless the intent is patient-free.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub patient: Option<PatientToken>,
+    /// Element paths that may be shown.
+    pub fields: Vec<String>,
+    /// Policies that permitted it.
+    pub policies: Vec<PolicyId>,
+    /// The consent decision it rests on.
+    pub consent: String,
+}
+
+/// Why an agent's request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRefusal {
+    /// The request.
+    pub correlation: CorrelationId,
+    /// The agent, once known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<AgentId>,
+    /// The tool, when it is one we know; a name we do not know is not repeated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tool: Option<ToolName>,
+    /// Stable reason code.
+    pub code: String,
+}
+
+/// Everything that is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// The tenant was set up.
+    TenantInitialised {
+        /// The governance bundle.
+        bundle: Digest,
+    },
+    /// A governance bundle came into force.
+    BundleActivated {
+        /// The bundle.
+        bundle: Digest,
+    },
+    /// A human was given an account.
+    AccountCreated {
+        /// The account.
+        account: AccountName,
+        /// The person.
+        person: PersonId,
+        /// Their roles.
+        roles: Vec<Role>,
+    },
+    /// A human signed in.
+    SignedIn,
+    /// A sign-in failed.
+    SignInFailed,
+    /// A human signed out, or an idle session ended.
+    SignedOut,
+    /// A second factor was given for one digest.
+    StepUpPassed {
+        /// What it is bound to.
+        digest: Digest,
+    },
+    /// A second factor was wrong or reused.
+    StepUpFailed,
+    /// A switch was moved.
+    ModeSwitched {
+        /// Which.
+        scope: ModeScope,
+        /// To where.
+        mode: Mode,
+        /// The reason given, in the vault.
+        reason: PayloadAddress,
+    },
+    /// A context grant was made.
+    GrantIssued(Box<Grant>),
+    /// A context grant was spent.
+    GrantConsumed {
+        /// The envelope it opened.
+        envelope: EnvelopeId,
+    },
+    /// An envelope was opened.
+    EnvelopeOpened(Box<Envelope>),
+    /// A read was permitted; the ceiling of what may be seen.
+    ReadPermitted(Box<ReadCeiling>),
+    /// What a read showed.
+    ReadReleased {
+        /// The request.
+        correlation: CorrelationId,
+        /// Resources shown.
+        resources: u32,
+        /// Digest over type, id and version of each, in the order shown.
+        versions: Digest,
+        /// Element paths shown.
+        fields: Vec<String>,
+        /// Security labels on what was shown.
+        labels: Vec<String>,
+        /// Element paths withheld.
+        withheld: Vec<String>,
+    },
+    /// A read ended without showing anything.
+    ReadFailed {
+        /// The request.
+        correlation: CorrelationId,
+        /// Stable reason code.
+        code: String,
+    },
+    /// An agent's request was refused.
+    CallRefused(CallRefusal),
+    /// A patient or resource token was minted.
+    TokenMinted {
+        /// What kind of thing it stands for.
+        resource: ResourceType,
+    },
+    /// A write-back moved.
+    Writeback(WritebackEvent),
+}
+
+impl Event {
+    /// The kind as indexed: for write-backs, `writeback.` and what happened.
+    pub fn kind(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        let text = |key: &str| {
+            value
+                .get(key)
+                .and_then(|v| v.as_str())
+                .unwrap_or("unknown")
+                .to_owned()
+        };
+        match self {
+            Event::Writeback(_) => format!("writeback.{}", text("what")),
+            _ => text("kind"),
+        }
+    }
+}
+
+/// An event as the ledger holds it. The leaf is the JSON of this struct; the stored bytes are hashed,
+/// folded and served as they are, and nobody re-serialises to verify.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Leaf format, [`LEAF_FORMAT`].
+    pub format: u16,
+    /// The organisation.
+    pub tenant: TenantId,
+    /// Position in the tenant's ledger, from 0, without gaps.
+    pub seq: u64,
+    /// The stream.
+    pub stream: StreamId,
+    /// Version of the stream after this event, from 1.
+    pub version: u64,
+    /// When it happened, by the clock of the node that recorded it.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Stored bytes that are not a leaf of a known format.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafInvalid {
+    /// Not the JSON of a leaf.
+    #[error("the stored bytes are not a ledger leaf")]
+    Malformed(#[source] serde_json::Error),
+    /// Written by a newer version.
+    #[error("leaf format {0} is not known to this version")]
+    UnknownFormat(u16),
+}
+
+impl Recorded {
+    /// The leaf bytes: made once, when the event is appended.
+    ///
+    /// # Errors
+    /// When the event cannot be serialised, which no event of this version does.
+    pub fn to_leaf(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// Reads stored leaf bytes.
+    ///
+    /// # Errors
+    /// [`LeafInvalid`] for other bytes or a newer format.
+    pub fn from_leaf(leaf: &[u8]) -> Result<Self, LeafInvalid> {
+        let recorded: Recorded = serde_json::from_slice(leaf).map_err(LeafInvalid::Malformed)?;
+        if recorded.format == LEAF_FORMAT {
+            Ok(recorded)
+        } else {
+            Err(LeafInvalid::UnknownFormat(recorded.format))
+        }
+    }
+}

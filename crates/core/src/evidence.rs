@@ -1,0 +1,292 @@
+//! Evidence: values that exist only because a step was really taken.
+//!
+//! Each evidence type wraps a record. The record may be read back from an event by anyone; the
+//! evidence itself has one constructor, which `clippy.toml` bans everywhere but at its one site:
+//!
+//! | evidence | made by | proves |
+//! |---|---|---|
+//! | [`Conformant`] | `engine::validate` | the bytes passed validation |
+//! | [`Ruling`] | `policy` | the matrix ruled on the change |
+//! | [`Approval`] | `engine::approve` | a human of the right role agreed to one digest |
+//! | [`Delivering`] | `engine::deliver` | ruling, approval, mode and epoch were checked just now |
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::change::{ChangeClass, Destination};
+use crate::digest::{Digest, PayloadAddress};
+use crate::gate::{Gate, ProofLevel};
+use crate::ids::{
+    AccountName, AgentId, ConnectionId, PatientToken, PersonId, PolicyId, TenantId, WritebackId,
+};
+use crate::principal::Role;
+use crate::resource::{Interaction, ResourceType};
+
+/// What one validation stage found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// `structure`, `business-rules` or `plausibility`.
+    pub stage: String,
+    /// Whether the stage ran; a stage that could not run is shown as such, never as passed.
+    pub ran: bool,
+    /// Findings of severity error or fatal.
+    pub errors: u32,
+    /// Findings of severity warning.
+    pub warnings: u32,
+}
+
+/// What a validation did, with names and versions of what it used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidationRecord {
+    /// Name and version of the validator.
+    pub validator: String,
+    /// Packages with version, `name#version`.
+    pub packages: Vec<String>,
+    /// The stages in order.
+    pub stages: Vec<StageRecord>,
+    /// Digest of the exact body that was validated.
+    pub body: Digest,
+    /// The findings in the vault, when there are any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub findings: Option<PayloadAddress>,
+}
+
+/// Proof that exact bytes passed validation.
+#[derive(Debug, Clone)]
+pub struct Conformant(ValidationRecord);
+
+impl Conformant {
+    /// Attests a validation without errors. Called by `engine::validate` alone.
+    pub fn attest(record: ValidationRecord) -> Self {
+        Self(record)
+    }
+
+    /// What was done.
+    pub fn record(&self) -> &ValidationRecord {
+        &self.0
+    }
+}
+
+/// One policy's part in a ruling, in words a clinician can read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Its plain text, from the bundle.
+    pub text: String,
+}
+
+/// The outcome of policy on a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulingRecord {
+    /// How much human authority is demanded.
+    pub gate: Gate,
+    /// The computed class of the change.
+    pub class: ChangeClass,
+    /// Where the result rests.
+    pub destination: Destination,
+    /// Policies that determined the gate before escalation.
+    pub determining: Vec<PolicyId>,
+    /// Policies that raised it.
+    pub raised_by: Vec<PolicyId>,
+    /// Plain reasons, determining policies first.
+    pub reasons: Vec<Reason>,
+    /// For a denial, its stable reason code, such as `delete-prohibited`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub denial: Option<String>,
+    /// The least proof level the row accepts.
+    pub proof_min: ProofLevel,
+    /// Roles to be told, beside those who approve.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notify: Vec<Role>,
+    /// The governance bundle that ruled.
+    pub bundle: Digest,
+}
+
+/// Proof that the matrix ruled.
+#[derive(Debug, Clone)]
+pub struct Ruling(RulingRecord);
+
+impl Ruling {
+    /// Issues a ruling. Called by the policy engine alone.
+    pub fn issue(record: RulingRecord) -> Self {
+        Self(record)
+    }
+
+    /// The ruling.
+    pub fn record(&self) -> &RulingRecord {
+        &self.0
+    }
+}
+
+/// A second factor that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "factor", rename_all = "snake_case")]
+pub enum Factor {
+    /// None was asked for.
+    None,
+    /// A time-based one-time password, used once, for this digest.
+    Totp {
+        /// When it was verified.
+        at: Timestamp,
+    },
+}
+
+/// One human's approval of one digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRecord {
+    /// What was approved.
+    pub digest: Digest,
+    /// The person.
+    pub person: PersonId,
+    /// The account used.
+    pub account: AccountName,
+    /// The role under which they approved.
+    pub role: Role,
+    /// The second factor.
+    pub factor: Factor,
+    /// When.
+    pub at: Timestamp,
+    /// Milliseconds between opening the review and deciding.
+    pub review_ms: u64,
+}
+
+/// Proof that a human of the right role agreed to one digest.
+#[derive(Debug, Clone)]
+pub struct Approval(ApprovalRecord);
+
+impl Approval {
+    /// Grants an approval. Called by `engine::approve` alone.
+    pub fn grant(record: ApprovalRecord) -> Self {
+        Self(record)
+    }
+
+    /// The approval.
+    pub fn record(&self) -> &ApprovalRecord {
+        &self.0
+    }
+}
+
+/// How a write reaches an EHR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Business identifier, conditional headers, read back and compared. Proof P3.
+    Conditional,
+    /// One send, read back by content. Proof P2.
+    PlainPost,
+    /// A human enters it and attests. Proof P0.
+    HumanEntry,
+}
+
+impl Strategy {
+    /// The best proof the strategy can reach.
+    pub fn proof(self) -> ProofLevel {
+        match self {
+            Strategy::Conditional => ProofLevel::P3,
+            Strategy::PlainPost => ProofLevel::P2,
+            Strategy::HumanEntry => ProofLevel::P0,
+        }
+    }
+}
+
+/// Everything that was agreed to, complete: what is approved is what is sent, byte for byte
+/// (invariant 4). Rests in the vault as JSON; its digest is the digest of those bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteOrder {
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The write-back.
+    pub writeback: WritebackId,
+    /// The patient.
+    pub patient: Option<PatientToken>,
+    /// The EHR connection.
+    pub connection: ConnectionId,
+    /// Its base URL when the order was made.
+    pub endpoint: String,
+    /// Create or update.
+    pub interaction: Interaction,
+    /// Type of the resource.
+    pub resource: ResourceType,
+    /// `[type]` for a create, `[type]/[id]` for an update.
+    pub path: String,
+    /// `If-None-Exist`, where the strategy uses it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub if_none_exist: Option<String>,
+    /// `If-Match`, where the strategy uses it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub if_match: Option<String>,
+    /// Version id of the base, for an update.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base_version: Option<String>,
+    /// Digest of the base's content, for endpoints without versions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base_digest: Option<Digest>,
+    /// The exact body.
+    pub body: String,
+    /// The Provenance that goes with it; its target is filled in at delivery.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub provenance: Option<String>,
+    /// How it will be sent.
+    pub strategy: Strategy,
+    /// The gate it had to pass.
+    pub gate: Gate,
+    /// Its class.
+    pub class: ChangeClass,
+    /// The bundle that ruled.
+    pub bundle: Digest,
+    /// The validator and packages used.
+    pub validation: ValidationRecord,
+    /// The agent, with model and prompt versions.
+    pub author: AgentVersion,
+    /// Digests of what the reviewer is shown beside the change: rationale, sources.
+    pub evidence: Vec<Digest>,
+}
+
+/// Which version of an agent asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentVersion {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its registered version.
+    pub version: String,
+    /// The model it runs on.
+    pub model: String,
+    /// Its prompt versions, as registered.
+    pub prompts: Vec<String>,
+}
+
+/// Proof that everything a send rests on was checked in the transaction that recorded its start.
+/// The only value `Ehr::write` accepts (invariant 3).
+#[derive(Debug, Clone)]
+pub struct Delivering {
+    order: WriteOrder,
+    digest: Digest,
+    attempt: u32,
+}
+
+impl Delivering {
+    /// Begins a delivery. Called by `engine::deliver` alone, after `DeliveryStarted` is durable.
+    pub fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Self {
+        Self {
+            order,
+            digest,
+            attempt,
+        }
+    }
+
+    /// What to send.
+    pub fn order(&self) -> &WriteOrder {
+        &self.order
+    }
+
+    /// The digest that was approved.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The number of this attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}

@@ -1,0 +1,49 @@
+//! The domain core of Chaperone: what exists, what may happen to it, and what the outside must provide.
+//!
+//! Pure: no clock, no randomness, no I/O (invariant 1). Time and random bytes are parameters.
+//!
+//! Reading order:
+//! 1. [`ids`], [`digest`]: names of things.
+//! 2. [`principal`]: who acts. [`mode`]: what is switched off.
+//! 3. [`resource`], [`change`], [`gate`], [`facts`]: what a change is, how material it is, how much
+//!    human authority it needs, and what that conclusion may rest on.
+//! 4. [`envelope`]: one agent, one intent, one patient.
+//! 5. [`evidence`]: values that prove a step was taken. [`writeback`]: the state machine they drive.
+//! 6. [`event`]: the one definition of everything that is recorded.
+//! 7. [`ports`]: contracts for store, EHR, keys and people.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
+pub mod digest;
+pub mod ids;
+
+pub mod mode;
+pub mod principal;
+
+pub mod change;
+pub mod facts;
+pub mod gate;
+pub mod resource;
+
+pub mod envelope;
+
+pub mod evidence;
+pub mod writeback;
+
+pub mod event;
+
+pub mod ports;
+
+/// The time type used everywhere; reading the clock is the shell's business.
+pub use jiff::Timestamp;

@@ -1,0 +1,199 @@
+//! The EHR port. Reads may be repeated; a write is sent at most once per call, never retried inside.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::evidence::{Delivering, Strategy};
+use crate::ids::ConnectionId;
+use crate::resource::{Interaction, ResourceType};
+use crate::writeback::{FailureCause, HumanNeeded};
+
+/// What a connection is for (invariant 15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Environment {
+    /// Synthetic patients, embedded.
+    Sandbox,
+    /// Synthetic patients at somebody's test system.
+    Test,
+    /// Real patients.
+    Production,
+}
+
+/// What kind of endpoint it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerKind {
+    /// Conditional headers, versions, Provenance.
+    Full,
+    /// Plain create and read.
+    Plain,
+    /// No writes at all: everything is entered by humans.
+    ReadOnly,
+}
+
+/// How one interaction on one type can be delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InteractionSupport {
+    /// The strategy to use.
+    pub strategy: Strategy,
+    /// Whether Provenance can be written with it.
+    pub provenance: bool,
+    /// Whether target and Provenance can go in one atomic transaction.
+    pub atomic: bool,
+}
+
+/// What an endpoint can do, per type and interaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryProfile {
+    /// What it can do; an absent entry means human entry.
+    pub support: BTreeMap<String, InteractionSupport>,
+    /// How long after a send a miss means "not applied", in milliseconds.
+    pub settle_ms: i64,
+}
+
+impl DeliveryProfile {
+    /// The key of an entry.
+    pub fn key(resource: &ResourceType, interaction: Interaction) -> String {
+        format!("{resource}.{}", interaction.as_str())
+    }
+
+    /// How an interaction is delivered.
+    pub fn of(&self, resource: &ResourceType, interaction: Interaction) -> InteractionSupport {
+        self.support
+            .get(&Self::key(resource, interaction))
+            .cloned()
+            .unwrap_or(InteractionSupport {
+                strategy: Strategy::HumanEntry,
+                provenance: false,
+                atomic: false,
+            })
+    }
+}
+
+/// Version of a resource at the EHR, as its ETag or `meta.versionId` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub String);
+
+/// A search: type and parameters, not yet encoded. The adapter encodes every value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EhrSearch {
+    /// The type.
+    pub resource: ResourceType,
+    /// Names and values, in order.
+    pub parameters: Vec<(String, String)>,
+    /// At most this many resources, over at most the pages the adapter allows.
+    pub limit: u32,
+}
+
+/// What a search or read returned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EhrRead {
+    /// The resources, in server order.
+    pub resources: Vec<Value>,
+    /// Whether there was more than the limit.
+    pub more: bool,
+}
+
+/// Why a read failed. Texts never carry content of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EhrReadFailed {
+    /// No such resource.
+    #[error("the EHR has no such resource")]
+    NotFound,
+    /// Not reachable, too slow, or a server error. May be repeated.
+    #[error("the EHR is not available")]
+    Unavailable,
+    /// Asked to slow down.
+    #[error("the EHR asks to slow down")]
+    RateLimited,
+    /// Our credentials or scopes do not suffice.
+    #[error("the EHR refused our authority")]
+    Unauthorized,
+    /// The EHR does not support the search strictly as asked.
+    #[error("the EHR does not support this search")]
+    Unsupported,
+    /// The answer is not FHIR, too large, or points outside the EHR.
+    #[error("the EHR's answer cannot be used")]
+    Unusable,
+}
+
+/// What a successful write can show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteReceipt {
+    /// `[type]/[id]` or with `/_history/[version]`.
+    pub location: String,
+    /// Version, where the endpoint tells.
+    pub version: Option<Version>,
+    /// Whether the resource was read back and its content is what was sent.
+    pub read_back: Option<Digest>,
+    /// Whether Provenance was written with it.
+    pub provenance_written: bool,
+}
+
+/// What became of a send that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteFailed {
+    /// Certainly not applied.
+    #[error("the EHR did not apply the write")]
+    NotApplied {
+        /// Why.
+        cause: FailureCause,
+        /// The server's wish, in milliseconds.
+        retry_after_ms: Option<i64>,
+    },
+    /// The base changed (412, or the re-read digest differs): the order is void.
+    #[error("the resource changed since the order was made")]
+    Stale,
+    /// Nobody knows. Must be reconciled before anything else.
+    #[error("the outcome of the send is not known")]
+    Unknown,
+}
+
+/// What reading back showed about a send of unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reconciliation {
+    /// It is there, and it is what was sent.
+    Applied(WriteReceipt),
+    /// It is not there. Counts only after the settle window, and only where the endpoint honours
+    /// business identifiers.
+    Missing,
+    /// The endpoint cannot tell; a human must look.
+    Undecidable(HumanNeeded),
+}
+
+/// An EHR connection. Reads and writes use separate credentials where the EHR has them.
+///
+/// **Concurrency.** Any number of calls. **Time.** Every call has a limit of its own.
+/// **PHI.** Nothing of a request or answer is logged; errors carry no content.
+#[async_trait]
+pub trait Ehr: Send + Sync + 'static {
+    /// Its name.
+    fn connection(&self) -> &ConnectionId;
+
+    /// What it is for.
+    fn environment(&self) -> Environment;
+
+    /// Its base URL.
+    fn endpoint(&self) -> &str;
+
+    /// What it can do.
+    fn profile(&self) -> DeliveryProfile;
+
+    /// Reads one resource by logical id.
+    async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed>;
+
+    /// Searches strictly.
+    async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed>;
+
+    /// Sends once, by the order's strategy, and reads back. Only `engine::deliver` calls this.
+    async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed>;
+
+    /// Finds out what became of a send. No effect at the EHR.
+    async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed>;
+}

@@ -1,0 +1,22 @@
+//! Ports: contracts between the engine and the outside. Each states durability, concurrency, retry
+//! duty and which error means what. Adapters live in `store` and `connect`; fakes in `testkit`.
+
+mod ehr;
+mod keys;
+mod outside;
+mod store;
+
+pub use ehr::{
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
+    Reconciliation, ServerKind, Version, WriteFailed, WriteReceipt,
+};
+pub use keys::{KeyVault, KeyVaultFailed, WrappedKey};
+pub use outside::{
+    Anchor, AnchorFailed, Clock, ConsentDecision, ConsentHook, ConsentQuestion, Notice, Notifier,
+    Random,
+};
+pub use store::{
+    Append, CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Expected, Guard,
+    Lease, LeaseRefused, Listing, PayloadClass, Record, RecordChange, RecordKey, SealedPayload,
+    Store, StoreFailed, WorkChange, WorkItem, WorkKind, WorkRow, WorkState,
+};

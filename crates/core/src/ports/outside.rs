@@ -1,0 +1,119 @@
+//! Small ports: clock, randomness, consent, notices, anchors.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::ids::{IntentId, PatientToken, TenantId, WritebackId};
+use crate::ports::ehr::Environment;
+use crate::principal::Role;
+use crate::resource::{Code, ResourceType};
+
+/// The clock.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// A cryptographically secure source of randomness.
+pub trait Random: Send + Sync + 'static {
+    /// Fills the buffer.
+    fn fill(&self, bytes: &mut [u8]);
+
+    /// 16 bytes, for an id.
+    fn id(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    /// 32 bytes, for a salt or a key.
+    fn key(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.fill(&mut bytes);
+        bytes
+    }
+}
+
+/// What is asked of consent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsentQuestion {
+    /// The organisation.
+    pub tenant: TenantId,
+    /// What the connection is for.
+    pub environment: Environment,
+    /// The patient, unless the access is patient-free.
+    pub patient: Option<PatientToken>,
+    /// The intent.
+    pub intent: IntentId,
+    /// Purpose of use.
+    pub purpose: Code,
+    /// The type of resource.
+    pub resource: ResourceType,
+    /// Whether it is a write.
+    pub write: bool,
+}
+
+/// The answer, with a name for the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentDecision {
+    /// Allowed; the basis is recorded.
+    Permit {
+        /// What it rests on.
+        basis: String,
+    },
+    /// Not allowed.
+    Deny {
+        /// Stable reason code.
+        code: String,
+    },
+}
+
+/// Consent. An error does not exist: what cannot be decided is a deny.
+#[async_trait]
+pub trait ConsentHook: Send + Sync + 'static {
+    /// Decides. Evaluated at read, at write and again at send time.
+    async fn decide(&self, question: ConsentQuestion) -> ConsentDecision;
+}
+
+/// Something humans should know. Carries no PHI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+pub enum Notice {
+    /// Something waits for approval.
+    ApprovalWaiting {
+        /// The write-back.
+        writeback: WritebackId,
+        /// Who can act.
+        roles: Vec<Role>,
+    },
+    /// Something waits for an operator.
+    OperatorNeeded {
+        /// The write-back.
+        writeback: WritebackId,
+        /// Why, as a stable code.
+        code: String,
+    },
+}
+
+/// Tells humans. Best effort: the console's badge does not depend on it.
+#[async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// Sends a notice; failures are logged by the adapter.
+    async fn notify(&self, tenant: &TenantId, notice: Notice);
+}
+
+/// Why a checkpoint could not be anchored.
+#[derive(Debug, thiserror::Error)]
+#[error("the checkpoint could not be anchored: {0}")]
+pub struct AnchorFailed(pub String);
+
+/// Keeps checkpoints outside the database's trust domain.
+#[async_trait]
+pub trait Anchor: Send + Sync + 'static {
+    /// Appends a signed checkpoint; durable when it returns.
+    async fn anchor(&self, tenant: &TenantId, size: u64, note: &str) -> Result<(), AnchorFailed>;
+
+    /// The newest anchored checkpoint.
+    async fn newest(&self, tenant: &TenantId) -> Result<Option<String>, AnchorFailed>;
+}

@@ -1,0 +1,466 @@
+//! What may happen next: commands with their evidence, decided against the current state.
+
+use std::collections::BTreeSet;
+
+use super::DELIVERY_ATTEMPTS_MAX;
+use super::event::{
+    DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis, OrderRef,
+    QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
+};
+use super::state::{StateName, Writeback};
+use crate::Timestamp;
+use crate::change::{Change, Unclassifiable};
+use crate::digest::PayloadAddress;
+use crate::evidence::{Approval, Conformant, Delivering, Factor, Ruling, Strategy};
+use crate::facts::Facts;
+use crate::gate::{Gate, ProofLevel};
+use crate::ids::{PersonId, WritebackId};
+
+/// What somebody wants to happen to a write-back.
+#[derive(Debug)]
+pub enum Command<'a> {
+    /// Record that the merged result is valid.
+    Validate {
+        /// The evidence.
+        conformant: &'a Conformant,
+        /// What the change is.
+        change: Change,
+    },
+    /// Record the ruling and the order.
+    Rule {
+        /// The evidence.
+        ruling: &'a Ruling,
+        /// The order.
+        order: OrderRef,
+    },
+    /// Establish the facts its gate names.
+    Verify {
+        /// Everything known.
+        facts: &'a Facts,
+    },
+    /// Approve.
+    Approve {
+        /// The evidence.
+        approval: &'a Approval,
+    },
+    /// End it before it is ready.
+    Refuse {
+        /// By whom or what.
+        refused: RefusedBy,
+    },
+    /// Invalidate an approved order.
+    Void {
+        /// Why.
+        reason: VoidReason,
+    },
+    /// Start an attempt.
+    StartDelivery {
+        /// What is about to be recorded.
+        start: DeliveryStart,
+    },
+    /// Record that the EHR has it.
+    ConfirmDelivery {
+        /// The evidence that an attempt was under way.
+        delivering: &'a Delivering,
+        /// What can be shown.
+        receipt: DeliveryReceipt,
+    },
+    /// Record that the attempt did not take effect.
+    FailDelivery {
+        /// Why.
+        cause: FailureCause,
+        /// Not before.
+        retry_at: Timestamp,
+    },
+    /// Record that the outcome is not known.
+    LoseOutcome,
+    /// Reconciling found the effect.
+    FindApplied {
+        /// What can be shown.
+        receipt: DeliveryReceipt,
+    },
+    /// Reconciling found no effect.
+    FindNotApplied {
+        /// How that is known.
+        basis: NotAppliedBasis,
+        /// Not before.
+        retry_at: Timestamp,
+    },
+    /// Reconciling cannot decide.
+    AskHuman {
+        /// Why.
+        reason: HumanNeeded,
+    },
+    /// Put a dead letter back.
+    Requeue {
+        /// The operator.
+        person: PersonId,
+        /// Their reason.
+        reason: PayloadAddress,
+    },
+    /// Give a dead letter up.
+    Abandon {
+        /// The operator.
+        person: PersonId,
+        /// Their reason.
+        reason: PayloadAddress,
+    },
+    /// Set it aside.
+    Quarantine {
+        /// Why.
+        reason: QuarantineReason,
+    },
+    /// Take it out of quarantine.
+    Release {
+        /// The operator.
+        person: PersonId,
+    },
+    /// Record that a linked write-back undid it.
+    Compensate {
+        /// The other write-back.
+        by: WritebackId,
+    },
+    /// Record that a linked write-back took up a staged draft.
+    Promote {
+        /// The other write-back.
+        by: WritebackId,
+    },
+}
+
+/// Why a command is refused. Each has a stable code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The state does not allow it.
+    #[error("a write-back that is {0} does not allow this")]
+    NotNow(StateName),
+    /// The class cannot be computed.
+    #[error(transparent)]
+    Unclassifiable(#[from] Unclassifiable),
+    /// The ruling is weaker than the class allows.
+    #[error("the ruling is below the floor of its class")]
+    BelowFloor,
+    /// The ruling was about another class than the one computed.
+    #[error("the ruling was made for another class of change")]
+    ClassDiffers,
+    /// Not every named fact is established.
+    #[error("the facts that the gate names are not established")]
+    NotVerified,
+    /// The approval names another digest: something changed by at least one byte.
+    #[error("the approval is for other content than this order")]
+    ApprovalMismatch,
+    /// The gate demands a second factor.
+    #[error("this approval needs a second factor")]
+    SecondFactorRequired,
+    /// The person's role does not pass this gate.
+    #[error("this role cannot approve this change")]
+    RoleNotPermitted,
+    /// The same person cannot be both.
+    #[error("two different people must approve, neither of them the requester")]
+    SamePerson,
+    /// The approval came too late.
+    #[error("the time to approve has passed")]
+    ApprovalExpired,
+    /// What is about to be sent is not what was approved.
+    #[error("the order is not the one that was approved")]
+    DigestMismatch,
+    /// The attempt number does not follow, or there were too many.
+    #[error("this attempt does not follow the last one")]
+    AttemptOutOfOrder,
+    /// Too early or too late to send.
+    #[error("the order is not due, or its time has run out")]
+    OutsideDeliveryWindow,
+    /// The proof is weaker than the row accepts.
+    #[error("the proof reached is weaker than this change accepts")]
+    ProofTooWeak,
+}
+
+impl Refusal {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::NotNow(_) => "not-now",
+            Refusal::Unclassifiable(_) => "unlisted-resource",
+            Refusal::BelowFloor => "below-floor",
+            Refusal::ClassDiffers => "class-differs",
+            Refusal::NotVerified => "not-verified",
+            Refusal::ApprovalMismatch => "approval-payload-mismatch",
+            Refusal::SecondFactorRequired => "second-factor-required",
+            Refusal::RoleNotPermitted => "role-not-permitted",
+            Refusal::SamePerson => "same-person",
+            Refusal::ApprovalExpired => "approval-expired",
+            Refusal::DigestMismatch => "order-digest-mismatch",
+            Refusal::AttemptOutOfOrder => "attempt-out-of-order",
+            Refusal::OutsideDeliveryWindow => "outside-delivery-window",
+            Refusal::ProofTooWeak => "proof-too-weak",
+        }
+    }
+}
+
+/// Decides whether a command may happen now; the event is what then is recorded.
+///
+/// # Errors
+/// [`Refusal`], with the reason and its stable code.
+pub fn decide(
+    state: &Writeback,
+    command: Command<'_>,
+    now: Timestamp,
+) -> Result<WritebackEvent, Refusal> {
+    let not_now = || Refusal::NotNow(state.name());
+    match command {
+        Command::Validate { conformant, change } => {
+            let class = change.class()?;
+            possible(state, matches!(state, Writeback::Proposed(_)))?;
+            Ok(WritebackEvent::Validated {
+                validation: Box::new(conformant.record().clone()),
+                change: Box::new(change),
+                class,
+            })
+        }
+        Command::Rule { ruling, order } => {
+            let Writeback::Validated(validated) = state else {
+                return Err(not_now());
+            };
+            let class = validated.change().class()?;
+            let record = ruling.record();
+            if record.class != class {
+                return Err(Refusal::ClassDiffers);
+            }
+            if record.gate.level() < class.floor() {
+                return Err(Refusal::BelowFloor);
+            }
+            Ok(WritebackEvent::Ruled {
+                ruling: Box::new(record.clone()),
+                order,
+            })
+        }
+        Command::Verify { facts } => {
+            let Writeback::AwaitingVerification(waiting) = state else {
+                return Err(not_now());
+            };
+            if now > waiting.ruled().order.approve_by {
+                return Err(Refusal::ApprovalExpired);
+            }
+            let named = match &waiting.ruled().ruling.gate {
+                Gate::AutoVerified { facts } => facts.clone(),
+                _ => BTreeSet::new(),
+            };
+            if !named.iter().all(|name| facts.is_established(name)) {
+                return Err(Refusal::NotVerified);
+            }
+            Ok(WritebackEvent::Verified { facts: named })
+        }
+        Command::Approve { approval } => approve(state, approval, now),
+        Command::Refuse { refused } => {
+            let open = match state {
+                Writeback::Proposed(_)
+                | Writeback::Validated(_)
+                | Writeback::AwaitingVerification(_)
+                | Writeback::AwaitingApproval(_)
+                | Writeback::Quarantined(_) => true,
+                Writeback::Staged(staged) => staged.promoted_by().is_none(),
+                _ => false,
+            };
+            possible(state, open)?;
+            Ok(WritebackEvent::Refused { refused })
+        }
+        Command::Void { reason } => {
+            possible(
+                state,
+                matches!(state, Writeback::Ready(_) | Writeback::Delivering(_)),
+            )?;
+            Ok(WritebackEvent::Voided { reason })
+        }
+        Command::StartDelivery { start } => start_delivery(state, start, now),
+        Command::ConfirmDelivery {
+            delivering,
+            receipt,
+        } => {
+            let Writeback::Delivering(in_delivery) = state else {
+                return Err(not_now());
+            };
+            if *delivering.digest() != in_delivery.start().digest {
+                return Err(Refusal::DigestMismatch);
+            }
+            proven(state, &receipt)?;
+            Ok(WritebackEvent::Delivered(receipt))
+        }
+        Command::FailDelivery { cause, retry_at } => {
+            let Writeback::Delivering(in_delivery) = state else {
+                return Err(not_now());
+            };
+            let hopeless = matches!(cause, FailureCause::Rejected | FailureCause::Unauthorized);
+            if hopeless || in_delivery.start().attempt >= DELIVERY_ATTEMPTS_MAX {
+                Ok(WritebackEvent::DeadLettered { cause })
+            } else {
+                Ok(WritebackEvent::NotApplied { cause, retry_at })
+            }
+        }
+        Command::LoseOutcome => {
+            possible(state, matches!(state, Writeback::Delivering(_)))?;
+            Ok(WritebackEvent::OutcomeUnknown)
+        }
+        Command::FindApplied { receipt } => {
+            possible(state, matches!(state, Writeback::Unknown(_)))?;
+            proven(state, &receipt)?;
+            Ok(WritebackEvent::Delivered(receipt))
+        }
+        Command::FindNotApplied { basis, retry_at } => {
+            let Writeback::Unknown(unknown) = state else {
+                return Err(not_now());
+            };
+            let human_decides = unknown.human_needed().is_some();
+            possible(
+                state,
+                !human_decides || matches!(basis, NotAppliedBasis::Human { .. }),
+            )?;
+            Ok(WritebackEvent::FoundNotApplied { basis, retry_at })
+        }
+        Command::AskHuman { reason } => {
+            possible(
+                state,
+                matches!(state, Writeback::Unknown(u) if u.human_needed().is_none()),
+            )?;
+            Ok(WritebackEvent::HumanNeeded { reason })
+        }
+        Command::Requeue { person, reason } => {
+            possible(state, matches!(state, Writeback::DeadLetter(_)))?;
+            Ok(WritebackEvent::Requeued { person, reason })
+        }
+        Command::Abandon { person, reason } => {
+            possible(state, matches!(state, Writeback::DeadLetter(_)))?;
+            Ok(WritebackEvent::Abandoned { person, reason })
+        }
+        Command::Quarantine { reason } => {
+            let before_delivery = matches!(
+                state,
+                Writeback::Proposed(_)
+                    | Writeback::Validated(_)
+                    | Writeback::Staged(_)
+                    | Writeback::AwaitingVerification(_)
+                    | Writeback::AwaitingApproval(_)
+                    | Writeback::Ready(_)
+                    | Writeback::DeadLetter(_)
+            );
+            possible(state, before_delivery)?;
+            Ok(WritebackEvent::Quarantined { reason })
+        }
+        Command::Release { person } => {
+            possible(state, matches!(state, Writeback::Quarantined(_)))?;
+            Ok(WritebackEvent::Released { person })
+        }
+        Command::Compensate { by } => {
+            possible(state, matches!(state, Writeback::Delivered(_)))?;
+            Ok(WritebackEvent::Compensated { by })
+        }
+        Command::Promote { by } => {
+            possible(
+                state,
+                matches!(state, Writeback::Staged(s) if s.promoted_by().is_none()),
+            )?;
+            Ok(WritebackEvent::Promoted { by })
+        }
+    }
+}
+
+fn possible(state: &Writeback, allowed: bool) -> Result<(), Refusal> {
+    if allowed {
+        Ok(())
+    } else {
+        Err(Refusal::NotNow(state.name()))
+    }
+}
+
+fn approve(
+    state: &Writeback,
+    approval: &Approval,
+    now: Timestamp,
+) -> Result<WritebackEvent, Refusal> {
+    let Writeback::AwaitingApproval(waiting) = state else {
+        return Err(Refusal::NotNow(state.name()));
+    };
+    let record = approval.record();
+    let ruled = waiting.ruled();
+    if record.digest != ruled.order.digest {
+        return Err(Refusal::ApprovalMismatch);
+    }
+    if now > ruled.order.approve_by {
+        return Err(Refusal::ApprovalExpired);
+    }
+    let has_factor = record.factor != Factor::None;
+    match &ruled.ruling.gate {
+        Gate::Approve { roles } if roles.contains(&record.role) => {}
+        Gate::Approve2f { roles } if roles.contains(&record.role) => {
+            if !has_factor {
+                return Err(Refusal::SecondFactorRequired);
+            }
+        }
+        Gate::TwoPerson { first, second } => {
+            let same = |person| person == record.person;
+            if waiting
+                .approvals()
+                .iter()
+                .any(|earlier| same(earlier.person))
+                || ruled.proposal.requester.is_some_and(same)
+            {
+                return Err(Refusal::SamePerson);
+            }
+            let given = |role| {
+                waiting
+                    .approvals()
+                    .iter()
+                    .any(|earlier| earlier.role == role)
+            };
+            let open = [*first, *second]
+                .into_iter()
+                .find(|role| *role == record.role && !given(*role));
+            match open {
+                Some(role) if role == *first && !has_factor => {
+                    return Err(Refusal::SecondFactorRequired);
+                }
+                Some(_) => {}
+                None => return Err(Refusal::RoleNotPermitted),
+            }
+        }
+        _ => return Err(Refusal::RoleNotPermitted),
+    }
+    Ok(WritebackEvent::Approved {
+        approval: record.clone(),
+    })
+}
+
+fn start_delivery(
+    state: &Writeback,
+    start: DeliveryStart,
+    now: Timestamp,
+) -> Result<WritebackEvent, Refusal> {
+    let Writeback::Ready(ready) = state else {
+        return Err(Refusal::NotNow(state.name()));
+    };
+    if start.digest != ready.ruled().order.digest {
+        return Err(Refusal::DigestMismatch);
+    }
+    if start.attempt != ready.attempts().saturating_add(1) || start.attempt > DELIVERY_ATTEMPTS_MAX
+    {
+        return Err(Refusal::AttemptOutOfOrder);
+    }
+    if now > ready.deliver_by() || ready.not_before().is_some_and(|from| now < from) {
+        return Err(Refusal::OutsideDeliveryWindow);
+    }
+    Ok(WritebackEvent::DeliveryStarted(start))
+}
+
+/// A delivery that shows less than its row accepts is not a delivery; a human's attestation stands
+/// in for the machine's proof, and the receipt says so.
+fn proven(state: &Writeback, receipt: &DeliveryReceipt) -> Result<(), Refusal> {
+    let Some(ruled) = state.ruled() else {
+        return Err(Refusal::NotNow(state.name()));
+    };
+    let by_human = receipt.proof == ProofLevel::P0
+        && receipt.attested_by.is_some()
+        && (ruled.order.strategy == Strategy::HumanEntry || matches!(state, Writeback::Unknown(_)));
+    if by_human || receipt.proof >= ruled.ruling.proof_min {
+        Ok(())
+    } else {
+        Err(Refusal::ProofTooWeak)
+    }
+}
