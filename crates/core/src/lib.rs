@@ -7,7 +7,8 @@
 //! 2. [`principal`]: who acts. [`mode`]: what is switched off.
 //! 3. [`resource`], [`change`], [`gate`], [`facts`]: what a change is, how material it is, how much
 //!    human authority it needs, and what that conclusion may rest on.
-//! 4. [`envelope`]: one agent, one intent, one patient.
+//! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
+//!    patient. [`request`]: what policy is asked.
 //! 5. [`evidence`]: values that prove a step was taken. [`writeback`]: the state machine they drive.
 //! 6. [`event`]: the one definition of everything that is recorded.
 //! 7. [`ports`]: contracts for store, EHR, keys and people.
@@ -36,7 +37,9 @@ pub mod facts;
 pub mod gate;
 pub mod resource;
 
+pub mod bundle;
 pub mod envelope;
+pub mod request;
 
 pub mod evidence;
 pub mod writeback;

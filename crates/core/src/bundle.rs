@@ -1,0 +1,255 @@
+//! Declarations of the governance bundle: agents, intents and tools, as data.
+//!
+//! These are the parsed shapes of `governance/agents`, `intents` and `tools`. Reading files, checking
+//! one declaration against another and against FHIR is `policy::bundle`'s business; nothing here
+//! decides anything. Unknown keys are refused: a misspelt restriction must not be silently absent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::ids::{AgentId, IntentId, ToolName};
+use crate::resource::{Code, Interaction, ResourceType};
+
+/// A registered agent: `agents/<id>.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentDeclaration {
+    /// Its id; the OAuth client id.
+    pub id: AgentId,
+    /// Version of the agent as a whole.
+    pub version: String,
+    /// Who answers for it inside the organisation, as a role or team.
+    pub owner: String,
+    /// Who makes it.
+    pub vendor: String,
+    /// Where it runs.
+    pub runtime: String,
+    /// The model, with version.
+    pub model: String,
+    /// Prompt versions, `id@version`.
+    #[serde(default)]
+    pub prompts: Vec<String>,
+    /// Everyone who may see what the agent sees: model provider first, then its subcontractors.
+    pub providers: Vec<ProviderDeclaration>,
+    /// Intents it may open envelopes for.
+    pub intents: Vec<IntentId>,
+    /// Intents for which it may make context grants for other agents: the dispatcher allow-list.
+    #[serde(default)]
+    pub dispatches: Vec<DispatchDeclaration>,
+    /// Public keys, as JSON Web Keys (RFC 7517). Empty: the agent cannot authenticate.
+    #[serde(default)]
+    pub keys: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// One link of an agent's chain of business associate agreements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderDeclaration {
+    /// Its name.
+    pub name: String,
+    /// Until when its agreement holds. Past it, no envelope opens.
+    pub baa_expires: Timestamp,
+    /// Whether it has agreed not to train on the data.
+    pub training_banned: bool,
+}
+
+/// An agent and intent that a dispatcher may make grants for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DispatchDeclaration {
+    /// The agent that may use the grant.
+    pub agent: AgentId,
+    /// The intent it opens.
+    pub intent: IntentId,
+}
+
+/// A named task: `intents/<id>.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentDeclaration {
+    /// Its id.
+    pub id: IntentId,
+    /// What it is for, in one sentence, for reviewers.
+    pub purpose: String,
+    /// Purpose of use, a v3-ActReason code.
+    pub purpose_of_use: Code,
+    /// Life of its envelopes, in seconds; at most 300.
+    pub ttl_s: i64,
+    /// Whether envelopes are about one patient.
+    pub patient: PatientBinding,
+    /// Whether a clinician must be present for as long as the envelope is used.
+    #[serde(default)]
+    pub presence: bool,
+    /// Tools that may be called.
+    pub tools: Vec<ToolName>,
+    /// The most that may be read: element paths per resource type. A tool shows the intersection of
+    /// this and its own fields.
+    #[serde(default)]
+    pub view: BTreeMap<ResourceType, Vec<String>>,
+    /// What may be proposed, `Type.interaction.status`, such as `Appointment.create.booked`;
+    /// `Type.interaction` where the type carries no status. Never a `*`.
+    #[serde(default)]
+    pub writes: Vec<String>,
+}
+
+/// Whether an envelope is about one patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PatientBinding {
+    /// One patient, from a context grant.
+    Required,
+    /// None: such as a search for free slots. Tools must not touch patient compartments.
+    None,
+}
+
+/// A tool: `tools/<name>.toml`. Exactly one of `read`, `write` and `status` is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolDeclaration {
+    /// Its MCP name.
+    pub name: ToolName,
+    /// What it does, for the agent.
+    pub description: String,
+    /// A search with a projection.
+    #[serde(default)]
+    pub read: Option<ReadAction>,
+    /// A proposal to change something.
+    #[serde(default)]
+    pub write: Option<WriteAction>,
+    /// The status of the agent's own proposals. Touches no EHR.
+    #[serde(default)]
+    pub status: bool,
+    /// Its inputs, by name.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, InputDeclaration>,
+}
+
+/// What a tool does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ToolAction<'a> {
+    /// Reads.
+    Read(&'a ReadAction),
+    /// Proposes.
+    Write(&'a WriteAction),
+    /// Tells the status of the agent's own proposals.
+    Status,
+}
+
+impl ToolDeclaration {
+    /// The one thing it does; `None` when the declaration names none or several.
+    pub fn action(&self) -> Option<ToolAction<'_>> {
+        match (&self.read, &self.write, self.status) {
+            (Some(read), None, false) => Some(ToolAction::Read(read)),
+            (None, Some(write), false) => Some(ToolAction::Write(write)),
+            (None, None, true) => Some(ToolAction::Status),
+            _ => None,
+        }
+    }
+}
+
+/// What a read tool searches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadAction {
+    /// `Type?name=value&…`. A value may hold `{patient}`, `{encounter}`, `{now}` or `{input}`; a
+    /// parameter whose input is absent is left out.
+    pub query: String,
+    /// Element paths that may be returned.
+    pub fields: Vec<String>,
+}
+
+/// What a write tool proposes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteAction {
+    /// The type.
+    pub resource: ResourceType,
+    /// Create or update.
+    pub interaction: Interaction,
+    /// Where the result rests: `staged` for drafts that this product holds, `ehr` otherwise.
+    pub destination: crate::change::Destination,
+    /// For an update, the token input that names the resource to change.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Elements copied as they are from another resource of the patient.
+    #[serde(default)]
+    pub copy: Option<CopyDeclaration>,
+    /// The resource, as a template. A string that is exactly `{name}` is replaced by the input's
+    /// value, and its element is left out when the input is absent. `{name|reference}` makes a
+    /// Reference from a token input, `{name|base64}` encodes text. Fixed placeholders: `{patient}`
+    /// and `{encounter}` (References), `{now}` (instant). Everything else is fixed by the tool.
+    pub template: serde_json::Map<String, serde_json::Value>,
+    /// Facts that Chaperone observes before ruling, by name; see `engine::observe`.
+    #[serde(default)]
+    pub observe: Vec<String>,
+    /// Facts that the tool fixes.
+    #[serde(default)]
+    pub facts: BTreeMap<String, crate::facts::FactValue>,
+}
+
+/// Elements copied from another resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyDeclaration {
+    /// The token input that names the resource.
+    pub from: String,
+    /// Top-level elements to copy.
+    pub elements: Vec<String>,
+}
+
+/// One input of a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputDeclaration {
+    /// What it is, for the agent.
+    #[serde(default)]
+    pub description: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub input_type: InputType,
+    /// Whether it must be given.
+    #[serde(default)]
+    pub required: bool,
+    /// Value when absent.
+    #[serde(default)]
+    pub default: Option<serde_json::Value>,
+    /// For numbers.
+    #[serde(default)]
+    pub minimum: Option<f64>,
+    /// For numbers.
+    #[serde(default)]
+    pub maximum: Option<f64>,
+    /// For strings: characters at most. Required for `string`.
+    #[serde(default)]
+    pub max_length: Option<u32>,
+    /// For codes: the allowed values. Required for `code`.
+    #[serde(default)]
+    pub one_of: Vec<String>,
+    /// For tokens: the type of resource it must stand for. Required for `token`.
+    #[serde(default)]
+    pub resource: Option<ResourceType>,
+}
+
+/// Types of inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputType {
+    /// Free text: rests in the vault, never in a query.
+    String,
+    /// One of the listed codes.
+    Code,
+    /// A whole number.
+    Integer,
+    /// A decimal number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A FHIR date.
+    Date,
+    /// A FHIR dateTime with time zone.
+    DateTime,
+    /// A resource token that Chaperone handed out in this envelope's patient context.
+    Token,
+}
