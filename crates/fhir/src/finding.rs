@@ -1,0 +1,238 @@
+//! What a check reports: one finding per problem, with a stable id and a place.
+//!
+//! A finding's message says what is wrong and what would be right. It quotes from the input only element
+//! names and short codes, never text, so that it can be shown to whoever sent the input.
+//! Start at [`Finding`]; [`to_operation_outcome`] is the FHIR form.
+
+use serde::Serialize;
+
+/// How serious a finding is. The order is from light to grave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; also what could not be checked.
+    Information,
+    /// A human should look.
+    Warning,
+    /// The resource is not valid.
+    Error,
+    /// Checking had to stop.
+    Fatal,
+}
+
+impl Severity {
+    /// The code of OperationOutcome.issue.severity.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Severity::Information => "information",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::Fatal => "fatal",
+        }
+    }
+
+    /// Whether a finding of this severity makes a resource invalid.
+    #[must_use]
+    pub fn is_error(self) -> bool {
+        self >= Severity::Error
+    }
+}
+
+/// Which inputs a finding was drawn from; decides who may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestsOn {
+    /// Only the resource that was checked (and public definitions): its sender may see it.
+    InputOnly,
+    /// Also other data about the patient or tenant: an agent only hears that a human will look.
+    Context,
+}
+
+/// A place in the source text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable id, such as `structure.unknown-element`; see [`id`].
+    pub id: &'static str,
+    /// How serious it is.
+    pub severity: Severity,
+    /// Where, as a path of JSON names: `Observation.component[1].valueQuantity`.
+    pub expression: String,
+    /// Where in the source text, if there was one.
+    pub position: Option<Position>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// What it was drawn from.
+    pub rests_on: RestsOn,
+}
+
+/// The ids of all findings of this crate. An id keeps its meaning forever; a new meaning gets a new id.
+pub mod id {
+    /// The text is not JSON.
+    pub const JSON_SYNTAX: &str = "json.syntax";
+    /// The text is not UTF-8.
+    pub const JSON_NOT_UTF8: &str = "json.not-utf8";
+    /// More bytes than the limit.
+    pub const JSON_TOO_LARGE: &str = "json.too-large";
+    /// More nesting than the limit.
+    pub const JSON_TOO_DEEP: &str = "json.too-deep";
+    /// More values than the limit.
+    pub const JSON_TOO_MANY_VALUES: &str = "json.too-many-values";
+    /// A key occurs twice in one object.
+    pub const JSON_DUPLICATE_KEY: &str = "json.duplicate-key";
+    /// The resource is not a JSON object.
+    pub const NOT_AN_OBJECT: &str = "structure.not-an-object";
+    /// A resource has no `resourceType`.
+    pub const RESOURCE_TYPE_MISSING: &str = "structure.resource-type-missing";
+    /// `resourceType` is no resource type of R4.
+    pub const RESOURCE_TYPE_UNKNOWN: &str = "structure.resource-type-unknown";
+    /// The type has no such element.
+    pub const UNKNOWN_ELEMENT: &str = "structure.unknown-element";
+    /// A required element is missing.
+    pub const MISSING_ELEMENT: &str = "structure.missing-element";
+    /// Too few values in a list.
+    pub const TOO_FEW: &str = "structure.too-few";
+    /// Too many values, or an element that must not be used here.
+    pub const TOO_MANY: &str = "structure.too-many";
+    /// A single value where a list belongs.
+    pub const ARRAY_EXPECTED: &str = "structure.array-expected";
+    /// A list where a single value belongs.
+    pub const ARRAY_NOT_ALLOWED: &str = "structure.array-not-allowed";
+    /// The JSON kind does not fit the type.
+    pub const WRONG_JSON_KIND: &str = "structure.wrong-json-kind";
+    /// A choice element is given with two types.
+    pub const CHOICE_REPEATED: &str = "structure.choice-repeated";
+    /// An empty list.
+    pub const EMPTY_ARRAY: &str = "structure.empty-array";
+    /// An empty object.
+    pub const EMPTY_OBJECT: &str = "structure.empty-object";
+    /// `null` where none belongs.
+    pub const NULL: &str = "structure.null";
+    /// A place in a list of primitives holds neither value nor extension.
+    pub const NULL_WITHOUT_EXTENSION: &str = "structure.null-without-extension";
+    /// The lists of values and of their extensions differ in length.
+    pub const SIBLING_LENGTH: &str = "structure.sibling-length";
+    /// More findings than the limit; the rest were not reported.
+    pub const FINDINGS_LIMIT: &str = "structure.findings-limit";
+    /// An empty string.
+    pub const PRIMITIVE_EMPTY: &str = "primitive.empty";
+    /// Text of nothing but white space.
+    pub const PRIMITIVE_BLANK: &str = "primitive.blank";
+    /// The value does not have the format of its type.
+    pub const PRIMITIVE_FORMAT: &str = "primitive.format";
+    /// There is no such day or time.
+    pub const PRIMITIVE_IMPOSSIBLE_DATE: &str = "primitive.impossible-date";
+    /// A time without timezone.
+    pub const PRIMITIVE_TIMEZONE_MISSING: &str = "primitive.timezone-missing";
+    /// A number outside the range of its type.
+    pub const PRIMITIVE_OUT_OF_RANGE: &str = "primitive.out-of-range";
+    /// Longer than the type allows.
+    pub const PRIMITIVE_TOO_LONG: &str = "primitive.too-long";
+    /// Narrative that is not one XHTML `div`.
+    pub const NARRATIVE_DIV: &str = "narrative.div";
+    /// The code is not in the required value set.
+    pub const BINDING_REQUIRED: &str = "binding.required";
+    /// A required binding, and no code is given.
+    pub const BINDING_NO_CODE: &str = "binding.no-code";
+    /// The value set cannot be enumerated here, so the code was not checked.
+    pub const BINDING_NOT_CHECKED: &str = "binding.not-checked";
+    /// An extension with both a value and nested extensions.
+    pub const EXTENSION_VALUE_AND_NESTED: &str = "extension.value-and-nested";
+    /// An extension with neither a value nor nested extensions.
+    pub const EXTENSION_EMPTY: &str = "extension.empty";
+    /// The URL of an extension is not absolute.
+    pub const EXTENSION_URL_RELATIVE: &str = "extension.url-relative";
+    /// An extension changes the meaning of what it stands in.
+    pub const EXTENSION_MODIFIER: &str = "extension.modifier";
+    /// The reference points to a type that is not allowed here.
+    pub const REFERENCE_TARGET_TYPE: &str = "reference.target-type";
+    /// The reference and its `type` disagree.
+    pub const REFERENCE_TYPE_MISMATCH: &str = "reference.type-mismatch";
+    /// The reference has no form that FHIR knows.
+    pub const REFERENCE_UNRECOGNISED: &str = "reference.unrecognised";
+    /// `#id` names no contained resource.
+    pub const REFERENCE_CONTAINED_MISSING: &str = "reference.contained-missing";
+    /// A contained resource contains another.
+    pub const CONTAINED_NESTED: &str = "contained.nested";
+    /// A contained resource has no id.
+    pub const CONTAINED_ID_MISSING: &str = "contained.id-missing";
+    /// Two contained resources have the same id.
+    pub const CONTAINED_ID_DUPLICATE: &str = "contained.id-duplicate";
+}
+
+/// The code of OperationOutcome.issue.code for a finding.
+///
+/// # Source
+/// FHIR R4 value set issue-type.
+#[must_use]
+pub fn issue_type(finding_id: &str) -> &'static str {
+    match finding_id {
+        id::JSON_TOO_LARGE | id::JSON_TOO_DEEP | id::JSON_TOO_MANY_VALUES => "too-long",
+        id::FINDINGS_LIMIT => "too-costly",
+        id::MISSING_ELEMENT | id::TOO_FEW | id::BINDING_NO_CODE | id::RESOURCE_TYPE_MISSING | id::CONTAINED_ID_MISSING => {
+            "required"
+        }
+        id::BINDING_REQUIRED => "code-invalid",
+        id::BINDING_NOT_CHECKED => "informational",
+        id::EXTENSION_MODIFIER => "extension",
+        id::PRIMITIVE_TOO_LONG => "too-long",
+        id::PRIMITIVE_EMPTY
+        | id::PRIMITIVE_BLANK
+        | id::PRIMITIVE_FORMAT
+        | id::PRIMITIVE_IMPOSSIBLE_DATE
+        | id::PRIMITIVE_TIMEZONE_MISSING
+        | id::PRIMITIVE_OUT_OF_RANGE => "value",
+        id::REFERENCE_CONTAINED_MISSING => "not-found",
+        id::EXTENSION_VALUE_AND_NESTED | id::EXTENSION_EMPTY | id::CONTAINED_NESTED | id::NARRATIVE_DIV => "invariant",
+        _ => "structure",
+    }
+}
+
+/// Code system under which finding ids appear in an OperationOutcome.
+pub const FINDING_SYSTEM: &str = "urn:chaperone:finding";
+
+/// The findings as a FHIR OperationOutcome; without findings, one issue that says so.
+///
+/// Line and column stand in the extensions that FHIR defines for them.
+#[must_use]
+pub fn to_operation_outcome(findings: &[Finding]) -> serde_json::Value {
+    use serde_json::{Value, json};
+    let mut issues: Vec<Value> = findings
+        .iter()
+        .map(|finding| {
+            let mut issue = serde_json::Map::new();
+            if let Some(position) = finding.position {
+                issue.insert(
+                    "extension".to_owned(),
+                    json!([
+                        {"url": "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line", "valueInteger": position.line},
+                        {"url": "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col", "valueInteger": position.column}
+                    ]),
+                );
+            }
+            issue.insert("severity".to_owned(), json!(finding.severity.code()));
+            issue.insert("code".to_owned(), json!(issue_type(finding.id)));
+            issue.insert(
+                "details".to_owned(),
+                json!({"coding": [{"system": FINDING_SYSTEM, "code": finding.id}], "text": finding.message}),
+            );
+            if !finding.expression.is_empty() {
+                issue.insert("expression".to_owned(), json!([finding.expression]));
+            }
+            Value::Object(issue)
+        })
+        .collect();
+    if issues.is_empty() {
+        issues.push(json!({"severity": "information", "code": "informational", "details": {"text": "no problems found"}}));
+    }
+    json!({"resourceType": "OperationOutcome", "issue": issues})
+}
