@@ -1,0 +1,148 @@
+//! The CapabilityStatement: what this sandbox, under its profile, really does.
+//!
+//! Written from the same tables that `operations` and `search` obey. Start at [`statement`].
+//!
+//! # Source
+//! FHIR R4, CapabilityStatement, <https://hl7.org/fhir/R4/capabilitystatement.html>.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::definitions::{ParameterKind, RESOURCE_TYPES, ResourceType};
+use crate::profile::ServerProfile;
+
+/// The statement for a profile; `token_url` is set when SMART Backend Services are required.
+pub(crate) fn statement(
+    profile: ServerProfile,
+    base: &str,
+    token_url: Option<&str>,
+    now: Timestamp,
+) -> Value {
+    let resources: Vec<Value> = RESOURCE_TYPES
+        .iter()
+        .filter(|kind| profile.holds(kind.name))
+        .map(|kind| resource(kind, profile))
+        .collect();
+    let mut rest = Map::new();
+    rest.insert("mode".to_owned(), json!("server"));
+    if let Some(token_url) = token_url {
+        rest.insert("security".to_owned(), security(token_url));
+    }
+    rest.insert("resource".to_owned(), Value::Array(resources));
+    if profile.takes_bundles() {
+        rest.insert(
+            "interaction".to_owned(),
+            json!([{"code": "transaction"}, {"code": "batch"}]),
+        );
+    }
+    json!({
+        "resourceType": "CapabilityStatement",
+        "id": "sandbox",
+        "status": "active",
+        "date": now.to_string(),
+        "kind": "instance",
+        "software": {"name": "Chaperone sandbox EHR", "version": env!("CARGO_PKG_VERSION")},
+        "implementation": {
+            "description": format!("Sandbox EHR, profile {}, synthetic data only", profile.name()),
+            "url": base,
+        },
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json", "json"],
+        "rest": [rest],
+    })
+}
+
+fn security(token_url: &str) -> Value {
+    json!({
+        "extension": [{
+            "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+            "extension": [{"url": "token", "valueUri": token_url}],
+        }],
+        "service": [{
+            "coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                "code": "SMART-on-FHIR",
+            }],
+        }],
+    })
+}
+
+fn resource(kind: &ResourceType, profile: ServerProfile) -> Value {
+    let mut codes = vec!["read"];
+    if profile.shows_versions() {
+        codes.extend(["vread", "history-instance"]);
+    }
+    codes.push("search-type");
+    if profile.accepts_writes() {
+        codes.extend(["create", "update", "delete"]);
+    }
+    let interaction: Vec<Value> = codes.iter().map(|code| json!({"code": code})).collect();
+    let versioning = if !profile.shows_versions() {
+        "no-version"
+    } else if profile.honours_conditions() {
+        "versioned-update"
+    } else {
+        "versioned"
+    };
+    let mut parameters = vec![
+        json!({"name": "_id", "type": "token"}),
+        json!({"name": "_lastUpdated", "type": "date"}),
+    ];
+    parameters.extend(kind.parameters.iter().map(|parameter| {
+        let search_type = match parameter.kind {
+            ParameterKind::Token => "token",
+            ParameterKind::Date => "date",
+            ParameterKind::Reference | ParameterKind::PatientReference => "reference",
+            ParameterKind::Text => "string",
+            ParameterKind::Uri => "uri",
+        };
+        json!({"name": parameter.name, "type": search_type})
+    }));
+    json!({
+        "type": kind.name,
+        "interaction": interaction,
+        "versioning": versioning,
+        "readHistory": profile.shows_versions(),
+        "updateCreate": profile.accepts_writes(),
+        "conditionalCreate": profile.honours_conditions(),
+        "conditionalRead": "not-supported",
+        "conditionalUpdate": false,
+        "conditionalDelete": "not-supported",
+        "searchParam": parameters,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(profile: ServerProfile) -> Value {
+        statement(profile, "http://here/fhir", None, Timestamp::UNIX_EPOCH)
+    }
+
+    fn types(statement: &Value) -> Vec<&str> {
+        statement["rest"][0]["resource"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|resource| resource["type"].as_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn each_profile_claims_only_what_it_does() {
+        let full = of(ServerProfile::Full);
+        assert!(types(&full).contains(&"Provenance"));
+        assert_eq!(full["rest"][0]["resource"][0]["conditionalCreate"], true);
+        assert!(full["rest"][0]["interaction"].is_array());
+
+        let plain = of(ServerProfile::Plain);
+        assert!(!types(&plain).contains(&"Provenance"));
+        assert_eq!(plain["rest"][0]["resource"][0]["conditionalCreate"], false);
+        assert_eq!(plain["rest"][0]["resource"][0]["versioning"], "no-version");
+        assert!(plain["rest"][0]["interaction"].is_null());
+
+        let read_only = of(ServerProfile::ReadOnly).to_string();
+        assert!(!read_only.contains("\"create\"") && !read_only.contains("\"delete\""));
+    }
+}
