@@ -1,0 +1,397 @@
+//! An EHR in memory: reads, lenient searches, versions, business identifiers, faults on demand.
+//!
+//! It is not the sandbox EHR: it checks no FHIR, and a search parameter it does not know filters
+//! nothing. It records every write it applied, so that a test can count effects.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Delivering, Strategy};
+use chaperone_core::ids::{ConnectionId, WritebackId};
+use chaperone_core::ports::{
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
+    Reconciliation, Version, WriteFailed, WriteReceipt,
+};
+use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::writeback::{FailureCause, HumanNeeded};
+use serde_json::{Value, json};
+
+use crate::time::lock;
+
+/// What the next write does instead of succeeding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFault {
+    /// Certainly nothing happened.
+    Refuse(FailureCause),
+    /// The resource changed since.
+    Stale,
+    /// Nothing happened, and the caller does not know.
+    LostBefore,
+    /// It happened, and the caller does not know.
+    LostAfter,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    resources: BTreeMap<(String, String), Value>,
+    by_writeback: BTreeMap<WritebackId, String>,
+    written: Vec<(WritebackId, String)>,
+    faults: VecDeque<WriteFault>,
+    down: bool,
+    next: u64,
+}
+
+/// An EHR in memory.
+#[derive(Debug)]
+pub struct FakeEhr {
+    connection: ConnectionId,
+    environment: Environment,
+    strategy: Strategy,
+    held: Mutex<Held>,
+}
+
+impl FakeEhr {
+    /// An empty sandbox that takes conditional writes.
+    pub fn new(connection: ConnectionId) -> Self {
+        Self {
+            connection,
+            environment: Environment::Sandbox,
+            strategy: Strategy::Conditional,
+            held: Mutex::default(),
+        }
+    }
+
+    /// The same with another way of delivery.
+    #[must_use]
+    pub fn delivering_by(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// The same declared for another purpose.
+    #[must_use]
+    pub fn declared(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Puts a resource with `resourceType` and `id`; anything else is ignored.
+    pub fn put(&self, mut resource: Value) {
+        let text = |name: &str| {
+            resource
+                .get(name)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        if let (Some(kind), Some(id)) = (text("resourceType"), text("id")) {
+            let mut held = lock(&self.held);
+            let version = version_of(held.resources.get(&(kind.clone(), id.clone()))) + 1;
+            set_version(&mut resource, version);
+            held.resources.insert((kind, id), resource);
+        }
+    }
+
+    /// Queues a fault for a coming write.
+    pub fn fail_next_write(&self, fault: WriteFault) {
+        lock(&self.held).faults.push_back(fault);
+    }
+
+    /// Makes every read fail as unavailable, or work again.
+    pub fn set_down(&self, down: bool) {
+        lock(&self.held).down = down;
+    }
+
+    /// Every write that took effect, oldest first: the write-back and `[type]/[id]`.
+    pub fn written(&self) -> Vec<(WritebackId, String)> {
+        lock(&self.held).written.clone()
+    }
+
+    /// A resource as it is now.
+    pub fn resource(&self, kind: &str, id: &str) -> Option<Value> {
+        lock(&self.held)
+            .resources
+            .get(&(kind.to_owned(), id.to_owned()))
+            .cloned()
+    }
+
+    fn apply(held: &mut Held, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        let order = delivering.order();
+        let rejected = WriteFailed::NotApplied {
+            cause: FailureCause::Rejected,
+            retry_after_ms: None,
+        };
+        let mut body: Value = serde_json::from_str(&order.body).map_err(|_| rejected.clone())?;
+        let kind = order.resource.as_str().to_owned();
+        let id = match order.interaction {
+            Interaction::Create => {
+                if order.if_none_exist.is_some()
+                    && let Some(location) = held.by_writeback.get(&order.writeback)
+                {
+                    return Ok(receipt(location.clone(), order, 1));
+                }
+                held.next += 1;
+                format!("new-{}", held.next)
+            }
+            Interaction::Update => order
+                .path
+                .rsplit_once('/')
+                .map(|(_, id)| id.to_owned())
+                .ok_or_else(|| rejected.clone())?,
+            Interaction::Delete => return Err(rejected),
+        };
+        let key = (kind.clone(), id.clone());
+        let before = version_of(held.resources.get(&key));
+        let expected = order
+            .if_match
+            .as_deref()
+            .map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
+        if expected.is_some_and(|tag| tag != before.to_string()) {
+            return Err(WriteFailed::Stale);
+        }
+        if let Some(object) = body.as_object_mut() {
+            object.insert("id".to_owned(), json!(id));
+        }
+        set_version(&mut body, before + 1);
+        held.resources.insert(key, body);
+        let location = format!("{kind}/{id}");
+        held.by_writeback.insert(order.writeback, location.clone());
+        held.written.push((order.writeback, location.clone()));
+        Ok(receipt(location, order, before + 1))
+    }
+}
+
+fn receipt(
+    location: String,
+    order: &chaperone_core::evidence::WriteOrder,
+    version: u64,
+) -> WriteReceipt {
+    let conditional = order.strategy == Strategy::Conditional;
+    WriteReceipt {
+        location: if conditional {
+            format!("{location}/_history/{version}")
+        } else {
+            location
+        },
+        version: conditional.then(|| Version(version.to_string())),
+        read_back: Some(Digest::of_bytes(order.body.as_bytes())),
+        provenance_written: conditional && order.provenance.is_some(),
+    }
+}
+
+fn version_of(resource: Option<&Value>) -> u64 {
+    resource
+        .and_then(|r| r.pointer("/meta/versionId"))
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+fn set_version(resource: &mut Value, version: u64) {
+    if let Some(object) = resource.as_object_mut() {
+        let meta = object.entry("meta").or_insert_with(|| json!({}));
+        if let Some(meta) = meta.as_object_mut() {
+            meta.insert("versionId".to_owned(), json!(version.to_string()));
+        }
+    }
+}
+
+#[async_trait]
+impl Ehr for FakeEhr {
+    fn connection(&self) -> &ConnectionId {
+        &self.connection
+    }
+
+    fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    fn endpoint(&self) -> &str {
+        "http://ehr.test/fhir"
+    }
+
+    fn profile(&self) -> DeliveryProfile {
+        let conditional = self.strategy == Strategy::Conditional;
+        let support = InteractionSupport {
+            strategy: self.strategy,
+            provenance: conditional,
+            atomic: conditional,
+        };
+        let types = [
+            "Appointment",
+            "Communication",
+            "CommunicationRequest",
+            "Condition",
+            "DocumentReference",
+            "MedicationRequest",
+            "Observation",
+            "Patient",
+            "ServiceRequest",
+            "Task",
+        ];
+        DeliveryProfile {
+            support: types
+                .into_iter()
+                .flat_map(|kind| ["create", "update"].map(|verb| format!("{kind}.{verb}")))
+                .map(|key| (key, support.clone()))
+                .collect(),
+            settle_ms: 1_000,
+        }
+    }
+
+    async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed> {
+        let held = lock(&self.held);
+        if held.down {
+            return Err(EhrReadFailed::Unavailable);
+        }
+        held.resources
+            .get(&(resource.as_str().to_owned(), id.to_owned()))
+            .cloned()
+            .ok_or(EhrReadFailed::NotFound)
+    }
+
+    async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
+        let held = lock(&self.held);
+        if held.down {
+            return Err(EhrReadFailed::Unavailable);
+        }
+        let mut resources: Vec<Value> = held
+            .resources
+            .iter()
+            .filter(|((kind, _), _)| kind == search.resource.as_str())
+            .map(|(_, resource)| resource)
+            .filter(|resource| {
+                search
+                    .parameters
+                    .iter()
+                    .all(|(name, value)| matches(resource, name, value))
+            })
+            .cloned()
+            .collect();
+        let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
+        let more = resources.len() > limit;
+        resources.truncate(limit);
+        Ok(EhrRead { resources, more })
+    }
+
+    async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        let mut held = lock(&self.held);
+        match held.faults.pop_front() {
+            Some(WriteFault::Refuse(cause)) => Err(WriteFailed::NotApplied {
+                cause,
+                retry_after_ms: None,
+            }),
+            Some(WriteFault::Stale) => Err(WriteFailed::Stale),
+            Some(WriteFault::LostBefore) => Err(WriteFailed::Unknown),
+            Some(WriteFault::LostAfter) => {
+                Self::apply(&mut held, delivering)?;
+                Err(WriteFailed::Unknown)
+            }
+            None => Self::apply(&mut held, delivering),
+        }
+    }
+
+    async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
+        let held = lock(&self.held);
+        if held.down {
+            return Err(EhrReadFailed::Unavailable);
+        }
+        if self.strategy != Strategy::Conditional {
+            return Ok(Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell));
+        }
+        Ok(match held.by_writeback.get(&delivering.order().writeback) {
+            Some(location) => {
+                Reconciliation::Applied(receipt(location.clone(), delivering.order(), 1))
+            }
+            None => Reconciliation::Missing,
+        })
+    }
+}
+
+/// Whether a resource matches one parameter, for the few that tests search by.
+fn matches(resource: &Value, name: &str, value: &str) -> bool {
+    let (name, modifier) = name.split_once(':').unwrap_or((name, ""));
+    let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str);
+    match name {
+        "_id" => text("/id").is_some_and(|id| value.split(',').any(|one| one == id)),
+        "patient" | "subject" => {
+            let wanted = value.trim_start_matches("Patient/");
+            [
+                "/subject/reference",
+                "/patient/reference",
+                "/participant/0/actor/reference",
+            ]
+            .into_iter()
+            .filter_map(text)
+            .any(|reference| reference.trim_start_matches("Patient/") == wanted)
+        }
+        "birthdate" => text("/birthDate") == Some(value),
+        "name" | "family" | "given" => {
+            let wanted = value.to_lowercase();
+            let names = resource
+                .get("name")
+                .map(Value::to_string)
+                .unwrap_or_default();
+            modifier != "exact" && names.to_lowercase().contains(&wanted)
+        }
+        "identifier" => {
+            let wanted = value.rsplit('|').next().unwrap_or(value);
+            resource
+                .get("identifier")
+                .and_then(Value::as_array)
+                .is_some_and(|all| {
+                    all.iter()
+                        .any(|one| one.get("value") == Some(&json!(wanted)))
+                })
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ehr() -> FakeEhr {
+        let ehr = FakeEhr::new(ConnectionId::new("fake").unwrap());
+        ehr.put(
+            json!({"resourceType": "Patient", "id": "a", "birthDate": "1950-02-03",
+            "name": [{"family": "Sample", "given": ["Una"]}]}),
+        );
+        ehr.put(json!({"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/a"}}));
+        ehr
+    }
+
+    async fn hits(ehr: &FakeEhr, kind: &str, name: &str, value: &str) -> usize {
+        let search = EhrSearch {
+            resource: ResourceType::new(kind).unwrap(),
+            parameters: vec![(name.to_owned(), value.to_owned())],
+            limit: 10,
+        };
+        ehr.search(search).await.unwrap().resources.len()
+    }
+
+    #[tokio::test]
+    async fn searches_find_what_matches_and_not_its_neighbour() {
+        let ehr = ehr();
+        assert_eq!(hits(&ehr, "Patient", "name", "sam").await, 1);
+        assert_eq!(hits(&ehr, "Patient", "name", "other").await, 0);
+        assert_eq!(hits(&ehr, "Observation", "patient", "a").await, 1);
+        assert_eq!(hits(&ehr, "Observation", "patient", "b").await, 0);
+    }
+
+    #[tokio::test]
+    async fn an_ehr_that_is_down_answers_nothing() {
+        let ehr = ehr();
+        ehr.set_down(true);
+        let patient = ResourceType::new("Patient").unwrap();
+        assert_eq!(
+            ehr.read(&patient, "a").await,
+            Err(EhrReadFailed::Unavailable)
+        );
+        ehr.set_down(false);
+        assert!(ehr.read(&patient, "a").await.is_ok());
+        assert_eq!(ehr.read(&patient, "b").await, Err(EhrReadFailed::NotFound));
+    }
+}
