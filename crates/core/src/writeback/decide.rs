@@ -139,7 +139,7 @@ pub enum Refusal {
     /// The ruling is weaker than the class allows.
     #[error("the ruling is below the floor of its class")]
     BelowFloor,
-    /// The ruling was about another class than the one computed.
+    /// The ruling was about another class or destination than the one computed.
     #[error("the ruling was made for another class of change")]
     ClassDiffers,
     /// Not every named fact is established.
@@ -222,7 +222,8 @@ pub fn decide(
             };
             let class = validated.change().class()?;
             let record = ruling.record();
-            if record.class != class {
+            // A draft is light only because it stays inside: a ruling on it may not send it out.
+            if record.class != class || record.destination != validated.change().destination {
                 return Err(Refusal::ClassDiffers);
             }
             if record.gate.level() < class.floor() {
@@ -308,10 +309,12 @@ pub fn decide(
             let Writeback::Unknown(unknown) = state else {
                 return Err(not_now());
             };
-            let human_decides = unknown.human_needed().is_some();
+            // A miss means something only where the business identifier went along (invariant 5).
+            let can_tell = unknown.ready().ruled().order.strategy == Strategy::Conditional
+                && unknown.human_needed().is_none();
             possible(
                 state,
-                !human_decides || matches!(basis, NotAppliedBasis::Human { .. }),
+                can_tell || matches!(basis, NotAppliedBasis::Human { .. }),
             )?;
             Ok(WritebackEvent::FoundNotApplied { basis, retry_at })
         }

@@ -1,0 +1,351 @@
+//! The stored form of every kind of event, frozen. What was written once is read for ever, so a line
+//! here may be added but never changed: a changed line means that old ledgers become unreadable.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    dead_code
+)]
+
+mod sample;
+
+use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
+use chaperone_core::event::{
+    CallRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
+};
+use chaperone_core::ids::{
+    AccountName, AgentId, ConnectionId, CorrelationId, EnvelopeId, GrantId, IntentId, PatientToken,
+    PolicyId, ToolName,
+};
+use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::principal::{Actor, Role, SystemPart};
+use chaperone_core::resource::{Code, ResourceType};
+use chaperone_core::writeback::{
+    FailureCause, HumanNeeded, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
+};
+use expect_test::expect_file;
+use sample::{address, at, digest, events, person, tenant, writeback};
+
+fn grant() -> Grant {
+    Grant {
+        id: GrantId::from_random([5; 16]),
+        tenant: tenant(),
+        agent: AgentId::new("prescribing-desk").unwrap(),
+        intent: IntentId::new("submit-order").unwrap(),
+        patient: Some(PatientToken::from_random([3; 16])),
+        encounter: None,
+        presence: Some(Presence {
+            person: person(9),
+            until: at(300),
+        }),
+        source: GrantSource::Human { person: person(9) },
+        expires: at(600),
+    }
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        id: EnvelopeId::from_random([2; 16]),
+        tenant: tenant(),
+        agent: AgentId::new("prescribing-desk").unwrap(),
+        intent: IntentId::new("submit-order").unwrap(),
+        grant: Some(GrantId::from_random([5; 16])),
+        patient: Some(PatientToken::from_random([3; 16])),
+        encounter: None,
+        presence: None,
+        purpose: Code::new("TREAT").unwrap(),
+        bundle: digest("bundle"),
+        opened: at(0),
+        expires: at(300),
+    }
+}
+
+/// One of every kind. The match in [`listed`] does not compile when a kind is missing from it.
+fn kinds() -> Vec<Event> {
+    let correlation = CorrelationId::from_random([4; 16]);
+    let resource = ResourceType::new("Observation").unwrap();
+    let mut kinds = vec![
+        Event::TenantInitialised {
+            bundle: digest("bundle"),
+        },
+        Event::BundleActivated {
+            bundle: digest("bundle"),
+        },
+        Event::AccountCreated {
+            account: AccountName::new("ada").unwrap(),
+            person: person(1),
+            roles: vec![Role::Clinician, Role::MaRn],
+        },
+        Event::SignedIn,
+        Event::SignInFailed,
+        Event::SignedOut,
+        Event::StepUpPassed {
+            digest: digest("order"),
+        },
+        Event::StepUpFailed,
+    ];
+    for scope in [
+        ModeScope::Tenant,
+        ModeScope::Agent(AgentId::new("scribe").unwrap()),
+        ModeScope::Intent(IntentId::new("draft-note").unwrap()),
+        ModeScope::Resource(resource.clone()),
+        ModeScope::Ehr(ConnectionId::new("sandbox").unwrap()),
+    ] {
+        kinds.push(Event::ModeSwitched {
+            scope,
+            mode: Mode::WritePaused,
+            reason: address("reason"),
+        });
+    }
+    for source in [
+        grant().source,
+        GrantSource::EhrEvent,
+        GrantSource::PatientSession,
+        GrantSource::Dispatcher {
+            dispatcher: AgentId::new("dispatcher").unwrap(),
+        },
+    ] {
+        kinds.push(Event::GrantIssued(Box::new(Grant { source, ..grant() })));
+    }
+    kinds.extend([
+        Event::GrantConsumed {
+            envelope: EnvelopeId::from_random([2; 16]),
+        },
+        Event::EnvelopeOpened(Box::new(envelope())),
+        Event::ReadPermitted(Box::new(ReadCeiling {
+            correlation,
+            tool: ToolName::new("list_recent_vitals").unwrap(),
+            connection: ConnectionId::new("sandbox").unwrap(),
+            resource: resource.clone(),
+            patient: Some(PatientToken::from_random([3; 16])),
+            fields: vec!["code".to_owned(), "valueQuantity".to_owned()],
+            policies: vec![PolicyId::new("read-vitals").unwrap()],
+            consent: "sandbox".to_owned(),
+        })),
+        Event::ReadReleased {
+            correlation,
+            resources: 2,
+            versions: digest("versions"),
+            fields: vec!["code".to_owned()],
+            labels: Vec::new(),
+            withheld: vec!["note".to_owned()],
+        },
+        Event::ReadFailed {
+            correlation,
+            code: "ehr-unavailable".to_owned(),
+        },
+        Event::CallRefused(CallRefusal {
+            correlation,
+            agent: None,
+            tool: None,
+            code: "no-token".to_owned(),
+        }),
+        Event::TokenMinted { resource },
+    ]);
+    kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
+    kinds
+}
+
+/// One of every write-back event, and one of every variant inside it.
+fn writeback_kinds() -> Vec<WritebackEvent> {
+    use WritebackEvent as E;
+    let mut kinds: Vec<E> = events().into_iter().map(|(_, event)| event).collect();
+    for refused in [
+        RefusedBy::Validation {
+            findings: address("findings"),
+        },
+        RefusedBy::Policy {
+            code: "delete-prohibited".to_owned(),
+        },
+        RefusedBy::Human {
+            person: person(1),
+            reason: address("reason"),
+        },
+        RefusedBy::Expiry,
+    ] {
+        kinds.push(E::Refused { refused });
+    }
+    for reason in [
+        VoidReason::Consent,
+        VoidReason::DeliverBy,
+        VoidReason::DigestMismatch,
+        VoidReason::AuthorityChanged,
+    ] {
+        kinds.push(E::Voided { reason });
+    }
+    for cause in [
+        FailureCause::RateLimited,
+        FailureCause::ServerError,
+        FailureCause::Rejected,
+    ] {
+        kinds.push(E::DeadLettered { cause });
+    }
+    for reason in [
+        HumanNeeded::EndpointCannotTell,
+        HumanNeeded::MoreThanOne,
+        HumanNeeded::ReadBackFails,
+    ] {
+        kinds.push(E::HumanNeeded { reason });
+    }
+    kinds.push(E::Quarantined {
+        reason: QuarantineReason::BadRun,
+    });
+    kinds
+}
+
+/// Whether a kind is in the list above; a new kind stops this from compiling until it is added.
+fn listed(event: &Event) -> bool {
+    use WritebackEvent as W;
+    match event {
+        Event::TenantInitialised { .. }
+        | Event::BundleActivated { .. }
+        | Event::AccountCreated { .. }
+        | Event::SignedIn
+        | Event::SignInFailed
+        | Event::SignedOut
+        | Event::StepUpPassed { .. }
+        | Event::StepUpFailed
+        | Event::ModeSwitched { .. }
+        | Event::GrantIssued(_)
+        | Event::GrantConsumed { .. }
+        | Event::EnvelopeOpened(_)
+        | Event::ReadPermitted(_)
+        | Event::ReadReleased { .. }
+        | Event::ReadFailed { .. }
+        | Event::CallRefused(_)
+        | Event::TokenMinted { .. } => true,
+        Event::Writeback(event) => match event {
+            W::Proposed(_)
+            | W::Validated { .. }
+            | W::Ruled { .. }
+            | W::Verified { .. }
+            | W::Approved { .. }
+            | W::Refused { .. }
+            | W::Voided { .. }
+            | W::DeliveryStarted(_)
+            | W::Delivered(_)
+            | W::NotApplied { .. }
+            | W::OutcomeUnknown
+            | W::FoundNotApplied { .. }
+            | W::HumanNeeded { .. }
+            | W::DeadLettered { .. }
+            | W::Requeued { .. }
+            | W::Abandoned { .. }
+            | W::Quarantined { .. }
+            | W::Released { .. }
+            | W::Compensated { .. }
+            | W::Promoted { .. } => true,
+        },
+    }
+}
+
+#[test]
+fn the_stored_form_of_every_event_is_frozen() {
+    let mut text = String::new();
+    for event in kinds() {
+        assert!(listed(&event));
+        let json = serde_json::to_string(&event).unwrap();
+        let read: Event = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, event, "what is written is read back");
+        text.push_str(&format!("{}\n  {json}\n", event.kind()));
+    }
+    expect_file!["snapshots/events.txt"].assert_eq(&text);
+}
+
+fn leaf(stream: StreamId, actor: Actor) -> Recorded {
+    Recorded {
+        format: LEAF_FORMAT,
+        tenant: tenant(),
+        seq: 0,
+        stream,
+        version: 1,
+        at: at(0),
+        actor,
+        event: Event::SignedIn,
+    }
+}
+
+#[test]
+fn the_stored_form_of_a_leaf_is_frozen() {
+    let human = Actor::Human {
+        account: AccountName::new("ada").unwrap(),
+        person: person(1),
+    };
+    let agent = |envelope| Actor::Agent {
+        agent: AgentId::new("scribe").unwrap(),
+        envelope,
+    };
+    let system = |part| Actor::System { part };
+    let envelope = EnvelopeId::from_random([2; 16]);
+    let leaves = [
+        leaf(StreamId::Account(AccountName::new("ada").unwrap()), human),
+        leaf(StreamId::Writeback(writeback(1)), agent(Some(envelope))),
+        leaf(StreamId::Envelope(envelope), agent(None)),
+        leaf(
+            StreamId::Grant(GrantId::from_random([5; 16])),
+            system(SystemPart::Dispatcher),
+        ),
+        leaf(StreamId::Modes, system(SystemPart::Delivery)),
+        leaf(StreamId::Refusals, Actor::Anonymous),
+        leaf(StreamId::Refusals, system(SystemPart::Gateway)),
+        leaf(StreamId::Tenant, system(SystemPart::Setup)),
+        leaf(StreamId::Tenant, system(SystemPart::Expiry)),
+    ];
+    let mut text = String::new();
+    for recorded in leaves {
+        let bytes = recorded.to_leaf().unwrap();
+        assert_eq!(Recorded::from_leaf(&bytes).unwrap(), recorded);
+        text.push_str(std::str::from_utf8(&bytes).unwrap());
+        text.push('\n');
+    }
+    expect_file!["snapshots/leaves.txt"].assert_eq(&text);
+}
+
+#[test]
+fn a_leaf_of_a_newer_format_or_of_other_bytes_is_refused() {
+    let mut newer = leaf(StreamId::Tenant, Actor::Anonymous);
+    newer.format = LEAF_FORMAT + 1;
+    let newer = newer.to_leaf().unwrap();
+    assert!(matches!(
+        Recorded::from_leaf(&newer),
+        Err(LeafInvalid::UnknownFormat(2))
+    ));
+    for bytes in [
+        &b""[..],
+        b"{}",
+        b"null",
+        br#"{"format":1,"tenant":"north-clinic"}"#,
+    ] {
+        assert!(matches!(
+            Recorded::from_leaf(bytes),
+            Err(LeafInvalid::Malformed(_))
+        ));
+    }
+}
+
+#[test]
+fn streams_read_back_and_nothing_else_does() {
+    for stream in [
+        StreamId::Writeback(writeback(1)),
+        StreamId::Modes,
+        StreamId::Refusals,
+        StreamId::Tenant,
+    ] {
+        assert_eq!(StreamId::try_from(stream.to_string()), Ok(stream));
+    }
+    for text in [
+        "",
+        "writeback",
+        "writeback/",
+        "writeback/env_0",
+        "modes/a",
+        "other/x",
+    ] {
+        assert!(StreamId::try_from(text.to_owned()).is_err(), "{text}");
+    }
+}

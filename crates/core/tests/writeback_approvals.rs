@@ -1,0 +1,441 @@
+//! Who may let a write-back pass, with what, and how often: for each case that passes, its nearest
+//! neighbour that does not. Vectors W-nn are those of the write-back matrix (requirement R029).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    dead_code
+)]
+
+mod sample;
+
+use chaperone_core::change::Destination;
+use chaperone_core::evidence::{ApprovalRecord, Factor, Strategy};
+use chaperone_core::facts::{FactValue, Facts};
+use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::principal::Role;
+use chaperone_core::writeback::{
+    Command, DELIVERY_ATTEMPTS_MAX, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis,
+    StateName, Writeback, decide,
+};
+use expect_test::{Expect, expect};
+use sample::{
+    APPROVE_WITHIN_S, DELIVER_WITHIN_S, REQUESTER, approval, approve_2f, at, attested,
+    auto_verified, change, delivering, digest, fold, granted, person, receipt, roles, ruled_events,
+    ruling, start, two_person, validation,
+};
+
+fn waiting(gate: Gate) -> Writeback {
+    fold(&ruled_events(gate, Destination::Ehr, Strategy::Conditional))
+}
+
+/// Decides and folds; the answer is the new state or the refusal's code.
+fn act(state: &mut Writeback, command: Command<'_>, second: i64) -> String {
+    match decide(state, command, at(second)) {
+        Ok(event) => {
+            *state = state.clone().evolve(&event, at(second)).unwrap();
+            state.name().to_string()
+        }
+        Err(refusal) => format!("refused: {}", refusal.code()),
+    }
+}
+
+fn approve(state: &mut Writeback, record: ApprovalRecord, second: i64) -> String {
+    let approval = granted(record);
+    act(
+        state,
+        Command::Approve {
+            approval: &approval,
+        },
+        second,
+    )
+}
+
+fn check(gate: Gate, record: ApprovalRecord, expected: Expect) {
+    let mut state = waiting(gate);
+    expected.assert_eq(&approve(&mut state, record, 60));
+}
+
+fn without_factor(record: ApprovalRecord) -> ApprovalRecord {
+    ApprovalRecord {
+        factor: Factor::None,
+        ..record
+    }
+}
+
+fn clinician() -> ApprovalRecord {
+    approval(1, "ada", Role::Clinician)
+}
+
+#[test]
+fn w06_a_dose_edit_needs_a_second_factor() {
+    check(approve_2f(), clinician(), expect!["ready"]);
+    check(
+        approve_2f(),
+        without_factor(clinician()),
+        expect!["refused: second-factor-required"],
+    );
+    // A gate that asks for no factor takes the same approval.
+    let approve = Gate::Approve {
+        roles: roles(&[Role::Clinician]),
+    };
+    check(approve, without_factor(clinician()), expect!["ready"]);
+}
+
+#[test]
+fn w07_one_byte_more_is_other_content_than_was_approved() {
+    let other = ApprovalRecord {
+        digest: digest("order."),
+        ..clinician()
+    };
+    check(
+        approve_2f(),
+        other,
+        expect!["refused: approval-payload-mismatch"],
+    );
+}
+
+#[test]
+fn w16_an_administrator_of_systems_approves_no_clinical_content() {
+    check(
+        approve_2f(),
+        approval(1, "ada", Role::ItAdmin),
+        expect!["refused: role-not-permitted"],
+    );
+    for role in Role::ALL {
+        let mut state = waiting(approve_2f());
+        let passed = approve(&mut state, approval(1, "ada", role), 60) == "ready";
+        assert_eq!(passed, role == Role::Clinician, "{role}");
+    }
+}
+
+#[test]
+fn w19_an_approval_is_spent_once() {
+    let mut state = waiting(approve_2f());
+    expect!["ready"].assert_eq(&approve(&mut state, clinician(), 60));
+    expect!["refused: not-now"].assert_eq(&approve(&mut state, clinician(), 61));
+    let Writeback::Ready(ready) = &state else {
+        panic!("{}", state.name());
+    };
+    assert_eq!(ready.approvals(), [clinician()]);
+}
+
+#[test]
+fn an_automatic_gate_takes_no_approval_and_a_denial_takes_nothing() {
+    check(Gate::Auto, clinician(), expect!["refused: not-now"]);
+    check(auto_verified(), clinician(), expect!["refused: not-now"]);
+    check(Gate::Deny, clinician(), expect!["refused: not-now"]);
+}
+
+#[test]
+fn two_people_means_two_people_not_two_accounts() {
+    let mut state = waiting(two_person());
+    expect!["awaiting_approval"].assert_eq(&approve(&mut state, clinician(), 60));
+    // The same person, at another account, in the other role.
+    expect!["refused: same-person"].assert_eq(&approve(
+        &mut state,
+        approval(1, "ada-pharmacy", Role::Pharmacist),
+        61,
+    ));
+    // Another person, in the role that was given already.
+    expect!["refused: role-not-permitted"].assert_eq(&approve(
+        &mut state,
+        approval(2, "bo", Role::Clinician),
+        62,
+    ));
+    // Another person, in a role that this gate does not name.
+    expect!["refused: role-not-permitted"].assert_eq(&approve(
+        &mut state,
+        approval(2, "bo", Role::Rn),
+        63,
+    ));
+    expect!["ready"].assert_eq(&approve(
+        &mut state,
+        approval(2, "bo", Role::Pharmacist),
+        64,
+    ));
+}
+
+#[test]
+fn the_requester_is_neither_of_the_two() {
+    for role in [Role::Clinician, Role::Pharmacist] {
+        check(
+            two_person(),
+            approval(REQUESTER, "rey", role),
+            expect!["refused: same-person"],
+        );
+    }
+    check(two_person(), clinician(), expect!["awaiting_approval"]);
+}
+
+#[test]
+fn of_two_people_the_first_role_gives_the_second_factor_in_either_order() {
+    check(
+        two_person(),
+        without_factor(clinician()),
+        expect!["refused: second-factor-required"],
+    );
+    let mut state = waiting(two_person());
+    let pharmacist = without_factor(approval(2, "bo", Role::Pharmacist));
+    expect!["awaiting_approval"].assert_eq(&approve(&mut state, pharmacist, 60));
+    expect!["refused: second-factor-required"].assert_eq(&approve(
+        &mut state,
+        without_factor(clinician()),
+        61,
+    ));
+    expect!["ready"].assert_eq(&approve(&mut state, clinician(), 62));
+}
+
+#[test]
+fn an_approval_given_too_late_does_not_count() {
+    let mut state = waiting(approve_2f());
+    expect!["refused: approval-expired"].assert_eq(&approve(
+        &mut state,
+        clinician(),
+        APPROVE_WITHIN_S + 1,
+    ));
+    expect!["ready"].assert_eq(&approve(&mut state, clinician(), APPROVE_WITHIN_S));
+}
+
+#[test]
+fn a_verification_needs_established_facts_in_time() {
+    let established = |name: &str| {
+        let mut facts = Facts::default();
+        facts.observe(name, FactValue::Bool(true));
+        facts
+    };
+    let verify = |facts: &Facts, second| {
+        let mut state = waiting(auto_verified());
+        act(&mut state, Command::Verify { facts }, second)
+    };
+    expect!["ready"].assert_eq(&verify(&established("slot_rechecked"), 60));
+    expect!["refused: not-verified"].assert_eq(&verify(&established("something_else"), 60));
+    expect!["refused: not-verified"].assert_eq(&verify(&Facts::default(), 60));
+    let mut claimed = Facts::default();
+    claimed.claim("slot_rechecked", FactValue::Bool(true));
+    expect!["refused: not-verified"].assert_eq(&verify(&claimed, 60));
+    expect!["refused: approval-expired"].assert_eq(&verify(
+        &established("slot_rechecked"),
+        APPROVE_WITHIN_S + 1,
+    ));
+}
+
+fn ready(strategy: Strategy) -> Writeback {
+    let mut state = fold(&ruled_events(approve_2f(), Destination::Ehr, strategy));
+    assert_eq!(approve(&mut state, clinician(), 60), "ready");
+    state
+}
+
+fn send(state: &mut Writeback, attempt: u32, second: i64) -> String {
+    act(
+        state,
+        Command::StartDelivery {
+            start: start(attempt),
+        },
+        second,
+    )
+}
+
+#[test]
+fn what_is_sent_is_what_was_approved_within_its_time() {
+    let mut state = ready(Strategy::Conditional);
+    let other = DeliveryStart {
+        digest: digest("order."),
+        ..start(1)
+    };
+    expect!["refused: order-digest-mismatch"].assert_eq(&act(
+        &mut state,
+        Command::StartDelivery { start: other },
+        61,
+    ));
+    expect!["refused: outside-delivery-window"].assert_eq(&send(
+        &mut state,
+        1,
+        60 + DELIVER_WITHIN_S + 1,
+    ));
+    expect!["delivering"].assert_eq(&send(&mut state, 1, 60 + DELIVER_WITHIN_S));
+}
+
+#[test]
+fn attempts_follow_each_other_and_end() {
+    let mut state = ready(Strategy::Conditional);
+    expect!["refused: attempt-out-of-order"].assert_eq(&send(&mut state, 2, 61));
+    for attempt in 1..=DELIVERY_ATTEMPTS_MAX {
+        let second = 60 + 10 * i64::from(attempt);
+        assert_eq!(send(&mut state, attempt, second), "delivering");
+        let after = act(
+            &mut state,
+            Command::FailDelivery {
+                cause: FailureCause::Unreachable,
+                retry_at: at(second + 10),
+            },
+            second + 1,
+        );
+        if attempt < DELIVERY_ATTEMPTS_MAX {
+            assert_eq!(after, "ready");
+            expect!["refused: attempt-out-of-order"].assert_eq(&send(
+                &mut state,
+                attempt,
+                second + 10,
+            ));
+            expect!["refused: outside-delivery-window"].assert_eq(&send(
+                &mut state,
+                attempt + 1,
+                second + 9,
+            ));
+        } else {
+            assert_eq!(after, "dead_letter");
+        }
+    }
+}
+
+#[test]
+fn a_send_of_unknown_outcome_is_never_resent_before_it_is_reconciled() {
+    let mut state = ready(Strategy::Conditional);
+    assert_eq!(send(&mut state, 1, 61), "delivering");
+    // Neither while it is under way …
+    expect!["refused: not-now"].assert_eq(&send(&mut state, 2, 62));
+    expect!["unknown"].assert_eq(&act(&mut state, Command::LoseOutcome, 63));
+    // … nor while its outcome is unknown, under any attempt number and at any time.
+    for attempt in 1..=DELIVERY_ATTEMPTS_MAX {
+        expect!["refused: not-now"].assert_eq(&send(&mut state, attempt, 64));
+    }
+    let retry_at = at(70);
+    expect!["refused: not-now"].assert_eq(&act(
+        &mut state,
+        Command::FailDelivery {
+            cause: FailureCause::Unreachable,
+            retry_at,
+        },
+        65,
+    ));
+    expect!["ready"].assert_eq(&act(
+        &mut state,
+        Command::FindNotApplied {
+            basis: NotAppliedBasis::MissAfterSettle,
+            retry_at,
+        },
+        66,
+    ));
+    expect!["delivering"].assert_eq(&send(&mut state, 2, 70));
+}
+
+#[test]
+fn where_the_endpoint_cannot_tell_a_human_decides() {
+    let missing = |basis| Command::FindNotApplied {
+        basis,
+        retry_at: at(90),
+    };
+    let unknown = |strategy| {
+        let mut state = ready(strategy);
+        assert_eq!(send(&mut state, 1, 61), "delivering");
+        assert_eq!(act(&mut state, Command::LoseOutcome, 62), "unknown");
+        state
+    };
+    let by_human = NotAppliedBasis::Human { person: person(5) };
+
+    // Without business identifiers a miss says nothing.
+    let mut plain = unknown(Strategy::PlainPost);
+    expect!["refused: not-now"].assert_eq(&act(
+        &mut plain,
+        missing(NotAppliedBasis::MissAfterSettle),
+        80,
+    ));
+    expect!["ready"].assert_eq(&act(&mut plain, missing(by_human.clone()), 81));
+
+    // Once a human was asked, only a human answers.
+    let mut asked = unknown(Strategy::Conditional);
+    let ask = Command::AskHuman {
+        reason: HumanNeeded::ContentDiffers,
+    };
+    expect!["unknown"].assert_eq(&act(&mut asked, ask, 70));
+    expect!["refused: not-now"].assert_eq(&act(
+        &mut asked,
+        missing(NotAppliedBasis::MissAfterSettle),
+        80,
+    ));
+    expect!["ready"].assert_eq(&act(&mut asked, missing(by_human), 81));
+}
+
+#[test]
+fn weak_proof_is_no_delivery_unless_a_human_attests_where_a_human_must() {
+    let confirm = |strategy, receipt| {
+        let mut state = ready(strategy);
+        assert_eq!(send(&mut state, 1, 61), "delivering");
+        let delivering = delivering(digest("order"), 1);
+        act(
+            &mut state,
+            Command::ConfirmDelivery {
+                delivering: &delivering,
+                receipt,
+            },
+            62,
+        )
+    };
+    expect!["delivered"].assert_eq(&confirm(Strategy::Conditional, receipt(ProofLevel::P2)));
+    expect!["refused: proof-too-weak"]
+        .assert_eq(&confirm(Strategy::Conditional, receipt(ProofLevel::P1)));
+    expect!["delivered"].assert_eq(&confirm(Strategy::HumanEntry, attested(5)));
+    // An attestation does not stand in for the machine's own proof, nor does nobody's.
+    expect!["refused: proof-too-weak"].assert_eq(&confirm(Strategy::Conditional, attested(5)));
+    expect!["refused: proof-too-weak"]
+        .assert_eq(&confirm(Strategy::HumanEntry, receipt(ProofLevel::P0)));
+}
+
+#[test]
+fn a_ruling_about_something_lighter_does_not_carry_something_heavier() {
+    use chaperone_core::change::ChangeClass;
+    use chaperone_core::evidence::{Conformant, Ruling};
+
+    let conformant = Conformant::attest(validation());
+    let rule = |destination, class, ruled_destination, gate| {
+        let events = ruled_events(Gate::Auto, destination, Strategy::Conditional);
+        let mut state = fold(&events[..1]);
+        let validate = Command::Validate {
+            conformant: &conformant,
+            change: change("MedicationRequest", "active", destination),
+        };
+        assert_eq!(act(&mut state, validate, 1), "validated");
+        let ruling = Ruling::issue(ruling(gate, class, ruled_destination));
+        let order = sample::order(Strategy::Conditional);
+        act(
+            &mut state,
+            Command::Rule {
+                ruling: &ruling,
+                order,
+            },
+            2,
+        )
+    };
+    let (staged, ehr) = (Destination::Staged, Destination::Ehr);
+    expect!["staged"].assert_eq(&rule(staged, ChangeClass::M0, staged, Gate::Auto));
+    expect!["awaiting_approval"].assert_eq(&rule(ehr, ChangeClass::M4, ehr, approve_2f()));
+    expect!["refused: below-floor"].assert_eq(&rule(ehr, ChangeClass::M4, ehr, Gate::Auto));
+    expect!["refused: class-differs"].assert_eq(&rule(ehr, ChangeClass::M0, ehr, Gate::Auto));
+    // A draft is light because it stays inside; the same ruling may not send it out.
+    expect!["refused: class-differs"].assert_eq(&rule(staged, ChangeClass::M0, ehr, Gate::Auto));
+}
+
+#[test]
+fn quarantine_holds_and_release_returns_to_where_it_was() {
+    use chaperone_core::writeback::QuarantineReason;
+
+    let mut state = ready(Strategy::Conditional);
+    let before = state.clone();
+    let quarantine = || Command::Quarantine {
+        reason: QuarantineReason::BadRun,
+    };
+    expect!["quarantined"].assert_eq(&act(&mut state, quarantine(), 61));
+    expect!["refused: not-now"].assert_eq(&send(&mut state, 1, 62));
+    let release = Command::Release { person: person(5) };
+    expect!["ready"].assert_eq(&act(&mut state, release, 63));
+    assert_eq!(state, before);
+    assert_eq!(send(&mut state, 1, 64), "delivering");
+    expect!["refused: not-now"].assert_eq(&act(&mut state, quarantine(), 65));
+    assert_eq!(state.name(), StateName::Delivering);
+}
