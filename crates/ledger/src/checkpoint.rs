@@ -157,8 +157,9 @@ impl VerifyingKey {
                 expected: self.name_and_id(),
             },
         })?;
-        let checkpoint = Checkpoint::from_bytes(note.text())
-            .map_err(|_| malformed("origin, size and root do not stand on the first three lines"))?;
+        let checkpoint = Checkpoint::from_bytes(note.text()).map_err(|_| {
+            malformed("origin, size and root do not stand on the first three lines")
+        })?;
         if checkpoint.origin() != self.verifier.name() {
             return Err(CheckpointInvalid::OtherOrigin);
         }
@@ -313,7 +314,8 @@ mod tests {
     #[test]
     fn a_checkpoint_reads_as_the_specification_says() {
         let key = CheckpointKey::from_seed(&tenant("clinic-1"), &[7; 32]);
-        expect!["chaperone/clinic-1+7b2eb00d+AepKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs"].assert_eq(&key.vkey());
+        expect!["chaperone/clinic-1+7b2eb00d+AepKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs"]
+            .assert_eq(&key.vkey());
         expect![[r#"
             chaperone/clinic-1
             42
@@ -334,11 +336,17 @@ mod tests {
 
         let other_seed = CheckpointKey::from_seed(&tenant("clinic-1"), &[8; 32]);
         let vkey_other = VerifyingKey::parse(&other_seed.vkey()).unwrap();
-        assert!(matches!(vkey_other.verify(&note), Err(CheckpointInvalid::OtherKey { .. })));
+        assert!(matches!(
+            vkey_other.verify(&note),
+            Err(CheckpointInvalid::OtherKey { .. })
+        ));
 
         let other_tenant = CheckpointKey::from_seed(&tenant("clinic-2"), &[7; 32]);
         let vkey_other = VerifyingKey::parse(&other_tenant.vkey()).unwrap();
-        assert!(matches!(vkey_other.verify(&note), Err(CheckpointInvalid::OtherKey { .. })));
+        assert!(matches!(
+            vkey_other.verify(&note),
+            Err(CheckpointInvalid::OtherKey { .. })
+        ));
         assert_eq!(other_tenant.sign(&head()), Err(SignFailed::OtherTenant));
     }
 
@@ -367,7 +375,10 @@ mod tests {
         ] {
             assert!(matches!(verify(text), Err(CheckpointInvalid::Malformed(_))));
         }
-        assert_eq!(vkey.verify(&"x".repeat(NOTE_BYTES_MAX + 1)), Err(CheckpointInvalid::TooLong));
+        assert_eq!(
+            vkey.verify(&"x".repeat(NOTE_BYTES_MAX + 1)),
+            Err(CheckpointInvalid::TooLong)
+        );
     }
 
     #[test]
@@ -377,7 +388,10 @@ mod tests {
         let mut note = Note::from_bytes(key.sign(&head()).unwrap().as_bytes()).unwrap();
         note.add_sigs(&[&witness]).unwrap();
         let note = String::from_utf8(note.to_bytes()).unwrap();
-        assert_eq!(VerifyingKey::parse(&key.vkey()).unwrap().verify(&note), Ok(head()));
+        assert_eq!(
+            VerifyingKey::parse(&key.vkey()).unwrap().verify(&note),
+            Ok(head())
+        );
     }
 
     #[test]
@@ -399,7 +413,10 @@ mod tests {
                 let mut bytes = key.vkey().into_bytes();
                 bytes[at] ^= 1 << bit;
                 if let Ok(changed) = String::from_utf8(bytes) {
-                    assert!(VerifyingKey::parse(&changed).is_err(), "byte {at} bit {bit}");
+                    assert!(
+                        VerifyingKey::parse(&changed).is_err(),
+                        "byte {at} bit {bit}"
+                    );
                 }
             }
         }

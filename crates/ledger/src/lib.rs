@@ -27,10 +27,10 @@ pub mod tree;
 
 pub mod checkpoint;
 
-//TMP pub mod export;
-//TMP pub mod verify;
+pub mod export;
+pub mod verify;
 
-//TMP pub mod receipt;
+pub mod receipt;
 
-//TMP #[cfg(test)]
-//TMP mod sample;
+#[cfg(test)]
+mod sample;

@@ -224,7 +224,6 @@ pub fn consistency_verify(
 /// node hash itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunningTree {
-    size: u64,
     /// Complete subtrees from the left, with their height.
     subtrees: Vec<(u8, Hash)>,
 }
@@ -238,12 +237,6 @@ impl RunningTree {
             height = height.saturating_add(1);
         }
         self.subtrees.push((height, right));
-        self.size = self.size.saturating_add(1);
-    }
-
-    /// Leaves so far.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
     }
 
     /// Root over the leaves so far.
