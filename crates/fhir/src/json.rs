@@ -121,7 +121,7 @@ impl Kind {
     pub fn with_article(self) -> &'static str {
         match self {
             Kind::Null => "null",
-            Kind::Bool => "a boolean",
+            Kind::Bool => "`true` or `false`",
             Kind::Number => "a number",
             Kind::String => "a string",
             Kind::Array => "an array",
@@ -294,12 +294,12 @@ mod tests {
         for text in [
             "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "'x'", "01", "1.", ".5", "+1", "1e", "-", "NaN",
             "tru", "\"\u{1}\"", "\"\\x\"", "\"\\ud800\"", "\"\\udc00\"", "{} {}", "[1 2]", "\"", "\"\\u12\"",
-            "{\"a\" 1}", "{\"a\":}", "]", "// c\n1", "\u{feff}{}",
+            "{\"a\" 1}", "{\"a\":}", "]", "// c\n1", "\u{feff}\u{feff}{}",
         ] {
             let found = Document::parse(text.as_bytes(), &JsonLimits::default());
             assert!(found.is_err(), "accepted {text:?}");
         }
-        for text in ["0", "-0", "-1.5e+10", "[]", "{}", " [ { } ] ", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\""] {
+        for text in ["0", "-0", "-1.5e+10", "[]", "{}", " [ { } ] ", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\u{feff}{}"] {
             assert!(Document::parse(text.as_bytes(), &JsonLimits::default()).is_ok(), "refused {text:?}");
         }
     }

@@ -35,9 +35,9 @@ pub mod json;
 pub mod package;
 pub mod primitive;
 pub mod references;
-//STUB pub mod status;
+pub mod status;
 pub mod validate;
-//STUB pub mod words;
+pub mod words;
 
 pub use definitions::Definitions;
 pub use finding::{Finding, Position, RestsOn, Severity};

@@ -63,8 +63,8 @@ fn expected_errors(folder: &Path, case: &serde_json::Value) -> Option<usize> {
             other.get("outcome")?.clone()
         }
     };
-    let issues = outcome.get("issue")?.as_array()?;
-    Some(issues.iter().filter(|it| it["severity"] == "error" || it["severity"] == "fatal").count())
+    let issues = outcome.get("issue").and_then(serde_json::Value::as_array);
+    Some(issues.into_iter().flatten().filter(|it| it["severity"] == "error" || it["severity"] == "fatal").count())
 }
 
 #[test]
@@ -77,6 +77,10 @@ fn validator_cases_that_are_right_have_no_errors() {
     let mut refused = Vec::new();
     for case in manifest["test-cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
+        // Asks for contained resources not to be checked, which this check does not offer.
+        if case.get("validateContains").is_some() {
+            continue;
+        }
         let bytes = std::fs::read(folder.join("validator").join(case["file"].as_str().unwrap())).unwrap();
         let outcome = check(&bytes);
         match expected_errors(&folder, case) {

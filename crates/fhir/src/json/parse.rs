@@ -1,6 +1,7 @@
 //! The JSON parser behind [`super::Document`]: one pass, no recursion, every growth limited.
 //!
-//! It follows RFC 8259 strictly: no comments, no trailing commas, no byte order mark, no lone surrogates.
+//! It follows RFC 8259 strictly: no comments, no trailing commas, no lone surrogates. A byte order mark at
+//! the start is passed over, as section 8.1 permits.
 //! Start at [`parse`].
 
 use std::borrow::Cow;
@@ -72,7 +73,7 @@ pub(super) fn parse<'s>(source: &'s [u8], limits: &JsonLimits) -> Result<Documen
     let mut parser = Parser {
         text,
         bytes: source,
-        at: 0,
+        at: if text.starts_with('\u{feff}') { 3 } else { 0 },
         nodes: Vec::with_capacity(source.len() / 24 + 8),
         open: Vec::with_capacity(16),
         duplicates: Vec::new(),

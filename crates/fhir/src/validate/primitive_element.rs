@@ -101,7 +101,7 @@ impl<'d> Walk<'d> {
                     (id::ARRAY_NOT_ALLOWED, Severity::Error, "one value is expected here, not a list".to_owned())
                 } else {
                     let message = format!(
-                        "a {name} is written as {}; this is {}",
+                        "{name} is written as {} in JSON; this is {}",
                         primitive.json_kind().with_article(),
                         kind.with_article()
                     );
@@ -115,9 +115,9 @@ impl<'d> Walk<'d> {
             Fault::Format if primitive == Primitive::Xhtml => {
                 (id::NARRATIVE_DIV, Severity::Error, format!("narrative must be {expected}"))
             }
-            Fault::Format => (id::PRIMITIVE_FORMAT, Severity::Error, format!("this is not a {name}: expected {expected}")),
+            Fault::Format => (id::PRIMITIVE_FORMAT, Severity::Error, format!("not a valid {name}: expected {expected}")),
             Fault::ImpossibleDate => {
-                let message = format!("there is no such day or time; a {name} is {expected}");
+                let message = format!("there is no such day or time; {name} is {expected}");
                 (id::PRIMITIVE_IMPOSSIBLE_DATE, Severity::Error, message)
             }
             Fault::TimezoneMissing => (
@@ -128,7 +128,7 @@ impl<'d> Walk<'d> {
             Fault::OutOfRange => {
                 (id::PRIMITIVE_OUT_OF_RANGE, Severity::Error, format!("out of range: expected {expected}"))
             }
-            Fault::TooLong => (id::PRIMITIVE_TOO_LONG, Severity::Error, format!("too long for a {name}")),
+            Fault::TooLong => (id::PRIMITIVE_TOO_LONG, Severity::Error, format!("too long for {name}")),
         };
         self.report(finding_id, severity, value, None, message);
         severity < Severity::Error
