@@ -181,7 +181,10 @@ fn split_offset(rest: &str) -> Option<(&str, i64)> {
 /// Midnight UTC of the day of `now`.
 pub(crate) fn midnight(now: Timestamp) -> Timestamp {
     let day_ms = 24 * 60 * MINUTE_MS;
-    let start = now.as_millisecond().div_euclid(day_ms).saturating_mul(day_ms);
+    let start = now
+        .as_millisecond()
+        .div_euclid(day_ms)
+        .saturating_mul(day_ms);
     Timestamp::from_millisecond(start).unwrap_or(now)
 }
 
@@ -248,8 +251,15 @@ mod tests {
             assert!(DateRange::parse(good).is_some(), "{good}");
         }
         for bad in [
-            "", "20x4", "2024-13", "2024-02-30", "2024-02-29T", "2024-02-29T25:00Z", "yesterday",
-            "2024-02-29T10:30:15+99:00", "2024-02-29 10:30",
+            "",
+            "20x4",
+            "2024-13",
+            "2024-02-30",
+            "2024-02-29T",
+            "2024-02-29T25:00Z",
+            "yesterday",
+            "2024-02-29T10:30:15+99:00",
+            "2024-02-29 10:30",
         ] {
             assert!(DateRange::parse(bad).is_none(), "{bad}");
         }

@@ -697,7 +697,11 @@ mod tests {
 
     #[test]
     fn types_are_sorted_and_parameters_unique() {
-        assert!(RESOURCE_TYPES.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(
+            RESOURCE_TYPES
+                .windows(2)
+                .all(|pair| pair[0].name < pair[1].name)
+        );
         for kind in RESOURCE_TYPES {
             let mut names: Vec<_> = kind.parameters.iter().map(|p| p.name).collect();
             names.sort_unstable();

@@ -190,7 +190,11 @@ mod tests {
         let faults = Faults::default();
         let busy = FaultKind::TooManyRequests { retry_after_s: 1 };
         faults.inject(FaultRule::once("POST", "Appointment", busy.clone()).times(2));
-        faults.inject(FaultRule::once("POST", "Appointment", FaultKind::PreconditionFailed));
+        faults.inject(FaultRule::once(
+            "POST",
+            "Appointment",
+            FaultKind::PreconditionFailed,
+        ));
         let booking: [Face; 1] = [("POST", "Appointment")];
         assert_eq!(faults.take(&[("GET", "Appointment")]), None);
         assert_eq!(faults.take(&[("POST", "Slot")]), None);

@@ -100,7 +100,10 @@ impl SandboxHandle {
     /// All live resources, by type and id.
     #[must_use]
     pub fn all_resources(&self) -> Vec<Value> {
-        self.read().all().filter_map(|version| json(version)).collect()
+        self.read()
+            .all()
+            .filter_map(|version| json(version))
+            .collect()
     }
 
     /// How many resources are live.

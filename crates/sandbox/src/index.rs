@@ -115,7 +115,10 @@ fn collect(
             }
         }
         ParameterKind::Reference | ParameterKind::PatientReference => {
-            let reference = value.get("reference").or(Some(value)).and_then(Value::as_str);
+            let reference = value
+                .get("reference")
+                .or(Some(value))
+                .and_then(Value::as_str);
             if let Some(reference) = reference {
                 let normal = normal_reference(reference, base);
                 if parameter.kind == ParameterKind::Reference || normal.starts_with("Patient/") {
@@ -169,14 +172,26 @@ fn texts(value: &Value, push: &mut impl FnMut(IndexValue)) {
         Value::String(text) => push_text(text),
         Value::Object(object) => {
             let parts = [
-                "text", "family", "given", "prefix", "suffix", "line", "city", "district", "state",
-                "postalCode", "country",
+                "text",
+                "family",
+                "given",
+                "prefix",
+                "suffix",
+                "line",
+                "city",
+                "district",
+                "state",
+                "postalCode",
+                "country",
             ];
             for part in parts {
                 match object.get(part) {
                     Some(Value::String(text)) => push_text(text),
                     Some(Value::Array(items)) => {
-                        items.iter().filter_map(Value::as_str).for_each(&mut push_text);
+                        items
+                            .iter()
+                            .filter_map(Value::as_str)
+                            .for_each(&mut push_text);
                     }
                     _ => {}
                 }
@@ -229,7 +244,10 @@ mod tests {
         };
         assert_eq!(
             token("identifier"),
-            [IndexValue::Token { system: Some("urn:s".into()), code: Some("7".into()) }]
+            [IndexValue::Token {
+                system: Some("urn:s".into()),
+                code: Some("7".into())
+            }]
         );
         assert_eq!(token("status"), [IndexValue::Code("final".into())]);
         assert_eq!(token("code").len(), 1);

@@ -18,13 +18,34 @@ const ID_CHARACTERS_MAX: usize = 64;
 pub(crate) enum Interaction {
     Metadata,
     Bundle,
-    Read { kind: Kind, id: String },
-    VersionRead { kind: Kind, id: String, version: u64 },
-    History { kind: Kind, id: String },
-    Search { kind: Kind, query: String },
-    Create { kind: Kind },
-    Update { kind: Kind, id: String },
-    Delete { kind: Kind, id: String },
+    Read {
+        kind: Kind,
+        id: String,
+    },
+    VersionRead {
+        kind: Kind,
+        id: String,
+        version: u64,
+    },
+    History {
+        kind: Kind,
+        id: String,
+    },
+    Search {
+        kind: Kind,
+        query: String,
+    },
+    Create {
+        kind: Kind,
+    },
+    Update {
+        kind: Kind,
+        id: String,
+    },
+    Delete {
+        kind: Kind,
+        id: String,
+    },
 }
 
 /// A known resource type.
@@ -47,7 +68,11 @@ impl Interaction {
     /// interaction at that path.
     pub(crate) fn parse(method: &Method, path: &str, query: &str) -> Result<Self, Refusal> {
         let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let kind = |name: &str| resource_type(name).map(Kind).ok_or_else(Refusal::unknown_type);
+        let kind = |name: &str| {
+            resource_type(name)
+                .map(Kind)
+                .ok_or_else(Refusal::unknown_type)
+        };
         match (method, segments.as_slice()) {
             (&Method::GET | &Method::HEAD, ["metadata"]) => Ok(Self::Metadata),
             (&Method::POST, []) => Ok(Self::Bundle),
@@ -157,9 +182,21 @@ mod tests {
         assert!(Interaction::parse(&Method::GET, "Patient/p1/_history/2", "").is_ok());
         assert_eq!(refused(Method::GET, "Patients/p1"), StatusCode::NOT_FOUND);
         assert_eq!(refused(Method::GET, "Patient/p_1"), StatusCode::NOT_FOUND);
-        assert_eq!(refused(Method::GET, "Patient/p1/$everything"), StatusCode::NOT_FOUND);
-        assert_eq!(refused(Method::PATCH, "Patient/p1"), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(refused(Method::DELETE, "Patient"), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(refused(Method::PUT, "Patient"), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(
+            refused(Method::GET, "Patient/p1/$everything"),
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            refused(Method::PATCH, "Patient/p1"),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+        assert_eq!(
+            refused(Method::DELETE, "Patient"),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+        assert_eq!(
+            refused(Method::PUT, "Patient"),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
     }
 }

@@ -131,7 +131,11 @@ pub(crate) fn load(
 }
 
 /// Creates or replaces one resource.
-pub(crate) fn put(storage: &mut Storage, resource: &Value, now: Timestamp) -> Result<(), LoadError> {
+pub(crate) fn put(
+    storage: &mut Storage,
+    resource: &Value,
+    now: Timestamp,
+) -> Result<(), LoadError> {
     let refused = |refusal: Refusal| failed(0, &refusal);
     let (kind, resource) = typed(Some(resource)).map_err(refused)?;
     let id = own_id(&resource)
@@ -173,11 +177,7 @@ fn own_id(resource: &Resource) -> Option<&str> {
         .filter(|id| is_logical_id(id))
 }
 
-fn start(
-    storage: &mut Storage,
-    entry: &Value,
-    profile: ServerProfile,
-) -> Result<Loading, Refusal> {
+fn start(storage: &mut Storage, entry: &Value, profile: ServerProfile) -> Result<Loading, Refusal> {
     let (kind, resource) = typed(entry.get("resource"))?;
     let if_none_exist = entry
         .pointer("/request/ifNoneExist")

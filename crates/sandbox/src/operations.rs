@@ -71,9 +71,11 @@ impl Answer {
 
     /// The JSON to send, if any.
     pub(crate) fn body(&self) -> Option<&RawValue> {
-        self.bundle
-            .as_deref()
-            .or_else(|| self.version.as_ref().and_then(|version| version.body.as_deref()))
+        self.bundle.as_deref().or_else(|| {
+            self.version
+                .as_ref()
+                .and_then(|version| version.body.as_deref())
+        })
     }
 }
 
@@ -82,7 +84,10 @@ impl Answer {
 /// # Errors
 /// 404 for a type the profile does not hold, 405 for an interaction it does not offer.
 pub(crate) fn offered(interaction: &Interaction, profile: ServerProfile) -> Result<(), Refusal> {
-    if interaction.kind().is_some_and(|kind| !profile.holds(kind.name)) {
+    if interaction
+        .kind()
+        .is_some_and(|kind| !profile.holds(kind.name))
+    {
         return Err(Refusal::unknown_type());
     }
     if interaction.writes() && !profile.accepts_writes() {
@@ -132,7 +137,9 @@ pub(crate) fn perform_read(
         Interaction::History { kind, id } => history(storage, kind.0, id),
         Interaction::Search { kind, query } => {
             let query = Query::parse(kind.0, &pairs(query), handling, storage.base())?;
-            run(storage, &query).map(Answer::of_bundle).map_err(unwritable)
+            run(storage, &query)
+                .map(Answer::of_bundle)
+                .map_err(unwritable)
         }
         Interaction::Metadata
         | Interaction::Bundle

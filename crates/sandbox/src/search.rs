@@ -83,9 +83,15 @@ struct Criterion {
 enum Wanted {
     Id(String),
     Missing(bool),
-    Token { system: System, code: Option<String> },
+    Token {
+        system: System,
+        code: Option<String>,
+    },
     Date(Prefix, DateRange),
-    Reference { kind: Option<String>, id: String },
+    Reference {
+        kind: Option<String>,
+        id: String,
+    },
     ReferenceAsIs(String),
     TextStarts(String),
     TextContains(String),
@@ -190,9 +196,12 @@ impl Query {
             "_summary" if value == "count" => self.count = 0,
             "_summary" if value == "false" => {}
             "_total" if ["accurate", "estimate", "none"].contains(&value) => {}
-            "_format" if ["json", "application/json", "application/fhir+json"].contains(&value) => {}
+            "_format" if ["json", "application/json", "application/fhir+json"].contains(&value) => {
+            }
             "_format" => {
-                return Err(Refusal::unsupported_parameter("only the JSON format is offered"));
+                return Err(Refusal::unsupported_parameter(
+                    "only the JSON format is offered",
+                ));
             }
             _ => return Ok(false),
         }
@@ -243,12 +252,7 @@ fn directed(ordering: Ordering, direction: Direction) -> Ordering {
 
 /// Compares by the least value (ascending) or the greatest (descending); resources without a
 /// value come last either way.
-fn compare_values(
-    position: u8,
-    direction: Direction,
-    left: &Version,
-    right: &Version,
-) -> Ordering {
+fn compare_values(position: u8, direction: Direction, left: &Version, right: &Version) -> Ordering {
     match (
         sort_value(position, direction, left),
         sort_value(position, direction, right),
@@ -285,7 +289,9 @@ impl<'a> SortValue<'a> {
                 Direction::Descending => range.high_ms,
             }),
             IndexValue::Token { code, .. } => Self::Text(code.as_deref().unwrap_or("")),
-            IndexValue::Code(text) | IndexValue::Reference(text) | IndexValue::Uri(text) => Self::Text(text),
+            IndexValue::Code(text) | IndexValue::Reference(text) | IndexValue::Uri(text) => {
+                Self::Text(text)
+            }
             IndexValue::Text { folded, .. } => Self::Text(folded),
         }
     }
@@ -326,8 +332,8 @@ fn criterion(
             "a parameter takes at most {ALTERNATIVES_MAX} alternatives"
         )));
     }
-    let negated = modifier == Some("not")
-        && matches!(target, Target::Parameter(_, ParameterKind::Token));
+    let negated =
+        modifier == Some("not") && matches!(target, Target::Parameter(_, ParameterKind::Token));
     let modifier = if negated { None } else { modifier };
     let alternatives = alternatives
         .iter()
@@ -439,7 +445,11 @@ fn split_escaped(value: &str) -> Vec<String> {
 
 impl Criterion {
     fn matches(&self, version: &Version) -> bool {
-        self.negated != self.alternatives.iter().any(|wanted| self.one(wanted, version))
+        self.negated
+            != self
+                .alternatives
+                .iter()
+                .any(|wanted| self.one(wanted, version))
     }
 
     fn one(&self, wanted: &Wanted, version: &Version) -> bool {
@@ -485,9 +495,7 @@ fn satisfied(wanted: &Wanted, value: &IndexValue) -> bool {
                     .is_none_or(|code| has_code.as_deref() == Some(code))
         }
         // A plain code has the system of its binding, which is not written in the resource.
-        (Wanted::Token { code, .. }, IndexValue::Code(has)) => {
-            code.as_deref() == Some(&**has)
-        }
+        (Wanted::Token { code, .. }, IndexValue::Code(has)) => code.as_deref() == Some(&**has),
         (Wanted::Date(prefix, range), IndexValue::Date(has)) => prefix.holds(*has, *range),
         (Wanted::Reference { kind, id }, IndexValue::Reference(has)) => {
             has.split_once('/').is_some_and(|(has_kind, has_id)| {

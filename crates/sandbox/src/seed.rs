@@ -69,7 +69,14 @@ pub(crate) fn seed(storage: &mut Storage, now: Timestamp) -> Result<SeedReport, 
             practitioner: practitioner.as_deref(),
             now,
         };
-        appointments(storage, &context, position, &mut slots, &mut made, &mut report);
+        appointments(
+            storage,
+            &context,
+            position,
+            &mut slots,
+            &mut made,
+            &mut report,
+        );
         if !has_any(storage, "DocumentReference", &patient.id) {
             made.push(note(storage, &context));
             report.notes += 1;
@@ -176,34 +183,46 @@ fn practitioner_of<'a>(version: &'a Version, name: &str) -> Option<&'a str> {
 
 fn has_any(storage: &Storage, kind: &str, patient: &str) -> bool {
     let mut any = false;
-    visit(storage, kind, Narrowing::Patients(&[patient]), |_| any = true);
+    visit(storage, kind, Narrowing::Patients(&[patient]), |_| {
+        any = true
+    });
     any
 }
 
 fn is_being_seen(storage: &Storage, patient: &str) -> bool {
     let mut any = false;
-    visit(storage, "Encounter", Narrowing::Patients(&[patient]), |version| {
-        any |= values(version, "status")
-            .any(|value| *value == IndexValue::Code("in-progress".into()));
-    });
+    visit(
+        storage,
+        "Encounter",
+        Narrowing::Patients(&[patient]),
+        |version| {
+            any |= values(version, "status")
+                .any(|value| *value == IndexValue::Code("in-progress".into()));
+        },
+    );
     any
 }
 
 /// The practitioner of the patient's latest encounter.
 fn usual_practitioner(storage: &Storage, patient: &str) -> Option<String> {
     let mut latest: Option<(i64, &str)> = None;
-    visit(storage, "Encounter", Narrowing::Patients(&[patient]), |version| {
-        let start = values(version, "date").find_map(|value| match value {
-            IndexValue::Date(range) => Some(range.low_ms),
-            _ => None,
-        });
-        if let (Some(start), Some(practitioner)) =
-            (start, practitioner_of(version, "participant"))
-            && latest.is_none_or(|(before, _)| start > before)
-        {
-            latest = Some((start, practitioner));
-        }
-    });
+    visit(
+        storage,
+        "Encounter",
+        Narrowing::Patients(&[patient]),
+        |version| {
+            let start = values(version, "date").find_map(|value| match value {
+                IndexValue::Date(range) => Some(range.low_ms),
+                _ => None,
+            });
+            if let (Some(start), Some(practitioner)) =
+                (start, practitioner_of(version, "participant"))
+                && latest.is_none_or(|(before, _)| start > before)
+            {
+                latest = Some((start, practitioner));
+            }
+        },
+    );
     latest.map(|(_, practitioner)| practitioner.to_owned())
 }
 
@@ -293,14 +312,19 @@ fn appointments(
     let now_ms = context.now.as_millisecond();
     let (mut past, mut future) = (false, false);
     let own = [context.patient.id.as_str()];
-    visit(storage, "Appointment", Narrowing::Patients(&own), |version| {
-        for value in values(version, "date") {
-            if let IndexValue::Date(range) = value {
-                past |= range.low_ms < now_ms;
-                future |= range.low_ms >= now_ms;
+    visit(
+        storage,
+        "Appointment",
+        Narrowing::Patients(&own),
+        |version| {
+            for value in values(version, "date") {
+                if let IndexValue::Date(range) = value {
+                    past |= range.low_ms < now_ms;
+                    future |= range.low_ms >= now_ms;
+                }
             }
-        }
-    });
+        },
+    );
     if !past {
         let start = shifted(midnight(context.now), -30, 15 * 60);
         made.push(appointment(context, "past", "fulfilled", start, None));
@@ -411,19 +435,24 @@ fn note(storage: &Storage, context: &Context<'_>) -> Value {
 /// The displays of the patient's latest conditions.
 fn problems(storage: &Storage, patient: &str) -> Vec<String> {
     let mut found: Vec<(i64, String)> = Vec::new();
-    visit(storage, "Condition", Narrowing::Patients(&[patient]), |version| {
-        let onset = values(version, "onset-date").find_map(|value| match value {
-            IndexValue::Date(range) => Some(range.low_ms),
-            _ => None,
-        });
-        let display = body(version)
-            .pointer("/code/coding/0/display")
-            .and_then(Value::as_str)
-            .map(str::to_owned);
-        if let Some(display) = display {
-            found.push((onset.unwrap_or(i64::MIN), display));
-        }
-    });
+    visit(
+        storage,
+        "Condition",
+        Narrowing::Patients(&[patient]),
+        |version| {
+            let onset = values(version, "onset-date").find_map(|value| match value {
+                IndexValue::Date(range) => Some(range.low_ms),
+                _ => None,
+            });
+            let display = body(version)
+                .pointer("/code/coding/0/display")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+            if let Some(display) = display {
+                found.push((onset.unwrap_or(i64::MIN), display));
+            }
+        },
+    );
     found.sort_by(|left, right| right.cmp(left));
     found
         .into_iter()
@@ -466,8 +495,7 @@ fn encounter(context: &Context<'_>) -> Value {
         "subject": context.subject(),
         "period": {"start": shifted(context.now, 0, -20).to_string()},
     });
-    if let (Some(practitioner), Some(members)) = (context.practitioner, encounter.as_object_mut())
-    {
+    if let (Some(practitioner), Some(members)) = (context.practitioner, encounter.as_object_mut()) {
         members.insert(
             "participant".to_owned(),
             json!([{"individual": {"reference": practitioner}}]),

@@ -26,9 +26,7 @@ use crate::config::Clock;
 use crate::connection::Scissors;
 use crate::faults::{FaultKind, FaultRule, Faults, HOLD_MS_MAX, faces};
 use crate::interaction::Interaction;
-use crate::operations::{
-    Answer, Circumstances, Conditions, offered, perform, perform_read,
-};
+use crate::operations::{Answer, Circumstances, Conditions, offered, perform, perform_read};
 use crate::outcome::Refusal;
 use crate::profile::ServerProfile;
 use crate::requests::{ReceivedRequest, RequestLog};
@@ -204,7 +202,9 @@ async fn answer(shared: &Shared, incoming: &Incoming<'_>, body: Body) -> Result<
         Some(FaultKind::TimeoutBeforeCommit { hold_ms }) => return Err(Stop::Hung { hold_ms }),
         Some(FaultKind::TimeoutAfterCommit { hold_ms }) => hang_after = Some(hold_ms),
         Some(FaultKind::PreconditionFailed) => {
-            return Err(Refusal::precondition("conflict", "a precondition failed, on demand").into());
+            return Err(
+                Refusal::precondition("conflict", "a precondition failed, on demand").into(),
+            );
         }
         Some(FaultKind::TooManyRequests { retry_after_s }) => {
             return Err(Stop::TryLater { retry_after_s });
@@ -230,7 +230,10 @@ fn carry_out(
     }
     let prefer = Preference::of(incoming.headers);
     if !interaction.writes() {
-        let storage = shared.storage.read().unwrap_or_else(PoisonError::into_inner);
+        let storage = shared
+            .storage
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         let answer = perform_read(&storage, interaction, prefer.handling)?;
         drop(storage);
         return Ok(respond(shared, &answer, Representation::Full));
@@ -249,12 +252,21 @@ fn carry_out(
     } else {
         Conditions::default()
     };
-    let mut storage = shared.storage.write().unwrap_or_else(PoisonError::into_inner);
+    let mut storage = shared
+        .storage
+        .write()
+        .unwrap_or_else(PoisonError::into_inner);
     let answer = match (interaction, resource) {
         (Interaction::Bundle, Some(bundle)) => {
             perform_bundle(&mut storage, &bundle, circumstances)?
         }
-        (_, resource) => perform(&mut storage, interaction, resource, &conditions, circumstances)?,
+        (_, resource) => perform(
+            &mut storage,
+            interaction,
+            resource,
+            &conditions,
+            circumstances,
+        )?,
     };
     drop(storage);
     Ok(respond(shared, &answer, prefer.representation))
@@ -350,7 +362,11 @@ fn respond(shared: &Shared, answer: &Answer, representation: Representation) -> 
     insert_text(headers, header::LAST_MODIFIED, modified);
     let place = format!("{}/{}/{}", shared.base_url, version.kind.name, version.id);
     let place = if shared.profile.shows_versions() {
-        insert_text(headers, header::ETAG, Some(format!("W/\"{}\"", version.number)));
+        insert_text(
+            headers,
+            header::ETAG,
+            Some(format!("W/\"{}\"", version.number)),
+        );
         format!("{place}/_history/{}", version.number)
     } else {
         place
@@ -458,10 +474,9 @@ fn unsupported_media(wanted: &str) -> Refusal {
 
 fn smart_configuration(shared: &Shared, method: &Method) -> Result<Response, Refusal> {
     match &shared.authority {
-        Some(authority) if *method == Method::GET => Ok(plain_json(
-            StatusCode::OK,
-            &authority.smart_configuration(),
-        )),
+        Some(authority) if *method == Method::GET => {
+            Ok(plain_json(StatusCode::OK, &authority.smart_configuration()))
+        }
         _ => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "not-supported",
@@ -492,13 +507,25 @@ async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     };
     let is_form = content_type_is(request.headers(), &["application/x-www-form-urlencoded"]);
     if *request.method() != Method::POST || !is_form {
-        return error(StatusCode::BAD_REQUEST, "invalid_request", "POST a form to this endpoint");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "POST a form to this endpoint",
+        );
     }
     let Ok(body) = to_bytes(request.into_body(), SMALL_BODY_BYTES_MAX).await else {
-        return error(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the form is too large");
+        return error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request",
+            "the form is too large",
+        );
     };
     let Some(request) = TokenRequest::of_form(&body) else {
-        return error(StatusCode::BAD_REQUEST, "invalid_request", "a parameter is repeated");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "a parameter is repeated",
+        );
     };
     let mut response = match authority.issue(&request, (shared.clock)()) {
         Ok(token) => plain_json(StatusCode::OK, &token),

@@ -128,7 +128,8 @@ impl Storage {
 
     /// The newest version unless it is a delete.
     pub(crate) fn live(&self, kind: &ResourceType, id: &str) -> Option<&Arc<Version>> {
-        self.newest(kind, id).filter(|version| version.body.is_some())
+        self.newest(kind, id)
+            .filter(|version| version.body.is_some())
     }
 
     /// All versions of a resource, oldest first; empty when there never was one.

@@ -102,7 +102,11 @@ fn asked(entry: &Value) -> Result<Asked, Refusal> {
         Some("POST") => Method::POST,
         Some("PUT") => Method::PUT,
         Some("DELETE") => Method::DELETE,
-        _ => return Err(Refusal::invalid("request.method is not GET, POST, PUT or DELETE")),
+        _ => {
+            return Err(Refusal::invalid(
+                "request.method is not GET, POST, PUT or DELETE",
+            ));
+        }
     };
     let url = text("url").ok_or_else(|| Refusal::invalid("the request has no url"))?;
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
@@ -154,9 +158,7 @@ fn transaction(
     let mut requests = Vec::new();
     for (position, entry) in entries(bundle).iter().enumerate() {
         let asked = asked(entry)
-            .and_then(|asked| {
-                offered(&asked.interaction, circumstances.profile).map(|()| asked)
-            })
+            .and_then(|asked| offered(&asked.interaction, circumstances.profile).map(|()| asked))
             .map_err(|refusal| refusal.in_entry(position))?;
         requests.push(asked);
     }
@@ -201,7 +203,8 @@ fn plan(
     let mut conditions_seen: BTreeSet<(&'static str, String)> = BTreeSet::new();
     let mut targets: Vec<Target> = Vec::new();
     for (position, asked) in requests.iter().enumerate() {
-        let target = target(storage, asked, circumstances.handling).map_err(|refusal| refusal.in_entry(position))?;
+        let target = target(storage, asked, circumstances.handling)
+            .map_err(|refusal| refusal.in_entry(position))?;
         if let (Some(kind), Some(condition)) =
             (asked.interaction.kind(), &asked.conditions.if_none_exist)
             && !conditions_seen.insert((kind.name, condition.clone()))
@@ -220,10 +223,10 @@ fn plan(
         if let (Target::Write { .. }, Some(place)) = (&target, &place)
             && !touched.insert(place.clone())
         {
-            return Err(Refusal::invalid(
-                "two entries of the transaction write the same resource",
-            )
-            .in_entry(position));
+            return Err(
+                Refusal::invalid("two entries of the transaction write the same resource")
+                    .in_entry(position),
+            );
         }
         if let (Some(full_url), Some(place)) = (&asked.full_url, place)
             && places.insert(full_url.clone(), place).is_some()
@@ -426,7 +429,11 @@ fn respond(
     answers: &[Result<Answer, Refusal>],
 ) -> Result<Answer, Refusal> {
     let status_text = |status: StatusCode| {
-        format!("{} {}", status.as_str(), status.canonical_reason().unwrap_or(""))
+        format!(
+            "{} {}",
+            status.as_str(),
+            status.canonical_reason().unwrap_or("")
+        )
     };
     let entry = answers
         .iter()

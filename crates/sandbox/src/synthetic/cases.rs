@@ -91,11 +91,7 @@ const fn once_daily(code: &'static str, display: &'static str) -> Drug {
     }
 }
 
-const fn case(
-    age: (i64, i64),
-    problems: &'static [Problem],
-    drugs: &'static [Drug],
-) -> Case {
+const fn case(age: (i64, i64), problems: &'static [Problem], drugs: &'static [Drug]) -> Case {
     Case {
         age,
         problems,

@@ -160,10 +160,25 @@ impl Chart<'_> {
             self.blood_pressure(visit);
             let drift = self.generator.between(-15, 15);
             let vitals = [
-                vital("8867-4", "Heart rate", "/min", 10 * self.generator.between(58, 92)),
-                vital("8310-5", "Body temperature", "Cel", self.generator.between(362, 373)),
+                vital(
+                    "8867-4",
+                    "Heart rate",
+                    "/min",
+                    10 * self.generator.between(58, 92),
+                ),
+                vital(
+                    "8310-5",
+                    "Body temperature",
+                    "Cel",
+                    self.generator.between(362, 373),
+                ),
                 vital("29463-7", "Body weight", "kg", weight_tenths + drift),
-                vital("9279-1", "Respiratory rate", "/min", 10 * self.generator.between(12, 18)),
+                vital(
+                    "9279-1",
+                    "Respiratory rate",
+                    "/min",
+                    10 * self.generator.between(12, 18),
+                ),
             ];
             for measured in vitals {
                 self.observation(visit, &measured);
@@ -210,7 +225,12 @@ impl Chart<'_> {
                 self.generator.between(creatinine.0, creatinine.1),
             ),
         ];
-        if self.case.drugs.iter().any(|drug| drug.code == WARFARIN_CODE) {
+        if self
+            .case
+            .drugs
+            .iter()
+            .any(|drug| drug.code == WARFARIN_CODE)
+        {
             tests.push(laboratory(
                 "6301-6",
                 "INR in Platelet poor plasma by Coagulation assay",
@@ -240,7 +260,11 @@ impl Chart<'_> {
         let mut panel = self.observed(
             visit,
             "vital-signs",
-            concept(LOINC, "85354-9", "Blood pressure panel with all children optional"),
+            concept(
+                LOINC,
+                "85354-9",
+                "Blood pressure panel with all children optional",
+            ),
         );
         if let Some(members) = panel.as_object_mut() {
             members.insert(
@@ -305,9 +329,8 @@ impl Chart<'_> {
     }
 
     fn prescription(&self, drug: &Drug, visit: &Visit) -> Value {
-        let tablets = |count: i64| {
-            json!({"value": count, "unit": "tablet", "system": UCUM, "code": "{tbl}"})
-        };
+        let tablets =
+            |count: i64| json!({"value": count, "unit": "tablet", "system": UCUM, "code": "{tbl}"});
         let days = 90;
         json!({
             "resourceType": "MedicationRequest",

@@ -12,16 +12,48 @@ use super::{Bundling, reference};
 use crate::dates::{day, midnight, shifted};
 
 const GIVEN: [&str; 16] = [
-    "Quilla", "Bramwick", "Odessine", "Torvin", "Maribeth", "Zephrin", "Ilsabet", "Corwyn",
-    "Neridia", "Hollister", "Pernella", "Aldwin", "Sunniva", "Jorah", "Tamsin", "Fenwick",
+    "Quilla",
+    "Bramwick",
+    "Odessine",
+    "Torvin",
+    "Maribeth",
+    "Zephrin",
+    "Ilsabet",
+    "Corwyn",
+    "Neridia",
+    "Hollister",
+    "Pernella",
+    "Aldwin",
+    "Sunniva",
+    "Jorah",
+    "Tamsin",
+    "Fenwick",
 ];
 const FAMILY: [&str; 17] = [
-    "Testfell", "Sampleton", "Mockridge", "Fictwell", "Democott", "Placeholt", "Examplar",
-    "Fauxmere", "Pseudley", "Inventon", "Dummond", "Protowell", "Trialby", "Specimore",
-    "Draftley", "Standinne", "Makebeck",
+    "Testfell",
+    "Sampleton",
+    "Mockridge",
+    "Fictwell",
+    "Democott",
+    "Placeholt",
+    "Examplar",
+    "Fauxmere",
+    "Pseudley",
+    "Inventon",
+    "Dummond",
+    "Protowell",
+    "Trialby",
+    "Specimore",
+    "Draftley",
+    "Standinne",
+    "Makebeck",
 ];
 const STREETS: [&str; 6] = [
-    "Imaginary Lane", "Nowhere Road", "Placeholder Street", "Sample Avenue", "Pretend Court",
+    "Imaginary Lane",
+    "Nowhere Road",
+    "Placeholder Street",
+    "Sample Avenue",
+    "Pretend Court",
     "Unreal Way",
 ];
 const CITIES: [&str; 4] = ["Fictionville", "Testborough", "Port Example", "New Nowhere"];
@@ -155,7 +187,10 @@ fn urn(id: &str) -> String {
 }
 
 fn pick<'a>(items: &[&'a str], at: usize) -> &'a str {
-    items.get(at % items.len().max(1)).copied().unwrap_or("Nobody")
+    items
+        .get(at % items.len().max(1))
+        .copied()
+        .unwrap_or("Nobody")
 }
 
 /// The Patient resource at `position`.
@@ -170,11 +205,19 @@ pub(super) fn patient(
     // Coprime steps through the two lists: no full name repeats within 16 x 17 patients.
     let given = pick(&GIVEN, position);
     let family = pick(&FAMILY, position);
-    let gender = if position % 2 == 0 { "female" } else { "male" };
+    let gender = if position.is_multiple_of(2) {
+        "female"
+    } else {
+        "male"
+    };
     let years = generator.between(case.age.0, case.age.1);
     let days = generator.between(1, 364);
     // 366 days a year keep the age at or above the drawn one.
-    let birth = shifted(midnight(now), -(years.saturating_mul(366)).saturating_sub(days), 0);
+    let birth = shifted(
+        midnight(now),
+        -(years.saturating_mul(366)).saturating_sub(days),
+        0,
+    );
     let house = generator.between(1, 980);
     let phone = format!(
         "{}-555-01{:02}",
