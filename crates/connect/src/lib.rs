@@ -1,1 +1,45 @@
-//! Placeholder.
+//! Outward adapters: everything through which Chaperone reaches the world beyond its own process and
+//! database. HTTP and mail clients stand only here.
+//!
+//! Not here: what may be read or written, and when. That is decided before a port is called.
+//!
+//! Reading order:
+//! 1. [`ehr`]: FHIR endpoints with their delivery strategies; what a broken send means.
+//! 2. [`smart`]: how Chaperone proves itself to an EHR.
+//! 3. [`keys`]: data keys in files, with an escrow step at first run.
+//! 4. [`anchor`]: signed checkpoints in a file outside the database.
+//! 5. [`notify`], [`consent`]: telling people, asking for consent.
+//! 6. [`clock`], [`random`]: the only sites that read time and randomness.
+//! 7. [`agent_client`]: the other side of our own gateway, for demonstration, bench and tests.
+//!
+//! TLS: the binary installs rustls's aws-lc-rs provider before it makes any of these.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
+pub mod ehr;
+pub mod smart;
+
+pub mod keys;
+
+pub mod anchor;
+
+pub mod consent;
+pub mod notify;
+
+pub mod clock;
+pub mod random;
+
+pub mod agent_client;
+
+mod http;

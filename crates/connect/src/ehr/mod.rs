@@ -1,0 +1,281 @@
+//! A FHIR R4 endpoint behind the `Ehr` port.
+//!
+//! Not here: which reads and writes are allowed, when a send is tried again, what a patient may see.
+//!
+//! Reading order: [`EhrConfig`], [`FhirEndpoint`]; `capability` (what the server can do), `read`,
+//! `write` with `answer` (what a status proves about a send) and `transaction`, `reconcile`, `content`
+//! (when two resources say the same).
+//!
+//! What a broken send proves:
+//!
+//! | what happened | meaning |
+//! |---|---|
+//! | no connection (name, refusal, TLS), no token | not applied: nothing was written |
+//! | time-out, reset or end after the connection stood | unknown |
+//! | 5xx, 408, an unexpected status, a 2xx that does not say what was made | unknown |
+//! | 409 on a conditional create | unknown: another attempt may be under way |
+//! | 412 on a conditional create | unknown: more than one resource carries the identifier |
+//! | 409 or 412 on a conditional update | stale |
+//! | 401, 403; 429; other 4xx | not applied |
+//! | read back and different | unknown, so that reconciling puts it before a human |
+//!
+//! Connections for writes are never reused, and no client repeats a request by itself: otherwise a
+//! connection that the server closed a moment ago would make an outcome unknown for no reason.
+
+mod answer;
+mod capability;
+mod config;
+mod content;
+mod read;
+mod reconcile;
+mod search_value;
+mod transaction;
+mod write;
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use chaperone_core::evidence::Delivering;
+use chaperone_core::ids::ConnectionId;
+use chaperone_core::ports::{
+    Clock, DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, Random,
+    Reconciliation, WriteFailed, WriteReceipt,
+};
+use chaperone_core::resource::ResourceType;
+use reqwest::Client;
+use serde_json::Value;
+
+use crate::http::{BaseUrl, ClientOptions, build_client};
+use crate::smart::SmartClient;
+
+pub use capability::{WRITABLE_TYPES, profile_of_kind, profile_of_statement};
+pub use config::{EhrAuth, EhrConfig, EhrConfigInvalid, EhrLimits, ProfileSource};
+pub use content::{content_digest, same_content};
+pub use search_value::escape_search_value;
+
+/// One EHR, reached over FHIR.
+pub struct FhirEndpoint {
+    connection: ConnectionId,
+    environment: Environment,
+    base: BaseUrl,
+    limits: EhrLimits,
+    settle_ms: i64,
+    transactions_are_atomic: bool,
+    profile: RwLock<DeliveryProfile>,
+    read_client: Client,
+    write_client: Client,
+    read_auth: Option<SmartClient>,
+    write_auth: Option<SmartClient>,
+    // Whether this server has shown that it answers searches by GET only.
+    search_by_get: AtomicBool,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for FhirEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FhirEndpoint")
+            .field("connection", &self.connection)
+            .field("environment", &self.environment)
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FhirEndpoint {
+    /// Makes an endpoint; calls nobody.
+    ///
+    /// # Errors
+    /// [`EhrConfigInvalid`] names the setting to mend.
+    pub fn new(
+        config: EhrConfig,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, EhrConfigInvalid> {
+        let connection = config.connection;
+        let limits = config.limits;
+        if !limits_make_sense(&limits) {
+            return Err(EhrConfigInvalid::Limits { connection });
+        }
+        let base = match BaseUrl::parse("base_url", &config.base_url) {
+            Ok(base) => base,
+            Err(source) => return Err(EhrConfigInvalid::BaseUrl { connection, source }),
+        };
+        if config.environment == Environment::Production && matches!(config.auth, EhrAuth::Open) {
+            return Err(EhrConfigInvalid::OpenProduction { connection });
+        }
+        let client = |keep_connections| {
+            build_client(&ClientOptions {
+                connect_timeout_ms: limits.connect_timeout_ms,
+                exchange_timeout_ms: limits.exchange_timeout_ms,
+                keep_connections,
+                // The token endpoint may be elsewhere, so only an open loopback EHR does without roots.
+                encrypted: base.is_encrypted() || !matches!(config.auth, EhrAuth::Open),
+                extra_root_pem: config.extra_root_pem.as_deref(),
+            })
+            .map_err(|source| EhrConfigInvalid::Client {
+                connection: connection.clone(),
+                source,
+            })
+        };
+        let read_client = client(true)?;
+        let write_client = client(false)?;
+        let (read_auth, write_auth) = match config.auth {
+            EhrAuth::Open => (None, None),
+            EhrAuth::SmartBackend { read, write } => {
+                let smart = |client_config| {
+                    SmartClient::new(
+                        client_config,
+                        base.clone(),
+                        read_client.clone(),
+                        Arc::clone(&clock),
+                        Arc::clone(&random),
+                    )
+                    .map_err(|source| EhrConfigInvalid::Auth {
+                        connection: connection.clone(),
+                        source,
+                    })
+                };
+                (Some(smart(*read)?), Some(smart(*write)?))
+            }
+        };
+        let (profile, transactions_are_atomic) = match config.profile {
+            ProfileSource::Probed {
+                transactions_are_atomic,
+            } => {
+                let nothing_yet = DeliveryProfile {
+                    settle_ms: config.settle_ms,
+                    ..DeliveryProfile::default()
+                };
+                (nothing_yet, transactions_are_atomic)
+            }
+            ProfileSource::Kind { kind, types } => {
+                (profile_of_kind(kind, &types, config.settle_ms), true)
+            }
+            ProfileSource::Declared(profile) => (profile, true),
+        };
+        Ok(Self {
+            connection,
+            environment: config.environment,
+            base,
+            limits,
+            settle_ms: config.settle_ms,
+            transactions_are_atomic,
+            profile: RwLock::new(profile),
+            read_client,
+            write_client,
+            read_auth,
+            write_auth,
+            search_by_get: AtomicBool::new(false),
+            clock,
+        })
+    }
+
+    /// Asks the server what it can do. Changes nothing: see [`Self::adopt_probe`].
+    ///
+    /// # Errors
+    /// [`EhrReadFailed`] when the CapabilityStatement cannot be read; `Unusable` when it is none.
+    pub async fn probe(&self) -> Result<DeliveryProfile, EhrReadFailed> {
+        let statement = self.get("metadata", "CapabilityStatement").await?;
+        Ok(profile_of_statement(
+            &statement,
+            self.transactions_are_atomic,
+            self.settle_ms,
+        ))
+    }
+
+    /// Asks the server what it can do and delivers by that from now on. For [`ProfileSource::Probed`];
+    /// a declared profile is better left as an operator declared it.
+    ///
+    /// # Errors
+    /// As [`Self::probe`]; the profile in force stays.
+    pub async fn adopt_probe(&self) -> Result<DeliveryProfile, EhrReadFailed> {
+        let profile = self.probe().await?;
+        *self.profile.write().unwrap_or_else(PoisonError::into_inner) = profile.clone();
+        Ok(profile)
+    }
+
+    /// Fetches tokens for both clients, for `doctor`. Without credentials there is nothing to check.
+    ///
+    /// # Errors
+    /// `Unauthorized` when the EHR's authorisation server refuses a client, `Unavailable` when it does
+    /// not answer.
+    pub async fn check_credentials(&self) -> Result<(), EhrReadFailed> {
+        for auth in [&self.read_auth, &self.write_auth].into_iter().flatten() {
+            auth.authorization().await.map_err(read::token_failed)?;
+        }
+        Ok(())
+    }
+
+    fn support(
+        &self,
+        resource: &ResourceType,
+        interaction: chaperone_core::resource::Interaction,
+    ) -> chaperone_core::ports::InteractionSupport {
+        self.profile
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .of(resource, interaction)
+    }
+}
+
+fn limits_make_sense(limits: &EhrLimits) -> bool {
+    limits.connect_timeout_ms > 0
+        && limits.connect_timeout_ms < limits.exchange_timeout_ms
+        && limits.read_timeout_ms > 0
+        && limits.body_bytes_max > 0
+        && limits.pages_max > 0
+        && limits.page_size_max > 0
+}
+
+#[async_trait]
+impl Ehr for FhirEndpoint {
+    fn connection(&self) -> &ConnectionId {
+        &self.connection
+    }
+
+    fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    fn endpoint(&self) -> &str {
+        self.base.as_str()
+    }
+
+    fn profile(&self) -> DeliveryProfile {
+        self.profile
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed> {
+        self.read_one(resource, id).await
+    }
+
+    async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
+        self.search_all(search).await
+    }
+
+    async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        let outcome = self.deliver(delivering).await;
+        tracing::info!(
+            connection = %self.connection,
+            writeback = %delivering.order().writeback,
+            attempt = delivering.attempt(),
+            outcome = match &outcome {
+                Ok(_) => "applied",
+                Err(WriteFailed::NotApplied { .. }) => "not-applied",
+                Err(WriteFailed::Stale) => "stale",
+                Err(WriteFailed::Unknown) => "unknown",
+            },
+            "sent to the EHR"
+        );
+        outcome
+    }
+
+    async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
+        self.find_out(delivering).await
+    }
+}

@@ -1,0 +1,198 @@
+//! Finding out what became of a send. Reads only.
+
+use chaperone_core::evidence::{Delivering, Strategy};
+use chaperone_core::ports::{EhrReadFailed, EhrSearch, Reconciliation, Version, WriteReceipt};
+use chaperone_core::writeback::HumanNeeded;
+use serde_json::Value;
+
+use super::FhirEndpoint;
+use super::answer::{read_etag, version_of};
+use super::content::{content_digest, same_content};
+use super::read::is_id;
+use super::write::{Sendable, Target, location};
+
+/// Two would do to see that there is more than one.
+const HITS_MAX: u32 = 3;
+
+/// How many versions are looked through, newest first.
+const VERSIONS_MAX: usize = 50;
+
+impl FhirEndpoint {
+    pub(super) async fn find_out(
+        &self,
+        delivering: &Delivering,
+    ) -> Result<Reconciliation, EhrReadFailed> {
+        // An order that could not be sent today may have been sent before the profile changed.
+        let Ok(sent) = self.sendable(delivering) else {
+            return Ok(cannot_tell());
+        };
+        match (sent.order.strategy, sent.target) {
+            (Strategy::Conditional, Target::New) => self.find_created(&sent).await,
+            (Strategy::Conditional, Target::Existing { id }) => self.find_updated(&sent, id).await,
+            (Strategy::PlainPost | Strategy::HumanEntry, _) => Ok(cannot_tell()),
+        }
+    }
+
+    async fn find_created(&self, sent: &Sendable<'_>) -> Result<Reconciliation, EhrReadFailed> {
+        let Some((parameters, identifier)) = sent.order.if_none_exist.as_deref().and_then(criteria)
+        else {
+            return Ok(cannot_tell());
+        };
+        let search = EhrSearch {
+            resource: sent.order.resource.clone(),
+            parameters,
+            limit: HITS_MAX,
+        };
+        let found = match self.search_all(search).await {
+            Ok(found) => found.resources,
+            Err(EhrReadFailed::Unsupported) => return Ok(cannot_tell()),
+            Err(failed) => return Err(failed),
+        };
+        // A server that ignored the criterion proves nothing, whatever it returned.
+        if found.iter().any(|hit| !carries(hit, &identifier)) {
+            return Ok(cannot_tell());
+        }
+        match found.as_slice() {
+            [] => Ok(Reconciliation::Missing),
+            [one] => self.found_or_earlier(sent, one, None).await,
+            _ => Ok(Reconciliation::Undecidable(HumanNeeded::MoreThanOne)),
+        }
+    }
+
+    async fn find_updated(
+        &self,
+        sent: &Sendable<'_>,
+        id: &str,
+    ) -> Result<Reconciliation, EhrReadFailed> {
+        let order = sent.order;
+        let base = match &order.base_version {
+            Some(version) => Some(Version(version.clone())),
+            None => order.if_match.as_deref().and_then(read_etag),
+        };
+        let Some(base) = base else {
+            return Ok(cannot_tell());
+        };
+        let now = match self.read_one(&order.resource, id).await {
+            Ok(now) => now,
+            // Deleted since: whether by then it had taken effect cannot be seen.
+            Err(EhrReadFailed::NotFound) => return Ok(cannot_tell()),
+            Err(failed) => return Err(failed),
+        };
+        match version_of(&now) {
+            Some(version) if version == base => return Ok(Reconciliation::Missing),
+            Some(_) => {}
+            None => return Ok(cannot_tell()),
+        }
+        self.found_or_earlier(sent, &now, Some(&base)).await
+    }
+
+    /// The resource as it is now, or an earlier version of it, if one is what was sent.
+    async fn found_or_earlier(
+        &self,
+        sent: &Sendable<'_>,
+        now: &Value,
+        base: Option<&Version>,
+    ) -> Result<Reconciliation, EhrReadFailed> {
+        let id = now
+            .get("id")
+            .and_then(Value::as_str)
+            .filter(|id| is_id(id))
+            .ok_or(EhrReadFailed::Unusable)?;
+        if same_content(&sent.body, now) {
+            return Ok(self.applied(sent, id, now).await);
+        }
+        match self.earlier_version(sent, id, base).await? {
+            Some(earlier) => Ok(self.applied(sent, id, &earlier).await),
+            None => Ok(Reconciliation::Undecidable(HumanNeeded::ContentDiffers)),
+        }
+    }
+
+    /// A version after the base whose content is what was sent: it took effect, and was changed again.
+    async fn earlier_version(
+        &self,
+        sent: &Sendable<'_>,
+        id: &str,
+        base: Option<&Version>,
+    ) -> Result<Option<Value>, EhrReadFailed> {
+        let path = format!("{}/{id}/_history", sent.order.resource);
+        let history = match self.get(&path, "Bundle").await {
+            Ok(history) => history,
+            Err(EhrReadFailed::NotFound | EhrReadFailed::Unsupported | EhrReadFailed::Unusable) => {
+                return Ok(None);
+            }
+            Err(failed) => return Err(failed),
+        };
+        let versions = history.get("entry").and_then(Value::as_array);
+        Ok(versions
+            .into_iter()
+            .flatten()
+            .take(VERSIONS_MAX)
+            .filter_map(|entry| entry.get("resource"))
+            .take_while(|version| base.is_none() || version_of(version).as_ref() != base)
+            .find(|version| same_content(&sent.body, version))
+            .cloned())
+    }
+
+    async fn applied(&self, sent: &Sendable<'_>, id: &str, version: &Value) -> Reconciliation {
+        let kind = &sent.order.resource;
+        let number = version_of(version);
+        let provenance_written =
+            sent.order.provenance.is_some() && self.provenance_exists(kind, id).await;
+        Reconciliation::Applied(WriteReceipt {
+            location: location(kind, id, number.as_ref()),
+            version: number,
+            read_back: Some(content_digest(version)),
+            provenance_written,
+        })
+    }
+}
+
+fn cannot_tell() -> Reconciliation {
+    Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell)
+}
+
+/// The criteria of an `If-None-Exist`, and the business identifier among them.
+#[expect(clippy::type_complexity, reason = "private, and used once")]
+fn criteria(if_none_exist: &str) -> Option<(Vec<(String, String)>, (String, String))> {
+    let parameters: Vec<(String, String)> =
+        url::form_urlencoded::parse(if_none_exist.trim_start_matches('?').as_bytes())
+            .into_owned()
+            .collect();
+    let (_, value) = parameters.iter().find(|(name, _)| name == "identifier")?;
+    let (system, value) = value.split_once('|')?;
+    let identifier = (system.to_owned(), value.to_owned());
+    Some((parameters, identifier))
+}
+
+/// Whether a resource carries a business identifier.
+fn carries(resource: &Value, (system, value): &(String, String)) -> bool {
+    let matches = |identifier: &Value| {
+        let text = |name| identifier.get(name).and_then(Value::as_str);
+        text("system") == Some(system) && text("value") == Some(value)
+    };
+    match resource.get("identifier") {
+        Some(Value::Array(identifiers)) => identifiers.iter().any(matches),
+        Some(identifier) => matches(identifier),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_identifier_must_really_be_there() {
+        let (parameters, identifier) = criteria("identifier=urn:chaperone:writeback|wb_1").unwrap();
+        assert_eq!(parameters.len(), 1);
+        let with = |value: &str| json!({"identifier": [{"system": "urn:chaperone:writeback", "value": value}]});
+        assert!(carries(&with("wb_1"), &identifier));
+        assert!(!carries(&with("wb_2"), &identifier));
+        assert!(!carries(&json!({}), &identifier));
+        // A QuestionnaireResponse has one identifier, not a list.
+        let single = json!({"identifier": {"system": "urn:chaperone:writeback", "value": "wb_1"}});
+        assert!(carries(&single, &identifier));
+        assert!(criteria("_id=1").is_none());
+    }
+}

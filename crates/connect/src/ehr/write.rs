@@ -1,0 +1,502 @@
+//! Delivery: one send by the order's strategy, Provenance, and reading back.
+//!
+//! Nothing here repeats a write. Everything that can be refused is refused before a byte is sent.
+
+use std::time::Duration;
+
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::ports::{
+    EhrReadFailed, EhrSearch, InteractionSupport, Version, WriteFailed, WriteReceipt,
+};
+use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::writeback::FailureCause;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
+use super::content::{content_digest, same_content};
+use super::read::{FHIR_JSON, PREFER, is_id};
+use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
+use super::{FhirEndpoint, answer};
+use crate::http::{Answer, exchange};
+
+const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
+
+/// How often a resource that was just written is read back before giving up for now.
+const READ_BACK_ATTEMPTS_MAX: u32 = 3;
+
+/// The wait before reading back again, in milliseconds, times the attempt.
+const READ_BACK_WAIT_MS: u64 = 100;
+
+/// An order that has been checked and can be sent.
+pub(super) struct Sendable<'a> {
+    pub(super) order: &'a WriteOrder,
+    pub(super) digest: &'a Digest,
+    pub(super) body: Value,
+    pub(super) target: Target<'a>,
+    provenance: Option<Value>,
+    support: InteractionSupport,
+}
+
+/// What the order writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    New,
+    Existing { id: &'a str },
+}
+
+impl<'a> Target<'a> {
+    fn known_id(self) -> Option<&'a str> {
+        match self {
+            Target::New => None,
+            Target::Existing { id } => Some(id),
+        }
+    }
+}
+
+/// Why an order is not sent; each is a fault in the order or the configuration, not of the EHR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unsendable {
+    #[error("the order is for another connection or endpoint")]
+    Elsewhere,
+    #[error("the order's path does not fit its type and interaction")]
+    Path,
+    #[error("the order's body is not a resource of its type and id")]
+    Body,
+    #[error("the order's Provenance is not a Provenance")]
+    Provenance,
+    #[error("the order is to be entered by a human")]
+    ByHuman,
+    #[error("the endpoint's profile no longer offers the order's strategy")]
+    Profile,
+    #[error("the order lacks the condition or base its strategy rests on")]
+    Condition,
+    #[error("deletes are never sent")]
+    Delete,
+}
+
+impl FhirEndpoint {
+    pub(super) async fn deliver(
+        &self,
+        delivering: &Delivering,
+    ) -> Result<WriteReceipt, WriteFailed> {
+        let sendable = self.sendable(delivering).map_err(|why| {
+            tracing::error!(
+                connection = %self.connection,
+                writeback = %delivering.order().writeback,
+                reason = %why,
+                "the order was not sent"
+            );
+            not_applied(FailureCause::Rejected)
+        })?;
+        match sendable.order.strategy {
+            Strategy::Conditional => self.deliver_conditional(&sendable).await,
+            Strategy::PlainPost => self.deliver_plain(&sendable).await,
+            Strategy::HumanEntry => Err(not_applied(FailureCause::Rejected)),
+        }
+    }
+
+    /// Checks everything about an order that can be checked without asking the EHR.
+    pub(super) fn sendable<'a>(
+        &self,
+        delivering: &'a Delivering,
+    ) -> Result<Sendable<'a>, Unsendable> {
+        let order = delivering.order();
+        let endpoint = order.endpoint.trim_end_matches('/');
+        if order.connection != self.connection || endpoint != self.base.as_str() {
+            return Err(Unsendable::Elsewhere);
+        }
+        let support = self.support(&order.resource, order.interaction);
+        match (order.strategy, support.strategy) {
+            (Strategy::HumanEntry, _) => return Err(Unsendable::ByHuman),
+            (Strategy::Conditional, Strategy::Conditional)
+            | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost) => {}
+            _ => return Err(Unsendable::Profile),
+        }
+        let target = target_of(order)?;
+        let has_condition = match (order.strategy, target) {
+            (Strategy::Conditional, Target::New) => {
+                order.if_none_exist.as_deref().is_some_and(is_header)
+            }
+            (Strategy::Conditional, Target::Existing { .. }) => {
+                order.if_match.as_deref().is_some_and(is_header)
+            }
+            (_, Target::New) => true,
+            (_, Target::Existing { .. }) => order.base_digest.is_some(),
+        };
+        if !has_condition {
+            return Err(Unsendable::Condition);
+        }
+        let body = body_of(&order.body, &order.resource).ok_or(Unsendable::Body)?;
+        let id = body.get("id").and_then(Value::as_str);
+        if target.known_id().is_some() && id != target.known_id() {
+            return Err(Unsendable::Body);
+        }
+        let provenance = match order.provenance.as_deref().filter(|_| support.provenance) {
+            Some(text) => {
+                let kind = ResourceType::new("Provenance").map_err(|_| Unsendable::Provenance)?;
+                Some(body_of(text, &kind).ok_or(Unsendable::Provenance)?)
+            }
+            None => None,
+        };
+        Ok(Sendable {
+            order,
+            digest: delivering.digest(),
+            body,
+            target,
+            provenance,
+            support,
+        })
+    }
+
+    async fn deliver_conditional(
+        &self,
+        sendable: &Sendable<'_>,
+    ) -> Result<WriteReceipt, WriteFailed> {
+        let (accepted, provenance_written) = match &sendable.provenance {
+            Some(provenance) if sendable.support.atomic => {
+                (self.send_transaction(sendable, provenance).await?, true)
+            }
+            _ => {
+                let accepted = self.send_target(sendable).await?;
+                let written = self.send_provenance(sendable, &accepted).await;
+                (accepted, written)
+            }
+        };
+        match self.read_back(sendable, &accepted).await {
+            ReadBack::Same { digest, version } => Ok(receipt(
+                &sendable.order.resource,
+                &accepted,
+                version,
+                Some(digest),
+                provenance_written,
+            )),
+            // Reconciling reads again and, if the difference stands, puts it before a human.
+            ReadBack::Differs | ReadBack::Unreadable => Err(WriteFailed::Unknown),
+        }
+    }
+
+    async fn deliver_plain(&self, sendable: &Sendable<'_>) -> Result<WriteReceipt, WriteFailed> {
+        if let Target::Existing { id } = sendable.target {
+            self.base_unchanged(sendable.order, id).await?;
+        }
+        let accepted = self.send_target(sendable).await?;
+        let provenance_written = self.send_provenance(sendable, &accepted).await;
+        let (digest, version) = match self.read_back(sendable, &accepted).await {
+            ReadBack::Same { digest, version } => (Some(digest), version),
+            // Acknowledged, not shown: asking again later cannot do better here.
+            ReadBack::Unreadable => (None, None),
+            ReadBack::Differs => return Err(WriteFailed::Unknown),
+        };
+        Ok(receipt(
+            &sendable.order.resource,
+            &accepted,
+            version,
+            digest,
+            provenance_written,
+        ))
+    }
+
+    /// Reads the base again. Between this and the send another writer may still come in; that is why the
+    /// strategy reaches P2 and no more.
+    async fn base_unchanged(&self, order: &WriteOrder, id: &str) -> Result<(), WriteFailed> {
+        let base = self
+            .read_one(&order.resource, id)
+            .await
+            .map_err(|failed| match failed {
+                EhrReadFailed::NotFound => WriteFailed::Stale,
+                EhrReadFailed::Unavailable => not_applied(FailureCause::Unreachable),
+                EhrReadFailed::RateLimited => not_applied(FailureCause::RateLimited),
+                EhrReadFailed::Unauthorized => not_applied(FailureCause::Unauthorized),
+                EhrReadFailed::Unsupported | EhrReadFailed::Unusable => {
+                    not_applied(FailureCause::Rejected)
+                }
+            })?;
+        if order.base_digest == Some(content_digest(&base)) {
+            Ok(())
+        } else {
+            Err(WriteFailed::Stale)
+        }
+    }
+
+    /// Sends the target alone.
+    async fn send_target(&self, sendable: &Sendable<'_>) -> Result<Accepted, WriteFailed> {
+        let order = sendable.order;
+        let url = self
+            .base
+            .at(&order.path)
+            .ok_or_else(|| not_applied(FailureCause::Rejected))?;
+        let mut request = match sendable.target {
+            Target::New => self.write_client.post(url),
+            Target::Existing { .. } => self.write_client.put(url),
+        };
+        let condition = condition_of(sendable);
+        match condition {
+            Condition::NoneExist => {
+                request =
+                    request.header(IF_NONE_EXIST, order.if_none_exist.as_deref().unwrap_or(""));
+            }
+            Condition::Match => {
+                request = request.header(IF_MATCH, order.if_match.as_deref().unwrap_or(""));
+            }
+            Condition::None => {}
+        }
+        let request = request.body(order.body.clone());
+        let answer = self.send_once(request).await?;
+        self.log_status(order, answer.status);
+        if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
+            return Err(refused(&answer, condition, self.clock.now()));
+        }
+        accepted(
+            &answer,
+            &order.resource,
+            sendable.target.known_id(),
+            condition,
+        )
+    }
+
+    /// Sends target and Provenance as one transaction.
+    async fn send_transaction(
+        &self,
+        sendable: &Sendable<'_>,
+        provenance: &Value,
+    ) -> Result<Accepted, WriteFailed> {
+        let order = sendable.order;
+        let unsendable = || not_applied(FailureCause::Rejected);
+        let (target_url, reference, method) = match sendable.target {
+            Target::New => {
+                let name = entry_name(sendable.digest, 0);
+                (name.clone(), name, "POST")
+            }
+            Target::Existing { .. } => {
+                let url = self.base.at(&order.path).ok_or_else(unsendable)?;
+                (url.into(), order.path.clone(), "PUT")
+            }
+        };
+        let condition = condition_of(sendable);
+        let request = EntryRequest {
+            method,
+            url: &order.path,
+            if_none_exist: order
+                .if_none_exist
+                .as_deref()
+                .filter(|_| condition == Condition::NoneExist),
+            if_match: order
+                .if_match
+                .as_deref()
+                .filter(|_| condition == Condition::Match),
+        };
+        let body = transaction(
+            &target_url,
+            &order.body,
+            request,
+            &entry_name(sendable.digest, 1),
+            &with_target(provenance, &reference),
+        )
+        .ok_or_else(unsendable)?;
+        let url = self.base.at("").ok_or_else(unsendable)?;
+        let answer = self
+            .send_once(self.write_client.post(url).body(body))
+            .await?;
+        self.log_status(order, answer.status);
+        if answer.status != StatusCode::OK {
+            return Err(refused(&answer, condition, self.clock.now()));
+        }
+        let bundle = answer.json().ok_or(WriteFailed::Unknown)?;
+        first_entry(&bundle, &order.resource, sendable.target.known_id())
+    }
+
+    /// Writes the Provenance of a target that stands alone. Whatever becomes of it, the target is there:
+    /// the ledger holds the same facts.
+    async fn send_provenance(&self, sendable: &Sendable<'_>, accepted: &Accepted) -> bool {
+        let Some(template) = &sendable.provenance else {
+            return false;
+        };
+        let resource = &sendable.order.resource;
+        if accepted.existed && self.provenance_exists(resource, &accepted.id).await {
+            return true;
+        }
+        let reference = location(resource, &accepted.id, accepted.version.as_ref());
+        let Some(url) = self.base.at("Provenance") else {
+            return false;
+        };
+        let body = with_target(template, &reference).to_string();
+        let sent = self.send_once(self.write_client.post(url).body(body)).await;
+        let written = sent
+            .as_ref()
+            .is_ok_and(|answer| answer.status == StatusCode::CREATED);
+        if !written {
+            tracing::warn!(
+                connection = %self.connection,
+                writeback = %sendable.order.writeback,
+                status = sent.map(|answer| answer.status.as_u16()).unwrap_or_default(),
+                "the Provenance was not written"
+            );
+        }
+        written
+    }
+
+    /// Whether a Provenance points at the resource. No answer counts as no.
+    pub(super) async fn provenance_exists(&self, resource: &ResourceType, id: &str) -> bool {
+        let Ok(kind) = ResourceType::new("Provenance") else {
+            return false;
+        };
+        let search = EhrSearch {
+            resource: kind,
+            parameters: vec![("target".to_owned(), format!("{resource}/{id}"))],
+            limit: 1,
+        };
+        self.search_all(search)
+            .await
+            .is_ok_and(|found| !found.resources.is_empty())
+    }
+
+    /// Sends a write once, with the write client's token.
+    async fn send_once(&self, request: RequestBuilder) -> Result<Answer, WriteFailed> {
+        let mut request = request
+            .header(ACCEPT, FHIR_JSON)
+            .header(CONTENT_TYPE, FHIR_JSON)
+            .header(PREFER, "return=representation");
+        let mut used = None;
+        if let Some(auth) = &self.write_auth {
+            let header = auth.authorization().await.map_err(token_failed)?;
+            request = request.header(AUTHORIZATION, header.clone());
+            used = Some((auth, header));
+        }
+        let answer = exchange(request, self.limits.body_bytes_max)
+            .await
+            .map_err(broken)?;
+        if let Some((auth, header)) = used
+            && answer.status == StatusCode::UNAUTHORIZED
+        {
+            auth.forget(&header).await;
+        }
+        Ok(answer)
+    }
+
+    /// Reads what was written, the exact version where the server told it, and compares.
+    async fn read_back(&self, sendable: &Sendable<'_>, accepted: &Accepted) -> ReadBack {
+        let resource = &sendable.order.resource;
+        for attempt in 1..=READ_BACK_ATTEMPTS_MAX {
+            match self.read_written(resource, accepted).await {
+                Ok(found) if same_content(&sendable.body, &found) => {
+                    return ReadBack::Same {
+                        digest: content_digest(&found),
+                        version: answer::version_of(&found),
+                    };
+                }
+                Ok(_) => return ReadBack::Differs,
+                Err(EhrReadFailed::Unauthorized | EhrReadFailed::Unsupported) => {
+                    return ReadBack::Unreadable;
+                }
+                Err(_) if attempt < READ_BACK_ATTEMPTS_MAX => {
+                    let wait = READ_BACK_WAIT_MS.saturating_mul(u64::from(attempt));
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                Err(_) => {}
+            }
+        }
+        ReadBack::Unreadable
+    }
+
+    async fn read_written(
+        &self,
+        resource: &ResourceType,
+        accepted: &Accepted,
+    ) -> Result<Value, EhrReadFailed> {
+        if let Some(Version(version)) = &accepted.version {
+            let path = format!("{resource}/{}/_history/{version}", accepted.id);
+            match self.get(&path, resource.as_str()).await {
+                Err(
+                    EhrReadFailed::NotFound | EhrReadFailed::Unsupported | EhrReadFailed::Unusable,
+                ) => {}
+                found => return found,
+            }
+        }
+        self.read_one(resource, &accepted.id).await
+    }
+
+    fn log_status(&self, order: &WriteOrder, status: StatusCode) {
+        tracing::debug!(
+            connection = %self.connection,
+            writeback = %order.writeback,
+            status = status.as_u16(),
+            "the EHR answered a write"
+        );
+    }
+}
+
+enum ReadBack {
+    Same {
+        digest: Digest,
+        version: Option<Version>,
+    },
+    Differs,
+    Unreadable,
+}
+
+/// `[type]/[id]`, with `/_history/[version]` where it is known.
+pub(super) fn location(resource: &ResourceType, id: &str, version: Option<&Version>) -> String {
+    match version {
+        Some(Version(version)) => format!("{resource}/{id}/_history/{version}"),
+        None => format!("{resource}/{id}"),
+    }
+}
+
+fn receipt(
+    resource: &ResourceType,
+    accepted: &Accepted,
+    version_read: Option<Version>,
+    read_back: Option<Digest>,
+    provenance_written: bool,
+) -> WriteReceipt {
+    let version = version_read.or_else(|| accepted.version.clone());
+    WriteReceipt {
+        location: location(resource, &accepted.id, version.as_ref()),
+        version,
+        read_back,
+        provenance_written,
+    }
+}
+
+fn condition_of(sendable: &Sendable<'_>) -> Condition {
+    match (sendable.order.strategy, sendable.target) {
+        (Strategy::Conditional, Target::New) => Condition::NoneExist,
+        (Strategy::Conditional, Target::Existing { .. }) => Condition::Match,
+        _ => Condition::None,
+    }
+}
+
+fn target_of(order: &WriteOrder) -> Result<Target<'_>, Unsendable> {
+    match order.interaction {
+        Interaction::Create if order.path == order.resource.as_str() => Ok(Target::New),
+        Interaction::Update => order
+            .path
+            .split_once('/')
+            .filter(|(kind, id)| *kind == order.resource.as_str() && is_id(id))
+            .map(|(_, id)| Target::Existing { id })
+            .ok_or(Unsendable::Path),
+        Interaction::Create => Err(Unsendable::Path),
+        Interaction::Delete => Err(Unsendable::Delete),
+    }
+}
+
+fn body_of(text: &str, resource: &ResourceType) -> Option<Value> {
+    let body: Value = serde_json::from_str(text).ok()?;
+    let kind = body.get("resourceType")?.as_str()?;
+    (kind == resource.as_str()).then_some(body)
+}
+
+fn is_header(text: &str) -> bool {
+    !text.trim().is_empty() && HeaderValue::from_str(text).is_ok()
+}
+
+fn with_target(provenance: &Value, reference: &str) -> Value {
+    let mut filled = provenance.clone();
+    if let Some(members) = filled.as_object_mut() {
+        members.insert("target".to_owned(), json!([{ "reference": reference }]));
+    }
+    filled
+}

@@ -1,0 +1,317 @@
+//! Telling people by e-mail that something waits for them. What waits is shown only at the console.
+//!
+//! A mail holds the console's address and one sentence: no patient, no write-back, no id.
+//! Best effort: a mail that cannot be sent is logged and dropped; the console's badge does not need it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chaperone_core::ids::TenantId;
+use chaperone_core::ports::{Notice, Notifier};
+use chaperone_core::principal::Role;
+use lettre::message::Mailbox;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+/// Notices waiting to be sent at most; more are dropped.
+const QUEUE_MAX: usize = 256;
+
+/// Recipients of one mail at most.
+const RECIPIENTS_MAX: usize = 50;
+
+/// Limit on one exchange with the mail server, in milliseconds.
+const SEND_TIMEOUT_MS: u64 = 10_000;
+
+/// Says nothing to anybody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SilentNotifier;
+
+#[async_trait]
+impl Notifier for SilentNotifier {
+    async fn notify(&self, _tenant: &TenantId, _notice: Notice) {}
+}
+
+/// How the mail server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailEncryption {
+    /// TLS from the first byte (port 465).
+    Tls,
+    /// STARTTLS, required (port 587).
+    StartTls,
+    /// None: a mail server on this machine only.
+    PlainLoopback,
+}
+
+/// Where mail goes, and to whom.
+pub struct MailConfig {
+    /// The mail server's name or address.
+    pub host: String,
+    /// Its port; the usual one of the encryption when absent.
+    pub port: Option<u16>,
+    /// How it is reached.
+    pub encryption: MailEncryption,
+    /// User name and password, if it asks for them.
+    pub credentials: Option<(String, Zeroizing<String>)>,
+    /// The sender.
+    pub from: String,
+    /// The console's address, as it stands in the mail.
+    pub console_url: String,
+    /// Who hears that something waits for a role's approval.
+    pub approvers: BTreeMap<Role, Vec<String>>,
+    /// Who hears that something waits for an operator.
+    pub operators: Vec<String>,
+}
+
+impl std::fmt::Debug for MailConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MailConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("encryption", &self.encryption)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why mail cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum MailConfigInvalid {
+    /// Plain text to another machine.
+    #[error(
+        "mail to `{host}` must be encrypted: use `tls` or `starttls`; plain is for localhost, 127.0.0.1 \
+         and ::1"
+    )]
+    NotEncrypted {
+        /// The mail server.
+        host: String,
+    },
+    /// Not an address.
+    #[error("`{setting}` holds something that is not an e-mail address")]
+    Address {
+        /// Which setting.
+        setting: &'static str,
+    },
+    /// Too many.
+    #[error("at most {RECIPIENTS_MAX} recipients per role")]
+    TooMany,
+    /// TLS could not be set up.
+    #[error("the mail client cannot be built: {0}")]
+    Client(#[from] lettre::transport::smtp::Error),
+}
+
+/// Sends mail from a task of its own, so that a slow mail server holds nobody up.
+#[derive(Debug)]
+pub struct MailNotifier {
+    queue: mpsc::Sender<Notice>,
+}
+
+struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    console_url: String,
+    approvers: BTreeMap<Role, Vec<Mailbox>>,
+    operators: Vec<Mailbox>,
+}
+
+impl MailNotifier {
+    /// Starts the task; it ends when the notifier is dropped. Call inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`MailConfigInvalid`] names the setting to mend.
+    pub fn start(config: MailConfig) -> Result<Self, MailConfigInvalid> {
+        let mailer = Mailer::new(config)?;
+        let (queue, mut waiting) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(async move {
+            while let Some(notice) = waiting.recv().await {
+                mailer.send(&notice).await;
+            }
+        });
+        Ok(Self { queue })
+    }
+}
+
+#[async_trait]
+impl Notifier for MailNotifier {
+    async fn notify(&self, tenant: &TenantId, notice: Notice) {
+        if self.queue.try_send(notice).is_err() {
+            tracing::warn!(%tenant, "too many notices are waiting; one was dropped");
+        }
+    }
+}
+
+impl Mailer {
+    fn new(config: MailConfig) -> Result<Self, MailConfigInvalid> {
+        let transport = transport(&config)?;
+        let mut approvers = BTreeMap::new();
+        for (role, addresses) in &config.approvers {
+            approvers.insert(*role, mailboxes("approvers", addresses)?);
+        }
+        Ok(Self {
+            transport,
+            from: mailbox("from", &config.from)?,
+            console_url: config.console_url,
+            approvers,
+            operators: mailboxes("operators", &config.operators)?,
+        })
+    }
+
+    async fn send(&self, notice: &Notice) {
+        for to in self.recipients(notice) {
+            let Some(message) = self.message(notice, to) else {
+                tracing::warn!("a notice could not be written as a mail");
+                continue;
+            };
+            if let Err(failed) = self.transport.send(message).await {
+                tracing::warn!(
+                    status = failed.status().map(|code| code.to_string()),
+                    timeout = failed.is_timeout(),
+                    "a notice could not be mailed"
+                );
+            }
+        }
+    }
+
+    /// Everybody once, however many of the roles they have.
+    fn recipients(&self, notice: &Notice) -> Vec<Mailbox> {
+        let all: Vec<&Mailbox> = match notice {
+            Notice::ApprovalWaiting { roles, .. } => roles
+                .iter()
+                .filter_map(|role| self.approvers.get(role))
+                .flatten()
+                .collect(),
+            Notice::OperatorNeeded { .. } => self.operators.iter().collect(),
+        };
+        let mut seen = BTreeSet::new();
+        all.into_iter()
+            .filter(|mailbox| seen.insert(mailbox.email.to_string()))
+            .take(RECIPIENTS_MAX)
+            .cloned()
+            .collect()
+    }
+
+    fn message(&self, notice: &Notice, to: Mailbox) -> Option<Message> {
+        let (subject, sentence) = match notice {
+            Notice::ApprovalWaiting { .. } => (
+                "Chaperone: something waits for approval",
+                "Something waits for your approval.",
+            ),
+            Notice::OperatorNeeded { .. } => (
+                "Chaperone: something waits for an operator",
+                "Something waits for an operator.",
+            ),
+        };
+        Message::builder()
+            .from(self.from.clone())
+            .to(to)
+            .subject(subject)
+            .body(format!(
+                "{sentence}\r\nSign in to see it: {}\r\n",
+                self.console_url
+            ))
+            .ok()
+    }
+}
+
+fn transport(config: &MailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailConfigInvalid> {
+    let host = config.host.as_str();
+    let mut builder = match config.encryption {
+        MailEncryption::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(host)?,
+        MailEncryption::StartTls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(host)?,
+        MailEncryption::PlainLoopback if matches!(host, "localhost" | "127.0.0.1" | "::1") => {
+            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+        }
+        MailEncryption::PlainLoopback => {
+            return Err(MailConfigInvalid::NotEncrypted {
+                host: host.to_owned(),
+            });
+        }
+    };
+    builder = builder.timeout(Some(Duration::from_millis(SEND_TIMEOUT_MS)));
+    if let Some(port) = config.port {
+        builder = builder.port(port);
+    }
+    if let Some((user, password)) = &config.credentials {
+        builder = builder.credentials(Credentials::new(user.clone(), (**password).clone()));
+    }
+    Ok(builder.build())
+}
+
+fn mailboxes(
+    setting: &'static str,
+    addresses: &[String],
+) -> Result<Vec<Mailbox>, MailConfigInvalid> {
+    if addresses.len() > RECIPIENTS_MAX {
+        return Err(MailConfigInvalid::TooMany);
+    }
+    addresses
+        .iter()
+        .map(|address| mailbox(setting, address))
+        .collect()
+}
+
+fn mailbox(setting: &'static str, address: &str) -> Result<Mailbox, MailConfigInvalid> {
+    address
+        .parse()
+        .map_err(|_| MailConfigInvalid::Address { setting })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chaperone_core::ids::WritebackId;
+
+    fn config() -> MailConfig {
+        MailConfig {
+            host: "127.0.0.1".to_owned(),
+            port: Some(2525),
+            encryption: MailEncryption::PlainLoopback,
+            credentials: None,
+            from: "chaperone@clinic.example".to_owned(),
+            console_url: "https://chaperone.clinic.example/console".to_owned(),
+            approvers: BTreeMap::from([
+                (Role::Clinician, vec!["a@clinic.example".to_owned()]),
+                (
+                    Role::Pharmacist,
+                    vec!["a@clinic.example".to_owned(), "b@clinic.example".to_owned()],
+                ),
+            ]),
+            operators: vec!["it@clinic.example".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_mail_names_nothing_but_the_console() {
+        let mailer = Mailer::new(config()).unwrap();
+        let writeback = WritebackId::from_random([7; 16]);
+        let notice = Notice::ApprovalWaiting {
+            writeback,
+            roles: vec![Role::Clinician, Role::Pharmacist, Role::Rn],
+        };
+        let to = mailer.recipients(&notice);
+        assert_eq!(to.len(), 2);
+        let mail = mailer.message(&notice, to[0].clone()).unwrap().formatted();
+        let text = String::from_utf8(mail).unwrap();
+        assert!(text.contains("https://chaperone.clinic.example/console"));
+        assert!(!text.contains("wb_") && !text.contains(&"07".repeat(4)));
+    }
+
+    #[test]
+    fn plain_mail_stays_on_this_machine() {
+        let mut elsewhere = config();
+        elsewhere.host = "mail.clinic.example".to_owned();
+        assert!(matches!(
+            Mailer::new(elsewhere),
+            Err(MailConfigInvalid::NotEncrypted { .. })
+        ));
+        let mut wrong = config();
+        wrong.operators = vec!["nobody".to_owned()];
+        assert!(matches!(
+            Mailer::new(wrong),
+            Err(MailConfigInvalid::Address {
+                setting: "operators"
+            })
+        ));
+    }
+}
