@@ -222,6 +222,9 @@ pub struct WriteOrder {
     /// Digest of the base's content, for endpoints without versions.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub base_digest: Option<Digest>,
+    /// The base as read, for an update: what the reviewer's "before" is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub base: Option<String>,
     /// The exact body.
     pub body: String,
     /// The Provenance that goes with it; its target is filled in at delivery.

@@ -33,6 +33,7 @@ pub mod mode;
 pub mod principal;
 
 pub mod change;
+pub mod content;
 pub mod facts;
 pub mod gate;
 pub mod resource;

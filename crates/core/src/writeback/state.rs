@@ -53,7 +53,7 @@ macro_rules! states {
 
 states! {
     /// Asked.
-    Proposed(Proposed) = "proposed";
+    Proposed(Box<Proposed>) = "proposed";
     /// Valid, not yet ruled.
     Validated(Box<Validated>) = "validated";
     /// A draft that lives in Chaperone.
@@ -588,9 +588,9 @@ impl Writeback {
     /// [`Illegal`] when the history does not start with a proposal.
     pub fn begin(event: &WritebackEvent) -> Result<Writeback, Illegal> {
         match event {
-            WritebackEvent::Proposed(proposal) => Ok(Writeback::Proposed(Proposed {
+            WritebackEvent::Proposed(proposal) => Ok(Writeback::Proposed(Box::new(Proposed {
                 proposal: (**proposal).clone(),
-            })),
+            }))),
             _ => Err(Illegal {
                 state: StateName::Proposed,
             }),

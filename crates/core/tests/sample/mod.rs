@@ -218,6 +218,7 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
         if_match: None,
         base_version: None,
         base_digest: None,
+        base: None,
         body: "{}".to_owned(),
         provenance: None,
         strategy: Strategy::Conditional,
