@@ -10,10 +10,17 @@ fn main() -> std::io::Result<()> {
     for file in std::env::args_os().skip(1) {
         let bytes = std::fs::read(&file)?;
         let outcome = structure(Definitions::r4(), &bytes, &Limits::default());
-        println!("{}: {}", file.display(), if outcome.is_ok() { "ok" } else { "errors" });
+        println!(
+            "{}: {}",
+            file.display(),
+            if outcome.is_ok() { "ok" } else { "errors" }
+        );
         for finding in &outcome.findings {
             let (line, column) = finding.position.map_or((0, 0), |it| (it.line, it.column));
-            println!("  {:?} {} {} ({line}:{column}) {}", finding.severity, finding.id, finding.expression, finding.message);
+            println!(
+                "  {:?} {} {} ({line}:{column}) {}",
+                finding.severity, finding.id, finding.expression, finding.message
+            );
         }
     }
     Ok(())

@@ -16,14 +16,21 @@ fn main() -> std::io::Result<()> {
     let start = Instant::now();
     let definitions = Definitions::r4();
     println!("definitions ready after {:?}", start.elapsed());
-    let files: Vec<Vec<u8>> = std::env::args_os().skip(1).map(std::fs::read).collect::<Result<_, _>>()?;
+    let files: Vec<Vec<u8>> = std::env::args_os()
+        .skip(1)
+        .map(std::fs::read)
+        .collect::<Result<_, _>>()?;
     let limits = Limits::default();
     let (mut resources, mut bytes, mut errors) = (0_usize, 0_usize, 0_usize);
     let start = Instant::now();
     for _ in 0..ROUNDS {
         for file in &files {
             let outcome = structure(definitions, file, &limits);
-            let entries = outcome.document.as_ref().and_then(|it| it.root().get("entry")).map_or(0, |it| it.children().count());
+            let entries = outcome
+                .document
+                .as_ref()
+                .and_then(|it| it.root().get("entry"))
+                .map_or(0, |it| it.children().count());
             resources += entries.max(1);
             bytes += file.len();
             errors += usize::from(!outcome.is_ok());

@@ -21,8 +21,8 @@ pub use tables::{BindingStrength, LinkKind};
 
 use crate::package::{Package, PackageId, PackageReadError};
 use tables::{
-    Binding, Code, CodeList, CompartmentLink, Element, Name, Node, Span, StrId, Structure, StructureKind, Tables,
-    TypeUse,
+    Binding, Code, CodeList, CompartmentLink, Element, Name, Node, Span, StrId, Structure,
+    StructureKind, Tables, TypeUse,
 };
 
 /// Definitions of one package, ready for use.
@@ -54,7 +54,10 @@ pub fn generate(tgz: &[u8]) -> Result<Vec<u8>, GenerateError> {
 }
 
 static R4: LazyLock<Definitions> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the embedded file is generated from this crate and tested to decode")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the embedded file is generated from this crate and tested to decode"
+    )]
     Definitions::decode(include_bytes!("../definitions/r4-core.bin")).expect("embedded definitions")
 });
 
@@ -73,13 +76,22 @@ impl Definitions {
         let tables = codec::decode(bytes)?;
         let mut by_type_name: Vec<u32> = (0..tables.structures.len() as u32).collect();
         let name = |index: &u32| {
-            tables.structures.get(*index as usize).map_or("", |structure| tables.strings.get(structure.type_name))
+            tables
+                .structures
+                .get(*index as usize)
+                .map_or("", |structure| tables.strings.get(structure.type_name))
         };
         by_type_name.retain(|index| {
-            tables.structures.get(*index as usize).is_some_and(|it| it.kind != StructureKind::DatatypeProfile)
+            tables
+                .structures
+                .get(*index as usize)
+                .is_some_and(|it| it.kind != StructureKind::DatatypeProfile)
         });
         by_type_name.sort_by(|a, b| name(a).cmp(name(b)));
-        Ok(Self { tables, by_type_name })
+        Ok(Self {
+            tables,
+            by_type_name,
+        })
     }
 
     /// The package these definitions come from.
@@ -109,12 +121,23 @@ impl Definitions {
     #[must_use]
     pub fn codes(&self, value_set: &str) -> Option<Vec<(&str, &str)>> {
         let url = value_set.split('|').next().unwrap_or(value_set);
-        let list = self.tables.code_lists.iter().find(|list| self.text(list.url) == url && list.is_decidable)?;
-        Some(list.codes.indices().map(|it| self.code(it)).map(|it| (self.text(it.system), self.text(it.code))).collect())
+        let list = self
+            .tables
+            .code_lists
+            .iter()
+            .find(|list| self.text(list.url) == url && list.is_decidable)?;
+        Some(
+            list.codes
+                .indices()
+                .map(|it| self.code(it))
+                .map(|it| (self.text(it.system), self.text(it.code)))
+                .collect(),
+        )
     }
 
     pub(crate) fn resource(&self, name: &str) -> Option<Structure> {
-        self.structure_named(name).filter(|structure| structure.kind == StructureKind::Resource)
+        self.structure_named(name)
+            .filter(|structure| structure.kind == StructureKind::Resource)
     }
 
     pub(crate) fn structure_named(&self, name: &str) -> Option<Structure> {
@@ -122,7 +145,9 @@ impl Definitions {
             .by_type_name
             .binary_search_by(|index| self.text(self.structure(*index).type_name).cmp(name))
             .ok()?;
-        self.by_type_name.get(at).map(|index| self.structure(*index))
+        self.by_type_name
+            .get(at)
+            .map(|index| self.structure(*index))
     }
 
     /// Index and structure of a resource type, for comparison with reference targets.
@@ -131,19 +156,31 @@ impl Definitions {
             .by_type_name
             .binary_search_by(|index| self.text(self.structure(*index).type_name).cmp(name))
             .ok()?;
-        self.by_type_name.get(at).copied().filter(|index| self.structure(*index).kind == StructureKind::Resource)
+        self.by_type_name
+            .get(at)
+            .copied()
+            .filter(|index| self.structure(*index).kind == StructureKind::Resource)
     }
 
     /// Finds an element of a node by its JSON name.
     pub(crate) fn name(&self, node: &Node, json_name: &str) -> Option<Name> {
-        let names = self.tables.names.get(node.names.start as usize..node.names.end as usize)?;
-        let at = names.binary_search_by(|name| self.text(name.text).cmp(json_name)).ok()?;
+        let names = self
+            .tables
+            .names
+            .get(node.names.start as usize..node.names.end as usize)?;
+        let at = names
+            .binary_search_by(|name| self.text(name.text).cmp(json_name))
+            .ok()?;
         names.get(at).copied()
     }
 
     /// Whether a decidable list holds the code; `system` is `None` for a plain `code`.
     pub(crate) fn list_has(&self, list: &CodeList, system: Option<&str>, code: &str) -> bool {
-        let Some(codes) = self.tables.codes.get(list.codes.start as usize..list.codes.end as usize) else {
+        let Some(codes) = self
+            .tables
+            .codes
+            .get(list.codes.start as usize..list.codes.end as usize)
+        else {
             return false;
         };
         let first = codes.partition_point(|it| self.text(it.code) < code);
@@ -156,18 +193,30 @@ impl Definitions {
 
     /// The codes of a list.
     pub(crate) fn list_codes(&self, list: &CodeList) -> impl Iterator<Item = &str> {
-        list.codes.indices().map(|index| self.text(self.code(index).code))
+        list.codes
+            .indices()
+            .map(|index| self.text(self.code(index).code))
     }
 
     /// The links of a resource type to a patient.
-    pub(crate) fn compartment_links(&self, structure_index: u32) -> impl Iterator<Item = CompartmentLink> {
-        self.tables.compartment.iter().copied().filter(move |link| link.structure == structure_index)
+    pub(crate) fn compartment_links(
+        &self,
+        structure_index: u32,
+    ) -> impl Iterator<Item = CompartmentLink> {
+        self.tables
+            .compartment
+            .iter()
+            .copied()
+            .filter(move |link| link.structure == structure_index)
     }
 }
 
 /// Access by index. `Tables::verify` has checked every stored index against its table when the tables
 /// were read, and indices come from nowhere else.
-#[expect(clippy::indexing_slicing, reason = "every stored index was checked by Tables::verify at load")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "every stored index was checked by Tables::verify at load"
+)]
 impl Definitions {
     pub(crate) fn text(&self, id: StrId) -> &str {
         self.tables.strings.get(id)

@@ -167,6 +167,55 @@ pub mod id {
     pub const CONTAINED_ID_MISSING: &str = "contained.id-missing";
     /// Two contained resources have the same id.
     pub const CONTAINED_ID_DUPLICATE: &str = "contained.id-duplicate";
+
+    /// All ids, in the order above.
+    pub const ALL: [&str; 45] = [
+        JSON_SYNTAX,
+        JSON_NOT_UTF8,
+        JSON_TOO_LARGE,
+        JSON_TOO_DEEP,
+        JSON_TOO_MANY_VALUES,
+        JSON_DUPLICATE_KEY,
+        NOT_AN_OBJECT,
+        RESOURCE_TYPE_MISSING,
+        RESOURCE_TYPE_UNKNOWN,
+        UNKNOWN_ELEMENT,
+        MISSING_ELEMENT,
+        TOO_FEW,
+        TOO_MANY,
+        ARRAY_EXPECTED,
+        ARRAY_NOT_ALLOWED,
+        WRONG_JSON_KIND,
+        CHOICE_REPEATED,
+        EMPTY_ARRAY,
+        EMPTY_OBJECT,
+        NULL,
+        NULL_WITHOUT_EXTENSION,
+        SIBLING_LENGTH,
+        FINDINGS_LIMIT,
+        PRIMITIVE_EMPTY,
+        PRIMITIVE_BLANK,
+        PRIMITIVE_FORMAT,
+        PRIMITIVE_IMPOSSIBLE_DATE,
+        PRIMITIVE_TIMEZONE_MISSING,
+        PRIMITIVE_OUT_OF_RANGE,
+        PRIMITIVE_TOO_LONG,
+        NARRATIVE_DIV,
+        BINDING_REQUIRED,
+        BINDING_NO_CODE,
+        BINDING_NOT_CHECKED,
+        EXTENSION_VALUE_AND_NESTED,
+        EXTENSION_EMPTY,
+        EXTENSION_URL_RELATIVE,
+        EXTENSION_MODIFIER,
+        REFERENCE_TARGET_TYPE,
+        REFERENCE_TYPE_MISMATCH,
+        REFERENCE_UNRECOGNISED,
+        REFERENCE_CONTAINED_MISSING,
+        CONTAINED_NESTED,
+        CONTAINED_ID_MISSING,
+        CONTAINED_ID_DUPLICATE,
+    ];
 }
 
 /// The code of OperationOutcome.issue.code for a finding.
@@ -178,9 +227,11 @@ pub fn issue_type(finding_id: &str) -> &'static str {
     match finding_id {
         id::JSON_TOO_LARGE | id::JSON_TOO_DEEP | id::JSON_TOO_MANY_VALUES => "too-long",
         id::FINDINGS_LIMIT => "too-costly",
-        id::MISSING_ELEMENT | id::TOO_FEW | id::BINDING_NO_CODE | id::RESOURCE_TYPE_MISSING | id::CONTAINED_ID_MISSING => {
-            "required"
-        }
+        id::MISSING_ELEMENT
+        | id::TOO_FEW
+        | id::BINDING_NO_CODE
+        | id::RESOURCE_TYPE_MISSING
+        | id::CONTAINED_ID_MISSING => "required",
         id::BINDING_REQUIRED => "code-invalid",
         id::BINDING_NOT_CHECKED => "informational",
         id::EXTENSION_MODIFIER => "extension",
@@ -192,7 +243,10 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         | id::PRIMITIVE_TIMEZONE_MISSING
         | id::PRIMITIVE_OUT_OF_RANGE => "value",
         id::REFERENCE_CONTAINED_MISSING => "not-found",
-        id::EXTENSION_VALUE_AND_NESTED | id::EXTENSION_EMPTY | id::CONTAINED_NESTED | id::NARRATIVE_DIV => "invariant",
+        id::EXTENSION_VALUE_AND_NESTED
+        | id::EXTENSION_EMPTY
+        | id::CONTAINED_NESTED
+        | id::NARRATIVE_DIV => "invariant",
         _ => "structure",
     }
 }

@@ -57,18 +57,46 @@ impl<'s> Document<'s> {
     /// The outermost value.
     #[must_use]
     pub fn root(&self) -> Value<'_> {
-        Value { document: self, index: 0 }
+        Value {
+            document: self,
+            index: 0,
+        }
     }
 
     /// Members whose key had occurred before in the same object, in source order.
     pub fn duplicate_keys(&self) -> impl Iterator<Item = Value<'_>> {
-        self.duplicates.iter().map(|index| Value { document: self, index: *index })
+        self.duplicates.iter().map(|index| Value {
+            document: self,
+            index: *index,
+        })
     }
 
     /// Line and column (both from 1, columns in characters) of a byte offset.
     #[must_use]
     pub fn line_and_column(&self, offset: usize) -> (u32, u32) {
         line_and_column(self.source, offset)
+    }
+
+    /// The way from the root to a value: a key for each object, an index for each array (as second part).
+    #[must_use]
+    pub fn path_to(&self, value: Value<'_>) -> Vec<(Option<&str>, usize)> {
+        let mut steps = Vec::new();
+        let mut at = self.root();
+        while at.index < value.index {
+            let holds = |child: &Value<'_>| {
+                child.index <= value.index
+                    && self
+                        .node(child.index)
+                        .is_some_and(|node| value.index < node.end)
+            };
+            let Some((index, child)) = at.children().enumerate().find(|(_, child)| holds(child))
+            else {
+                break;
+            };
+            steps.push((child.key(), index));
+            at = child;
+        }
+        steps
     }
 
     /// The number of values in the document.
@@ -87,8 +115,51 @@ pub(crate) fn line_and_column(source: &str, offset: usize) -> (u32, u32) {
     let before = source.get(..offset).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let column = before.get(line_start..).map_or(0, |line| line.chars().count()) + 1;
-    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+    let column = before
+        .get(line_start..)
+        .map_or(0, |line| line.chars().count())
+        + 1;
+    (
+        u32::try_from(line).unwrap_or(u32::MAX),
+        u32::try_from(column).unwrap_or(u32::MAX),
+    )
+}
+
+/// Finds line and column of many offsets. Going forward costs only the way from the last one.
+#[derive(Debug)]
+pub(crate) struct Locator<'d> {
+    source: &'d str,
+    offset: usize,
+    line: u32,
+    column: u32,
+}
+
+impl<'d> Locator<'d> {
+    pub(crate) fn new(document: &'d Document<'_>) -> Self {
+        Self {
+            source: document.source,
+            offset: 0,
+            line: 1,
+            column: 1,
+        }
+    }
+
+    /// Line and column, both from 1.
+    pub(crate) fn locate(&mut self, offset: usize) -> (u32, u32) {
+        if offset < self.offset {
+            (self.offset, self.line, self.column) = (0, 1, 1);
+        }
+        let between = self.source.get(self.offset..offset).unwrap_or_default();
+        let (lines, column) = line_and_column(between, between.len());
+        self.column = if lines > 1 {
+            column
+        } else {
+            self.column.saturating_add(column - 1)
+        };
+        self.line = self.line.saturating_add(lines - 1);
+        self.offset = offset;
+        (self.line, self.column)
+    }
 }
 
 /// A handle to one value; cheap to copy.
@@ -132,7 +203,9 @@ impl Kind {
 
 impl<'d> Value<'d> {
     fn content(self) -> &'d Content<'d> {
-        self.document.node(self.index).map_or(&Content::Null, |node| &node.content)
+        self.document
+            .node(self.index)
+            .map_or(&Content::Null, |node| &node.content)
     }
 
     /// What kind of value this is.
@@ -178,20 +251,28 @@ impl<'d> Value<'d> {
     /// The name under which this value stands in its object.
     #[must_use]
     pub fn key(self) -> Option<&'d str> {
-        self.document.node(self.index).and_then(|node| node.key.as_deref())
+        self.document
+            .node(self.index)
+            .and_then(|node| node.key.as_deref())
     }
 
     /// Byte offset of the value in the source.
     #[must_use]
     pub fn offset(self) -> usize {
-        self.document.node(self.index).map_or(0, |node| node.offset as usize)
+        self.document
+            .node(self.index)
+            .map_or(0, |node| node.offset as usize)
     }
 
     /// Members of an object or items of an array, in source order; nothing for other kinds.
     #[must_use]
     pub fn children(self) -> Children<'d> {
         let end = self.document.node(self.index).map_or(0, |node| node.end);
-        Children { document: self.document, next: self.index + 1, end }
+        Children {
+            document: self.document,
+            next: self.index + 1,
+            end,
+        }
     }
 
     /// The first member of that name; `None` if there is none or this is no object.
@@ -243,7 +324,10 @@ impl<'d> Iterator for Children<'d> {
         if self.next >= self.end {
             return None;
         }
-        let value = Value { document: self.document, index: self.next };
+        let value = Value {
+            document: self.document,
+            index: self.next,
+        };
         self.next = self.document.node(self.next)?.end;
         Some(value)
     }
@@ -259,7 +343,8 @@ mod tests {
 
     #[test]
     fn keeps_order_positions_and_number_text() {
-        let document = parse("{\n  \"b\": 1.50,\n  \"a\": [true, null, \"x\\u00e9\\ud83d\\ude00\"]\n}");
+        let document =
+            parse("{\n  \"b\": 1.50,\n  \"a\": [true, null, \"x\\u00e9\\ud83d\\ude00\"]\n}");
         let root = document.root();
         let keys: Vec<_> = root.children().map(|child| child.key().unwrap()).collect();
         assert_eq!(keys, ["b", "a"]);
@@ -270,13 +355,19 @@ mod tests {
         assert_eq!(items[0].as_bool(), Some(true));
         assert_eq!(items[1].kind(), Kind::Null);
         assert_eq!(items[2].as_str(), Some("xé😀"));
-        assert_eq!(root.to_json(), serde_json::json!({"b": 1.5, "a": [true, null, "xé😀"]}));
+        assert_eq!(
+            root.to_json(),
+            serde_json::json!({"b": 1.5, "a": [true, null, "xé😀"]})
+        );
     }
 
     #[test]
     fn names_duplicate_keys_in_small_and_large_objects() {
         let document = parse(r#"{"a":1,"b":{"x":1,"x":2},"a":3}"#);
-        let names: Vec<_> = document.duplicate_keys().map(|value| value.key().unwrap()).collect();
+        let names: Vec<_> = document
+            .duplicate_keys()
+            .map(|value| value.key().unwrap())
+            .collect();
         assert_eq!(names, ["x", "a"]);
         let mut large = String::from("{");
         for index in 0..40 {
@@ -285,36 +376,91 @@ mod tests {
         large.push_str("\"k7\":1}");
         let document = parse(&large);
         assert_eq!(document.duplicate_keys().count(), 1);
-        assert_eq!(parse(r#"{"a":{"a":1},"b":[{"a":1},{"a":1}]}"#).duplicate_keys().count(), 0);
+        assert_eq!(
+            parse(r#"{"a":{"a":1},"b":[{"a":1},{"a":1}]}"#)
+                .duplicate_keys()
+                .count(),
+            0
+        );
         assert_eq!(parse(r#"{"a":1,"\u0061":1}"#).duplicate_keys().count(), 1);
     }
 
     #[test]
     fn refuses_what_is_not_json() {
         for text in [
-            "", " ", "{", "[1,]", "{\"a\":1,}", "{a:1}", "'x'", "01", "1.", ".5", "+1", "1e", "-", "NaN",
-            "tru", "\"\u{1}\"", "\"\\x\"", "\"\\ud800\"", "\"\\udc00\"", "{} {}", "[1 2]", "\"", "\"\\u12\"",
-            "{\"a\" 1}", "{\"a\":}", "]", "// c\n1", "\u{feff}\u{feff}{}",
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{a:1}",
+            "'x'",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "-",
+            "NaN",
+            "tru",
+            "\"\u{1}\"",
+            "\"\\x\"",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "{} {}",
+            "[1 2]",
+            "\"",
+            "\"\\u12\"",
+            "{\"a\" 1}",
+            "{\"a\":}",
+            "]",
+            "// c\n1",
+            "\u{feff}\u{feff}{}",
         ] {
             let found = Document::parse(text.as_bytes(), &JsonLimits::default());
             assert!(found.is_err(), "accepted {text:?}");
         }
-        for text in ["0", "-0", "-1.5e+10", "[]", "{}", " [ { } ] ", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\u{feff}{}"] {
-            assert!(Document::parse(text.as_bytes(), &JsonLimits::default()).is_ok(), "refused {text:?}");
+        for text in [
+            "0",
+            "-0",
+            "-1.5e+10",
+            "[]",
+            "{}",
+            " [ { } ] ",
+            "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+            "\u{feff}{}",
+        ] {
+            assert!(
+                Document::parse(text.as_bytes(), &JsonLimits::default()).is_ok(),
+                "refused {text:?}"
+            );
         }
     }
 
     #[test]
     fn holds_its_limits() {
-        let limits = JsonLimits { bytes_max: 20, depth_max: 3, values_max: 4 };
-        let kind = |text: &str| Document::parse(text.as_bytes(), &limits).map(|_| ()).map_err(|error| error.kind);
+        let limits = JsonLimits {
+            bytes_max: 20,
+            depth_max: 3,
+            values_max: 4,
+        };
+        let kind = |text: &str| {
+            Document::parse(text.as_bytes(), &limits)
+                .map(|_| ())
+                .map_err(|error| error.kind)
+        };
         assert_eq!(kind("[[[1]]]"), Ok(()));
         assert_eq!(kind("[[[[1]]]]"), Err(ParseErrorKind::TooDeep));
         assert_eq!(kind("[1,2,3]"), Ok(()));
         assert_eq!(kind("[1,2,3,4]"), Err(ParseErrorKind::TooManyValues));
-        assert_eq!(kind("[                    ]"), Err(ParseErrorKind::TooLarge));
         assert_eq!(
-            Document::parse(b"\"\xff\"", &limits).map(|_| ()).map_err(|error| error.kind),
+            kind("[                    ]"),
+            Err(ParseErrorKind::TooLarge)
+        );
+        assert_eq!(
+            Document::parse(b"\"\xff\"", &limits)
+                .map(|_| ())
+                .map_err(|error| error.kind),
             Err(ParseErrorKind::NotUtf8)
         );
     }

@@ -78,13 +78,23 @@ impl Package {
         let mut archive = tar::Archive::new(unpacked);
         let mut files = BTreeMap::new();
         let mut manifest = None;
-        for (count, entry) in archive.entries().map_err(PackageReadError::Archive)?.enumerate() {
+        for (count, entry) in archive
+            .entries()
+            .map_err(PackageReadError::Archive)?
+            .enumerate()
+        {
             if count >= FILES_MAX {
                 return Err(PackageReadError::TooLarge("number of files"));
             }
             let mut entry = entry.map_err(PackageReadError::Archive)?;
-            let path = entry.path().map_err(PackageReadError::Archive)?.to_string_lossy().into_owned();
-            let Some(name) = path.trim_start_matches("./").strip_prefix("package/") else { continue };
+            let path = entry
+                .path()
+                .map_err(PackageReadError::Archive)?
+                .to_string_lossy()
+                .into_owned();
+            let Some(name) = path.trim_start_matches("./").strip_prefix("package/") else {
+                continue;
+            };
             let is_manifest = name == "package.json";
             if !is_manifest && !keep(name) {
                 continue;
@@ -93,19 +103,26 @@ impl Package {
                 return Err(PackageReadError::TooLarge("one file"));
             }
             let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(PackageReadError::Archive)?;
+            entry
+                .read_to_end(&mut content)
+                .map_err(PackageReadError::Archive)?;
             if is_manifest {
                 manifest = Some(content);
             } else {
                 files.insert(name.to_owned(), content);
             }
         }
-        let manifest: Manifest = serde_json::from_slice(&manifest.ok_or(PackageReadError::NoManifest)?)
-            .map_err(PackageReadError::Manifest)?;
+        let manifest: Manifest =
+            serde_json::from_slice(&manifest.ok_or(PackageReadError::NoManifest)?)
+                .map_err(PackageReadError::Manifest)?;
         let id = PackageId {
             name: manifest.name,
             version: manifest.version,
-            fhir_version: manifest.fhir_versions.into_iter().next().unwrap_or_default(),
+            fhir_version: manifest
+                .fhir_versions
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
             licence: manifest.license,
             sha256: hex::encode(Sha256::digest(tgz)),
         };
@@ -125,7 +142,9 @@ mod tests {
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
             header.set_cksum();
-            builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+            builder
+                .append_data(&mut header, path, content.as_bytes())
+                .unwrap();
         }
         builder.into_inner().unwrap().finish().unwrap()
     }
@@ -133,20 +152,32 @@ mod tests {
     #[test]
     fn reads_the_manifest_and_the_wanted_files() {
         let bytes = tgz(&[
-            ("package/package.json", r#"{"name":"x.y","version":"1.2.3","license":"CC0-1.0","fhirVersions":["4.0.1"]}"#),
+            (
+                "package/package.json",
+                r#"{"name":"x.y","version":"1.2.3","license":"CC0-1.0","fhirVersions":["4.0.1"]}"#,
+            ),
             ("package/ValueSet-a.json", "{}"),
             ("package/other/skip.json", "{}"),
             ("elsewhere.json", "{}"),
         ]);
         let package = Package::read(&bytes, |name| name.starts_with("ValueSet-")).unwrap();
-        assert_eq!((package.id.name.as_str(), package.id.version.as_str()), ("x.y", "1.2.3"));
+        assert_eq!(
+            (package.id.name.as_str(), package.id.version.as_str()),
+            ("x.y", "1.2.3")
+        );
         assert_eq!(package.id.sha256.len(), 64);
-        assert_eq!(package.files.keys().collect::<Vec<_>>(), ["ValueSet-a.json"]);
+        assert_eq!(
+            package.files.keys().collect::<Vec<_>>(),
+            ["ValueSet-a.json"]
+        );
     }
 
     #[test]
     fn refuses_damage_and_a_missing_manifest() {
-        assert!(matches!(Package::read(b"not gzip", |_| true), Err(PackageReadError::Archive(_))));
+        assert!(matches!(
+            Package::read(b"not gzip", |_| true),
+            Err(PackageReadError::Archive(_))
+        ));
         assert!(matches!(
             Package::read(&tgz(&[("package/a.json", "{}")]), |_| true),
             Err(PackageReadError::NoManifest)

@@ -127,7 +127,10 @@ impl Primitive {
     pub fn json_kind(self) -> Kind {
         match self {
             Primitive::Boolean => Kind::Bool,
-            Primitive::Integer | Primitive::UnsignedInt | Primitive::PositiveInt | Primitive::Decimal => Kind::Number,
+            Primitive::Integer
+            | Primitive::UnsignedInt
+            | Primitive::PositiveInt
+            | Primitive::Decimal => Kind::Number,
             _ => Kind::String,
         }
     }
@@ -149,7 +152,9 @@ impl Primitive {
                 "a URI without white space (`urn:uuid:` followed by a lower-case UUID, `urn:oid:` by a valid OID)"
             }
             Primitive::Url => "a URL without white space",
-            Primitive::Canonical => "a canonical URL without white space, optionally with `|version`",
+            Primitive::Canonical => {
+                "a canonical URL without white space, optionally with `|version`"
+            }
             Primitive::Oid => "`urn:oid:` followed by an OID",
             Primitive::Uuid => "`urn:uuid:` followed by a lower-case UUID",
             Primitive::Base64Binary => "base64 text of complete groups of four characters",
@@ -157,7 +162,9 @@ impl Primitive {
             Primitive::DateTime => {
                 "YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with a timezone (Z, +hh:mm or -hh:mm), a day that exists"
             }
-            Primitive::Instant => "YYYY-MM-DDThh:mm:ss with a timezone (Z, +hh:mm or -hh:mm), a day that exists",
+            Primitive::Instant => {
+                "YYYY-MM-DDThh:mm:ss with a timezone (Z, +hh:mm or -hh:mm), a day that exists"
+            }
             Primitive::Time => "hh:mm:ss without timezone",
             Primitive::Xhtml => "an XHTML fragment within one `<div>`",
         }
@@ -189,7 +196,11 @@ impl Primitive {
             Primitive::PositiveInt => 1,
             _ => i32::MIN,
         };
-        if number < low { Err(Fault::OutOfRange) } else { Ok(()) }
+        if number < low {
+            Err(Fault::OutOfRange)
+        } else {
+            Ok(())
+        }
     }
 
     /// Checks the text of a type that is written as a string (also usable on values read elsewhere).

@@ -78,14 +78,22 @@ pub fn references(resource: &Value) -> Vec<FoundReference> {
     let mut found = Vec::new();
     collect(resource, &mut String::new(), 0, &mut |path, object| {
         if let Some(reference) = object.get("reference").and_then(Value::as_str) {
-            found.push(FoundReference { path: path.to_owned(), reference: reference.to_owned() });
+            found.push(FoundReference {
+                path: path.to_owned(),
+                reference: reference.to_owned(),
+            });
         }
     });
     found
 }
 
 /// Visits every object that looks like a Reference. Answers false if something was nested too deep.
-fn collect(value: &Value, path: &mut String, depth: usize, visit: &mut dyn FnMut(&str, &Value)) -> bool {
+fn collect(
+    value: &Value,
+    path: &mut String,
+    depth: usize,
+    visit: &mut dyn FnMut(&str, &Value),
+) -> bool {
     if depth > DEPTH_MAX {
         return false;
     }
@@ -129,31 +137,57 @@ pub fn patient_references(definitions: &Definitions, resource: &Value) -> Vec<Pa
         .into_iter()
         .map(|(path, element, kind)| PatientLink {
             path,
-            reference: element.get("reference").and_then(Value::as_str).map(str::to_owned),
+            reference: element
+                .get("reference")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             kind: Some(kind),
         })
         .collect();
     for found in references(resource) {
         let names_patient = matches!(
             ReferenceForm::parse(&found.reference),
-            ReferenceForm::Typed { resource_type: "Patient", .. } | ReferenceForm::Conditional { resource_type: "Patient", .. }
+            ReferenceForm::Typed {
+                resource_type: "Patient",
+                ..
+            } | ReferenceForm::Conditional {
+                resource_type: "Patient",
+                ..
+            }
         );
         if names_patient && !links.iter().any(|link| link.path == found.path) {
-            links.push(PatientLink { path: found.path, reference: Some(found.reference), kind: None });
+            links.push(PatientLink {
+                path: found.path,
+                reference: Some(found.reference),
+                kind: None,
+            });
         }
     }
     links
 }
 
 /// Filled linking elements of a resource, with their paths.
-fn linking_elements<'v>(definitions: &Definitions, resource: &'v Value) -> Vec<(String, &'v Value, LinkKind)> {
-    let type_name = resource.get("resourceType").and_then(Value::as_str).unwrap_or_default();
-    let Some(index) = definitions.resource_index(type_name) else { return Vec::new() };
+fn linking_elements<'v>(
+    definitions: &Definitions,
+    resource: &'v Value,
+) -> Vec<(String, &'v Value, LinkKind)> {
+    let type_name = resource
+        .get("resourceType")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let Some(index) = definitions.resource_index(type_name) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for link in definitions.compartment_links(index) {
-        follow(resource, definitions.text(link.path), String::new(), &mut |path, element| {
-            found.push((path, element, link.kind));
-        });
+        follow(
+            resource,
+            definitions.text(link.path),
+            String::new(),
+            &mut |path, element| {
+                found.push((path, element, link.kind));
+            },
+        );
     }
     found
 }
@@ -172,7 +206,11 @@ fn follow<'v>(value: &'v Value, path: &str, at: String, visit: &mut dyn FnMut(St
     }
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     if let Some(member) = value.get(first) {
-        let at = if at.is_empty() { first.to_owned() } else { format!("{at}.{first}") };
+        let at = if at.is_empty() {
+            first.to_owned()
+        } else {
+            format!("{at}.{first}")
+        };
         follow(member, rest, at, visit);
     }
 }
@@ -186,25 +224,51 @@ fn follow<'v>(value: &'v Value, path: &str, at: String, visit: &mut dyn FnMut(St
 /// # Source
 /// R4 CompartmentDefinition/patient; requirements R003 and R028.
 #[must_use]
-pub fn in_patient_compartment(definitions: &Definitions, resource: &Value, patient: &PatientRef<'_>) -> Membership {
-    let foreign = |path: &str| Membership::Foreign { path: path.to_owned() };
-    let type_name = resource.get("resourceType").and_then(Value::as_str).unwrap_or_default();
+pub fn in_patient_compartment(
+    definitions: &Definitions,
+    resource: &Value,
+    patient: &PatientRef<'_>,
+) -> Membership {
+    let foreign = |path: &str| Membership::Foreign {
+        path: path.to_owned(),
+    };
+    let type_name = resource
+        .get("resourceType")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if !definitions.is_resource_type(type_name) || matches!(type_name, "Bundle" | "Parameters") {
         return foreign("resourceType");
     }
-    for (index, contained) in resource.get("contained").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (index, contained) in resource
+        .get("contained")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         if contained.get("resourceType").and_then(Value::as_str) == Some("Patient") {
-            return Membership::Foreign { path: format!("contained[{index}]") };
+            return Membership::Foreign {
+                path: format!("contained[{index}]"),
+            };
         }
         for (path, element, kind) in linking_elements(definitions, contained) {
-            if matches!(judge(definitions, resource, element, kind, patient), Named::Other | Named::Undecided) {
-                return Membership::Foreign { path: format!("contained[{index}].{path}") };
+            if matches!(
+                judge(definitions, resource, element, kind, patient),
+                Named::Other | Named::Undecided
+            ) {
+                return Membership::Foreign {
+                    path: format!("contained[{index}].{path}"),
+                };
             }
         }
     }
     if type_name == "Patient" {
         let is_this = resource.get("id").and_then(Value::as_str) == Some(patient.id);
-        return if is_this { Membership::Member } else { foreign("id") };
+        return if is_this {
+            Membership::Member
+        } else {
+            foreign("id")
+        };
     }
     let mut membership = Membership::NoPatient;
     for (path, element, kind) in linking_elements(definitions, resource) {
@@ -225,27 +289,48 @@ pub fn in_patient_compartment(definitions: &Definitions, resource: &Value, patie
 /// # Source
 /// Requirements R021 and R028: every reference stays with the bound patient and the same tenant.
 #[must_use]
-pub fn stray_references(definitions: &Definitions, resource: &Value, patient: &PatientRef<'_>) -> Vec<String> {
+pub fn stray_references(
+    definitions: &Definitions,
+    resource: &Value,
+    patient: &PatientRef<'_>,
+) -> Vec<String> {
     let mut stray = Vec::new();
-    for (index, contained) in resource.get("contained").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (index, contained) in resource
+        .get("contained")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         if contained.get("resourceType").and_then(Value::as_str) == Some("Patient") {
             stray.push(format!("contained[{index}]"));
         }
     }
     let is_whole = collect(resource, &mut String::new(), 0, &mut |path, object| {
-        let text = object.get("reference").and_then(Value::as_str).unwrap_or_default();
+        let text = object
+            .get("reference")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let is_abroad = matches!(
             ReferenceForm::parse(text),
             ReferenceForm::Typed { base: Some(base), .. } if !is_same_base(base, patient.base_url)
         );
-        let named = judge(definitions, resource, object, LinkKind::Participant, patient);
+        let named = judge(
+            definitions,
+            resource,
+            object,
+            LinkKind::Participant,
+            patient,
+        );
         if is_abroad || matches!(named, Named::Other | Named::Undecided) {
             stray.push(path.to_owned());
         }
     });
     for (path, element, kind) in linking_elements(definitions, resource) {
-        let is_unclear =
-            matches!(judge(definitions, resource, element, kind, patient), Named::Other | Named::Undecided);
+        let is_unclear = matches!(
+            judge(definitions, resource, element, kind, patient),
+            Named::Other | Named::Undecided
+        );
         if is_unclear && !stray.contains(&path) {
             stray.push(path);
         }
@@ -264,21 +349,38 @@ fn judge(
     kind: LinkKind,
     patient: &PatientRef<'_>,
 ) -> Named {
+    if !element.is_object() {
+        return Named::Undecided;
+    }
     let Some(text) = element.get("reference") else {
         return judge_logical(definitions, element, kind);
     };
-    let Some(text) = text.as_str() else { return Named::Undecided };
+    let Some(text) = text.as_str() else {
+        return Named::Undecided;
+    };
     match ReferenceForm::parse(text) {
-        ReferenceForm::Typed { base, resource_type: "Patient", id, .. } => {
+        ReferenceForm::Typed {
+            base,
+            resource_type: "Patient",
+            id,
+            ..
+        } => {
             if id == patient.id && base.is_none_or(|base| is_same_base(base, patient.base_url)) {
                 Named::This
             } else {
                 Named::Other
             }
         }
-        ReferenceForm::Conditional { resource_type: "Patient" } => Named::Other,
-        ReferenceForm::Typed { resource_type, .. } | ReferenceForm::Conditional { resource_type } => {
-            if definitions.is_resource_type(resource_type) { Named::NotAPatient } else { Named::Undecided }
+        ReferenceForm::Conditional {
+            resource_type: "Patient",
+        } => Named::Other,
+        ReferenceForm::Typed { resource_type, .. }
+        | ReferenceForm::Conditional { resource_type } => {
+            if definitions.is_resource_type(resource_type) {
+                Named::NotAPatient
+            } else {
+                Named::Undecided
+            }
         }
         ReferenceForm::Contained { id: "" } => {
             if container.get("resourceType").and_then(Value::as_str) != Some("Patient") {
@@ -296,13 +398,18 @@ fn judge(
                 .into_iter()
                 .flatten()
                 .find(|it| it.get("id").and_then(Value::as_str) == Some(id));
-            match contained.and_then(|it| it.get("resourceType")).and_then(Value::as_str) {
+            match contained
+                .and_then(|it| it.get("resourceType"))
+                .and_then(Value::as_str)
+            {
                 Some("Patient") => Named::Other,
                 Some(type_name) if definitions.is_resource_type(type_name) => Named::NotAPatient,
                 _ => Named::Undecided,
             }
         }
-        ReferenceForm::Urn | ReferenceForm::OtherAbsolute | ReferenceForm::Unrecognised => Named::Undecided,
+        ReferenceForm::Urn | ReferenceForm::OtherAbsolute | ReferenceForm::Unrecognised => {
+            Named::Undecided
+        }
     }
 }
 
@@ -322,7 +429,9 @@ fn judge_logical(definitions: &Definitions, element: &Value, kind: LinkKind) -> 
 fn is_same_base(a: &str, b: &str) -> bool {
     let split = |url: &str| {
         let url = url.trim_end_matches('/');
-        let path = url.find("://").and_then(|at| url.get(at + 3..)?.find('/').map(|slash| at + 3 + slash));
+        let path = url
+            .find("://")
+            .and_then(|at| url.get(at + 3..)?.find('/').map(|slash| at + 3 + slash));
         let (origin, path) = url.split_at(path.unwrap_or(url.len()));
         (origin.to_ascii_lowercase(), path.to_owned())
     };

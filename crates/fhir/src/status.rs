@@ -50,7 +50,10 @@ impl TransitionVerdict {
     /// Whether the change may go on to policy. `Unlisted` may not.
     #[must_use]
     pub fn is_permitted(&self) -> bool {
-        matches!(self, Self::Draft | Self::Created | Self::Unchanged | Self::Moved)
+        matches!(
+            self,
+            Self::Draft | Self::Created | Self::Unchanged | Self::Moved
+        )
     }
 }
 
@@ -108,7 +111,11 @@ impl Transitions {
     /// `from` is `None` for a new resource.
     #[must_use]
     pub fn allowed(&self, resource_type: &str, from: Option<&str>, to: &str) -> TransitionVerdict {
-        match self.graphs.get(resource_type).and_then(|graphs| graphs.first()) {
+        match self
+            .graphs
+            .get(resource_type)
+            .and_then(|graphs| graphs.first())
+        {
             Some(graph) => judge(graph, from, to),
             None => TransitionVerdict::Unlisted,
         }
@@ -116,7 +123,13 @@ impl Transitions {
 
     /// Judges a change of a named element, such as `docStatus`.
     #[must_use]
-    pub fn allowed_element(&self, resource_type: &str, element: &str, from: Option<&str>, to: &str) -> TransitionVerdict {
+    pub fn allowed_element(
+        &self,
+        resource_type: &str,
+        element: &str,
+        from: Option<&str>,
+        to: &str,
+    ) -> TransitionVerdict {
         let graphs = self.graphs.get(resource_type);
         match graphs.and_then(|graphs| graphs.iter().find(|graph| graph.element == element)) {
             Some(graph) => judge(graph, from, to),
@@ -130,7 +143,10 @@ impl Transitions {
     /// [`Transitions::covers`] says.
     #[must_use]
     pub fn check(&self, before: Option<&Value>, after: &Value) -> Vec<TransitionProblem> {
-        let resource_type = after.get("resourceType").and_then(Value::as_str).unwrap_or_default();
+        let resource_type = after
+            .get("resourceType")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let mut problems = Vec::new();
         for graph in self.graphs.get(resource_type).into_iter().flatten() {
             let from = before.and_then(|before| state_of(before, &graph.element));
@@ -141,7 +157,9 @@ impl Transitions {
                     _ => None,
                 },
                 // A status that was there must not be taken away.
-                None if from.is_some() => Some(from.map(|from| graph.next(from)).unwrap_or_default()),
+                None if from.is_some() => {
+                    Some(from.map(|from| graph.next(from)).unwrap_or_default())
+                }
                 None => None,
             };
             if let Some(allowed) = allowed {
@@ -180,15 +198,23 @@ impl Transitions {
     /// Whether a new resource is in a state in which an agent may create it.
     #[must_use]
     pub fn draft(&self, resource: &Value) -> DraftVerdict {
-        let resource_type = resource.get("resourceType").and_then(Value::as_str).unwrap_or_default();
+        let resource_type = resource
+            .get("resourceType")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if self.no_draft.contains_key(resource_type) {
             return DraftVerdict::NoDraftState;
         }
-        let Some(rule) = self.drafts.get(resource_type) else { return DraftVerdict::Unlisted };
+        let Some(rule) = self.drafts.get(resource_type) else {
+            return DraftVerdict::Unlisted;
+        };
         for (element, states) in &rule.require {
             let state = state_of(resource, element);
             if !state.is_some_and(|state| states.iter().any(|allowed| allowed == state)) {
-                return DraftVerdict::NotDraft { element: element.clone(), allowed: states.clone() };
+                return DraftVerdict::NotDraft {
+                    element: element.clone(),
+                    allowed: states.clone(),
+                };
             }
         }
         DraftVerdict::Draft
@@ -207,7 +233,10 @@ fn state_of<'v>(resource: &'v Value, element: &str) -> Option<&'v str> {
 }
 
 fn judge(graph: &Graph, from: Option<&str>, to: &str) -> TransitionVerdict {
-    let forbidden = |allowed| TransitionVerdict::Forbidden { graph: graph.id.clone(), allowed };
+    let forbidden = |allowed| TransitionVerdict::Forbidden {
+        graph: graph.id.clone(),
+        allowed,
+    };
     let Some(from) = from else {
         return if graph.draft.iter().any(|state| state == to) {
             TransitionVerdict::Draft
@@ -224,7 +253,11 @@ fn judge(graph: &Graph, from: Option<&str>, to: &str) -> TransitionVerdict {
         return TransitionVerdict::Unchanged;
     }
     let next = graph.next(from);
-    if next.iter().any(|state| state == to) { TransitionVerdict::Moved } else { forbidden(next) }
+    if next.iter().any(|state| state == to) {
+        TransitionVerdict::Moved
+    } else {
+        forbidden(next)
+    }
 }
 
 #[cfg(test)]

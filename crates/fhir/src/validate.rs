@@ -14,7 +14,7 @@ mod rules;
 
 use crate::definitions::Definitions;
 use crate::finding::{Finding, Position, RestsOn, Severity, id};
-use crate::json::{Document, JsonLimits, ParseErrorKind};
+use crate::json::{Document, JsonLimits, Locator, ParseErrorKind};
 use crate::package::PackageId;
 
 /// Bounds on a check.
@@ -28,7 +28,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { json: JsonLimits::default(), findings_max: 500 }
+        Self {
+            json: JsonLimits::default(),
+            findings_max: 500,
+        }
     }
 }
 
@@ -42,6 +45,18 @@ pub enum Stage {
     BusinessRules,
     /// Clinical plausibility.
     ClinicalPlausibility,
+}
+
+impl Stage {
+    /// The stage's name in decision records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::SchemaAndProfile => "structure",
+            Stage::BusinessRules => "business-rules",
+            Stage::ClinicalPlausibility => "plausibility",
+        }
+    }
 }
 
 /// How a stage ended.
@@ -75,7 +90,10 @@ pub struct Validator {
 }
 
 /// The validator of this crate.
-pub const VALIDATOR: Validator = Validator { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") };
+pub const VALIDATOR: Validator = Validator {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 /// How many findings there are of each severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -110,7 +128,7 @@ impl FindingCounts {
 /// The outcome of a check: the findings, what they rest on, and the parsed text.
 #[derive(Debug)]
 pub struct StructureOutcome<'s> {
-    /// The findings, in the order of the source.
+    /// The findings, in the order of the walk through the source. Repeated keys end the check.
     pub findings: Vec<Finding>,
     /// The stages, each with how it ended.
     pub stages: [StageOutcome; 3],
@@ -126,7 +144,11 @@ impl StructureOutcome<'_> {
     /// Whether no error was found. Warnings do not count.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.document.is_some() && !self.findings.iter().any(|finding| finding.severity.is_error())
+        self.document.is_some()
+            && !self
+                .findings
+                .iter()
+                .any(|finding| finding.severity.is_error())
     }
 
     /// Findings per severity.
@@ -146,7 +168,11 @@ impl StructureOutcome<'_> {
 ///
 /// The same bytes give the same findings in the same order.
 #[must_use]
-pub fn structure<'s>(definitions: &Definitions, bytes: &'s [u8], limits: &Limits) -> StructureOutcome<'s> {
+pub fn structure<'s>(
+    definitions: &Definitions,
+    bytes: &'s [u8],
+    limits: &Limits,
+) -> StructureOutcome<'s> {
     let (document, findings) = match Document::parse(bytes, &limits.json) {
         Ok(document) => {
             let findings = check(definitions, &document, limits);
@@ -159,10 +185,20 @@ pub fn structure<'s>(definitions: &Definitions, bytes: &'s [u8], limits: &Limits
         stages: [
             StageOutcome {
                 stage: Stage::SchemaAndProfile,
-                state: if failed { StageState::Failed } else { StageState::Passed },
+                state: if failed {
+                    StageState::Failed
+                } else {
+                    StageState::Passed
+                },
             },
-            StageOutcome { stage: Stage::BusinessRules, state: StageState::NotRun },
-            StageOutcome { stage: Stage::ClinicalPlausibility, state: StageState::NotRun },
+            StageOutcome {
+                stage: Stage::BusinessRules,
+                state: StageState::NotRun,
+            },
+            StageOutcome {
+                stage: Stage::ClinicalPlausibility,
+                state: StageState::NotRun,
+            },
         ],
         findings,
         validator: VALIDATOR,
@@ -172,36 +208,70 @@ pub fn structure<'s>(definitions: &Definitions, bytes: &'s [u8], limits: &Limits
 }
 
 fn check(definitions: &Definitions, document: &Document<'_>, limits: &Limits) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for duplicate in document.duplicate_keys() {
-        let (line, column) = document.line_and_column(duplicate.offset());
-        findings.push(Finding {
-            id: id::JSON_DUPLICATE_KEY,
-            severity: Severity::Error,
-            expression: document.root().get("resourceType").and_then(|it| it.as_str()).map(path::quotable).unwrap_or_default(),
-            position: Some(Position { line, column }),
-            message: format!(
-                "the key `{}` occurs more than once in the same object; keep one",
-                path::quotable(duplicate.key().unwrap_or_default())
-            ),
-            rests_on: RestsOn::InputOnly,
-        });
-        if findings.len() >= limits.findings_max {
-            break;
-        }
+    let duplicates = duplicate_keys(document, limits.findings_max);
+    if !duplicates.is_empty() {
+        // A text that says two things cannot be judged further: readers disagree about which one counts.
+        return duplicates;
     }
-    let mut walk = element::Walk::new(definitions, document, findings, limits.findings_max);
+    let mut walk = element::Walk::new(definitions, document, limits.findings_max);
     walk.root();
     walk.finish()
 }
 
+fn duplicate_keys(document: &Document<'_>, findings_max: usize) -> Vec<Finding> {
+    let mut locator = Locator::new(document);
+    document
+        .duplicate_keys()
+        .take(findings_max.max(1))
+        .map(|duplicate| {
+            let (line, column) = locator.locate(duplicate.offset());
+            Finding {
+                id: id::JSON_DUPLICATE_KEY,
+                severity: Severity::Error,
+                expression: expression_of(document, duplicate),
+                position: Some(Position { line, column }),
+                message: format!(
+                    "the key `{}` occurs more than once in the same object; keep one (nothing else was checked)",
+                    path::quotable(duplicate.key().unwrap_or_default())
+                ),
+                rests_on: RestsOn::InputOnly,
+            }
+        })
+        .collect()
+}
+
+/// The path of any value of a document, as findings state it.
+fn expression_of(document: &Document<'_>, value: crate::json::Value<'_>) -> String {
+    let mut expression = document
+        .root()
+        .get("resourceType")
+        .and_then(|it| it.as_str())
+        .map(path::quotable)
+        .unwrap_or_default();
+    for (key, index) in document.path_to(value) {
+        match key {
+            Some(key) if expression.is_empty() => expression.push_str(&path::quotable(key)),
+            Some(key) => expression.push_str(&format!(".{}", path::quotable(key))),
+            None => expression.push_str(&format!("[{index}]")),
+        }
+    }
+    expression
+}
+
 fn unreadable(error: &crate::json::ParseError) -> Finding {
     let (finding_id, message) = match error.kind {
-        ParseErrorKind::TooLarge => (id::JSON_TOO_LARGE, "the text is larger than allowed; send less at once".to_owned()),
-        ParseErrorKind::TooDeep => (id::JSON_TOO_DEEP, "the text is nested deeper than allowed".to_owned()),
-        ParseErrorKind::TooManyValues => {
-            (id::JSON_TOO_MANY_VALUES, "the text holds more values than allowed; send less at once".to_owned())
-        }
+        ParseErrorKind::TooLarge => (
+            id::JSON_TOO_LARGE,
+            "the text is larger than allowed; send less at once".to_owned(),
+        ),
+        ParseErrorKind::TooDeep => (
+            id::JSON_TOO_DEEP,
+            "the text is nested deeper than allowed".to_owned(),
+        ),
+        ParseErrorKind::TooManyValues => (
+            id::JSON_TOO_MANY_VALUES,
+            "the text holds more values than allowed; send less at once".to_owned(),
+        ),
         ParseErrorKind::NotUtf8 => (id::JSON_NOT_UTF8, "the text is not UTF-8".to_owned()),
         ParseErrorKind::Syntax(what) => (id::JSON_SYNTAX, format!("the text is not JSON: {what}")),
     };
@@ -209,8 +279,14 @@ fn unreadable(error: &crate::json::ParseError) -> Finding {
         id: finding_id,
         severity: Severity::Fatal,
         expression: String::new(),
-        position: Some(Position { line: error.line, column: error.column }),
+        position: Some(Position {
+            line: error.line,
+            column: error.column,
+        }),
         message,
         rests_on: RestsOn::InputOnly,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,13 +39,27 @@ pub fn describe(resource: &Value) -> String {
         "Task" => task(resource),
         _ => return generic(type_name, resource),
     };
-    format!("{line}{}", states(resource, &["status", "docStatus", "intent", "clinicalStatus", "verificationStatus"]))
+    format!(
+        "{line}{}",
+        states(
+            resource,
+            &[
+                "status",
+                "docStatus",
+                "intent",
+                "clinicalStatus",
+                "verificationStatus"
+            ]
+        )
+    )
 }
 
 /// One line that says what changes: for a patient the demographic parts, otherwise the new state.
 #[must_use]
 pub fn describe_change(before: Option<&Value>, after: &Value) -> String {
-    let Some(before) = before else { return format!("New: {}", describe(after)) };
+    let Some(before) = before else {
+        return format!("New: {}", describe(after));
+    };
     if text(after, "resourceType") != Some("Patient") {
         return format!("Change: {}", describe(after));
     }
@@ -72,7 +86,11 @@ pub fn describe_change(before: Option<&Value>, after: &Value) -> String {
     if others > 0 {
         parts.push(format!("{others} other element(s)"));
     }
-    if parts.is_empty() { "Patient: no change".to_owned() } else { format!("Patient: {}", parts.join("; ")) }
+    if parts.is_empty() {
+        "Patient: no change".to_owned()
+    } else {
+        format!("Patient: {}", parts.join("; "))
+    }
 }
 
 /// A part of a Patient: element, its name in words, and how one value reads.
@@ -84,30 +102,52 @@ const PATIENT_PARTS: [PatientPart; 8] = [
     ("name", "name", name),
     ("birthDate", "birth date", plain),
     ("gender", "gender", plain),
-    ("communication", "language", |value| value.get("language").map_or_else(|| "unstated".to_owned(), concept)),
+    ("communication", "language", |value| {
+        value
+            .get("language")
+            .map_or_else(|| "unstated".to_owned(), concept)
+    }),
     ("active", "active", plain),
     ("deceasedBoolean", "deceased", plain),
 ];
 
 fn join(parts: impl Iterator<Item = String>) -> String {
     let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "none".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// A leaf without quotes.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn telecom(value: &Value) -> String {
     let system = text(value, "system").unwrap_or("contact");
-    let used = text(value, "use").map(|used| format!(" ({used})")).unwrap_or_default();
-    format!("{system}{used} {}", text(value, "value").unwrap_or("without value"))
+    let used = text(value, "use")
+        .map(|used| format!(" ({used})"))
+        .unwrap_or_default();
+    format!(
+        "{system}{used} {}",
+        text(value, "value").unwrap_or("without value")
+    )
 }
 
 fn address(value: &Value) -> String {
-    let mut parts: Vec<&str> = list(value, "line").iter().filter_map(Value::as_str).collect();
-    parts.extend(["city", "state", "postalCode", "country"].iter().filter_map(|key| text(value, key)));
+    let mut parts: Vec<&str> = list(value, "line")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    parts.extend(
+        ["city", "state", "postalCode", "country"]
+            .iter()
+            .filter_map(|key| text(value, key)),
+    );
     if parts.is_empty() {
         return free_text(text(value, "text").unwrap_or_default());
     }
@@ -134,10 +174,18 @@ fn states(resource: &Value, elements: &[&str]) -> String {
         .filter_map(|element| resource.get(*element))
         .map(|state| match state {
             Value::String(code) => code.clone(),
-            other => list(other, "coding").iter().find_map(|it| text(it, "code")).unwrap_or("unstated").to_owned(),
+            other => list(other, "coding")
+                .iter()
+                .find_map(|it| text(it, "code"))
+                .unwrap_or("unstated")
+                .to_owned(),
         })
         .collect();
-    if states.is_empty() { String::new() } else { format!(" [{}]", states.join(", ")) }
+    if states.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", states.join(", "))
+    }
 }
 
 fn generic(type_name: &str, resource: &Value) -> String {
@@ -145,20 +193,29 @@ fn generic(type_name: &str, resource: &Value) -> String {
         Some(Value::String(status)) => format!(", {status}"),
         _ => String::new(),
     };
-    let subject = resource.get("code").filter(|code| code.is_object()).map(|code| format!(": {}", concept(code)));
+    let subject = resource
+        .get("code")
+        .filter(|code| code.is_object())
+        .map(|code| format!(": {}", concept(code)));
     format!("{type_name}{}{status}", subject.unwrap_or_default())
 }
 
 /// `do not: ` in front of a request that says what must not happen.
 fn negation(resource: &Value) -> &'static str {
-    if resource.get("doNotPerform").and_then(Value::as_bool) == Some(true) { "DO NOT: " } else { "" }
+    if resource.get("doNotPerform").and_then(Value::as_bool) == Some(true) {
+        "DO NOT: "
+    } else {
+        ""
+    }
 }
 
 fn medication(resource: &Value) -> String {
     if let Some(code) = resource.get("medicationCodeableConcept") {
         concept(code)
     } else {
-        resource.get("medicationReference").map_or_else(|| "medication not stated".to_owned(), reference)
+        resource
+            .get("medicationReference")
+            .map_or_else(|| "medication not stated".to_owned(), reference)
     }
 }
 
@@ -176,8 +233,14 @@ fn medication_request(resource: &Value) -> String {
         if let Some(amount) = dispense.get("quantity") {
             line.push_str(&format!("; dispense {}", quantity(amount)));
         }
-        if let Some(refills) = dispense.get("numberOfRepeatsAllowed").and_then(Value::as_u64) {
-            line.push_str(&format!("; {refills} refill{}", if refills == 1 { "" } else { "s" }));
+        if let Some(refills) = dispense
+            .get("numberOfRepeatsAllowed")
+            .and_then(Value::as_u64)
+        {
+            line.push_str(&format!(
+                "; {refills} refill{}",
+                if refills == 1 { "" } else { "s" }
+            ));
         }
     }
     line
@@ -187,7 +250,9 @@ fn service_request(resource: &Value) -> String {
     let mut line = format!(
         "{}{}",
         negation(resource),
-        resource.get("code").map_or_else(|| "service not stated".to_owned(), concept)
+        resource
+            .get("code")
+            .map_or_else(|| "service not stated".to_owned(), concept)
     );
     if let Some(priority) = text(resource, "priority") {
         line.push_str(&format!(", {priority}"));
@@ -206,16 +271,24 @@ fn service_request(resource: &Value) -> String {
 
 fn appointment(resource: &Value) -> String {
     let mut line = "Appointment".to_owned();
-    if let Some(kind) = resource.get("appointmentType").or_else(|| list(resource, "serviceType").first()) {
+    if let Some(kind) = resource
+        .get("appointmentType")
+        .or_else(|| list(resource, "serviceType").first())
+    {
         line.push_str(&format!(" ({})", concept(kind)));
     }
     match (text(resource, "start"), text(resource, "end")) {
-        (Some(start), Some(end)) => line.push_str(&format!(" from {} to {}", date(start), date(end))),
+        (Some(start), Some(end)) => {
+            line.push_str(&format!(" from {} to {}", date(start), date(end)))
+        }
         (Some(start), None) => line.push_str(&format!(" from {}, end not stated", date(start))),
         _ => line.push_str(", time not stated"),
     }
-    let actors: Vec<String> =
-        list(resource, "participant").iter().filter_map(|it| it.get("actor")).map(reference).collect();
+    let actors: Vec<String> = list(resource, "participant")
+        .iter()
+        .filter_map(|it| it.get("actor"))
+        .map(reference)
+        .collect();
     if !actors.is_empty() {
         line.push_str(&format!(", with {}", actors.join(", ")));
     }
@@ -223,20 +296,29 @@ fn appointment(resource: &Value) -> String {
 }
 
 fn document_reference(resource: &Value) -> String {
-    let kind = resource.get("type").map_or_else(|| "Document".to_owned(), concept);
-    let when = text(resource, "date").map(|when| format!(" of {}", date(when))).unwrap_or_default();
+    let kind = resource
+        .get("type")
+        .map_or_else(|| "Document".to_owned(), concept);
+    let when = text(resource, "date")
+        .map(|when| format!(" of {}", date(when)))
+        .unwrap_or_default();
     let attachments = list(resource, "content").len();
     let title = list(resource, "content")
         .iter()
         .find_map(|it| it.get("attachment").and_then(|it| text(it, "title")))
         .map(|title| format!(", title {}", free_text(title)))
         .unwrap_or_default();
-    format!("{kind}{when}{title}, {attachments} attachment{}", if attachments == 1 { "" } else { "s" })
+    format!(
+        "{kind}{when}{title}, {attachments} attachment{}",
+        if attachments == 1 { "" } else { "s" }
+    )
 }
 
 /// The value of an Observation or one of its components.
 fn observed(value: &Value) -> String {
-    let Some(members) = value.as_object() else { return "no value".to_owned() };
+    let Some(members) = value.as_object() else {
+        return "no value".to_owned();
+    };
     let Some((key, content)) = members.iter().find(|(key, _)| key.starts_with("value")) else {
         return match value.get("dataAbsentReason") {
             Some(reason) => format!("no value ({})", concept(reason)),
@@ -246,12 +328,19 @@ fn observed(value: &Value) -> String {
     match key.as_str() {
         "valueQuantity" => quantity(content),
         "valueCodeableConcept" => concept(content),
-        "valueString" => content.as_str().map_or_else(|| "no value".to_owned(), free_text),
+        "valueString" => content
+            .as_str()
+            .map_or_else(|| "no value".to_owned(), free_text),
         "valueDateTime" => content.as_str().map_or_else(|| "no value".to_owned(), date),
         "valuePeriod" => concept::period(content),
         "valueRange" => concept::range(content),
         "valueRatio" => concept::ratio(content),
-        "valueBoolean" => if content.as_bool() == Some(true) { "yes" } else { "no" }.to_owned(),
+        "valueBoolean" => if content.as_bool() == Some(true) {
+            "yes"
+        } else {
+            "no"
+        }
+        .to_owned(),
         _ => match content {
             Value::Object(_) | Value::Array(_) => "a structured value".to_owned(),
             leaf => plain(leaf),
@@ -260,18 +349,26 @@ fn observed(value: &Value) -> String {
 }
 
 fn observation(resource: &Value) -> String {
-    let code = resource.get("code").map_or_else(|| "Observation".to_owned(), concept);
+    let code = resource
+        .get("code")
+        .map_or_else(|| "Observation".to_owned(), concept);
     let components = list(resource, "component");
-    let has_value = resource.as_object().is_some_and(|it| it.keys().any(|key| key.starts_with("value")));
+    let has_value = resource
+        .as_object()
+        .is_some_and(|it| it.keys().any(|key| key.starts_with("value")));
     let mut values = Vec::new();
     if has_value || components.is_empty() {
         values.push(observed(resource));
     }
     values.extend(components.iter().map(|component| {
-        let code = component.get("code").map_or_else(|| "component".to_owned(), concept);
+        let code = component
+            .get("code")
+            .map_or_else(|| "component".to_owned(), concept);
         format!("{code} {}", observed(component))
     }));
-    let when = text(resource, "effectiveDateTime").map(|when| format!(", {}", date(when))).unwrap_or_default();
+    let when = text(resource, "effectiveDateTime")
+        .map(|when| format!(", {}", date(when)))
+        .unwrap_or_default();
     format!("{code}: {}{when}", values.join(", "))
 }
 
@@ -283,21 +380,39 @@ fn answers(item: &Value, depth: usize) -> usize {
         return 0;
     }
     let own = list(item, "answer");
-    let nested = own.iter().flat_map(|answer| list(answer, "item")).chain(list(item, "item"));
+    let nested = own
+        .iter()
+        .flat_map(|answer| list(answer, "item"))
+        .chain(list(item, "item"));
     own.len() + nested.map(|item| answers(item, depth - 1)).sum::<usize>()
 }
 
 fn questionnaire_response(resource: &Value) -> String {
-    let form = text(resource, "questionnaire").map(|form| format!(" to {form}")).unwrap_or_default();
+    let form = text(resource, "questionnaire")
+        .map(|form| format!(" to {form}"))
+        .unwrap_or_default();
     let count = answers(resource, ITEM_DEPTH_MAX);
-    let when = text(resource, "authored").map(|when| format!(", {}", date(when))).unwrap_or_default();
-    format!("Answers{form}: {count} answer{}{when}", if count == 1 { "" } else { "s" })
+    let when = text(resource, "authored")
+        .map(|when| format!(", {}", date(when)))
+        .unwrap_or_default();
+    format!(
+        "Answers{form}: {count} answer{}{when}",
+        if count == 1 { "" } else { "s" }
+    )
 }
 
 fn communication(type_name: &str, resource: &Value) -> String {
-    let noun = if type_name == "Communication" { "Message" } else { "Request to send a message" };
+    let noun = if type_name == "Communication" {
+        "Message"
+    } else {
+        "Request to send a message"
+    };
     let to: Vec<String> = list(resource, "recipient").iter().map(reference).collect();
-    let to = if to.is_empty() { String::new() } else { format!(" to {}", to.join(", ")) };
+    let to = if to.is_empty() {
+        String::new()
+    } else {
+        format!(" to {}", to.join(", "))
+    };
     let topic = resource
         .get("topic")
         .or_else(|| list(resource, "category").first())
@@ -305,37 +420,69 @@ fn communication(type_name: &str, resource: &Value) -> String {
         .unwrap_or_default();
     let body: Vec<String> = list(resource, "payload")
         .iter()
-        .map(|part| text(part, "contentString").map_or_else(|| "an attachment".to_owned(), free_text))
+        .map(|part| {
+            text(part, "contentString").map_or_else(|| "an attachment".to_owned(), free_text)
+        })
         .collect();
-    let body = if body.is_empty() { String::new() } else { format!(": {}", body.join("; ")) };
+    let body = if body.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", body.join("; "))
+    };
     format!("{}{noun}{to}{topic}{body}", negation(resource))
 }
 
 fn condition(resource: &Value) -> String {
-    let code = resource.get("code").map_or_else(|| "Condition not stated".to_owned(), concept);
-    let onset = text(resource, "onsetDateTime").map(|when| format!(", since {}", date(when))).unwrap_or_default();
-    let end = text(resource, "abatementDateTime").map(|when| format!(", until {}", date(when))).unwrap_or_default();
+    let code = resource
+        .get("code")
+        .map_or_else(|| "Condition not stated".to_owned(), concept);
+    let onset = text(resource, "onsetDateTime")
+        .map(|when| format!(", since {}", date(when)))
+        .unwrap_or_default();
+    let end = text(resource, "abatementDateTime")
+        .map(|when| format!(", until {}", date(when)))
+        .unwrap_or_default();
     format!("{code}{onset}{end}")
 }
 
 fn allergy(resource: &Value) -> String {
-    let kind = if text(resource, "type") == Some("intolerance") { "Intolerance of" } else { "Allergy to" };
-    let code = resource.get("code").map_or_else(|| "something not stated".to_owned(), concept);
-    let criticality =
-        text(resource, "criticality").map(|level| format!(", criticality {level}")).unwrap_or_default();
-    let reactions: Vec<String> =
-        list(resource, "reaction").iter().flat_map(|it| list(it, "manifestation")).map(concept).collect();
-    let reactions =
-        if reactions.is_empty() { String::new() } else { format!(", reaction: {}", reactions.join(", ")) };
+    let kind = if text(resource, "type") == Some("intolerance") {
+        "Intolerance of"
+    } else {
+        "Allergy to"
+    };
+    let code = resource
+        .get("code")
+        .map_or_else(|| "something not stated".to_owned(), concept);
+    let criticality = text(resource, "criticality")
+        .map(|level| format!(", criticality {level}"))
+        .unwrap_or_default();
+    let reactions: Vec<String> = list(resource, "reaction")
+        .iter()
+        .flat_map(|it| list(it, "manifestation"))
+        .map(concept)
+        .collect();
+    let reactions = if reactions.is_empty() {
+        String::new()
+    } else {
+        format!(", reaction: {}", reactions.join(", "))
+    };
     format!("{kind} {code}{criticality}{reactions}")
 }
 
 fn patient(resource: &Value) -> String {
-    let name = list(resource, "name").first().map_or_else(|| "without name".to_owned(), name);
-    let born = text(resource, "birthDate").map(|born| format!(", born {born}")).unwrap_or_default();
+    let name = list(resource, "name")
+        .first()
+        .map_or_else(|| "without name".to_owned(), name);
+    let born = text(resource, "birthDate")
+        .map(|born| format!(", born {born}"))
+        .unwrap_or_default();
     let telecom = list(resource, "telecom");
-    let contact =
-        if telecom.is_empty() { String::new() } else { format!(", {}", join(telecom.iter().map(self::telecom))) };
+    let contact = if telecom.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", join(telecom.iter().map(self::telecom)))
+    };
     format!("Patient {name}{born}{contact}")
 }
 
@@ -345,7 +492,10 @@ fn task(resource: &Value) -> String {
         (None, Some(description)) => free_text(description),
         (None, None) => "not described".to_owned(),
     };
-    let owner = resource.get("owner").map(|owner| format!(", for {}", reference(owner))).unwrap_or_default();
+    let owner = resource
+        .get("owner")
+        .map(|owner| format!(", for {}", reference(owner)))
+        .unwrap_or_default();
     format!("Task: {what}{owner}")
 }
 

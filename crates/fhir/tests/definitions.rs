@@ -1,5 +1,19 @@
 //! The embedded definitions are what the generator makes of the package, byte for byte.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::print_stdout,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
 use std::path::Path;
 
 use chaperone_fhir::definitions::{DecodeError, Definitions, generate};
@@ -8,7 +22,8 @@ const EMBEDDED: &[u8] = include_bytes!("../definitions/r4-core.bin");
 
 #[test]
 fn regenerating_gives_the_same_bytes() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/packages/hl7.fhir.r4.core-4.0.1.tgz");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/packages/hl7.fhir.r4.core-4.0.1.tgz");
     let Ok(tgz) = std::fs::read(&path) else {
         println!("skipped: {} is not at hand", path.display());
         return;
@@ -32,14 +47,26 @@ fn the_header_names_the_source() {
 
 #[test]
 fn damage_is_noticed() {
-    assert_eq!(Definitions::decode(b"something else").unwrap_err(), DecodeError::Magic);
+    assert_eq!(
+        Definitions::decode(b"something else").unwrap_err(),
+        DecodeError::Magic
+    );
     let mut other_version = EMBEDDED.to_vec();
     other_version[8] = 99;
-    assert_eq!(Definitions::decode(&other_version).unwrap_err(), DecodeError::Version(99));
-    assert_eq!(Definitions::decode(&EMBEDDED[..EMBEDDED.len() - 1]).unwrap_err(), DecodeError::Damaged);
+    assert_eq!(
+        Definitions::decode(&other_version).unwrap_err(),
+        DecodeError::Version(99)
+    );
+    assert_eq!(
+        Definitions::decode(&EMBEDDED[..EMBEDDED.len() - 1]).unwrap_err(),
+        DecodeError::Damaged
+    );
     let mut longer = EMBEDDED.to_vec();
     longer.push(0);
-    assert_eq!(Definitions::decode(&longer).unwrap_err(), DecodeError::Damaged);
+    assert_eq!(
+        Definitions::decode(&longer).unwrap_err(),
+        DecodeError::Damaged
+    );
     // A flipped byte anywhere gives an error or other definitions, never a panic.
     for at in (8..EMBEDDED.len()).step_by(EMBEDDED.len() / 40) {
         let mut flipped = EMBEDDED.to_vec();
@@ -51,14 +78,30 @@ fn damage_is_noticed() {
 #[test]
 fn code_lists_are_expanded() {
     let definitions = Definitions::r4();
-    let status = definitions.codes("http://hl7.org/fhir/ValueSet/observation-status|4.0.1").unwrap();
+    let status = definitions
+        .codes("http://hl7.org/fhir/ValueSet/observation-status|4.0.1")
+        .unwrap();
     let codes: Vec<_> = status.iter().map(|(_, code)| *code).collect();
     assert!(codes.contains(&"preliminary") && codes.contains(&"entered-in-error"));
     assert!(!codes.contains(&"draft"));
     // A child in the hierarchy of its code system.
-    let report = definitions.codes("http://hl7.org/fhir/ValueSet/diagnostic-report-status").unwrap();
+    let report = definitions
+        .codes("http://hl7.org/fhir/ValueSet/diagnostic-report-status")
+        .unwrap();
     assert!(report.iter().any(|(_, code)| *code == "preliminary"));
-    assert!(definitions.codes("http://hl7.org/fhir/ValueSet/mimetypes").is_none());
-    assert!(definitions.codes("http://hl7.org/fhir/ValueSet/ucum-units").is_none());
-    assert!(definitions.codes("http://hl7.org/fhir/ValueSet/nothing").is_none());
+    assert!(
+        definitions
+            .codes("http://hl7.org/fhir/ValueSet/mimetypes")
+            .is_none()
+    );
+    assert!(
+        definitions
+            .codes("http://hl7.org/fhir/ValueSet/ucum-units")
+            .is_none()
+    );
+    assert!(
+        definitions
+            .codes("http://hl7.org/fhir/ValueSet/nothing")
+            .is_none()
+    );
 }

@@ -3,6 +3,20 @@
 //! The sample sets stand beside the repository where they are at hand; a test whose set is missing says
 //! so and passes. What is wrong in them is listed here with the reason.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::print_stdout,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +26,9 @@ use chaperone_fhir::{Definitions, Severity};
 
 /// A folder of the shared material, if it is there.
 fn shared(path: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared")
+        .join(path);
     if path.exists() {
         Some(path)
     } else {
@@ -36,13 +52,20 @@ fn errors(outcome: &StructureOutcome<'_>) -> Vec<String> {
 
 #[test]
 fn us_core_examples_have_no_errors() {
-    let Some(folder) = shared("conformance/us-core-examples") else { return };
+    let Some(folder) = shared("conformance/us-core-examples") else {
+        return;
+    };
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         let outcome = check(&bytes);
-        assert!(outcome.is_ok(), "{}: {:#?}", path.display(), errors(&outcome));
+        assert!(
+            outcome.is_ok(),
+            "{}: {:#?}",
+            path.display(),
+            errors(&outcome)
+        );
         count += 1;
     }
     assert!(count >= 100, "only {count} examples");
@@ -64,12 +87,20 @@ fn expected_errors(folder: &Path, case: &serde_json::Value) -> Option<usize> {
         }
     };
     let issues = outcome.get("issue").and_then(serde_json::Value::as_array);
-    Some(issues.into_iter().flatten().filter(|it| it["severity"] == "error" || it["severity"] == "fatal").count())
+    Some(
+        issues
+            .into_iter()
+            .flatten()
+            .filter(|it| it["severity"] == "error" || it["severity"] == "fatal")
+            .count(),
+    )
 }
 
 #[test]
 fn validator_cases_that_are_right_have_no_errors() {
-    let Some(folder) = shared("conformance/fhir-validator") else { return };
+    let Some(folder) = shared("conformance/fhir-validator") else {
+        return;
+    };
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
     let mut clean = 0;
@@ -81,7 +112,12 @@ fn validator_cases_that_are_right_have_no_errors() {
         if case.get("validateContains").is_some() {
             continue;
         }
-        let bytes = std::fs::read(folder.join("validator").join(case["file"].as_str().unwrap())).unwrap();
+        let bytes = std::fs::read(
+            folder
+                .join("validator")
+                .join(case["file"].as_str().unwrap()),
+        )
+        .unwrap();
         let outcome = check(&bytes);
         match expected_errors(&folder, case) {
             Some(0) => {
@@ -94,14 +130,20 @@ fn validator_cases_that_are_right_have_no_errors() {
             None => {}
         }
     }
-    println!("{clean} cases without errors; of the others the structural check alone refuses {caught}");
+    println!(
+        "{clean} cases without errors; of the others the structural check alone refuses {caught}"
+    );
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
 
 #[test]
 fn synthea_records() {
-    let Some(archive) = shared("data/synthea-r4-40.tar.gz") else { return };
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(std::fs::File::open(archive).unwrap()));
+    let Some(archive) = shared("data/synthea-r4-40.tar.gz") else {
+        return;
+    };
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(
+        std::fs::File::open(archive).unwrap(),
+    ));
     let mut by_kind: BTreeMap<String, usize> = BTreeMap::new();
     let mut files = 0;
     for entry in archive.entries().unwrap() {
@@ -119,17 +161,120 @@ fn synthea_records() {
             .get("entry")
             .unwrap()
             .children()
-            .map(|it| it.get("resource").and_then(|it| it.get("resourceType")).and_then(|it| it.as_str()).unwrap_or("?"))
+            .map(|it| {
+                it.get("resource")
+                    .and_then(|it| it.get("resourceType"))
+                    .and_then(|it| it.as_str())
+                    .unwrap_or("?")
+            })
             .collect();
-        for finding in outcome.findings.iter().filter(|it| it.severity >= Severity::Error) {
-            let rest = finding.expression.strip_prefix("Bundle.entry[").unwrap_or(&finding.expression);
+        for finding in outcome
+            .findings
+            .iter()
+            .filter(|it| it.severity >= Severity::Error)
+        {
+            let rest = finding
+                .expression
+                .strip_prefix("Bundle.entry[")
+                .unwrap_or(&finding.expression);
             let (index, path) = rest.split_once(']').unwrap();
             let type_name = entries[index.parse::<usize>().unwrap()];
             let path: String = path.chars().filter(|it| !it.is_ascii_digit()).collect();
-            *by_kind.entry(format!("{} {type_name}{}", finding.id, path.replace(".resource", ""))).or_default() += 1;
+            *by_kind
+                .entry(format!(
+                    "{} {type_name}{}",
+                    finding.id,
+                    path.replace(".resource", "")
+                ))
+                .or_default() += 1;
         }
     }
     assert_eq!(files, 40);
     println!("{by_kind:#?}");
     assert!(by_kind.is_empty());
+}
+
+/// Values of a JSON tree by pointer, in order.
+fn pointers(value: &serde_json::Value, at: &str, out: &mut Vec<String>) {
+    out.push(at.to_owned());
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, member) in members {
+                pointers(member, &format!("{at}/{key}"), out);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                pointers(item, &format!("{at}/{index}"), out);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Every way in which a right resource is bent here must be noticed.
+#[test]
+fn bent_examples_are_refused() {
+    let Some(folder) = shared("conformance/us-core-examples") else {
+        return;
+    };
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let mut bent = 0;
+    for (turn, path) in files.iter().enumerate() {
+        let right: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let mut places = Vec::new();
+        pointers(&right, "", &mut places);
+        for (index, place) in places.iter().enumerate().skip(turn % 3).step_by(3) {
+            let mut wrong = right.clone();
+            let target = wrong.pointer_mut(place).unwrap();
+            match target {
+                serde_json::Value::Object(members) if index % 2 == 0 => {
+                    members.insert("unheardOf".to_owned(), true.into());
+                }
+                serde_json::Value::Object(_) | serde_json::Value::Array(_) => {
+                    *target = "text".into()
+                }
+                _ if index % 3 == 0 => *target = serde_json::json!({"id": "x"}),
+                _ if index % 3 == 1 => *target = serde_json::Value::Null,
+                _ => *target = serde_json::json!([]),
+            }
+            let text = wrong.to_string();
+            assert!(
+                !check(text.as_bytes()).is_ok(),
+                "{} at {place} was accepted",
+                path.display()
+            );
+            bent += 1;
+        }
+    }
+    assert!(bent > 1000, "only {bent} bent resources");
+}
+
+/// Broken text gives findings, never a panic.
+#[test]
+fn broken_text_never_panics() {
+    let Some(folder) = shared("conformance/us-core-examples") else {
+        return;
+    };
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    for path in files.iter().step_by(10) {
+        let right = std::fs::read(path).unwrap();
+        for at in (0..right.len()).step_by(131) {
+            assert!(!check(&right[..at]).is_ok());
+            let mut wrong = right.clone();
+            for change in [0xff, b'"', b'{', b']', 0] {
+                wrong[at] = change;
+                let _ = check(&wrong).findings;
+            }
+        }
+    }
 }

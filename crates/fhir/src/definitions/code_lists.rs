@@ -53,9 +53,18 @@ fn concept_set(sources: &Sources, set: &ConceptSet, depth: usize) -> Option<Code
             if code_system.content != "complete" {
                 return None;
             }
-            flatten(&code_system.concept, system, HIERARCHY_DEPTH_MAX, &mut codes)?;
+            flatten(
+                &code_system.concept,
+                system,
+                HIERARCHY_DEPTH_MAX,
+                &mut codes,
+            )?;
         } else {
-            codes.extend(set.concept.iter().map(|concept| (concept.code.clone(), system.clone())));
+            codes.extend(
+                set.concept
+                    .iter()
+                    .map(|concept| (concept.code.clone(), system.clone())),
+            );
         }
         selected = Some(codes);
     }

@@ -4,8 +4,8 @@
 //! Start at [`encode`] and [`decode`].
 
 use super::tables::{
-    Binding, BindingStrength, Code, CodeList, CompartmentLink, Content, Element, FORMAT_VERSION, LinkKind, Node,
-    NodeRule, Span, StrId, Strings, Structure, StructureKind, Tables, TypeUse,
+    Binding, BindingStrength, Code, CodeList, CompartmentLink, Content, Element, FORMAT_VERSION,
+    LinkKind, Node, NodeRule, Span, StrId, Strings, Structure, StructureKind, Tables, TypeUse,
 };
 use crate::package::PackageId;
 use crate::primitive;
@@ -33,7 +33,13 @@ pub(super) fn encode(tables: &Tables) -> Vec<u8> {
     out.extend_from_slice(MAGIC);
     number(&mut out, FORMAT_VERSION);
     let source = &tables.source;
-    for part in [&source.name, &source.version, &source.fhir_version, &source.licence, &source.sha256] {
+    for part in [
+        &source.name,
+        &source.version,
+        &source.fhir_version,
+        &source.licence,
+        &source.sha256,
+    ] {
         text(&mut out, part);
     }
     number(&mut out, tables.strings.ends.len() as u32);
@@ -57,7 +63,14 @@ pub(super) fn encode(tables: &Tables) -> Vec<u8> {
     rows(&mut out, &tables.elements, |out, it| {
         number(out, it.name.0);
         number(out, u32::from(it.min));
-        optional(out, if it.max == u16::MAX { u32::MAX } else { u32::from(it.max) });
+        optional(
+            out,
+            if it.max == u16::MAX {
+                u32::MAX
+            } else {
+                u32::from(it.max)
+            },
+        );
         out.push(it.flags);
         span(out, it.types);
         optional(out, it.binding);
@@ -165,9 +178,14 @@ impl Reader<'_> {
     }
 
     fn text(&mut self, length: usize) -> Read<String> {
-        let (head, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Damaged)?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(DecodeError::Damaged)?;
         self.rest = rest;
-        std::str::from_utf8(head).map(str::to_owned).map_err(|_| DecodeError::Damaged)
+        std::str::from_utf8(head)
+            .map(str::to_owned)
+            .map_err(|_| DecodeError::Damaged)
     }
 
     fn sized_text(&mut self) -> Read<String> {
@@ -177,7 +195,9 @@ impl Reader<'_> {
 
     fn span(&mut self) -> Read<Span> {
         let start = self.number()?;
-        let end = start.checked_add(self.number()?).ok_or(DecodeError::Damaged)?;
+        let end = start
+            .checked_add(self.number()?)
+            .ok_or(DecodeError::Damaged)?;
         Ok(Span { start, end })
     }
 
@@ -196,12 +216,17 @@ impl Reader<'_> {
 
     /// A variant by its code.
     fn variant<T: Copy>(&mut self, variants: &[T]) -> Read<T> {
-        variants.get(usize::from(self.byte()?)).copied().ok_or(DecodeError::Damaged)
+        variants
+            .get(usize::from(self.byte()?))
+            .copied()
+            .ok_or(DecodeError::Damaged)
     }
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Tables, DecodeError> {
-    let mut reader = Reader { rest: bytes.strip_prefix(MAGIC).ok_or(DecodeError::Magic)? };
+    let mut reader = Reader {
+        rest: bytes.strip_prefix(MAGIC).ok_or(DecodeError::Magic)?,
+    };
     let version = reader.number()?;
     if version != FORMAT_VERSION {
         return Err(DecodeError::Version(version));
@@ -215,10 +240,15 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Tables, DecodeError> {
     };
     let mut end = 0_u32;
     let ends = reader.rows(|reader| {
-        end = end.checked_add(reader.number()?).ok_or(DecodeError::Damaged)?;
+        end = end
+            .checked_add(reader.number()?)
+            .ok_or(DecodeError::Damaged)?;
         Ok(end)
     })?;
-    let strings = Strings { text: reader.text(end as usize)?, ends };
+    let strings = Strings {
+        text: reader.text(end as usize)?,
+        ends,
+    };
     let structures = reader.rows(|reader| {
         Ok(Structure {
             url: reader.string_id()?,
@@ -294,7 +324,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Tables, DecodeError> {
             is_decidable: reader.variant(&[false, true])?,
         })
     })?;
-    let codes = reader.rows(|reader| Ok(Code { code: reader.string_id()?, system: reader.string_id()? }))?;
+    let codes = reader.rows(|reader| {
+        Ok(Code {
+            code: reader.string_id()?,
+            system: reader.string_id()?,
+        })
+    })?;
     let compartment = reader.rows(|reader| {
         Ok(CompartmentLink {
             structure: reader.number()?,
@@ -325,5 +360,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Tables, DecodeError> {
         return Err(DecodeError::Damaged);
     }
     tables.build_names();
-    if tables.verify() { Ok(tables) } else { Err(DecodeError::Damaged) }
+    if tables.verify() {
+        Ok(tables)
+    } else {
+        Err(DecodeError::Damaged)
+    }
 }

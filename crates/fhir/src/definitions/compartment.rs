@@ -23,7 +23,9 @@ pub(super) fn compile(
     index: &BTreeMap<&str, u32>,
 ) -> Result<Vec<CompartmentLink>, CompileError> {
     if sources.patient_compartment.code != "Patient" {
-        return Err(CompileError::Missing("the compartment of Patient".to_owned()));
+        return Err(CompileError::Missing(
+            "the compartment of Patient".to_owned(),
+        ));
     }
     let mut links: BTreeMap<(u32, String), LinkKind> = BTreeMap::new();
     for resource in &sources.patient_compartment.resource {
@@ -39,19 +41,29 @@ pub(super) fn compile(
             }
             for path in paths {
                 let first = path.split('.').next().unwrap_or_default();
-                let kind =
-                    if SUBJECT_NAMES.contains(&first) { LinkKind::Subject } else { LinkKind::Participant };
+                let kind = if SUBJECT_NAMES.contains(&first) {
+                    LinkKind::Subject
+                } else {
+                    LinkKind::Participant
+                };
                 links.insert((structure, path), kind);
             }
         }
     }
     for (url, definition) in &sources.structures {
-        let Some(structure) = index.get(url.as_str()).copied() else { continue };
+        let Some(structure) = index.get(url.as_str()).copied() else {
+            continue;
+        };
         if structures.get(structure as usize).map(|it| it.kind) != Some(StructureKind::Resource) {
             continue;
         }
         for element in &definition.snapshot.element {
-            let Some(name) = element.path.strip_prefix(&format!("{}.", definition.type_name)) else { continue };
+            let Some(name) = element
+                .path
+                .strip_prefix(&format!("{}.", definition.type_name))
+            else {
+                continue;
+            };
             let names_patient = element.types.iter().any(|it| {
                 it.code == "Reference"
                     && it.target_profile.iter().any(|target| {
@@ -65,7 +77,11 @@ pub(super) fn compile(
     }
     Ok(links
         .into_iter()
-        .map(|((structure, path), kind)| CompartmentLink { structure, path: builder.intern(&path), kind })
+        .map(|((structure, path), kind)| CompartmentLink {
+            structure,
+            path: builder.intern(&path),
+            kind,
+        })
         .collect())
 }
 
@@ -79,8 +95,12 @@ fn paths_of(sources: &Sources, type_name: &str, parameter: &str) -> Vec<String> 
         .flat_map(|expression| expression.split('|'))
         .filter_map(|part| {
             let path = part.trim().strip_prefix(type_name)?.strip_prefix('.')?;
-            let path = path.strip_suffix(".where(resolve() is Patient)").unwrap_or(path);
-            let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+            let path = path
+                .strip_suffix(".where(resolve() is Patient)")
+                .unwrap_or(path);
+            let is_plain = path
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
             is_plain.then(|| path.to_owned())
         })
         .collect()

@@ -11,8 +11,8 @@ use super::code_lists::expand;
 use super::compartment;
 use super::source::{ElementDefinition, Sources, StructureDefinition, TypeRef};
 use super::tables::{
-    Binding, BindingStrength, Code, CodeList, Content, Element, Node, NodeRule, Span, StrId, Strings, Structure,
-    StructureKind, Tables, TypeUse, UNBOUNDED, flag,
+    Binding, BindingStrength, Code, CodeList, Content, Element, Node, NodeRule, Span, StrId,
+    Strings, Structure, StructureKind, Tables, TypeUse, UNBOUNDED, flag,
 };
 use crate::package::Package;
 use crate::primitive::Primitive;
@@ -95,10 +95,19 @@ pub(crate) fn compile(package: &Package) -> Result<Tables, CompileError> {
     let sources = Sources::read(package)?;
     let mut builder = Builder::default();
     let placed = place(&sources, &mut builder)?;
-    let index: BTreeMap<&str, u32> = placed.keys().enumerate().map(|(at, url)| (*url, at as u32)).collect();
+    let index: BTreeMap<&str, u32> = placed
+        .keys()
+        .enumerate()
+        .map(|(at, url)| (*url, at as u32))
+        .collect();
     let mut structures = Vec::with_capacity(placed.len());
     for (url, it) in &placed {
-        let root_path = it.definition.snapshot.element.first().map_or("", |element| element.path.as_str());
+        let root_path = it
+            .definition
+            .snapshot
+            .element
+            .first()
+            .map_or("", |element| element.path.as_str());
         structures.push(Structure {
             url: builder.intern(url),
             type_name: builder.intern(&it.definition.type_name),
@@ -131,7 +140,11 @@ pub(crate) fn compile(package: &Package) -> Result<Tables, CompileError> {
         element_node,
     };
     tables.strings.text.shrink_to_fit();
-    if tables.verify() { Ok(tables) } else { Err(CompileError::Inconsistent) }
+    if tables.verify() {
+        Ok(tables)
+    } else {
+        Err(CompileError::Inconsistent)
+    }
 }
 
 /// The kind under which a structure is compiled, if it is.
@@ -142,7 +155,11 @@ fn kind_of(definition: &StructureDefinition) -> Option<StructureKind> {
         ("resource", false) => Some(StructureKind::Resource),
         ("complex-type", false) => Some(StructureKind::Datatype),
         ("complex-type", true)
-            if [format!("{CORE}SimpleQuantity"), format!("{CORE}MoneyQuantity")].contains(&definition.url) =>
+            if [
+                format!("{CORE}SimpleQuantity"),
+                format!("{CORE}MoneyQuantity"),
+            ]
+            .contains(&definition.url) =>
         {
             Some(StructureKind::DatatypeProfile)
         }
@@ -152,28 +169,55 @@ fn kind_of(definition: &StructureDefinition) -> Option<StructureKind> {
 }
 
 /// Phase one: chooses the structures and gives a node to every element that has children.
-fn place<'s>(sources: &'s Sources, builder: &mut Builder) -> Result<BTreeMap<&'s str, Placed<'s>>, CompileError> {
+fn place<'s>(
+    sources: &'s Sources,
+    builder: &mut Builder,
+) -> Result<BTreeMap<&'s str, Placed<'s>>, CompileError> {
     let mut placed = BTreeMap::new();
     for (url, definition) in &sources.structures {
-        let Some(kind) = kind_of(definition) else { continue };
+        let Some(kind) = kind_of(definition) else {
+            continue;
+        };
         let mut nodes = BTreeMap::new();
         if kind == StructureKind::Primitive {
             if Primitive::from_name(&definition.type_name).is_none() {
-                return Err(CompileError::Unsupported { path: url.clone(), what: "unknown primitive type" });
+                return Err(CompileError::Unsupported {
+                    path: url.clone(),
+                    what: "unknown primitive type",
+                });
             }
         } else {
             for element in &definition.snapshot.element {
-                let parent = element.path.rsplit_once('.').map_or(element.path.as_str(), |(parent, _)| parent);
+                let parent = element
+                    .path
+                    .rsplit_once('.')
+                    .map_or(element.path.as_str(), |(parent, _)| parent);
                 if element.slice_name.is_none() && !nodes.contains_key(parent) {
                     let node = builder.nodes.len() as u32;
                     let path = builder.intern(parent);
-                    let rule = if parent.contains('.') { NodeRule::None } else { rule_of(definition) };
-                    builder.nodes.push(Node { path, rule, elements: Span::default(), names: Span::default() });
+                    let rule = if parent.contains('.') {
+                        NodeRule::None
+                    } else {
+                        rule_of(definition)
+                    };
+                    builder.nodes.push(Node {
+                        path,
+                        rule,
+                        elements: Span::default(),
+                        names: Span::default(),
+                    });
                     nodes.insert(parent, node);
                 }
             }
         }
-        placed.insert(url.as_str(), Placed { definition, kind, nodes });
+        placed.insert(
+            url.as_str(),
+            Placed {
+                definition,
+                kind,
+                nodes,
+            },
+        );
     }
     Ok(placed)
 }
@@ -215,7 +259,10 @@ fn fill(
         }
         let start = builder.elements.len() as u32;
         builder.elements.extend(elements);
-        let span = Span { start, end: builder.elements.len() as u32 };
+        let span = Span {
+            start,
+            end: builder.elements.len() as u32,
+        };
         if let Some(node) = builder.nodes.get_mut(*node as usize) {
             node.elements = span;
         }
@@ -231,31 +278,58 @@ fn element(
     owner: &Placed<'_>,
     definition: &ElementDefinition,
 ) -> Result<Element, CompileError> {
-    let unsupported = |what| CompileError::Unsupported { path: definition.path.clone(), what };
-    let last = definition.path.rsplit_once('.').map_or(definition.path.as_str(), |(_, last)| last);
+    let unsupported = |what| CompileError::Unsupported {
+        path: definition.path.clone(),
+        what,
+    };
+    let last = definition
+        .path
+        .rsplit_once('.')
+        .map_or(definition.path.as_str(), |(_, last)| last);
     let (name, is_choice) = match last.strip_suffix("[x]") {
         Some(name) => (name, true),
         None => (last, false),
     };
     let mut types = Vec::new();
     if let Some(reference) = &definition.content_reference {
-        let path = reference.split_once('#').map_or(reference.as_str(), |(_, path)| path);
-        let node = *owner.nodes.get(path).ok_or_else(|| CompileError::Missing(reference.clone()))?;
+        let path = reference
+            .split_once('#')
+            .map_or(reference.as_str(), |(_, path)| path);
+        let node = *owner
+            .nodes
+            .get(path)
+            .ok_or_else(|| CompileError::Missing(reference.clone()))?;
         types.push(TypeUse {
             code: builder.intern("BackboneElement"),
             content: Content::Node(node),
             targets: Span::default(),
         });
     }
-    let is_resource_id = definition.base.as_ref().is_some_and(|base| base.path == "Resource.id");
+    let is_resource_id = definition
+        .base
+        .as_ref()
+        .is_some_and(|base| base.path == "Resource.id");
     for type_ref in &definition.types {
-        types.push(type_use(builder, placed, index, owner, definition, type_ref, is_resource_id)?);
+        types.push(type_use(
+            builder,
+            placed,
+            index,
+            owner,
+            definition,
+            type_ref,
+            is_resource_id,
+        )?);
     }
     if types.is_empty() || (!is_choice && types.len() > 1) {
         return Err(unsupported("expected one type, or several for a choice"));
     }
-    let is_xhtml = types.iter().any(|it| it.content == Content::Primitive(Primitive::Xhtml));
-    let base_max = definition.base.as_ref().map_or(definition.max.as_str(), |base| base.max.as_str());
+    let is_xhtml = types
+        .iter()
+        .any(|it| it.content == Content::Primitive(Primitive::Xhtml));
+    let base_max = definition
+        .base
+        .as_ref()
+        .map_or(definition.max.as_str(), |base| base.max.as_str());
     let mut flags = 0;
     let mut set = |condition: bool, flag: u8| {
         if condition {
@@ -266,7 +340,10 @@ fn element(
     set(definition.is_modifier, flag::MODIFIER);
     set(definition.is_summary, flag::SUMMARY);
     set(base_max != "1", flag::ARRAY);
-    set(is_xhtml || definition.representation.iter().any(|it| it == "xmlAttr"), flag::ATTRIBUTE);
+    set(
+        is_xhtml || definition.representation.iter().any(|it| it == "xmlAttr"),
+        flag::ATTRIBUTE,
+    );
     let binding = binding(builder, sources, definition)?;
     let start = builder.type_uses.len() as u32;
     builder.type_uses.extend(types);
@@ -275,10 +352,15 @@ fn element(
         min: definition.min,
         max: match definition.max.as_str() {
             "*" => UNBOUNDED,
-            number => number.parse().map_err(|_| unsupported("max is neither a number nor *"))?,
+            number => number
+                .parse()
+                .map_err(|_| unsupported("max is neither a number nor *"))?,
         },
         flags,
-        types: Span { start, end: builder.type_uses.len() as u32 },
+        types: Span {
+            start,
+            end: builder.type_uses.len() as u32,
+        },
         binding,
     })
 }
@@ -292,7 +374,11 @@ fn type_use(
     type_ref: &TypeRef,
     is_resource_id: bool,
 ) -> Result<TypeUse, CompileError> {
-    let system = type_ref.extension.iter().find(|it| it.url == FHIR_TYPE).and_then(|it| it.value_url.as_deref());
+    let system = type_ref
+        .extension
+        .iter()
+        .find(|it| it.url == FHIR_TYPE)
+        .and_then(|it| it.value_url.as_deref());
     let code = match (is_resource_id, system) {
         (true, _) => "id",
         (false, Some(fhir_type)) => fhir_type,
@@ -310,13 +396,24 @@ fn type_use(
             [profile] if placed.contains_key(profile.as_str()) => profile.clone(),
             _ => format!("{CORE}{code}"),
         };
-        let target = placed.get(url.as_str()).ok_or_else(|| CompileError::Missing(url.clone()))?;
-        let root = target.definition.snapshot.element.first().map_or("", |element| element.path.as_str());
+        let target = placed
+            .get(url.as_str())
+            .ok_or_else(|| CompileError::Missing(url.clone()))?;
+        let root = target
+            .definition
+            .snapshot
+            .element
+            .first()
+            .map_or("", |element| element.path.as_str());
         Content::Node(*target.nodes.get(root).ok_or(CompileError::Missing(url))?)
     };
     let mut targets = Vec::new();
     for profile in &type_ref.target_profile {
-        targets.push(*index.get(profile.as_str()).ok_or_else(|| CompileError::Missing(profile.clone()))?);
+        targets.push(
+            *index
+                .get(profile.as_str())
+                .ok_or_else(|| CompileError::Missing(profile.clone()))?,
+        );
     }
     // `Reference(Any)` is written as a target of `Resource`; empty means any here. Canonical targets stay out.
     let any = index.get(format!("{CORE}Resource").as_str());
@@ -328,13 +425,24 @@ fn type_use(
     Ok(TypeUse {
         code: builder.intern(code),
         content,
-        targets: Span { start, end: builder.targets.len() as u32 },
+        targets: Span {
+            start,
+            end: builder.targets.len() as u32,
+        },
     })
 }
 
-fn binding(builder: &mut Builder, sources: &Sources, definition: &ElementDefinition) -> Result<u32, CompileError> {
-    let Some(binding) = &definition.binding else { return Ok(u32::MAX) };
-    let Some(value_set) = &binding.value_set else { return Ok(u32::MAX) };
+fn binding(
+    builder: &mut Builder,
+    sources: &Sources,
+    definition: &ElementDefinition,
+) -> Result<u32, CompileError> {
+    let Some(binding) = &definition.binding else {
+        return Ok(u32::MAX);
+    };
+    let Some(value_set) = &binding.value_set else {
+        return Ok(u32::MAX);
+    };
     let strength = match binding.strength.as_str() {
         "required" => BindingStrength::Required,
         "extensible" => BindingStrength::Extensible,
@@ -351,9 +459,17 @@ fn binding(builder: &mut Builder, sources: &Sources, definition: &ElementDefinit
     if let Some(known) = builder.binding_ids.get(&(strength, url)) {
         return Ok(*known);
     }
-    let list = if strength == BindingStrength::Required { code_list(builder, sources, value_set) } else { u32::MAX };
+    let list = if strength == BindingStrength::Required {
+        code_list(builder, sources, value_set)
+    } else {
+        u32::MAX
+    };
     let id = builder.bindings.len() as u32;
-    builder.bindings.push(Binding { strength, value_set: url, list });
+    builder.bindings.push(Binding {
+        strength,
+        value_set: url,
+        list,
+    });
     builder.binding_ids.insert((strength, url), id);
     Ok(id)
 }
@@ -365,11 +481,21 @@ fn code_list(builder: &mut Builder, sources: &Sources, value_set: &str) -> u32 {
     let is_decidable = expansion.is_some();
     let start = builder.codes.len() as u32;
     for (code, system) in expansion.into_iter().flatten() {
-        let code = Code { code: builder.intern(&code), system: builder.intern(&system) };
+        let code = Code {
+            code: builder.intern(&code),
+            system: builder.intern(&system),
+        };
         builder.codes.push(code);
     }
-    let codes = Span { start, end: builder.codes.len() as u32 };
+    let codes = Span {
+        start,
+        end: builder.codes.len() as u32,
+    };
     let url = builder.intern(url);
-    builder.code_lists.push(CodeList { url, codes, is_decidable });
+    builder.code_lists.push(CodeList {
+        url,
+        codes,
+        is_decidable,
+    });
     (builder.code_lists.len() - 1) as u32
 }

@@ -62,7 +62,11 @@ impl Definitions {
         let structure = self.structure_named(type_name)?;
         let mut node = *self.tables.nodes.get(structure.root as usize)?;
         let mut parents_many = false;
-        let mut steps = path.split('.').take(PATH_STEPS_MAX + 1).enumerate().peekable();
+        let mut steps = path
+            .split('.')
+            .take(PATH_STEPS_MAX + 1)
+            .enumerate()
+            .peekable();
         while let Some((count, step)) = steps.next() {
             if count == PATH_STEPS_MAX {
                 return None;
@@ -76,7 +80,9 @@ impl Definitions {
             let type_use = chosen.or_else(|| {
                 (element.types.len() == 1).then(|| *self.type_use(element.types.start))
             })?;
-            let Content::Node(next) = type_use.content else { return None };
+            let Content::Node(next) = type_use.content else {
+                return None;
+            };
             node = *self.node(next);
         }
         None
@@ -109,7 +115,11 @@ impl Definitions {
             let code = self.text(it.code);
             TypeInfo {
                 code: code.to_owned(),
-                json_name: if is_choice { super::tables::choice_name(name, code) } else { name.to_owned() },
+                json_name: if is_choice {
+                    super::tables::choice_name(name, code)
+                } else {
+                    name.to_owned()
+                },
                 is_primitive: matches!(it.content, Content::Primitive(_)),
                 targets: self
                     .targets(it.targets)
@@ -120,10 +130,18 @@ impl Definitions {
         };
         let types = match chosen {
             Some(chosen) => vec![type_info(chosen)],
-            None => element.types.indices().map(|index| type_info(self.type_use(index))).collect(),
+            None => element
+                .types
+                .indices()
+                .map(|index| type_info(self.type_use(index)))
+                .collect(),
         };
         ElementInfo {
-            definition_path: format!("{}.{name}{}", self.text(node.path), if is_choice { "[x]" } else { "" }),
+            definition_path: format!(
+                "{}.{name}{}",
+                self.text(node.path),
+                if is_choice { "[x]" } else { "" }
+            ),
             types,
             is_choice,
             min: element.min,
@@ -133,7 +151,9 @@ impl Definitions {
             binding: self.binding(element.binding).map(|binding| BindingInfo {
                 strength: binding.strength,
                 value_set: self.text(binding.value_set).to_owned(),
-                is_decidable: self.code_list(binding.list).is_some_and(|list| list.is_decidable),
+                is_decidable: self
+                    .code_list(binding.list)
+                    .is_some_and(|list| list.is_decidable),
             }),
         }
     }
@@ -155,9 +175,15 @@ mod tests {
         assert!(!code.max_many && code.parents_many && !code.is_choice);
 
         let quantity = info("Observation", "valueQuantity").unwrap();
-        assert_eq!((quantity.types.len(), quantity.types[0].code.as_str()), (1, "Quantity"));
+        assert_eq!(
+            (quantity.types.len(), quantity.types[0].code.as_str()),
+            (1, "Quantity")
+        );
         assert!(quantity.is_choice);
-        assert_eq!(info("Observation", "valueQuantity.value").unwrap().types[0].code, "decimal");
+        assert_eq!(
+            info("Observation", "valueQuantity.value").unwrap().types[0].code,
+            "decimal"
+        );
 
         let value = info("Observation", "value").unwrap();
         assert_eq!(value, info("Observation", "value[x]").unwrap());
@@ -168,7 +194,10 @@ mod tests {
         assert_eq!(nested.definition_path, "Questionnaire.item.linkId");
 
         let subject = info("Observation", "subject").unwrap();
-        assert_eq!(subject.types[0].targets, ["Patient", "Group", "Device", "Location"]);
+        assert_eq!(
+            subject.types[0].targets,
+            ["Patient", "Group", "Device", "Location"]
+        );
         assert!(info("Task", "for").unwrap().types[0].targets.is_empty());
 
         let status = info("Observation", "status").unwrap();
@@ -176,7 +205,13 @@ mod tests {
         let binding = status.binding.unwrap();
         assert_eq!(binding.strength, BindingStrength::Required);
         assert!(binding.is_decidable);
-        assert!(!info("Attachment", "contentType").unwrap().binding.unwrap().is_decidable);
+        assert!(
+            !info("Attachment", "contentType")
+                .unwrap()
+                .binding
+                .unwrap()
+                .is_decidable
+        );
         assert!(info("Patient", "name.given").unwrap().max_many);
         assert_eq!(info("Patient", "id").unwrap().types[0].code, "id");
     }

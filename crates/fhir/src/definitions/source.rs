@@ -165,8 +165,13 @@ pub(super) struct Sources {
 }
 
 /// File name prefixes of the resources that compilation reads.
-const PREFIXES: [&str; 5] =
-    ["StructureDefinition-", "ValueSet-", "CodeSystem-", "SearchParameter-", "CompartmentDefinition-patient.json"];
+const PREFIXES: [&str; 5] = [
+    "StructureDefinition-",
+    "ValueSet-",
+    "CodeSystem-",
+    "SearchParameter-",
+    "CompartmentDefinition-patient.json",
+];
 
 /// Whether compilation reads a file of that name.
 pub(super) fn is_wanted(file_name: &str) -> bool {
@@ -197,12 +202,22 @@ impl Sources {
                 patient_compartment = Some(read(name, content)?);
             }
         }
-        let patient_compartment =
-            patient_compartment.ok_or(CompileError::Missing("CompartmentDefinition/patient".to_owned()))?;
-        Ok(Self { structures, value_sets, code_systems, search_parameters, patient_compartment })
+        let patient_compartment = patient_compartment.ok_or(CompileError::Missing(
+            "CompartmentDefinition/patient".to_owned(),
+        ))?;
+        Ok(Self {
+            structures,
+            value_sets,
+            code_systems,
+            search_parameters,
+            patient_compartment,
+        })
     }
 }
 
 fn read<T: serde::de::DeserializeOwned>(name: &str, content: &[u8]) -> Result<T, CompileError> {
-    serde_json::from_slice(content).map_err(|source| CompileError::Unreadable { file: name.to_owned(), source })
+    serde_json::from_slice(content).map_err(|source| CompileError::Unreadable {
+        file: name.to_owned(),
+        source,
+    })
 }

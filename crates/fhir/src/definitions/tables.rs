@@ -51,7 +51,9 @@ impl Strings {
             None => 0,
         };
         let end = self.ends.get(id.0 as usize).copied().unwrap_or_default();
-        self.text.get(start as usize..end as usize).unwrap_or_default()
+        self.text
+            .get(start as usize..end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -248,7 +250,8 @@ impl Tables {
     /// Whether every index points into its table, and no node is too wide.
     pub(crate) fn verify(&self) -> bool {
         let string = |id: StrId| (id.0 as usize) < self.strings.ends.len();
-        let span = |span: Span, length: usize| span.start <= span.end && span.end as usize <= length;
+        let span =
+            |span: Span, length: usize| span.start <= span.end && span.end as usize <= length;
         let within = |index: u32, length: usize| (index as usize) < length;
         let optional = |index: u32, length: usize| index == u32::MAX || within(index, length);
         let texts = self.strings.ends.iter().try_fold(0_u32, |last, end| {
@@ -280,11 +283,26 @@ impl Tables {
                         Content::Primitive(_) | Content::AnyResource => true,
                     }
             })
-            && self.targets.iter().all(|it| within(*it, self.structures.len()))
-            && self.bindings.iter().all(|it| string(it.value_set) && optional(it.list, self.code_lists.len()))
-            && self.code_lists.iter().all(|it| string(it.url) && span(it.codes, self.codes.len()))
-            && self.codes.iter().all(|it| string(it.code) && string(it.system))
-            && self.compartment.iter().all(|it| within(it.structure, self.structures.len()) && string(it.path))
+            && self
+                .targets
+                .iter()
+                .all(|it| within(*it, self.structures.len()))
+            && self
+                .bindings
+                .iter()
+                .all(|it| string(it.value_set) && optional(it.list, self.code_lists.len()))
+            && self
+                .code_lists
+                .iter()
+                .all(|it| string(it.url) && span(it.codes, self.codes.len()))
+            && self
+                .codes
+                .iter()
+                .all(|it| string(it.code) && string(it.system))
+            && self
+                .compartment
+                .iter()
+                .all(|it| within(it.structure, self.structures.len()) && string(it.path))
             && self.names.iter().all(|it| {
                 string(it.text)
                     && within(it.element, self.elements.len())
@@ -300,12 +318,18 @@ impl Tables {
         for node in &mut self.nodes {
             let start = names.len() as u32;
             for element_index in node.elements.indices() {
-                let Some(element) = self.elements.get(element_index as usize).copied() else { continue };
+                let Some(element) = self.elements.get(element_index as usize).copied() else {
+                    continue;
+                };
                 for type_index in element.types.indices() {
-                    let Some(type_use) = self.type_uses.get(type_index as usize) else { continue };
+                    let Some(type_use) = self.type_uses.get(type_index as usize) else {
+                        continue;
+                    };
                     let text = if element.has(flag::CHOICE) {
-                        let name =
-                            choice_name(self.strings.get(element.name), self.strings.get(type_use.code));
+                        let name = choice_name(
+                            self.strings.get(element.name),
+                            self.strings.get(type_use.code),
+                        );
                         match added.get(&name) {
                             Some(id) => *id,
                             None => {
@@ -319,13 +343,20 @@ impl Tables {
                     } else {
                         element.name
                     };
-                    names.push(Name { text, element: element_index, type_use: type_index });
+                    names.push(Name {
+                        text,
+                        element: element_index,
+                        type_use: type_index,
+                    });
                 }
             }
             if let Some(own) = names.get_mut(start as usize..) {
                 own.sort_by(|a, b| self.strings.get(a.text).cmp(self.strings.get(b.text)));
             }
-            node.names = Span { start, end: names.len() as u32 };
+            node.names = Span {
+                start,
+                end: names.len() as u32,
+            };
         }
         self.names = names;
     }

@@ -13,7 +13,7 @@ use super::{Content, Document, Node};
 pub struct JsonLimits {
     /// Largest text, in bytes.
     pub bytes_max: usize,
-    /// Deepest nesting of arrays and objects.
+    /// Deepest nesting of arrays and objects; values above 256 count as 256.
     pub depth_max: usize,
     /// Largest number of values.
     pub values_max: usize,
@@ -21,7 +21,11 @@ pub struct JsonLimits {
 
 impl Default for JsonLimits {
     fn default() -> Self {
-        Self { bytes_max: 32 * 1024 * 1024, depth_max: 96, values_max: 2_000_000 }
+        Self {
+            bytes_max: 32 * 1024 * 1024,
+            depth_max: 96,
+            values_max: 2_000_000,
+        }
     }
 }
 
@@ -57,18 +61,32 @@ pub enum ParseErrorKind {
     Syntax(&'static str),
 }
 
+/// Deepest nesting that any limit may allow: walks over the tree are recursive and must not exhaust the
+/// stack.
+const DEPTH_CEILING: usize = 256;
 /// Objects with more members than this are checked for duplicate keys by sorting.
 const PAIRWISE_MEMBERS_MAX: usize = 12;
 
 pub(super) fn parse<'s>(source: &'s [u8], limits: &JsonLimits) -> Result<Document<'s>, ParseError> {
-    let whole = |kind| ParseError { kind, line: 1, column: 1 };
+    let whole = |kind| ParseError {
+        kind,
+        line: 1,
+        column: 1,
+    };
     if source.len() > limits.bytes_max || u32::try_from(source.len()).is_err() {
         return Err(whole(ParseErrorKind::TooLarge));
     }
     let text = std::str::from_utf8(source).map_err(|error| {
-        let valid = source.get(..error.valid_up_to()).and_then(|head| std::str::from_utf8(head).ok()).unwrap_or("");
+        let valid = source
+            .get(..error.valid_up_to())
+            .and_then(|head| std::str::from_utf8(head).ok())
+            .unwrap_or("");
         let (line, column) = super::line_and_column(valid, valid.len());
-        ParseError { kind: ParseErrorKind::NotUtf8, line, column }
+        ParseError {
+            kind: ParseErrorKind::NotUtf8,
+            line,
+            column,
+        }
     })?;
     let mut parser = Parser {
         text,
@@ -84,7 +102,11 @@ pub(super) fn parse<'s>(source: &'s [u8], limits: &JsonLimits) -> Result<Documen
         Ok(()) => {
             let mut duplicates = parser.duplicates;
             duplicates.sort_unstable();
-            Ok(Document { source: text, nodes: parser.nodes, duplicates })
+            Ok(Document {
+                source: text,
+                nodes: parser.nodes,
+                duplicates,
+            })
         }
         Err(kind) => {
             let (line, column) = super::line_and_column(text, floor_char_boundary(text, parser.at));
@@ -94,7 +116,10 @@ pub(super) fn parse<'s>(source: &'s [u8], limits: &JsonLimits) -> Result<Documen
 }
 
 fn floor_char_boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+    (0..=at.min(text.len()))
+        .rev()
+        .find(|index| text.is_char_boundary(*index))
+        .unwrap_or(0)
 }
 
 /// A container that is still open.
@@ -121,7 +146,8 @@ impl<'s> Parser<'s, '_> {
     fn run(&mut self) -> Step<()> {
         self.skip_whitespace();
         self.value(None)?;
-        while let Some((node, is_object)) = self.open.last().map(|open| (open.node, open.is_object)) {
+        while let Some((node, is_object)) = self.open.last().map(|open| (open.node, open.is_object))
+        {
             self.skip_whitespace();
             let first = self.nodes.len() == node as usize + 1;
             match (self.peek(), is_object) {
@@ -135,15 +161,21 @@ impl<'s> Parser<'s, '_> {
                     self.skip_whitespace();
                 }
                 _ if first => {}
-                (_, true) => return Err(ParseErrorKind::Syntax("expected `,` or `}` after a member")),
-                (_, false) => return Err(ParseErrorKind::Syntax("expected `,` or `]` after an item")),
+                (_, true) => {
+                    return Err(ParseErrorKind::Syntax("expected `,` or `}` after a member"));
+                }
+                (_, false) => {
+                    return Err(ParseErrorKind::Syntax("expected `,` or `]` after an item"));
+                }
             }
             let key = if is_object { Some(self.key()?) } else { None };
             self.value(key)?;
         }
         self.skip_whitespace();
         if self.at < self.bytes.len() {
-            return Err(ParseErrorKind::Syntax("expected nothing after the end of the value"));
+            return Err(ParseErrorKind::Syntax(
+                "expected nothing after the end of the value",
+            ));
         }
         Ok(())
     }
@@ -189,17 +221,26 @@ impl<'s> Parser<'s, '_> {
             Some(b'-' | b'0'..=b'9') => Content::Number(self.number()?),
             _ => return Err(ParseErrorKind::Syntax("expected a value")),
         };
-        self.nodes.push(Node { key, content, offset, end: index + 1 });
+        self.nodes.push(Node {
+            key,
+            content,
+            offset,
+            end: index + 1,
+        });
         Ok(())
     }
 
     fn opened(&mut self, node: u32, is_object: bool) -> Step<Content<'s>> {
-        if self.open.len() >= self.limits.depth_max {
+        if self.open.len() >= self.limits.depth_max.min(DEPTH_CEILING) {
             return Err(ParseErrorKind::TooDeep);
         }
         self.at += 1;
         self.open.push(Open { node, is_object });
-        Ok(if is_object { Content::Object } else { Content::Array })
+        Ok(if is_object {
+            Content::Object
+        } else {
+            Content::Array
+        })
     }
 
     fn close(&mut self) {
@@ -222,16 +263,27 @@ impl<'s> Parser<'s, '_> {
             next = self.nodes.get(next as usize).map_or(end, |node| node.end);
         }
         let nodes = &self.nodes;
-        let key = |index: u32| nodes.get(index as usize).and_then(|node| node.key.as_deref()).unwrap_or("");
+        let key = |index: u32| {
+            nodes
+                .get(index as usize)
+                .and_then(|node| node.key.as_deref())
+                .unwrap_or("")
+        };
         if self.scratch.len() <= PAIRWISE_MEMBERS_MAX {
             for (position, index) in self.scratch.iter().enumerate() {
                 let this = key(*index);
-                if self.scratch.iter().take(position).any(|other| key(*other) == this) {
+                if self
+                    .scratch
+                    .iter()
+                    .take(position)
+                    .any(|other| key(*other) == this)
+                {
                     self.duplicates.push(*index);
                 }
             }
         } else {
-            self.scratch.sort_by(|a, b| key(*a).cmp(key(*b)).then(a.cmp(b)));
+            self.scratch
+                .sort_by(|a, b| key(*a).cmp(key(*b)).then(a.cmp(b)));
             for pair in self.scratch.windows(2) {
                 if let [a, b] = pair
                     && key(*a) == key(*b)
@@ -262,7 +314,9 @@ impl<'s> Parser<'s, '_> {
             _ => return Err(ParseErrorKind::Syntax("expected a digit")),
         }
         if matches!(self.peek(), Some(b'0'..=b'9')) {
-            return Err(ParseErrorKind::Syntax("a number must not start with 0 followed by digits"));
+            return Err(ParseErrorKind::Syntax(
+                "a number must not start with 0 followed by digits",
+            ));
         }
         if self.peek() == Some(b'.') {
             self.at += 1;
@@ -275,7 +329,9 @@ impl<'s> Parser<'s, '_> {
             }
             self.digits()?;
         }
-        self.text.get(start..self.at).ok_or(ParseErrorKind::Syntax("expected a number"))
+        self.text
+            .get(start..self.at)
+            .ok_or(ParseErrorKind::Syntax("expected a number"))
     }
 
     fn digits(&mut self) -> Step<()> {
@@ -296,7 +352,9 @@ impl<'s> Parser<'s, '_> {
         let length = rest
             .iter()
             .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-            .ok_or(ParseErrorKind::Syntax("expected `\"` at the end of a string"))?;
+            .ok_or(ParseErrorKind::Syntax(
+                "expected `\"` at the end of a string",
+            ))?;
         self.at = start + length;
         let plain = self.text.get(start..self.at).unwrap_or_default();
         match self.peek() {
@@ -305,7 +363,9 @@ impl<'s> Parser<'s, '_> {
                 Ok(Cow::Borrowed(plain))
             }
             Some(b'\\') => self.escaped_string(plain.to_owned()).map(Cow::Owned),
-            _ => Err(ParseErrorKind::Syntax("control characters in a string must be escaped")),
+            _ => Err(ParseErrorKind::Syntax(
+                "control characters in a string must be escaped",
+            )),
         }
     }
 
@@ -321,7 +381,9 @@ impl<'s> Parser<'s, '_> {
                     text.push(self.escape()?);
                 }
                 Some(0..=0x1f) => {
-                    return Err(ParseErrorKind::Syntax("control characters in a string must be escaped"));
+                    return Err(ParseErrorKind::Syntax(
+                        "control characters in a string must be escaped",
+                    ));
                 }
                 Some(_) => {
                     let start = self.at;
@@ -332,13 +394,19 @@ impl<'s> Parser<'s, '_> {
                     }
                     text.push_str(self.text.get(start..self.at).unwrap_or_default());
                 }
-                None => return Err(ParseErrorKind::Syntax("expected `\"` at the end of a string")),
+                None => {
+                    return Err(ParseErrorKind::Syntax(
+                        "expected `\"` at the end of a string",
+                    ));
+                }
             }
         }
     }
 
     fn escape(&mut self) -> Step<char> {
-        let byte = self.peek().ok_or(ParseErrorKind::Syntax("expected an escape"))?;
+        let byte = self
+            .peek()
+            .ok_or(ParseErrorKind::Syntax("expected an escape"))?;
         self.at += 1;
         Ok(match byte {
             b'"' => '"',
@@ -378,6 +446,7 @@ impl<'s> Parser<'s, '_> {
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .ok_or(ParseErrorKind::Syntax("expected four hexadecimal digits"))?;
         self.at += 4;
-        u32::from_str_radix(digits, 16).map_err(|_| ParseErrorKind::Syntax("expected four hexadecimal digits"))
+        u32::from_str_radix(digits, 16)
+            .map_err(|_| ParseErrorKind::Syntax("expected four hexadecimal digits"))
     }
 }

@@ -74,7 +74,9 @@ fn date(scan: &mut Scan<'_>) -> Result<Precision, Fault> {
 
 fn days_in_month(year: u32, month: u32) -> u32 {
     match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -84,8 +86,16 @@ fn days_in_month(year: u32, month: u32) -> u32 {
 /// Reads `hh:mm:ss[.fraction]`. A leap second (`60`) is allowed, `24:00` is not.
 fn time(scan: &mut Scan<'_>) -> Result<(), Fault> {
     let hour = scan.digits(2).ok_or(Fault::Format)?;
-    let minute = scan.take(b':').then(|| scan.digits(2)).flatten().ok_or(Fault::Format)?;
-    let second = scan.take(b':').then(|| scan.digits(2)).flatten().ok_or(Fault::Format)?;
+    let minute = scan
+        .take(b':')
+        .then(|| scan.digits(2))
+        .flatten()
+        .ok_or(Fault::Format)?;
+    let second = scan
+        .take(b':')
+        .then(|| scan.digits(2))
+        .flatten()
+        .ok_or(Fault::Format)?;
     if hour > 23 || minute > 59 || second > 60 {
         return Err(Fault::ImpossibleDate);
     }
@@ -106,12 +116,20 @@ fn zone(scan: &mut Scan<'_>) -> Result<(), Fault> {
             return Err(Fault::Format);
         }
         let hour = scan.digits(2).ok_or(Fault::Format)?;
-        let minute = scan.take(b':').then(|| scan.digits(2)).flatten().ok_or(Fault::Format)?;
+        let minute = scan
+            .take(b':')
+            .then(|| scan.digits(2))
+            .flatten()
+            .ok_or(Fault::Format)?;
         if minute > 59 || hour > 14 || (hour == 14 && minute > 0) {
             return Err(Fault::OutOfRange);
         }
     }
-    if scan.is_done() { Ok(()) } else { Err(Fault::Format) }
+    if scan.is_done() {
+        Ok(())
+    } else {
+        Err(Fault::Format)
+    }
 }
 
 /// `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
@@ -119,9 +137,15 @@ fn zone(scan: &mut Scan<'_>) -> Result<(), Fault> {
 /// # Errors
 /// Another format, or a day that does not exist.
 pub fn check_date(text: &str) -> Result<(), Fault> {
-    let mut scan = Scan { rest: text.as_bytes() };
+    let mut scan = Scan {
+        rest: text.as_bytes(),
+    };
     date(&mut scan)?;
-    if scan.is_done() { Ok(()) } else { Err(Fault::Format) }
+    if scan.is_done() {
+        Ok(())
+    } else {
+        Err(Fault::Format)
+    }
 }
 
 /// A date, or a date with time and timezone.
@@ -129,7 +153,9 @@ pub fn check_date(text: &str) -> Result<(), Fault> {
 /// # Errors
 /// Another format, a day or time that does not exist, a time without timezone.
 pub fn check_date_time(text: &str) -> Result<(), Fault> {
-    let mut scan = Scan { rest: text.as_bytes() };
+    let mut scan = Scan {
+        rest: text.as_bytes(),
+    };
     let precision = date(&mut scan)?;
     if scan.is_done() {
         return Ok(());
@@ -146,7 +172,11 @@ pub fn check_date_time(text: &str) -> Result<(), Fault> {
 /// # Errors
 /// As [`check_date_time`], and also anything less precise.
 pub fn check_instant(text: &str) -> Result<(), Fault> {
-    if text.contains('T') { check_date_time(text) } else { Err(Fault::Format) }
+    if text.contains('T') {
+        check_date_time(text)
+    } else {
+        Err(Fault::Format)
+    }
 }
 
 /// `hh:mm:ss` with optional fraction and no timezone.
@@ -154,9 +184,15 @@ pub fn check_instant(text: &str) -> Result<(), Fault> {
 /// # Errors
 /// Another format, or a time that does not exist.
 pub fn check_time(text: &str) -> Result<(), Fault> {
-    let mut scan = Scan { rest: text.as_bytes() };
+    let mut scan = Scan {
+        rest: text.as_bytes(),
+    };
     time(&mut scan)?;
-    if scan.is_done() { Ok(()) } else { Err(Fault::Format) }
+    if scan.is_done() {
+        Ok(())
+    } else {
+        Err(Fault::Format)
+    }
 }
 
 #[cfg(test)]
@@ -165,30 +201,76 @@ mod tests {
 
     #[test]
     fn days_that_exist() {
-        for text in ["2024-02-29", "2000-02-29", "2023-12-31", "1900-01-01", "2023", "2023-06"] {
+        for text in [
+            "2024-02-29",
+            "2000-02-29",
+            "2023-12-31",
+            "1900-01-01",
+            "2023",
+            "2023-06",
+        ] {
             assert_eq!(check_date(text), Ok(()), "{text}");
         }
-        for text in ["2023-02-30", "2023-02-29", "1900-02-29", "2023-04-31", "2023-13", "2023-00-01", "2023-01-00", "0000"] {
+        for text in [
+            "2023-02-30",
+            "2023-02-29",
+            "1900-02-29",
+            "2023-04-31",
+            "2023-13",
+            "2023-00-01",
+            "2023-01-00",
+            "0000",
+        ] {
             assert_eq!(check_date(text), Err(Fault::ImpossibleDate), "{text}");
         }
-        for text in ["23", "2023-1", "2023-1-1", "2023/01/01", "2023-01-01T00:00:00Z", "2023-01-01 ", "not a date", "20230101"] {
+        for text in [
+            "23",
+            "2023-1",
+            "2023-1-1",
+            "2023/01/01",
+            "2023-01-01T00:00:00Z",
+            "2023-01-01 ",
+            "not a date",
+            "20230101",
+        ] {
             assert_eq!(check_date(text), Err(Fault::Format), "{text}");
         }
     }
 
     #[test]
     fn times_need_a_zone() {
-        for text in ["2023", "2023-01-01T10:00:00Z", "2023-01-01T23:59:60.123456789+14:00", "2015-02-07T13:28:17.239+02:00"] {
+        for text in [
+            "2023",
+            "2023-01-01T10:00:00Z",
+            "2023-01-01T23:59:60.123456789+14:00",
+            "2015-02-07T13:28:17.239+02:00",
+        ] {
             assert_eq!(check_date_time(text), Ok(()), "{text}");
         }
-        assert_eq!(check_date_time("2020-11-11T10:58:14.768528"), Err(Fault::TimezoneMissing));
-        for text in ["2023-01-01T24:00:00Z", "2023-01-01T10:60:00Z", "2023-02-30T10:00:00Z"] {
+        assert_eq!(
+            check_date_time("2020-11-11T10:58:14.768528"),
+            Err(Fault::TimezoneMissing)
+        );
+        for text in [
+            "2023-01-01T24:00:00Z",
+            "2023-01-01T10:60:00Z",
+            "2023-02-30T10:00:00Z",
+        ] {
             assert_eq!(check_date_time(text), Err(Fault::ImpossibleDate), "{text}");
         }
-        for text in ["2023-01T10:00:00Z", "2023-01-01T10:00Z", "2023-01-01T10:00:00.Z", "2023-01-01t10:00:00Z", "2023-01-01T10:00:00z"] {
+        for text in [
+            "2023-01T10:00:00Z",
+            "2023-01-01T10:00Z",
+            "2023-01-01T10:00:00.Z",
+            "2023-01-01t10:00:00Z",
+            "2023-01-01T10:00:00z",
+        ] {
             assert_eq!(check_date_time(text), Err(Fault::Format), "{text}");
         }
-        assert_eq!(check_date_time("2023-01-01T10:00:00+14:01"), Err(Fault::OutOfRange));
+        assert_eq!(
+            check_date_time("2023-01-01T10:00:00+14:01"),
+            Err(Fault::OutOfRange)
+        );
         assert_eq!(check_instant("2023-01-01"), Err(Fault::Format));
         assert_eq!(check_instant("2023-01-01T10:00:00Z"), Ok(()));
         assert_eq!(check_time("10:00:00"), Ok(()));

@@ -8,14 +8,25 @@ pub(super) fn check_string(text: &str) -> Result<(), Fault> {
     if text.len() > STRING_CHARACTERS_MAX && text.chars().count() > STRING_CHARACTERS_MAX {
         return Err(Fault::TooLong);
     }
-    if text.bytes().any(|byte| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')) {
+    if text
+        .bytes()
+        .any(|byte| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r'))
+    {
         return Err(Fault::Format);
     }
     // A first byte that is neither space nor the start of an exotic space decides most texts.
-    if text.bytes().next().is_some_and(|byte| byte > 0x20 && byte < 0x80) {
+    if text
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte > 0x20 && byte < 0x80)
+    {
         return Ok(());
     }
-    if text.chars().all(char::is_whitespace) { Err(Fault::Blank) } else { Ok(()) }
+    if text.chars().all(char::is_whitespace) {
+        Err(Fault::Blank)
+    } else {
+        Ok(())
+    }
 }
 
 /// No white space at the ends, single white space inside.
@@ -36,14 +47,18 @@ pub(super) fn is_code(text: &str) -> bool {
 
 pub(super) fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 fn has_no_space(text: &str) -> bool {
     if text.is_ascii() {
         text.bytes().all(|byte| byte > 0x20 && byte != 0x7f)
     } else {
-        !text.chars().any(|character| character.is_whitespace() || character.is_control())
+        !text
+            .chars()
+            .any(|character| character.is_whitespace() || character.is_control())
     }
 }
 
@@ -52,7 +67,9 @@ pub(super) fn is_uri(text: &str) -> bool {
         return false;
     }
     // A canonical may carry `|version` and `#fragment` behind the URN.
-    let urn = |rest: &str, check: fn(&str) -> bool| check(rest.split(['|', '#']).next().unwrap_or_default());
+    let urn = |rest: &str, check: fn(&str) -> bool| {
+        check(rest.split(['|', '#']).next().unwrap_or_default())
+    };
     if let Some(rest) = text.strip_prefix("urn:uuid:") {
         urn(rest, is_uuid)
     } else if let Some(rest) = text.strip_prefix("urn:oid:") {
@@ -100,13 +117,14 @@ pub(super) fn is_base64(text: &str) -> bool {
         }
         count += 1;
     }
-    count > 0 && count % 4 == 0 && padding <= 2
+    count > 0 && count.is_multiple_of(4) && padding <= 2
 }
 
 /// Starts with `<div` and ends with its end tag (or is an empty element). Its inside is not judged here.
 pub(super) fn is_div(text: &str) -> bool {
     let text = text.trim();
-    text.strip_prefix("<div").is_some_and(|rest| rest.starts_with([' ', '\t', '\n', '\r', '>', '/']))
+    text.strip_prefix("<div")
+        .is_some_and(|rest| rest.starts_with([' ', '\t', '\n', '\r', '>', '/']))
         && (text.ends_with("</div>") || text.ends_with("/>"))
 }
 
@@ -118,33 +136,84 @@ mod tests {
     fn formats() {
         let check = |primitive: Primitive, good: &[&str], bad: &[&str]| {
             for text in good {
-                assert_eq!(primitive.check_text(text), Ok(()), "{} {text:?}", primitive.name());
+                assert_eq!(
+                    primitive.check_text(text),
+                    Ok(()),
+                    "{} {text:?}",
+                    primitive.name()
+                );
             }
             for text in bad {
-                assert!(primitive.check_text(text).is_err(), "{} {text:?}", primitive.name());
+                assert!(
+                    primitive.check_text(text).is_err(),
+                    "{} {text:?}",
+                    primitive.name()
+                );
             }
         };
-        check(Primitive::Code, &["a", "a b", "é"], &["", " a", "a ", "a  b", "\ta"]);
-        check(Primitive::Id, &["a", "A-1.b", &"x".repeat(64)], &["", "a_b", "a b", "é", &"x".repeat(65)]);
+        check(
+            Primitive::Code,
+            &["a", "a b", "é"],
+            &["", " a", "a ", "a  b", "\ta"],
+        );
+        check(
+            Primitive::Id,
+            &["a", "A-1.b", &"x".repeat(64)],
+            &["", "a_b", "a b", "é", &"x".repeat(65)],
+        );
         check(
             Primitive::Uri,
-            &["http://a/b", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520", "urn:oid:1.2.3", "#x"],
-            &["", "a b", "urn:uuid:C757873D-EC9A-4326-A141-556F43239520", "urn:uuid:1", "urn:oid:3.1", "urn:oid:1.02"],
+            &[
+                "http://a/b",
+                "urn:uuid:c757873d-ec9a-4326-a141-556f43239520",
+                "urn:oid:1.2.3",
+                "#x",
+            ],
+            &[
+                "",
+                "a b",
+                "urn:uuid:C757873D-EC9A-4326-A141-556F43239520",
+                "urn:uuid:1",
+                "urn:oid:3.1",
+                "urn:oid:1.02",
+            ],
         );
-        check(Primitive::Oid, &["urn:oid:2.16.840.1"], &["2.16.840.1", "urn:oid:2", "urn:oid:2."]);
+        check(
+            Primitive::Oid,
+            &["urn:oid:2.16.840.1"],
+            &["2.16.840.1", "urn:oid:2", "urn:oid:2."],
+        );
         check(
             Primitive::Uuid,
             &["urn:uuid:c757873d-ec9a-4326-a141-556f43239520"],
-            &["c757873d-ec9a-4326-a141-556f43239520", "urn:uuid:c757873d-ec9a-4326-a141-556f4323952"],
+            &[
+                "c757873d-ec9a-4326-a141-556f43239520",
+                "urn:uuid:c757873d-ec9a-4326-a141-556f4323952",
+            ],
         );
-        check(Primitive::Base64Binary, &["QQ==", "QUI=", "QUJD", "QU\nJD"], &["QQ", "QQ=", "Q=Q=", "Q===", "Q-==", " "]);
+        check(
+            Primitive::Base64Binary,
+            &["QQ==", "QUI=", "QUJD", "QU\nJD"],
+            &["QQ", "QQ=", "Q=Q=", "Q===", "Q-==", " "],
+        );
         check(
             Primitive::Xhtml,
-            &["<div>x</div>", " <div xmlns=\"x\">x</div>\n", "<div xmlns='x'/>"],
+            &[
+                "<div>x</div>",
+                " <div xmlns=\"x\">x</div>\n",
+                "<div xmlns='x'/>",
+            ],
             &["", "x", "<divx></divx>", "<p>x</p>", "<div>x"],
         );
-        check(Primitive::String, &["a", " a", "\u{a0}a", "a\nb"], &["", "a\u{1}"]);
+        check(
+            Primitive::String,
+            &["a", " a", "\u{a0}a", "a\nb"],
+            &["", "a\u{1}"],
+        );
         assert_eq!(Primitive::String.check_text(" \n"), Err(Fault::Blank));
-        assert_eq!(Primitive::String.check_text(&"x".repeat(1024 * 1024 + 1)), Err(Fault::TooLong));
+        assert_eq!(
+            Primitive::String.check_text(&"x".repeat(1024 * 1024 + 1)),
+            Err(Fault::TooLong)
+        );
     }
 }

@@ -40,7 +40,8 @@ pub enum ReferenceForm<'t> {
 }
 
 fn is_type_name(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_uppercase()) && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+    text.starts_with(|first: char| first.is_ascii_uppercase())
+        && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Splits the last segment off.
@@ -56,19 +57,33 @@ impl<'t> ReferenceForm<'t> {
     #[must_use]
     pub fn parse(text: &'t str) -> Self {
         if let Some(id) = text.strip_prefix('#') {
-            return if id.is_empty() || is_id(id) { Self::Contained { id } } else { Self::Unrecognised };
+            return if id.is_empty() || is_id(id) {
+                Self::Contained { id }
+            } else {
+                Self::Unrecognised
+            };
         }
         if text.starts_with("urn:") {
             return Self::Urn;
         }
         let is_absolute = text.split_once("://").is_some_and(|(scheme, rest)| {
             !scheme.is_empty()
-                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+                && scheme
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
                 && !rest.is_empty()
         });
-        let otherwise = if is_absolute { Self::OtherAbsolute } else { Self::Unrecognised };
+        let otherwise = if is_absolute {
+            Self::OtherAbsolute
+        } else {
+            Self::Unrecognised
+        };
         if let Some((resource_type, _)) = text.split_once('?') {
-            return if is_type_name(resource_type) { Self::Conditional { resource_type } } else { otherwise };
+            return if is_type_name(resource_type) {
+                Self::Conditional { resource_type }
+            } else {
+                otherwise
+            };
         }
         Self::typed(text, is_absolute).unwrap_or(otherwise)
     }
@@ -87,28 +102,59 @@ impl<'t> ReferenceForm<'t> {
         // An absolute URL needs a host in front of the type.
         let has_fitting_base = match base {
             None => !is_absolute,
-            Some(base) => is_absolute && base.split_once("://").is_some_and(|(_, host)| !host.is_empty()),
+            Some(base) => {
+                is_absolute
+                    && base
+                        .split_once("://")
+                        .is_some_and(|(_, host)| !host.is_empty())
+            }
         };
-        (is_sound && has_fitting_base).then_some(Self::Typed { base, resource_type, id, version })
+        (is_sound && has_fitting_base).then_some(Self::Typed {
+            base,
+            resource_type,
+            id,
+            version,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ReferenceForm::{self, Conditional, Contained, OtherAbsolute, Typed, Unrecognised, Urn};
+    use super::ReferenceForm::{
+        self, Conditional, Contained, OtherAbsolute, Typed, Unrecognised, Urn,
+    };
 
     #[test]
     fn forms() {
-        let typed = |base, resource_type, id, version| Typed { base, resource_type, id, version };
+        let typed = |base, resource_type, id, version| Typed {
+            base,
+            resource_type,
+            id,
+            version,
+        };
         for (text, form) in [
             ("Patient/1", typed(None, "Patient", "1", None)),
-            ("Patient/1/_history/2", typed(None, "Patient", "1", Some("2"))),
-            ("https://e.org/fhir/Patient/1", typed(Some("https://e.org/fhir"), "Patient", "1", None)),
-            ("http://e.org/Patient/1/_history/2", typed(Some("http://e.org"), "Patient", "1", Some("2"))),
+            (
+                "Patient/1/_history/2",
+                typed(None, "Patient", "1", Some("2")),
+            ),
+            (
+                "https://e.org/fhir/Patient/1",
+                typed(Some("https://e.org/fhir"), "Patient", "1", None),
+            ),
+            (
+                "http://e.org/Patient/1/_history/2",
+                typed(Some("http://e.org"), "Patient", "1", Some("2")),
+            ),
             ("#p", Contained { id: "p" }),
             ("#", Contained { id: "" }),
             ("urn:uuid:53fefa32-fcbb-4ff8-8a92-55ee120877b7", Urn),
-            ("Patient?identifier=x|1", Conditional { resource_type: "Patient" }),
+            (
+                "Patient?identifier=x|1",
+                Conditional {
+                    resource_type: "Patient",
+                },
+            ),
             ("https://e.org/x", OtherAbsolute),
             ("https://e.org/Patient/1?x=1", OtherAbsolute),
             ("https://e.org/Patient/1#x", OtherAbsolute),

@@ -4,14 +4,19 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const PATIENT: PatientRef<'_> = PatientRef { id: "p1", base_url: "https://ehr.example/fhir" };
+const PATIENT: PatientRef<'_> = PatientRef {
+    id: "p1",
+    base_url: "https://ehr.example/fhir",
+};
 
 fn membership(resource: &Value) -> Membership {
     in_patient_compartment(Definitions::r4(), resource, &PATIENT)
 }
 
 fn foreign(path: &str) -> Membership {
-    Membership::Foreign { path: path.to_owned() }
+    Membership::Foreign {
+        path: path.to_owned(),
+    }
 }
 
 #[test]
@@ -23,7 +28,11 @@ fn forms_of_the_same_patient_are_members_and_near_misses_are_not() {
         "https://ehr.example/fhir/Patient/p1",
         "HTTPS://EHR.example/fhir/Patient/p1/_history/2",
     ] {
-        assert_eq!(membership(&observation(reference)), Membership::Member, "{reference}");
+        assert_eq!(
+            membership(&observation(reference)),
+            Membership::Member,
+            "{reference}"
+        );
     }
     for reference in [
         "Patient/p2",
@@ -44,15 +53,31 @@ fn forms_of_the_same_patient_are_members_and_near_misses_are_not() {
         "Unknown/p1",
         "",
     ] {
-        assert_eq!(membership(&observation(reference)), foreign("subject"), "{reference}");
+        assert_eq!(
+            membership(&observation(reference)),
+            foreign("subject"),
+            "{reference}"
+        );
     }
     assert_eq!(membership(&observation("Group/g")), Membership::NoPatient);
-    assert_eq!(membership(&json!({"resourceType": "Observation"})), Membership::NoPatient);
     assert_eq!(
-        membership(&json!({"resourceType": "Observation", "subject": {"identifier": {"value": "x"}}})),
+        membership(&json!({"resourceType": "Observation"})),
+        Membership::NoPatient
+    );
+    assert_eq!(
+        membership(
+            &json!({"resourceType": "Observation", "subject": {"identifier": {"value": "x"}}})
+        ),
         foreign("subject")
     );
-    assert_eq!(membership(&json!({"resourceType": "Observation", "subject": {"reference": 1}})), foreign("subject"));
+    assert_eq!(
+        membership(&json!({"resourceType": "Observation", "subject": "Patient/p1"})),
+        foreign("subject")
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Observation", "subject": {"reference": 1}})),
+        foreign("subject")
+    );
 }
 
 #[test]
@@ -63,7 +88,10 @@ fn a_second_patient_anywhere_in_a_linking_element_makes_foreign() {
         ]})
     };
     assert_eq!(membership(&appointment("Location/l")), Membership::Member);
-    assert_eq!(membership(&appointment("Patient/p2")), foreign("participant[2].actor"));
+    assert_eq!(
+        membership(&appointment("Patient/p2")),
+        foreign("participant[2].actor")
+    );
     let performer = json!({"resourceType": "Observation", "subject": {"reference": "Patient/p1"},
         "performer": [{"reference": "Patient/p2"}]});
     assert_eq!(membership(&performer), foreign("performer[0]"));
@@ -77,31 +105,69 @@ fn a_second_patient_anywhere_in_a_linking_element_makes_foreign() {
 
 #[test]
 fn contained_patients_are_smuggled() {
-    let with = |contained: Value, subject: &str| {
-        json!({"resourceType": "Observation", "contained": [contained], "subject": {"reference": subject}})
-    };
+    let with = |contained: Value, subject: &str| json!({"resourceType": "Observation", "contained": [contained], "subject": {"reference": subject}});
     let smuggled = json!({"resourceType": "Patient", "id": "c"});
-    assert_eq!(membership(&with(smuggled.clone(), "#c")), foreign("contained[0]"));
-    assert_eq!(membership(&with(smuggled, "Patient/p1")), foreign("contained[0]"));
+    assert_eq!(
+        membership(&with(smuggled.clone(), "#c")),
+        foreign("contained[0]")
+    );
+    assert_eq!(
+        membership(&with(smuggled, "Patient/p1")),
+        foreign("contained[0]")
+    );
     let device = json!({"resourceType": "Device", "id": "c"});
-    assert_eq!(membership(&with(device.clone(), "Patient/p1")), Membership::Member);
+    assert_eq!(
+        membership(&with(device.clone(), "Patient/p1")),
+        Membership::Member
+    );
     assert_eq!(membership(&with(device, "#c")), Membership::NoPatient);
-    let foreign_device = json!({"resourceType": "Device", "id": "c", "patient": {"reference": "Patient/p2"}});
-    assert_eq!(membership(&with(foreign_device, "Patient/p1")), foreign("contained[0].patient"));
-    assert_eq!(membership(&with(json!({"resourceType": "Device", "id": "d"}), "#c")), foreign("subject"));
+    let foreign_device =
+        json!({"resourceType": "Device", "id": "c", "patient": {"reference": "Patient/p2"}});
+    assert_eq!(
+        membership(&with(foreign_device, "Patient/p1")),
+        foreign("contained[0].patient")
+    );
+    assert_eq!(
+        membership(&with(json!({"resourceType": "Device", "id": "d"}), "#c")),
+        foreign("subject")
+    );
 }
 
 #[test]
 fn the_patient_itself_by_id_and_what_the_compartment_forgets() {
-    assert_eq!(membership(&json!({"resourceType": "Patient", "id": "p1"})), Membership::Member);
-    assert_eq!(membership(&json!({"resourceType": "Patient", "id": "p2"})), foreign("id"));
-    assert_eq!(membership(&json!({"resourceType": "Patient"})), foreign("id"));
-    assert_eq!(membership(&json!({"resourceType": "Task", "for": {"reference": "Patient/p1"}})), Membership::Member);
-    assert_eq!(membership(&json!({"resourceType": "Task", "for": {"reference": "Patient/p2"}})), foreign("for"));
-    assert_eq!(membership(&json!({"resourceType": "Bundle", "type": "searchset"})), foreign("resourceType"));
-    assert_eq!(membership(&json!({"resourceType": "Nothing"})), foreign("resourceType"));
+    assert_eq!(
+        membership(&json!({"resourceType": "Patient", "id": "p1"})),
+        Membership::Member
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Patient", "id": "p2"})),
+        foreign("id")
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Patient"})),
+        foreign("id")
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Task", "for": {"reference": "Patient/p1"}})),
+        Membership::Member
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Task", "for": {"reference": "Patient/p2"}})),
+        foreign("for")
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Bundle", "type": "searchset"})),
+        foreign("resourceType")
+    );
+    assert_eq!(
+        membership(&json!({"resourceType": "Nothing"})),
+        foreign("resourceType")
+    );
     assert_eq!(membership(&json!([])), foreign("resourceType"));
-    assert_eq!(membership(&json!({"resourceType": "Organization", "id": "o"})), Membership::NoPatient);
+    assert_eq!(
+        membership(&json!({"resourceType": "Organization", "id": "o"})),
+        Membership::NoPatient
+    );
 }
 
 #[test]
@@ -111,7 +177,10 @@ fn collects_references_everywhere() {
         "extension": [{"url": "http://x.example/e", "valueReference": {"reference": "Patient/p2"}}],
         "subject": {"reference": "Patient/p1"},
         "performer": [{"reference": "Practitioner/1"}, {"display": "nobody"}]});
-    let found: Vec<_> = references(&resource).into_iter().map(|it| format!("{} {}", it.path, it.reference)).collect();
+    let found: Vec<_> = references(&resource)
+        .into_iter()
+        .map(|it| format!("{} {}", it.path, it.reference))
+        .collect();
     assert_eq!(
         found,
         [
@@ -136,7 +205,10 @@ fn collects_references_everywhere() {
     );
     // The extension is no linking element, so the resource can be read; a write must not carry it.
     assert_eq!(membership(&resource), Membership::Member);
-    assert_eq!(stray_references(Definitions::r4(), &resource, &PATIENT), ["extension[0].valueReference"]);
+    assert_eq!(
+        stray_references(Definitions::r4(), &resource, &PATIENT),
+        ["extension[0].valueReference"]
+    );
 }
 
 #[test]
@@ -146,11 +218,26 @@ fn stray_references_of_a_write() {
         "encounter": {"reference": "Encounter/e"}, "performer": [{"reference": "https://ehr.example/fhir/Practitioner/1"}]});
     assert!(stray(clean).is_empty());
     for (resource, path) in [
-        (json!({"resourceType": "Observation", "focus": [{"reference": "Patient/p2"}]}), "focus[0]"),
-        (json!({"resourceType": "Observation", "encounter": {"reference": "https://evil.example/Encounter/e"}}), "encounter"),
-        (json!({"resourceType": "Observation", "encounter": {"reference": "urn:uuid:x"}}), "encounter"),
-        (json!({"resourceType": "Observation", "subject": {"identifier": {"value": "1"}}}), "subject"),
-        (json!({"resourceType": "Observation", "contained": [{"resourceType": "Patient", "id": "x"}]}), "contained[0]"),
+        (
+            json!({"resourceType": "Observation", "focus": [{"reference": "Patient/p2"}]}),
+            "focus[0]",
+        ),
+        (
+            json!({"resourceType": "Observation", "encounter": {"reference": "https://evil.example/Encounter/e"}}),
+            "encounter",
+        ),
+        (
+            json!({"resourceType": "Observation", "encounter": {"reference": "urn:uuid:x"}}),
+            "encounter",
+        ),
+        (
+            json!({"resourceType": "Observation", "subject": {"identifier": {"value": "1"}}}),
+            "subject",
+        ),
+        (
+            json!({"resourceType": "Observation", "contained": [{"resourceType": "Patient", "id": "x"}]}),
+            "contained[0]",
+        ),
     ] {
         assert_eq!(stray(resource), [path]);
     }
@@ -167,7 +254,10 @@ fn every_compartment_path_leads_to_a_reference() {
         for link in links {
             let path = definitions.text(link.path);
             let info = definitions.element_type(type_name, path).unwrap();
-            assert!(info.types.iter().any(|it| it.code == "Reference"), "{type_name}.{path}");
+            assert!(
+                info.types.iter().any(|it| it.code == "Reference"),
+                "{type_name}.{path}"
+            );
         }
     }
     // 66 types of the compartment definition, and those with a subject that it leaves out.

@@ -118,16 +118,25 @@ pub(super) struct DraftRule {
 }
 
 pub(super) fn parse(text: &str) -> Result<Transitions, TransitionsError> {
-    let file: File = toml::from_str(text).map_err(|error| TransitionsError::Shape(Box::new(error)))?;
+    let file: File =
+        toml::from_str(text).map_err(|error| TransitionsError::Shape(Box::new(error)))?;
     if file.schema != SCHEMA {
         return Err(TransitionsError::Schema(file.schema));
     }
-    let bad = |graph: &str, what| Err(TransitionsError::Inconsistent { graph: graph.to_owned(), what });
+    let bad = |graph: &str, what| {
+        Err(TransitionsError::Inconsistent {
+            graph: graph.to_owned(),
+            what,
+        })
+    };
     if file.version.is_empty() || file.owner.is_empty() {
         return bad("(file)", "version and owner must be named");
     }
     if file.reviewed.date.is_none() || file.review_by.date <= file.reviewed.date {
-        return bad("(file)", "`reviewed` must be a date, and `review_by` a later one");
+        return bad(
+            "(file)",
+            "`reviewed` must be a date, and `review_by` a later one",
+        );
     }
     let mut graphs: BTreeMap<String, Vec<Graph>> = BTreeMap::new();
     let mut ids = BTreeSet::new();
@@ -147,15 +156,24 @@ pub(super) fn parse(text: &str) -> Result<Transitions, TransitionsError> {
     let mut drafts = BTreeMap::new();
     for entry in file.draft_states {
         if entry.require.is_empty() || entry.source.is_empty() {
-            return bad(&entry.resource_type, "a draft rule needs required states and a source");
+            return bad(
+                &entry.resource_type,
+                "a draft rule needs required states and a source",
+            );
         }
         for graph in graphs.get(&entry.resource_type).into_iter().flatten() {
             let listed = entry.require.get(&graph.element);
             if listed.is_none_or(|listed| !listed.iter().all(|state| graph.draft.contains(state))) {
-                return bad(&graph.id, "its draft states disagree with the draft rule of the type");
+                return bad(
+                    &graph.id,
+                    "its draft states disagree with the draft rule of the type",
+                );
             }
         }
-        let rule = DraftRule { require: entry.require, frozen: entry.frozen };
+        let rule = DraftRule {
+            require: entry.require,
+            frozen: entry.frozen,
+        };
         if drafts.insert(entry.resource_type.clone(), rule).is_some() {
             return bad(&entry.resource_type, "two draft rules for one type");
         }
@@ -163,17 +181,32 @@ pub(super) fn parse(text: &str) -> Result<Transitions, TransitionsError> {
     let mut no_draft = BTreeMap::new();
     for entry in file.no_draft {
         if drafts.contains_key(&entry.resource_type) {
-            return bad(&entry.resource_type, "it has a draft rule and is also listed as having none");
+            return bad(
+                &entry.resource_type,
+                "it has a draft rule and is also listed as having none",
+            );
         }
         no_draft.insert(entry.resource_type, entry.source);
     }
-    Ok(Transitions { version: file.version, graphs, drafts, no_draft })
+    Ok(Transitions {
+        version: file.version,
+        graphs,
+        drafts,
+        no_draft,
+    })
 }
 
 fn graph(entry: GraphEntry) -> Result<Graph, TransitionsError> {
     let mut states = BTreeSet::new();
     let mut moves = BTreeMap::new();
-    states.extend(entry.initial.iter().chain(&entry.draft).chain(&entry.from_any).cloned());
+    states.extend(
+        entry
+            .initial
+            .iter()
+            .chain(&entry.draft)
+            .chain(&entry.from_any)
+            .cloned(),
+    );
     for step in entry.moves {
         states.insert(step.from.clone());
         states.extend(step.to.iter().cloned());
@@ -187,7 +220,11 @@ fn graph(entry: GraphEntry) -> Result<Graph, TransitionsError> {
     }
     // Nothing is created as a mistake.
     let initial = if entry.initial.is_empty() {
-        states.iter().filter(|state| !entry.from_any.contains(*state)).cloned().collect()
+        states
+            .iter()
+            .filter(|state| !entry.from_any.contains(*state))
+            .cloned()
+            .collect()
     } else {
         entry.initial
     };

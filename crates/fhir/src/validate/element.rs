@@ -7,9 +7,11 @@
 use super::contained::Scope;
 use super::path::{Path, quotable};
 use crate::definitions::Definitions;
-use crate::definitions::tables::{Content, Element, Name, Node, NodeRule, TypeUse, UNBOUNDED, flag};
+use crate::definitions::tables::{
+    Content, Element, Name, Node, NodeRule, TypeUse, UNBOUNDED, flag,
+};
 use crate::finding::{Finding, Position, RestsOn, Severity, id};
-use crate::json::{Document, Kind, Value};
+use crate::json::{Document, Kind, Locator, Value};
 
 /// Which elements of a node were seen; one bit each.
 #[derive(Clone, Copy, Default)]
@@ -17,7 +19,9 @@ struct Seen([u64; 4]);
 
 impl Seen {
     fn has(&self, index: u32) -> bool {
-        self.0.get((index / 64) as usize).is_some_and(|word| word & (1 << (index % 64)) != 0)
+        self.0
+            .get((index / 64) as usize)
+            .is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
     fn set(&mut self, index: u32) {
@@ -31,6 +35,7 @@ impl Seen {
 pub(super) struct Walk<'d> {
     pub(super) definitions: &'d Definitions,
     document: &'d Document<'d>,
+    locator: Locator<'d>,
     findings: Vec<Finding>,
     findings_max: usize,
     pub(super) path: Path<'d>,
@@ -44,13 +49,13 @@ impl<'d> Walk<'d> {
     pub(super) fn new(
         definitions: &'d Definitions,
         document: &'d Document<'d>,
-        findings: Vec<Finding>,
         findings_max: usize,
     ) -> Self {
         Self {
             definitions,
             document,
-            findings,
+            locator: Locator::new(document),
+            findings: Vec::new(),
             findings_max,
             path: Path::new(),
             scope: None,
@@ -66,7 +71,8 @@ impl<'d> Walk<'d> {
                 severity: Severity::Error,
                 expression: String::new(),
                 position: None,
-                message: "there are more findings than are reported; mend these and check again".to_owned(),
+                message: "there are more findings than are reported; mend these and check again"
+                    .to_owned(),
                 rests_on: RestsOn::InputOnly,
             });
         }
@@ -80,7 +86,10 @@ impl<'d> Walk<'d> {
     pub(super) fn root(&mut self) {
         let root = self.document.root();
         if root.kind() != Kind::Object {
-            let message = format!("a resource is a JSON object; this is {}", root.kind().with_article());
+            let message = format!(
+                "a resource is a JSON object; this is {}",
+                root.kind().with_article()
+            );
             self.report(id::NOT_AN_OBJECT, Severity::Fatal, root, None, message);
             return;
         }
@@ -99,7 +108,7 @@ impl<'d> Walk<'d> {
         if self.is_full() {
             return;
         }
-        let (line, column) = self.document.line_and_column(at.offset());
+        let (line, column) = self.locator.locate(at.offset());
         self.findings.push(Finding {
             id: finding_id,
             severity,
@@ -116,20 +125,40 @@ impl<'d> Walk<'d> {
 
     /// Checks a whole resource: the root, a contained one, or one inside another (`Bundle.entry.resource`).
     fn resource(&mut self, value: Value<'d>, is_root: bool) {
-        let severity = if is_root { Severity::Fatal } else { Severity::Error };
+        let severity = if is_root {
+            Severity::Fatal
+        } else {
+            Severity::Error
+        };
         if !self.is_filled_object(value) {
             return;
         }
         let stated = value.get("resourceType");
         let Some(type_name) = stated.and_then(Value::as_str) else {
-            let message = "a resource needs `resourceType`, a string that names its type".to_owned();
-            self.report(id::RESOURCE_TYPE_MISSING, severity, stated.unwrap_or(value), None, message);
+            let message =
+                "a resource needs `resourceType`, a string that names its type".to_owned();
+            self.report(
+                id::RESOURCE_TYPE_MISSING,
+                severity,
+                stated.unwrap_or(value),
+                None,
+                message,
+            );
             return;
         };
         let Some(structure) = self.definitions.resource(type_name) else {
             let version = &self.definitions.source().fhir_version;
-            let message = format!("`{}` is not a resource type of FHIR {version}", quotable(type_name));
-            self.report(id::RESOURCE_TYPE_UNKNOWN, severity, stated.unwrap_or(value), None, message);
+            let message = format!(
+                "`{}` is not a resource type of FHIR {version}",
+                quotable(type_name)
+            );
+            self.report(
+                id::RESOURCE_TYPE_UNKNOWN,
+                severity,
+                stated.unwrap_or(value),
+                None,
+                message,
+            );
             return;
         };
         if is_root {
@@ -157,20 +186,35 @@ impl<'d> Walk<'d> {
     fn is_filled_object(&mut self, value: Value<'d>) -> bool {
         match value.kind() {
             Kind::Object if value.is_empty() => {
-                self.error(id::EMPTY_OBJECT, value, "an object must not be empty; leave the element out".to_owned());
+                self.error(
+                    id::EMPTY_OBJECT,
+                    value,
+                    "an object must not be empty; leave the element out".to_owned(),
+                );
                 false
             }
             Kind::Object => true,
             Kind::Null => {
-                self.error(id::NULL, value, "`null` is not allowed here; leave the element out".to_owned());
+                self.error(
+                    id::NULL,
+                    value,
+                    "`null` is not allowed here; leave the element out".to_owned(),
+                );
                 false
             }
             Kind::Array => {
-                self.error(id::ARRAY_NOT_ALLOWED, value, "a list is not allowed here; give a single object".to_owned());
+                self.error(
+                    id::ARRAY_NOT_ALLOWED,
+                    value,
+                    "a list is not allowed here; give a single object".to_owned(),
+                );
                 false
             }
             kind => {
-                let message = format!("an object is expected here; this is {}", kind.with_article());
+                let message = format!(
+                    "an object is expected here; this is {}",
+                    kind.with_article()
+                );
                 self.error(id::WRONG_JSON_KIND, value, message);
                 false
             }
@@ -178,7 +222,12 @@ impl<'d> Walk<'d> {
     }
 
     /// Checks an object against a node. `type_use` is how it is used, if not as a resource's root.
-    pub(super) fn object(&mut self, value: Value<'d>, node: &'d Node, type_use: Option<&'d TypeUse>) {
+    pub(super) fn object(
+        &mut self,
+        value: Value<'d>,
+        node: &'d Node,
+        type_use: Option<&'d TypeUse>,
+    ) {
         if self.is_filled_object(value) {
             self.members(value, node, type_use);
         }
@@ -191,7 +240,9 @@ impl<'d> Walk<'d> {
         }
         let mut seen = Seen::default();
         // Most objects have no `_` members; knowing that once saves a search per value.
-        let has_siblings = value.children().any(|it| it.key().is_some_and(|key| key.starts_with('_')));
+        let has_siblings = value
+            .children()
+            .any(|it| it.key().is_some_and(|key| key.starts_with('_')));
         for member in value.children() {
             if self.is_full() {
                 break;
@@ -235,24 +286,41 @@ impl<'d> Walk<'d> {
             return;
         }
         let index = name.element - node.elements.start;
-        if element.has(flag::CHOICE) && seen.has(index) && !self.is_same_choice(parent, node, name, json_name, key) {
+        if element.has(flag::CHOICE)
+            && seen.has(index)
+            && !self.is_same_choice(parent, node, name, json_name, key)
+        {
             let message = format!(
                 "`{}[x]` may have one value only, and it was given with another type before",
                 definitions.text(element.name)
             );
-            self.report(id::CHOICE_REPEATED, Severity::Error, member, Some(json_name), message);
+            self.report(
+                id::CHOICE_REPEATED,
+                Severity::Error,
+                member,
+                Some(json_name),
+                message,
+            );
         }
         seen.set(index);
         self.path.push(json_name);
         if element.max == 0 {
-            self.error(id::TOO_MANY, member, "this element must not be used here".to_owned());
+            self.error(
+                id::TOO_MANY,
+                member,
+                "this element must not be used here".to_owned(),
+            );
         } else if is_sibling {
             // A value and its sibling are checked together, when the value is met.
             if parent.get(json_name).is_none() {
                 self.primitive_member(None, Some(member), element, type_use);
             }
         } else if is_primitive {
-            let sibling = if has_siblings { self.sibling_of(parent, json_name) } else { None };
+            let sibling = if has_siblings {
+                self.sibling_of(parent, json_name)
+            } else {
+                None
+            };
             self.primitive_member(Some(member), sibling, element, type_use);
         } else {
             self.complex_member(member, element, type_use);
@@ -261,19 +329,32 @@ impl<'d> Walk<'d> {
     }
 
     /// Whether an earlier occurrence of the choice was this same type (a value and its `_` sibling).
-    fn is_same_choice(&self, parent: Value<'d>, node: &Node, name: Name, json_name: &str, key: &str) -> bool {
+    fn is_same_choice(
+        &self,
+        parent: Value<'d>,
+        node: &Node,
+        name: Name,
+        json_name: &str,
+        key: &str,
+    ) -> bool {
         parent
             .children()
             .take_while(|other| other.key() != Some(key))
             .filter_map(|other| other.key())
             .map(|other| other.strip_prefix('_').unwrap_or(other))
             .filter(|other| *other != json_name)
-            .all(|other| self.definitions.name(node, other).is_none_or(|it| it.element != name.element))
+            .all(|other| {
+                self.definitions
+                    .name(node, other)
+                    .is_none_or(|it| it.element != name.element)
+            })
     }
 
     /// The `_name` member beside `name`, if there is one.
     fn sibling_of(&self, parent: Value<'d>, json_name: &str) -> Option<Value<'d>> {
-        parent.children().find(|other| other.key().and_then(|key| key.strip_prefix('_')) == Some(json_name))
+        parent
+            .children()
+            .find(|other| other.key().and_then(|key| key.strip_prefix('_')) == Some(json_name))
     }
 
     fn unknown(&mut self, node: &Node, member: Value<'d>, key: &str) {
@@ -293,9 +374,18 @@ impl<'d> Walk<'d> {
                     crate::definitions::tables::choice_name(key, definitions.text(example.code)),
                 )
             }
-            None => format!("`{place}` has no element `{}`; remove it or use an extension", quotable(key)),
+            None => format!(
+                "`{place}` has no element `{}`; remove it or use an extension",
+                quotable(key)
+            ),
         };
-        self.report(id::UNKNOWN_ELEMENT, Severity::Error, member, Some(key), message);
+        self.report(
+            id::UNKNOWN_ELEMENT,
+            Severity::Error,
+            member,
+            Some(key),
+            message,
+        );
     }
 
     fn complex_member(&mut self, member: Value<'d>, element: &'d Element, type_use: &'d TypeUse) {
@@ -320,21 +410,36 @@ impl<'d> Walk<'d> {
     pub(super) fn is_list_as_defined(&mut self, value: Value<'d>, element: &Element) -> bool {
         match (value.kind(), element.has(flag::ARRAY)) {
             (Kind::Null, _) => {
-                self.error(id::NULL, value, "`null` is not allowed here; leave the element out".to_owned());
+                self.error(
+                    id::NULL,
+                    value,
+                    "`null` is not allowed here; leave the element out".to_owned(),
+                );
                 false
             }
             (Kind::Array, true) if value.is_empty() => {
-                self.error(id::EMPTY_ARRAY, value, "a list must not be empty; leave the element out".to_owned());
+                self.error(
+                    id::EMPTY_ARRAY,
+                    value,
+                    "a list must not be empty; leave the element out".to_owned(),
+                );
                 false
             }
             (Kind::Array, true) => true,
             (kind, true) => {
-                let message = format!("a list is expected here; this is {}: put it into [ ]", kind.with_article());
+                let message = format!(
+                    "a list is expected here; this is {}: put it into [ ]",
+                    kind.with_article()
+                );
                 self.error(id::ARRAY_EXPECTED, value, message);
                 false
             }
             (Kind::Array, false) => {
-                self.error(id::ARRAY_NOT_ALLOWED, value, "one value is expected here, not a list".to_owned());
+                self.error(
+                    id::ARRAY_NOT_ALLOWED,
+                    value,
+                    "one value is expected here, not a list".to_owned(),
+                );
                 false
             }
             (_, false) => true,
@@ -364,7 +469,13 @@ impl<'d> Walk<'d> {
                 }
                 if node.rule == NodeRule::Extension && element.has(flag::MODIFIER) {
                     let message = "a modifier extension changes the meaning of what it stands in; a human must look at it".to_owned();
-                    self.report(id::EXTENSION_MODIFIER, Severity::Warning, value, None, message);
+                    self.report(
+                        id::EXTENSION_MODIFIER,
+                        Severity::Warning,
+                        value,
+                        None,
+                        message,
+                    );
                 }
             }
             Content::AnyResource => self.inner_resource(value, self.definitions.text(element.name)),
@@ -381,7 +492,10 @@ impl<'d> Walk<'d> {
             }
             let name = self.definitions.text(element.name);
             let suffix = if element.has(flag::CHOICE) { "[x]" } else { "" };
-            let message = format!("`{}` must have `{name}{suffix}`", self.definitions.text(node.path));
+            let message = format!(
+                "`{}` must have `{name}{suffix}`",
+                self.definitions.text(node.path)
+            );
             self.report(id::MISSING_ELEMENT, Severity::Error, value, None, message);
         }
     }

@@ -22,7 +22,9 @@ pub(super) struct Path<'d> {
 
 impl<'d> Path<'d> {
     pub(super) fn new() -> Self {
-        Self { steps: Vec::with_capacity(16) }
+        Self {
+            steps: Vec::with_capacity(16),
+        }
     }
 
     pub(super) fn push(&mut self, name: &'d str) {
@@ -43,7 +45,8 @@ impl<'d> Path<'d> {
     /// Whether the current element is an extension within an extension.
     pub(super) fn is_nested_extension(&self) -> bool {
         let mut last = self.steps.iter().rev().map(|step| step.name);
-        let is_extension = |name: Option<&str>| matches!(name, Some("extension" | "modifierExtension"));
+        let is_extension =
+            |name: Option<&str>| matches!(name, Some("extension" | "modifierExtension"));
         is_extension(last.next()) && is_extension(last.next())
     }
 
@@ -76,6 +79,12 @@ impl<'d> Path<'d> {
 pub(super) fn quotable(text: &str) -> String {
     let is_code = !text.is_empty()
         && text.len() <= QUOTED_CHARACTERS_MAX
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/#|[]$".contains(&byte));
-    if is_code { text.to_owned() } else { "…".to_owned() }
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/#|[]$".contains(&byte));
+    if is_code {
+        text.to_owned()
+    } else {
+        "…".to_owned()
+    }
 }

@@ -19,7 +19,9 @@ impl<'d> Walk<'d> {
         element: &'d Element,
         type_use: &'d TypeUse,
     ) {
-        let Content::Primitive(primitive) = type_use.content else { return };
+        let Content::Primitive(primitive) = type_use.content else {
+            return;
+        };
         if value.is_some_and(|value| !self.is_list_as_defined(value, element)) {
             return;
         }
@@ -31,12 +33,27 @@ impl<'d> Walk<'d> {
             return;
         }
         let length = |list: Option<Value<'d>>| list.map_or(0, |list| list.children().count());
-        let (values, siblings) = (length(value), if sibling.is_some() { length(sibling) } else { 0 });
+        let (values, siblings) = (
+            length(value),
+            if sibling.is_some() {
+                length(sibling)
+            } else {
+                0
+            },
+        );
         if let (Some(_), Some(sibling)) = (value, sibling)
             && values != siblings
         {
-            let message = format!("the list of values has {values} places and its `_` sibling {siblings}; fill up with null");
-            self.report(id::SIBLING_LENGTH, Severity::Warning, sibling, None, message);
+            let message = format!(
+                "the list of values has {values} places and its `_` sibling {siblings}; fill up with null"
+            );
+            self.report(
+                id::SIBLING_LENGTH,
+                Severity::Warning,
+                sibling,
+                None,
+                message,
+            );
         }
         let mut value_items = value.map(Value::children);
         let mut sibling_items = sibling.map(Value::children);
@@ -48,7 +65,8 @@ impl<'d> Walk<'d> {
             let (kept, kept_beside) = (item.filter(filled), beside.filter(filled));
             if kept.is_none() && kept_beside.is_none() {
                 if let Some(at) = item.or(beside) {
-                    let message = "this place holds neither a value nor an extension; remove it".to_owned();
+                    let message =
+                        "this place holds neither a value nor an extension; remove it".to_owned();
                     self.error(id::NULL_WITHOUT_EXTENSION, at, message);
                 }
                 continue;
@@ -91,14 +109,20 @@ impl<'d> Walk<'d> {
 
     /// Checks format and kind; answers whether the value can be looked at further.
     fn primitive_value(&mut self, value: Value<'d>, primitive: Primitive) -> bool {
-        let Err(fault) = primitive.check(value) else { return true };
+        let Err(fault) = primitive.check(value) else {
+            return true;
+        };
         let expected = primitive.expected();
         let name = primitive.name();
         let (finding_id, severity, message) = match fault {
             Fault::Kind => {
                 let kind = value.kind();
                 if kind == Kind::Array {
-                    (id::ARRAY_NOT_ALLOWED, Severity::Error, "one value is expected here, not a list".to_owned())
+                    (
+                        id::ARRAY_NOT_ALLOWED,
+                        Severity::Error,
+                        "one value is expected here, not a list".to_owned(),
+                    )
                 } else {
                     let message = format!(
                         "{name} is written as {} in JSON; this is {}",
@@ -108,14 +132,26 @@ impl<'d> Walk<'d> {
                     (id::WRONG_JSON_KIND, Severity::Error, message)
                 }
             }
-            Fault::Empty => (id::PRIMITIVE_EMPTY, Severity::Error, "the value is empty; leave the element out".to_owned()),
-            Fault::Blank => {
-                (id::PRIMITIVE_BLANK, Severity::Warning, "the value is only white space; leave the element out".to_owned())
-            }
-            Fault::Format if primitive == Primitive::Xhtml => {
-                (id::NARRATIVE_DIV, Severity::Error, format!("narrative must be {expected}"))
-            }
-            Fault::Format => (id::PRIMITIVE_FORMAT, Severity::Error, format!("not a valid {name}: expected {expected}")),
+            Fault::Empty => (
+                id::PRIMITIVE_EMPTY,
+                Severity::Error,
+                "the value is empty; leave the element out".to_owned(),
+            ),
+            Fault::Blank => (
+                id::PRIMITIVE_BLANK,
+                Severity::Warning,
+                "the value is only white space; leave the element out".to_owned(),
+            ),
+            Fault::Format if primitive == Primitive::Xhtml => (
+                id::NARRATIVE_DIV,
+                Severity::Error,
+                format!("narrative must be {expected}"),
+            ),
+            Fault::Format => (
+                id::PRIMITIVE_FORMAT,
+                Severity::Error,
+                format!("not a valid {name}: expected {expected}"),
+            ),
             Fault::ImpossibleDate => {
                 let message = format!("there is no such day or time; {name} is {expected}");
                 (id::PRIMITIVE_IMPOSSIBLE_DATE, Severity::Error, message)
@@ -125,10 +161,16 @@ impl<'d> Walk<'d> {
                 Severity::Error,
                 "a date with a time needs a timezone: add Z, +hh:mm or -hh:mm".to_owned(),
             ),
-            Fault::OutOfRange => {
-                (id::PRIMITIVE_OUT_OF_RANGE, Severity::Error, format!("out of range: expected {expected}"))
-            }
-            Fault::TooLong => (id::PRIMITIVE_TOO_LONG, Severity::Error, format!("too long for {name}")),
+            Fault::OutOfRange => (
+                id::PRIMITIVE_OUT_OF_RANGE,
+                Severity::Error,
+                format!("out of range: expected {expected}"),
+            ),
+            Fault::TooLong => (
+                id::PRIMITIVE_TOO_LONG,
+                Severity::Error,
+                format!("too long for {name}"),
+            ),
         };
         self.report(finding_id, severity, value, None, message);
         severity < Severity::Error

@@ -20,12 +20,20 @@ impl<'d> Walk<'d> {
             let reference = at.as_str().unwrap_or_default();
             match ReferenceForm::parse(reference) {
                 ReferenceForm::Contained { id } => stated = self.contained_type(at, id),
-                ReferenceForm::Typed { resource_type, .. } | ReferenceForm::Conditional { resource_type } => {
+                ReferenceForm::Typed { resource_type, .. }
+                | ReferenceForm::Conditional { resource_type } => {
                     if self.definitions.is_resource_type(resource_type) {
                         stated = Some(resource_type);
                     } else if !reference.contains(':') {
-                        let message = format!("`{}` is not a resource type", quotable(resource_type));
-                        self.report(id::REFERENCE_UNRECOGNISED, Severity::Warning, at, None, message);
+                        let message =
+                            format!("`{}` is not a resource type", quotable(resource_type));
+                        self.report(
+                            id::REFERENCE_UNRECOGNISED,
+                            Severity::Warning,
+                            at,
+                            None,
+                            message,
+                        );
                     }
                 }
                 ReferenceForm::Urn | ReferenceForm::OtherAbsolute => {}
@@ -33,13 +41,21 @@ impl<'d> Walk<'d> {
                     if !reference.is_empty() {
                         let message =
                             "expected `Type/id`, an absolute URL, `urn:uuid:…`, `urn:oid:…` or `#id`".to_owned();
-                        self.report(id::REFERENCE_UNRECOGNISED, Severity::Warning, at, None, message);
+                        self.report(
+                            id::REFERENCE_UNRECOGNISED,
+                            Severity::Warning,
+                            at,
+                            None,
+                            message,
+                        );
                     }
                 }
             }
         }
         let type_value = value.get("type");
-        let named = type_value.and_then(Value::as_str).filter(|name| self.definitions.is_resource_type(name));
+        let named = type_value
+            .and_then(Value::as_str)
+            .filter(|name| self.definitions.is_resource_type(name));
         if let (Some(stated), Some(named), Some(at)) = (stated, named, type_value)
             && stated != named
         {
@@ -47,7 +63,10 @@ impl<'d> Walk<'d> {
             self.error(id::REFERENCE_TYPE_MISMATCH, at, message);
         }
         let Some(type_use) = type_use else { return };
-        for (claimed, at) in [(stated, text), (named.filter(|_| stated.is_none()), type_value)] {
+        for (claimed, at) in [
+            (stated, text),
+            (named.filter(|_| stated.is_none()), type_value),
+        ] {
             if let (Some(claimed), Some(at)) = (claimed, at) {
                 self.target_type(at, claimed, type_use);
             }
@@ -75,11 +94,19 @@ impl<'d> Walk<'d> {
         if targets.is_empty() {
             return;
         }
-        let is_allowed = definitions.resource_index(claimed).is_some_and(|index| targets.contains(&index));
+        let is_allowed = definitions
+            .resource_index(claimed)
+            .is_some_and(|index| targets.contains(&index));
         if !is_allowed {
-            let allowed: Vec<_> =
-                targets.iter().map(|target| definitions.text(definitions.structure(*target).type_name)).collect();
-            let message = format!("{} may not be referred to here; allowed: {}", quotable(claimed), allowed.join(", "));
+            let allowed: Vec<_> = targets
+                .iter()
+                .map(|target| definitions.text(definitions.structure(*target).type_name))
+                .collect();
+            let message = format!(
+                "{} may not be referred to here; allowed: {}",
+                quotable(claimed),
+                allowed.join(", ")
+            );
             self.error(id::REFERENCE_TARGET_TYPE, at, message);
         }
     }

@@ -29,7 +29,10 @@ pub(super) fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
 
 /// The items of a member that is a list; nothing otherwise.
 pub(super) fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Free text, marked as such and cut to a readable length.
@@ -91,9 +94,15 @@ pub fn concept(value: &Value) -> String {
 /// A Quantity in words: comparator, value as written, unit.
 #[must_use]
 pub fn quantity(value: &Value) -> String {
-    let number = value.get("value").map_or_else(|| "no value".to_owned(), Value::to_string);
-    let comparator = text(value, "comparator").map(|it| format!("{it} ")).unwrap_or_default();
-    let unit = text(value, "unit").or_else(|| text(value, "code")).map(|it| format!(" {it}"));
+    let number = value
+        .get("value")
+        .map_or_else(|| "no value".to_owned(), Value::to_string);
+    let comparator = text(value, "comparator")
+        .map(|it| format!("{it} "))
+        .unwrap_or_default();
+    let unit = text(value, "unit")
+        .or_else(|| text(value, "code"))
+        .map(|it| format!(" {it}"));
     format!("{comparator}{number}{}", unit.unwrap_or_default())
 }
 
@@ -137,13 +146,19 @@ pub(super) fn reference(value: &Value) -> String {
 ///
 /// The time stays in the timezone it was given in; anything unexpected is shown as it is.
 pub(super) fn date(value: &str) -> String {
-    let Some((day, time)) = value.split_once('T') else { return value.to_owned() };
-    let Some(zone_at) = time.find(['Z', '+', '-']) else { return value.to_owned() };
+    let Some((day, time)) = value.split_once('T') else {
+        return value.to_owned();
+    };
+    let Some(zone_at) = time.find(['Z', '+', '-']) else {
+        return value.to_owned();
+    };
     let (clock, zone) = time.split_at(zone_at);
     let zone = if zone == "Z" { "" } else { zone };
     // Seconds are dropped only when they say nothing.
     let clock = match clock.split_once('.').map_or(clock, |(whole, _)| whole) {
-        whole if whole.len() == 8 && whole.ends_with(":00") => whole.strip_suffix(":00").unwrap_or(whole),
+        whole if whole.len() == 8 && whole.ends_with(":00") => {
+            whole.strip_suffix(":00").unwrap_or(whole)
+        }
         whole => whole,
     };
     format!("{day} {clock} (UTC{zone})")

@@ -46,31 +46,52 @@ pub fn diff(before: Option<&Value>, after: &Value) -> Vec<DiffLine> {
     lines
 }
 
-fn walk(before: Option<&Value>, after: Option<&Value>, path: &mut String, depth: usize, lines: &mut Vec<DiffLine>) {
+fn walk(
+    before: Option<&Value>,
+    after: Option<&Value>,
+    path: &mut String,
+    depth: usize,
+    lines: &mut Vec<DiffLine>,
+) {
     if before == after {
         return;
     }
     let is_branch = |value: Option<&Value>| value.is_none_or(|value| leaf(value, depth).is_none());
     if is_branch(before) && is_branch(after) {
         match (before, after) {
-            (Some(Value::Array(_)) | None, Some(Value::Array(_)) | None) => return items(before, after, path, depth, lines),
+            (Some(Value::Array(_)) | None, Some(Value::Array(_)) | None) => {
+                return items(before, after, path, depth, lines);
+            }
             (Some(Value::Object(_)) | None, Some(Value::Object(_)) | None) => {
                 return members(before, after, path, depth, lines);
             }
             _ => {}
         }
     }
-    let shown = |value: Option<&Value>| value.map(|value| leaf(value, depth).unwrap_or_else(|| value.to_string()));
+    let shown = |value: Option<&Value>| {
+        value.map(|value| leaf(value, depth).unwrap_or_else(|| value.to_string()))
+    };
     let (before, after) = (shown(before), shown(after));
     let kind = match (&before, &after) {
         (None, _) => DiffKind::Added,
         (_, None) => DiffKind::Removed,
         _ => DiffKind::Changed,
     };
-    lines.push(DiffLine { path: path.clone(), before, after, kind });
+    lines.push(DiffLine {
+        path: path.clone(),
+        before,
+        after,
+        kind,
+    });
 }
 
-fn items(before: Option<&Value>, after: Option<&Value>, path: &mut String, depth: usize, lines: &mut Vec<DiffLine>) {
+fn items(
+    before: Option<&Value>,
+    after: Option<&Value>,
+    path: &mut String,
+    depth: usize,
+    lines: &mut Vec<DiffLine>,
+) {
     let list = |value: Option<&Value>| value.and_then(Value::as_array).map_or(0, Vec::len);
     let length = path.len();
     for index in 0..list(before).max(list(after)) {
@@ -82,8 +103,17 @@ fn items(before: Option<&Value>, after: Option<&Value>, path: &mut String, depth
     }
 }
 
-fn members(before: Option<&Value>, after: Option<&Value>, path: &mut String, depth: usize, lines: &mut Vec<DiffLine>) {
-    let (before, after) = (before.and_then(Value::as_object), after.and_then(Value::as_object));
+fn members(
+    before: Option<&Value>,
+    after: Option<&Value>,
+    path: &mut String,
+    depth: usize,
+    lines: &mut Vec<DiffLine>,
+) {
+    let (before, after) = (
+        before.and_then(Value::as_object),
+        after.and_then(Value::as_object),
+    );
     let new_keys = after.into_iter().flat_map(serde_json::Map::keys);
     let old_keys = before
         .into_iter()
@@ -113,7 +143,11 @@ fn leaf(value: &Value, depth: usize) -> Option<String> {
         Value::Array(items) => items.is_empty().then(|| "[]".to_owned()),
         Value::Object(members) => {
             let only = |names: &[&str]| members.keys().all(|key| names.contains(&key.as_str()));
-            let texts = |names: &[&str]| names.iter().all(|name| members.get(*name).is_none_or(Value::is_string));
+            let texts = |names: &[&str]| {
+                names
+                    .iter()
+                    .all(|name| members.get(*name).is_none_or(Value::is_string))
+            };
             if members.is_empty() {
                 Some("{}".to_owned())
             } else if members.contains_key("code")
@@ -128,10 +162,18 @@ fn leaf(value: &Value, depth: usize) -> Option<String> {
                 && members.get("value").is_some_and(Value::is_number)
             {
                 let code = text(value, "code").filter(|code| Some(*code) != text(value, "unit"));
-                let system = text(value, "system").filter(|system| *system != "http://unitsofmeasure.org");
-                let extra: Vec<String> =
-                    code.map(|it| format!("code {it}")).into_iter().chain(system.map(str::to_owned)).collect();
-                let extra = if extra.is_empty() { String::new() } else { format!(" ({})", extra.join(", ")) };
+                let system =
+                    text(value, "system").filter(|system| *system != "http://unitsofmeasure.org");
+                let extra: Vec<String> = code
+                    .map(|it| format!("code {it}"))
+                    .into_iter()
+                    .chain(system.map(str::to_owned))
+                    .collect();
+                let extra = if extra.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", extra.join(", "))
+                };
                 Some(format!("{}{extra}", quantity(value)))
             } else if members.contains_key("reference")
                 && only(&["reference", "display"])

@@ -48,7 +48,10 @@ pub fn dosage(value: &Value) -> String {
 }
 
 fn dose(value: &Value) -> Option<String> {
-    let amount = value.get("doseQuantity").map(quantity).or_else(|| value.get("doseRange").map(range));
+    let amount = value
+        .get("doseQuantity")
+        .map(quantity)
+        .or_else(|| value.get("doseRange").map(range));
     let rate = value
         .get("rateQuantity")
         .map(quantity)
@@ -66,21 +69,38 @@ fn timing(value: &Value) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(repeat) = value.get("repeat") {
         parts.extend(frequency(repeat));
-        let when: Vec<String> = list(repeat, "when").iter().filter_map(Value::as_str).map(event).collect();
+        let when: Vec<String> = list(repeat, "when")
+            .iter()
+            .filter_map(Value::as_str)
+            .map(event)
+            .collect();
         if !when.is_empty() {
-            let offset = repeat.get("offset").and_then(Value::as_u64).map(|it| format!("{it} min ")).unwrap_or_default();
+            let offset = repeat
+                .get("offset")
+                .and_then(Value::as_u64)
+                .map(|it| format!("{it} min "))
+                .unwrap_or_default();
             parts.push(format!("{offset}{}", when.join(" and ")));
         }
-        let days: Vec<&str> = list(repeat, "dayOfWeek").iter().filter_map(Value::as_str).collect();
+        let days: Vec<&str> = list(repeat, "dayOfWeek")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         if !days.is_empty() {
             parts.push(format!("on {}", days.join(", ")));
         }
-        let times: Vec<&str> = list(repeat, "timeOfDay").iter().filter_map(Value::as_str).collect();
+        let times: Vec<&str> = list(repeat, "timeOfDay")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         if !times.is_empty() {
             parts.push(format!("at {}", times.join(", ")));
         }
         if let Some(duration) = repeat.get("duration") {
-            parts.push(format!("over {duration} {}", text(repeat, "durationUnit").unwrap_or("units not stated")));
+            parts.push(format!(
+                "over {duration} {}",
+                text(repeat, "durationUnit").unwrap_or("units not stated")
+            ));
         }
         if let Some(bounds) = repeat.get("boundsDuration") {
             parts.push(format!("for {}", quantity(bounds)));
@@ -98,7 +118,10 @@ fn timing(value: &Value) -> Option<String> {
     if let Some(code) = value.get("code") {
         parts.push(timing_code(code));
     }
-    let events: Vec<&str> = list(value, "event").iter().filter_map(Value::as_str).collect();
+    let events: Vec<&str> = list(value, "event")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     if !events.is_empty() {
         parts.push(format!("on {}", events.join(", ")));
     }
@@ -114,15 +137,20 @@ fn frequency(repeat: &Value) -> Option<String> {
     if count.is_none() && period.is_none() {
         return None;
     }
-    let is_once = matches!(count.as_deref(), None | Some("1")) && repeat.get("frequencyMax").is_none();
+    let is_once =
+        matches!(count.as_deref(), None | Some("1")) && repeat.get("frequencyMax").is_none();
     let times = match (count.as_deref(), number("frequencyMax")) {
         (low, Some(high)) => format!("{} to {high} times", low.unwrap_or("1")),
         (None | Some("1"), None) => "once".to_owned(),
         (Some("2"), None) => "twice".to_owned(),
         (Some(count), None) => format!("{count} times"),
     };
-    let Some(period) = period else { return Some(times) };
-    let Some(unit) = unit else { return Some(format!("{times} every {period} units not stated")) };
+    let Some(period) = period else {
+        return Some(times);
+    };
+    let Some(unit) = unit else {
+        return Some(format!("{times} every {period} units not stated"));
+    };
     if period == "1" && period_max.is_none() {
         return Some(match unit {
             "d" => format!("{times} daily"),
@@ -138,7 +166,11 @@ fn frequency(repeat: &Value) -> Option<String> {
         None => period,
     };
     let every = format!("every {span} {}", unit_name(unit, true));
-    Some(if is_once { every } else { format!("{times} {every}") })
+    Some(if is_once {
+        every
+    } else {
+        format!("{times} {every}")
+    })
 }
 
 fn unit_name(unit: &str, is_plural: bool) -> &str {

@@ -21,18 +21,23 @@ fn medication_requests() {
         "Lisinopril 10 mg tablet, once daily [active, order]",
     );
     check(
-        request(json!({"text": "one every day", "timing": {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}},
-            "doseAndRate": [{"doseQuantity": {"value": 10, "unit": "mg"}}], "route": {"coding": [{"display": "by mouth"}]}})),
+        request(
+            json!({"text": "one every day", "timing": {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}},
+            "doseAndRate": [{"doseQuantity": {"value": 10, "unit": "mg"}}], "route": {"coding": [{"display": "by mouth"}]}}),
+        ),
         "Lisinopril 10 mg tablet, 10 mg by mouth, twice daily, free text (unchecked): “one every day” [active, order]",
     );
     check(
         request(json!({"text": "take ten"})),
         "Lisinopril 10 mg tablet, no structured dosage, free text (unchecked): “take ten” [active, order]",
     );
-    let mut refill = request(json!({"asNeededBoolean": true, "timing": {"repeat": {"frequency": 1, "period": 8, "periodUnit": "h",
-        "boundsDuration": {"value": 5, "unit": "days"}}}}));
+    let mut refill = request(
+        json!({"asNeededBoolean": true, "timing": {"repeat": {"frequency": 1, "period": 8, "periodUnit": "h",
+        "boundsDuration": {"value": 5, "unit": "days"}}}}),
+    );
     refill["doNotPerform"] = json!(true);
-    refill["dispenseRequest"] = json!({"quantity": {"value": 30, "unit": "tablets"}, "numberOfRepeatsAllowed": 1});
+    refill["dispenseRequest"] =
+        json!({"quantity": {"value": 30, "unit": "tablets"}, "numberOfRepeatsAllowed": 1});
     check(
         refill,
         "DO NOT: Lisinopril 10 mg tablet, every 8 hours, for 5 days, as needed; dispense 30 tablets; 1 refill [active, order]",
@@ -46,19 +51,49 @@ fn medication_requests() {
 #[test]
 fn frequencies() {
     for (repeat, expected) in [
-        (json!({"frequency": 3, "period": 1, "periodUnit": "d"}), "3 times daily"),
-        (json!({"frequency": 2, "frequencyMax": 4, "period": 1, "periodUnit": "d"}), "2 to 4 times daily"),
-        (json!({"frequency": 1, "period": 4, "periodMax": 6, "periodUnit": "h"}), "every 4 to 6 hours"),
-        (json!({"frequency": 1, "period": 1, "periodUnit": "wk"}), "once weekly"),
-        (json!({"frequency": 3, "period": 2, "periodUnit": "wk"}), "3 times every 2 weeks"),
-        (json!({"frequency": 1, "period": 1, "periodUnit": "d", "when": ["HS"]}), "once daily, at bedtime"),
-        (json!({"frequency": 1, "period": 1, "periodUnit": "h"}), "every hour"),
-        (json!({"frequency": 1, "period": 1}), "once every 1 units not stated"),
+        (
+            json!({"frequency": 3, "period": 1, "periodUnit": "d"}),
+            "3 times daily",
+        ),
+        (
+            json!({"frequency": 2, "frequencyMax": 4, "period": 1, "periodUnit": "d"}),
+            "2 to 4 times daily",
+        ),
+        (
+            json!({"frequency": 1, "period": 4, "periodMax": 6, "periodUnit": "h"}),
+            "every 4 to 6 hours",
+        ),
+        (
+            json!({"frequency": 1, "period": 1, "periodUnit": "wk"}),
+            "once weekly",
+        ),
+        (
+            json!({"frequency": 3, "period": 2, "periodUnit": "wk"}),
+            "3 times every 2 weeks",
+        ),
+        (
+            json!({"frequency": 1, "period": 1, "periodUnit": "d", "when": ["HS"]}),
+            "once daily, at bedtime",
+        ),
+        (
+            json!({"frequency": 1, "period": 1, "periodUnit": "h"}),
+            "every hour",
+        ),
+        (
+            json!({"frequency": 1, "period": 1}),
+            "once every 1 units not stated",
+        ),
     ] {
         assert_eq!(dosage(&json!({"timing": {"repeat": repeat}})), expected);
     }
-    assert_eq!(dosage(&json!({"timing": {"code": {"coding": [{"code": "BID"}]}}})), "twice daily");
-    assert_eq!(dosage(&json!({"timing": {"code": {"text": "when the moon is full"}}})), "free text (unchecked): “when the moon is full”");
+    assert_eq!(
+        dosage(&json!({"timing": {"code": {"coding": [{"code": "BID"}]}}})),
+        "twice daily"
+    );
+    assert_eq!(
+        dosage(&json!({"timing": {"code": {"text": "when the moon is full"}}})),
+        "free text (unchecked): “when the moon is full”"
+    );
 }
 
 #[test]
@@ -109,7 +144,10 @@ fn other_resources() {
             "reaction": [{"manifestation": [{"coding": [{"display": "Hives"}]}]}]}),
         "Allergy to Penicillin, criticality high, reaction: Hives",
     );
-    check(json!({"resourceType": "Immunization", "status": "completed"}), "Immunization, completed");
+    check(
+        json!({"resourceType": "Immunization", "status": "completed"}),
+        "Immunization, completed",
+    );
     check(json!({}), "resource without type");
 }
 
@@ -123,7 +161,10 @@ fn patient_changes_name_what_changes() {
         describe_change(Some(&patient("555-0100", true)), &patient("555-0199", true)),
         "Patient: contact from phone (mobile) 555-0100 to phone (mobile) 555-0199; 1 other element(s)"
     );
-    assert_eq!(describe_change(Some(&patient("1", true)), &patient("1", true)), "Patient: no change");
+    assert_eq!(
+        describe_change(Some(&patient("1", true)), &patient("1", true)),
+        "Patient: no change"
+    );
     assert_eq!(
         describe_change(None, &json!({"resourceType": "Slot", "status": "free"})),
         "New: Slot, free"
@@ -142,7 +183,15 @@ fn differences() {
         "authoredOn": "2026-01-02"});
     let lines: Vec<String> = diff(Some(&before), &after)
         .into_iter()
-        .map(|it| format!("{:?} {}: {} -> {}", it.kind, it.path, it.before.unwrap_or_default(), it.after.unwrap_or_default()))
+        .map(|it| {
+            format!(
+                "{:?} {}: {} -> {}",
+                it.kind,
+                it.path,
+                it.before.unwrap_or_default(),
+                it.after.unwrap_or_default()
+            )
+        })
         .collect();
     assert_eq!(
         lines,
@@ -157,6 +206,12 @@ fn differences() {
     assert!(diff(Some(&after), &after).is_empty());
     assert_eq!(diff(None, &json!({"a": [1, {"b": "c"}]})).len(), 2);
     // A member that does not belong to a Coding is not folded away.
-    let odd = diff(Some(&json!({"coding": {"code": "1"}})), &json!({"coding": {"code": "1", "extension": [{"url": "x"}]}}));
-    assert!(odd.iter().any(|it| it.after.as_deref().is_some_and(|it| it.contains('x'))));
+    let odd = diff(
+        Some(&json!({"coding": {"code": "1"}})),
+        &json!({"coding": {"code": "1", "extension": [{"url": "x"}]}}),
+    );
+    assert!(
+        odd.iter()
+            .any(|it| it.after.as_deref().is_some_and(|it| it.contains('x')))
+    );
 }
