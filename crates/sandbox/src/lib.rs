@@ -12,7 +12,7 @@
 //!
 //! 1. [`Sandbox`], [`SandboxConfig`], [`ServerProfile`]: what can be started.
 //! 2. `definitions`, `dates`, `index`: which resource types and search parameters exist.
-//! 3. `storage`, `search`, `operations`, `transaction`: what the server does.
+//! 3. `storage`, `criteria`, `search`, `operations`, `transaction`: what the server does.
 //! 4. `interaction`, `server`, `connection`, `auth`, `capability`, `outcome`: how it is reached.
 //! 5. `faults`, `requests`: how it is made to fail, and what it saw.
 //! 6. `load`, `seed`, [`synthetic`]: what is in it.
@@ -33,6 +33,7 @@ mod auth;
 mod capability;
 mod config;
 mod connection;
+mod criteria;
 mod dates;
 mod definitions;
 mod faults;

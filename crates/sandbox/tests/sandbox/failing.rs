@@ -97,7 +97,14 @@ async fn statuses_are_answered_without_effect() {
     assert_eq!(busy.headers()["retry-after"], "7");
     outcome(busy, 429).await;
     assert!(bench.handle().changes_by_request().is_empty());
+    // Latency only delays: the effect and the answer are the ordinary ones.
+    handle.inject(FaultRule::once(
+        "POST",
+        "Appointment",
+        FaultKind::Latency { ms: 1 },
+    ));
     assert_eq!(send().await.status(), 201);
+    assert!(handle.faults_pending().is_empty());
 }
 
 #[tokio::test]
