@@ -117,6 +117,9 @@ fn a_history_starts_with_a_proposal_and_with_nothing_else() {
     }
 }
 
+/// Makes a command anew for each state it is tried on.
+type Make = Box<dyn Fn() -> Command<'static>>;
+
 #[test]
 fn every_state_against_every_command() {
     let conformant = Conformant::attest(validation());
@@ -136,7 +139,7 @@ fn every_state_against_every_command() {
     let activate = || change("MedicationRequest", "active", Destination::Ehr);
     let retry_at = at(600);
 
-    let commands: Vec<(&str, Box<dyn Fn() -> Command<'static>>)> = {
+    let commands: Vec<(&str, Make)> = {
         // The evidence outlives the table.
         let leak = |ruling: Ruling| -> &'static Ruling { Box::leak(Box::new(ruling)) };
         let conformant: &'static Conformant = Box::leak(Box::new(conformant));

@@ -280,7 +280,7 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
     let approved = E::Approved {
         approval: approval(1, "ada", Role::Clinician),
     };
-    let ready = then(ruled(approve_2f()), &[approved.clone()]);
+    let ready = then(ruled(approve_2f()), std::slice::from_ref(&approved));
     let in_delivery = then(ready.clone(), &[E::DeliveryStarted(start(1))]);
     let unknown = then(in_delivery.clone(), &[E::OutcomeUnknown]);
     let delivered = then(
