@@ -295,6 +295,39 @@ fn attempts_follow_each_other_and_end() {
 }
 
 #[test]
+fn an_order_is_given_up_only_after_the_last_attempt() {
+    let give_up = || Command::DeadLetter {
+        cause: FailureCause::Unreachable,
+    };
+    let mut state = ready(Strategy::Conditional);
+    for attempt in 1..=DELIVERY_ATTEMPTS_MAX {
+        let second = 60 + 10 * i64::from(attempt);
+        expect!["refused: not-now"].assert_eq(&act(&mut state, give_up(), second));
+        assert_eq!(send(&mut state, attempt, second), "delivering");
+        assert_eq!(act(&mut state, Command::LoseOutcome, second), "unknown");
+        expect!["refused: not-now"].assert_eq(&act(&mut state, give_up(), second));
+        let missing = Command::FindNotApplied {
+            basis: NotAppliedBasis::MissAfterSettle,
+            retry_at: at(second),
+        };
+        assert_eq!(act(&mut state, missing, second), "ready");
+    }
+    expect!["refused: attempt-out-of-order"].assert_eq(&send(
+        &mut state,
+        DELIVERY_ATTEMPTS_MAX + 1,
+        150,
+    ));
+    expect!["dead_letter"].assert_eq(&act(&mut state, give_up(), 150));
+    let requeue = Command::Requeue {
+        person: person(5),
+        reason: sample::address("reason"),
+    };
+    expect!["ready"].assert_eq(&act(&mut state, requeue, 160));
+    // An operator's decision starts the count anew.
+    assert_eq!(send(&mut state, 1, 161), "delivering");
+}
+
+#[test]
 fn a_send_of_unknown_outcome_is_never_resent_before_it_is_reconciled() {
     let mut state = ready(Strategy::Conditional);
     assert_eq!(send(&mut state, 1, 61), "delivering");

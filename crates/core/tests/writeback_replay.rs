@@ -69,6 +69,7 @@ enum Drawn {
         by_human: bool,
     },
     AskHuman,
+    DeadLetter,
     Requeue,
     Abandon,
     Quarantine,
@@ -103,6 +104,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         1 => mostly(0.3).prop_map(|by_human| Drawn::FindApplied { by_human }),
         6 => mostly(0.4).prop_map(|by_human| Drawn::FindMissing { by_human }),
         1 => Just(Drawn::AskHuman),
+        1 => Just(Drawn::DeadLetter),
         2 => Just(Drawn::Requeue),
         1 => Just(Drawn::Abandon),
         1 => Just(Drawn::Quarantine),
@@ -224,6 +226,9 @@ fn attempt(state: &Writeback, drawn: &Drawn, now: i64) -> Option<WritebackEvent>
         Drawn::AskHuman => Command::AskHuman {
             reason: HumanNeeded::EndpointCannotTell,
         },
+        Drawn::DeadLetter => Command::DeadLetter {
+            cause: FailureCause::Unreachable,
+        },
         Drawn::Requeue => Command::Requeue {
             person: person(5),
             reason,
@@ -336,6 +341,14 @@ fn breach(leaves: &[Vec<u8>]) -> Option<String> {
         if told.ended && !matches!(what, "compensated" | "promoted") {
             return Some(format!("`{what}` after the end"));
         }
+        if told.unknown
+            && matches!(
+                what,
+                "voided" | "dead_lettered" | "quarantined" | "not_applied"
+            )
+        {
+            return Some(format!("`{what}` before an unknown outcome was looked up"));
+        }
         match what {
             "proposed" => told.requester = event["requester"].clone(),
             "ruled" => {
@@ -370,9 +383,6 @@ fn breach(leaves: &[Vec<u8>]) -> Option<String> {
             }
             "outcome_unknown" => told.unknown = true,
             "human_needed" => told.asked = true,
-            "not_applied" if told.unknown => {
-                return Some("an unknown outcome was called not applied".to_owned());
-            }
             "found_not_applied" => {
                 let by_human = event["basis"]["basis"] == "human";
                 if !by_human && (told.asked || told.strategy != "conditional") {
@@ -537,4 +547,10 @@ fn the_checker_sees_each_breach() {
         .contains("weak proof")
     );
     assert!(said(Gate::Deny, conditional, &[sent()]).contains("after the end"));
+    let given_up = E::DeadLettered {
+        cause: FailureCause::Unreachable,
+    };
+    assert!(
+        said(auto(), conditional, &[sent(), E::OutcomeUnknown, given_up]).contains("looked up")
+    );
 }

@@ -302,6 +302,12 @@ fn every_state_against_every_command() {
                 }),
             ),
             (
+                "dead letter",
+                Box::new(|| Command::DeadLetter {
+                    cause: FailureCause::Unreachable,
+                }),
+            ),
+            (
                 "requeue",
                 Box::new(|| Command::Requeue {
                     person: person(5),

@@ -91,6 +91,11 @@ pub enum Command<'a> {
         /// Why.
         reason: HumanNeeded,
     },
+    /// Stop trying: every attempt that is allowed was made.
+    DeadLetter {
+        /// The last cause.
+        cause: FailureCause,
+    },
     /// Put a dead letter back.
     Requeue {
         /// The operator.
@@ -324,6 +329,12 @@ pub fn decide(
                 matches!(state, Writeback::Unknown(u) if u.human_needed().is_none()),
             )?;
             Ok(WritebackEvent::HumanNeeded { reason })
+        }
+        Command::DeadLetter { cause } => {
+            let is_spent =
+                matches!(state, Writeback::Ready(r) if r.attempts() >= DELIVERY_ATTEMPTS_MAX);
+            possible(state, is_spent)?;
+            Ok(WritebackEvent::DeadLettered { cause })
         }
         Command::Requeue { person, reason } => {
             possible(state, matches!(state, Writeback::DeadLetter(_)))?;

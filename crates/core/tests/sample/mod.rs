@@ -20,8 +20,9 @@ use chaperone_core::ids::{
 use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, Interaction, ResourceType};
 use chaperone_core::writeback::{
-    DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis, OrderRef, Proposal,
-    QuarantineReason, RefusedBy, VoidReason, Writeback, WritebackEvent,
+    DELIVERY_ATTEMPTS_MAX, DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded,
+    NotAppliedBasis, OrderRef, Proposal, QuarantineReason, RefusedBy, VoidReason, Writeback,
+    WritebackEvent,
 };
 
 /// How long after the ruling an approval counts, in seconds.
@@ -293,6 +294,14 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
             cause: FailureCause::Rejected,
         }],
     );
+    let mut spent = ready.clone();
+    for attempt in 1..=DELIVERY_ATTEMPTS_MAX {
+        spent.push(E::DeliveryStarted(start(attempt)));
+        spent.push(E::NotApplied {
+            cause: FailureCause::Unreachable,
+            retry_at: at(30),
+        });
+    }
     let events = vec![
         ("proposed", ruled(Gate::Auto)[..1].to_vec()),
         ("validated", ruled(Gate::Auto)[..2].to_vec()),
@@ -305,6 +314,7 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
         ("approval", ruled(approve_2f())),
         ("second-of-2", then(ruled(two_person()), &[approved])),
         ("ready", ready.clone()),
+        ("spent", spent),
         ("delivering", in_delivery),
         ("unknown", unknown.clone()),
         (
