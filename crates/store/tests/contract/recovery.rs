@@ -1,0 +1,158 @@
+//! What is left after something broke: a store dropped in the middle, connections cut by the server.
+
+use std::sync::Arc;
+
+use chaperone_core::event::{Event, Recorded, StreamId};
+use chaperone_core::ports::{CommitFailed, Expected, Store};
+use chaperone_store::{Options, open};
+use tokio::task::JoinSet;
+
+use crate::bench::{Bench, account, clinic, commit_at, connect, event};
+
+async fn append(store: &Arc<dyn Store>, stream: StreamId, version: u64) -> Result<u64, CommitFailed> {
+    let mut commit = commit_at(0);
+    commit.append(stream, Expected::Version(version), event(1));
+    store.commit(commit).await.map(|committed| committed.seqs[0])
+}
+
+#[tokio::test]
+async fn sqlite_has_everything_after_being_dropped_without_a_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    for version in 0..5 {
+        // The store before is dropped with its log not merged into the file; while its thread ends,
+        // this one is already open.
+        let store = open(&url, Options::default()).await.unwrap();
+        assert_eq!(store.size(&clinic()).await.unwrap(), version);
+        assert_eq!(append(&store, StreamId::Modes, version).await.unwrap(), version);
+    }
+}
+
+/// A copy of the files at a moment when nothing was closed is what a crash leaves behind.
+#[tokio::test]
+async fn sqlite_recovers_from_the_files_as_a_crash_leaves_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("live.db");
+    let store = open(&format!("sqlite:{}", live.display()), Options::default()).await.unwrap();
+    for version in 0..20 {
+        append(&store, StreamId::Modes, version).await.unwrap();
+    }
+    let copied = folder.path().join("copied.db");
+    std::fs::copy(&live, &copied).unwrap();
+    // Only the log, not the shared memory, and with the torn beginning of a further write.
+    let mut log = std::fs::read(folder.path().join("live.db-wal")).unwrap();
+    log.extend_from_slice(&[0x5a; 1_000]);
+    std::fs::write(folder.path().join("copied.db-wal"), log).unwrap();
+
+    let recovered = open(&format!("sqlite:{}", copied.display()), Options::default()).await.unwrap();
+    let leaves = recovered.leaves(&clinic(), 0, 100).await.unwrap();
+    assert_eq!(leaves, store.leaves(&clinic(), 0, 100).await.unwrap());
+    assert_eq!(leaves.len(), 20);
+    append(&recovered, StreamId::Modes, 20).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sqlite_stores_on_one_file_agree() {
+    let bench = Bench::sqlite().await;
+    let both = [bench.store(), bench.second().await];
+    let mut callers = JoinSet::new();
+    for n in 0..20 {
+        let store = Arc::clone(&both[n % 2]);
+        callers.spawn(async move { append(&store, StreamId::Refusals, 0).await });
+        let store = Arc::clone(&both[n % 2]);
+        callers.spawn(async move { append(&store, account(&format!("a{n}")), 0).await });
+    }
+    let won = callers.join_all().await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(won, 21);
+    for store in both {
+        assert_eq!(store.leaves(&clinic(), 0, 100).await.unwrap().len(), 21);
+    }
+}
+
+/// Ends every connection of the store; true when there were some.
+async fn cut_connections(direct: &tokio_postgres::Client, application: &str) -> bool {
+    let cut = direct
+        .query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()",
+            &[&application],
+        )
+        .await
+        .unwrap();
+    !cut.is_empty()
+}
+
+fn options(application_name: &str) -> Options {
+    Options {
+        connections_max: 4,
+        application_name: application_name.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_goes_on_after_its_connections_were_cut() {
+    let bench = Bench::postgres().await;
+    let name = format!("cut {}", crate::bench::schema_of(bench.url()));
+    let store = open(bench.url(), options(&name)).await.unwrap();
+    let direct = connect().await;
+    for version in 0..5 {
+        append(&store, StreamId::Modes, version).await.unwrap();
+        assert!(cut_connections(&direct, &name).await);
+        // A read and a write each find the cut connection and go on with another.
+        assert_eq!(store.size(&clinic()).await.unwrap(), version + 1);
+        cut_connections(&direct, &name).await;
+    }
+    bench.clean().await;
+}
+
+/// Cuts connections while commits are under way. Whatever a caller was told must be true afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_tells_the_truth_while_connections_are_cut() {
+    let bench = Bench::postgres().await;
+    let name = format!("storm {}", crate::bench::schema_of(bench.url()));
+    let store = open(bench.url(), options(&name)).await.unwrap();
+    let mut callers = JoinSet::new();
+    for n in 0..8_u8 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            let stream = account(&format!("caller-{n}"));
+            let mut told = Vec::new();
+            for _ in 0..40_u8 {
+                let mut commit = commit_at(0);
+                commit.append(stream.clone(), Expected::Any, event(n));
+                told.push(store.commit(commit).await);
+            }
+            (stream, told)
+        });
+    }
+    let direct = connect().await;
+    let mut finished = Vec::new();
+    while !callers.is_empty() {
+        cut_connections(&direct, &name).await;
+        while let Some(done) = callers.try_join_next() {
+            finished.push(done.unwrap());
+        }
+        tokio::task::yield_now().await;
+    }
+    let fresh = bench.second().await;
+    let mut total = 0;
+    for (stream, told) in finished {
+        let stored = fresh.stream(&clinic(), &stream).await.unwrap().len();
+        let done = told.iter().filter(|told| told.is_ok()).count();
+        let unknown = told
+            .iter()
+            .filter(|told| matches!(told, Err(CommitFailed::Indeterminate(_))))
+            .count();
+        assert!((done..=done + unknown).contains(&stored), "{stored} of {done} and {unknown}");
+        total += stored;
+    }
+    let leaves = fresh.leaves(&clinic(), 0, 10_000).await.unwrap();
+    assert_eq!(leaves.len(), total);
+    let passed = |leaf: &Vec<u8>| {
+        let recorded = Recorded::from_leaf(leaf).unwrap();
+        matches!(recorded.event, Event::StepUpPassed { .. })
+    };
+    assert!(leaves.iter().all(passed));
+    // The store itself has recovered as well.
+    append(&store, StreamId::Modes, 0).await.unwrap();
+    bench.clean().await;
+}
