@@ -1,1 +1,52 @@
-//! Placeholder.
+//! Policy: the governance bundle, what it lets agents call, and how much human authority a change
+//! needs.
+//!
+//! Pure: files come in as text, answers are plain data (invariant 1). Cedar stands behind the answers
+//! and appears in no public signature. What a change weighs is not decided here but in
+//! `chaperone_core::change`; nothing in a bundle can go below it (invariant 7).
+//!
+//! Reading order:
+//! 1. [`problem`]: what is wrong with a bundle, and where.
+//! 2. [`facts`]: the closed vocabulary of what policies may rest on.
+//! 3. [`bundle`]: agents, intents and tools, and how they must fit together.
+//! 4. [`row`]: what the annotations of a policy mean. [`set`]: policies parsed, validated and sorted
+//!    by what they apply to.
+//! 5. [`access`]: may this tool be called? [`ruling`]: what gate does this change meet?
+//! 6. [`cases`]: the tests a bundle carries, and the ones it cannot drop. [`matrix`]: the policies as
+//!    the table that clinical owners sign.
+//! 7. [`embedded`]: the default bundle.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
+pub mod problem;
+
+pub mod facts;
+
+pub mod bundle;
+
+mod est;
+mod row;
+mod set;
+
+pub mod access;
+pub mod ruling;
+
+pub mod cases;
+pub mod matrix;
+
+pub mod embedded;
+
+pub use bundle::Bundle;
+pub use problem::LoadProblem;
+pub use ruling::RulingFailed;

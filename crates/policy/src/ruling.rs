@@ -1,0 +1,640 @@
+//! Ruling on a change: what it weighs, which rows of the matrix apply, what raises the gate.
+//!
+//! The order of the questions:
+//! 1. The class and its floor are computed in code. No class: refused by default.
+//! 2. The `write` policies see what is established. A prohibition ends it; no row means refused.
+//! 3. The intent must list what is proposed.
+//! 4. The gate is what satisfies every row that applies. A row that was signed for a lighter class
+//!    than the computed one refuses.
+//! 5. The `escalate` policies see claims and taint as well. They can only raise.
+//! 6. A gate below the floor is refused. Loading prevents it; this does not rely on that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use cedar_policy::{Context, Entities, Entity, EntityUid, RestrictedExpression};
+use chaperone_core::change::{Audience, Change, ChangeClass, Destination, Direction};
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Reason, Ruling, RulingRecord};
+use chaperone_core::facts::{Fact, FactKind, FactValue};
+use chaperone_core::gate::{Gate, GateLevel, ProofLevel};
+use chaperone_core::ids::PolicyId;
+use chaperone_core::principal::Role;
+use chaperone_core::request::WriteRequest;
+use chaperone_core::resource::Code;
+
+use crate::bundle::{Bundle, scope};
+use crate::facts;
+use crate::row::{Action, Demand, Escalator, Meaning, Row};
+use crate::set::{Entry, Verdict};
+
+/// Denial when no row applies, and when a type or status is unknown: the last row of the matrix.
+pub const DEFAULT_DENY: &str = "default-deny";
+/// Denial when the intent does not list what is proposed.
+pub const OUTSIDE_INTENT: &str = "outside-intent";
+/// Denial when a row was signed for a lighter class than the computed one.
+pub const CLASS_MISMATCH: &str = "class-mismatch";
+/// Denial when the gate would be below the floor of the class.
+pub const BELOW_FLOOR: &str = "below-floor";
+/// Denial when nobody holds every role that the rows and escalators ask for.
+pub const NO_DECIDER: &str = "no-decider";
+/// What callers refuse with when ruling failed.
+pub const POLICY_ERROR: &str = "policy-error";
+
+/// Names that no policy may take.
+pub(crate) const RESERVED: [&str; 6] = [
+    DEFAULT_DENY,
+    OUTSIDE_INTENT,
+    CLASS_MISMATCH,
+    BELOW_FLOOR,
+    NO_DECIDER,
+    POLICY_ERROR,
+];
+
+/// Why there is no ruling. The caller refuses the change as [`POLICY_ERROR`]; none of these can be
+/// brought about by an agent alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RulingFailed {
+    /// The request was made for another bundle.
+    #[error("the request was made under bundle `{asked}`, and `{ruling}` would rule on it")]
+    OtherBundle {
+        /// The bundle of the request.
+        asked: Digest,
+        /// The bundle that was asked.
+        ruling: Digest,
+    },
+    /// The class in the request is not the computed one.
+    #[error("the request says class {given}, and the change computes to {computed}")]
+    ClassDisagrees {
+        /// In the request.
+        given: ChangeClass,
+        /// Computed.
+        computed: ChangeClass,
+    },
+    /// A fact is unknown, of the wrong type, or established on an authority that does not count.
+    #[error("fact `{name}` {why}")]
+    FactUnsuitable {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Evaluation of policies failed.
+    #[error("evaluation of policies failed: {}", list(policies))]
+    Evaluation {
+        /// The policies.
+        policies: Vec<PolicyId>,
+    },
+    /// The request could not be put to the policy engine.
+    #[error("the request could not be put to the policy engine")]
+    NotAsked,
+}
+
+fn list(policies: &[PolicyId]) -> String {
+    policies
+        .iter()
+        .map(PolicyId::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Bundle {
+    /// Rules on a change: how much human authority it needs, and why, in plain words.
+    ///
+    /// A refusal is a ruling too, with gate `deny` and a stable code. A change whose class cannot be
+    /// computed is refused whatever class the request names.
+    ///
+    /// # Errors
+    /// [`RulingFailed`], on which the caller must refuse the change.
+    ///
+    /// # Source
+    /// The decision matrix and its rule that more material changes need more authority (requirements
+    /// R029, R033); decisions cite policy version, inputs and rules (R092), in plain words (R100).
+    pub fn rule(&self, request: &WriteRequest) -> Result<Ruling, RulingFailed> {
+        let record = self.ruling_record(request)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place where the matrix rules"
+        )]
+        let ruling = Ruling::issue(record);
+        Ok(ruling)
+    }
+
+    fn ruling_record(&self, request: &WriteRequest) -> Result<RulingRecord, RulingFailed> {
+        if request.bundle != *self.digest() {
+            return Err(RulingFailed::OtherBundle {
+                asked: request.bundle,
+                ruling: *self.digest(),
+            });
+        }
+        let mut refusal = Refusal {
+            bundle: *self.digest(),
+            class: ChangeClass::M5,
+            destination: request.change.destination,
+        };
+        let class = match request.change.class() {
+            Ok(class) if self.sets.knows(request.change.resource.as_str()) => class,
+            _ => return Ok(refusal.built_in(DEFAULT_DENY, Vec::new())),
+        };
+        if class != request.class {
+            return Err(RulingFailed::ClassDisagrees {
+                given: request.class,
+                computed: class,
+            });
+        }
+        refusal.class = class;
+        let question = Question::new(self, request, class)?;
+        let verdict = question.ask(Action::Write)?;
+        if verdict.determining.is_empty() {
+            return Ok(refusal.built_in(DEFAULT_DENY, Vec::new()));
+        }
+        if !verdict.permits {
+            return Ok(refusal.by_policies(&verdict.determining));
+        }
+        if !request
+            .intent_writes
+            .contains(&scope::of_change(&request.change))
+        {
+            return Ok(refusal.built_in(OUTSIDE_INTENT, ids(&verdict.determining)));
+        }
+        let Some(base) = Base::of(&verdict.determining) else {
+            return Err(RulingFailed::NotAsked);
+        };
+        if base.class < class {
+            return Ok(refusal.built_in(CLASS_MISMATCH, ids(&verdict.determining)));
+        }
+        let raising = question.ask(Action::Escalate)?;
+        if !raising.permits && !raising.determining.is_empty() {
+            return Ok(refusal.by_policies(&raising.determining));
+        }
+        Ok(conclude(
+            base,
+            &verdict.determining,
+            &raising.determining,
+            &refusal,
+        ))
+    }
+}
+
+/// What the applying rows ask for together.
+struct Base {
+    gate: Gate,
+    deciders: BTreeSet<Role>,
+    class: ChangeClass,
+    proof: ProofLevel,
+    notify: BTreeSet<Role>,
+}
+
+impl Base {
+    fn of(entries: &[&Entry]) -> Option<Base> {
+        let rows: Vec<&Row> = entries
+            .iter()
+            .filter_map(|entry| match &entry.meaning {
+                Meaning::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect();
+        let (first, rest) = rows.split_first()?;
+        let mut base = Base {
+            gate: first.gate.clone(),
+            deciders: first.deciders.clone(),
+            class: first.class,
+            proof: first.proof,
+            notify: first.notify.iter().copied().collect(),
+        };
+        for row in rest {
+            base.gate = base.gate.and(row.gate.clone());
+            base.deciders = base.deciders.intersection(&row.deciders).copied().collect();
+            base.class = base.class.min(row.class);
+            base.proof = base.proof.max(row.proof);
+            base.notify.extend(row.notify.iter().copied());
+        }
+        // Whoever must agree already is also who decides on anything raised.
+        if let Gate::Approve { roles } | Gate::Approve2f { roles } = &base.gate {
+            base.deciders = roles.clone();
+        }
+        Some(base)
+    }
+}
+
+fn conclude(base: Base, rows: &[&Entry], fired: &[&Entry], refusal: &Refusal) -> RulingRecord {
+    let mut raised_by = Vec::new();
+    let mut notify = base.notify.clone();
+    let mut escalators = Vec::new();
+    for entry in fired {
+        if let Meaning::Escalator(escalator) = &entry.meaning {
+            notify.extend(escalator.notify.iter().copied());
+            if raise(&base, &[escalator]) != base.gate {
+                raised_by.push(entry.id.clone());
+            }
+            escalators.push(escalator);
+        }
+    }
+    let gate = raise(&base, &escalators);
+    if gate == Gate::Deny {
+        return refusal.built_in(NO_DECIDER, ids(rows));
+    }
+    if gate.level() < refusal.class.floor() {
+        return refusal.built_in(BELOW_FLOOR, ids(rows));
+    }
+    RulingRecord {
+        gate,
+        class: refusal.class,
+        destination: refusal.destination,
+        determining: ids(rows),
+        raised_by,
+        reasons: rows
+            .iter()
+            .chain(fired)
+            .map(|entry| reason(entry))
+            .collect(),
+        denial: None,
+        proof_min: base.proof,
+        notify: notify.into_iter().collect(),
+        bundle: refusal.bundle,
+    }
+}
+
+/// Raises a gate to what every escalator asks for. Never lowers it.
+///
+/// An escalator that names no role leaves the decision with the row's deciders. One that names a role
+/// and `@replaces` the deciders takes the decision over, as a clinician does from a nurse. Otherwise
+/// both must be satisfied, and where nobody can be both, nobody can allow it.
+fn raise(base: &Base, escalators: &[&Escalator]) -> Gate {
+    let mut level = base.gate.level();
+    let mut deciders = base.deciders.clone();
+    let mut pair: Option<(Role, Role)> = match base.gate {
+        Gate::TwoPerson { first, second } => Some((first, second)),
+        _ => None,
+    };
+    for escalator in escalators {
+        level = level.max(escalator.level);
+        match &escalator.demand {
+            Demand::Deciders => {}
+            Demand::AnyOf(roles) if deciders.is_subset(&escalator.replaces) => {
+                deciders.clone_from(roles);
+            }
+            Demand::AnyOf(roles) => {
+                deciders = deciders.intersection(roles).copied().collect();
+            }
+            Demand::Both(first, second) => match pair {
+                Some(known) if known != (*first, *second) => return Gate::Deny,
+                _ => pair = Some((*first, *second)),
+            },
+        }
+    }
+    match level {
+        GateLevel::Auto | GateLevel::AutoVerified | GateLevel::Deny => base.gate.clone(),
+        GateLevel::TwoPerson => pair.map_or(Gate::Deny, |(first, second)| Gate::TwoPerson {
+            first,
+            second,
+        }),
+        GateLevel::Approve | GateLevel::Approve2f if deciders.is_empty() => Gate::Deny,
+        GateLevel::Approve => Gate::Approve { roles: deciders },
+        GateLevel::Approve2f => Gate::Approve2f { roles: deciders },
+    }
+}
+
+/// What every refusal of one request has in common.
+struct Refusal {
+    bundle: Digest,
+    class: ChangeClass,
+    destination: Destination,
+}
+
+impl Refusal {
+    fn by_policies(&self, prohibitions: &[&Entry]) -> RulingRecord {
+        let denial = prohibitions
+            .iter()
+            .find_map(|entry| match &entry.meaning {
+                Meaning::Prohibition(prohibition) => Some(prohibition.denial.clone()),
+                _ => None,
+            })
+            .unwrap_or_else(|| DEFAULT_DENY.to_owned());
+        let reasons = prohibitions.iter().map(|entry| reason(entry)).collect();
+        self.record(denial, ids(prohibitions), reasons)
+    }
+
+    fn built_in(&self, code: &'static str, determining: Vec<PolicyId>) -> RulingRecord {
+        let text = match code {
+            OUTSIDE_INTENT => {
+                "The task that the agent was started for does not include this change."
+            }
+            CLASS_MISMATCH => "The change weighs more than the row of the matrix was signed for.",
+            BELOW_FLOOR => {
+                "The row of the matrix asks for less authority than a change of this weight needs."
+            }
+            NO_DECIDER => "Nobody holds every role whose agreement this change would need.",
+            _ => "No row of the matrix allows this change, and what is not allowed is refused.",
+        };
+        let reasons = PolicyId::new(code)
+            .map(|policy| Reason {
+                policy,
+                text: text.to_owned(),
+            })
+            .into_iter()
+            .collect();
+        self.record(code.to_owned(), determining, reasons)
+    }
+
+    fn record(
+        &self,
+        denial: String,
+        determining: Vec<PolicyId>,
+        reasons: Vec<Reason>,
+    ) -> RulingRecord {
+        RulingRecord {
+            gate: Gate::Deny,
+            class: self.class,
+            destination: self.destination,
+            determining,
+            raised_by: Vec::new(),
+            reasons,
+            denial: Some(denial),
+            proof_min: ProofLevel::P3,
+            notify: Vec::new(),
+            bundle: self.bundle,
+        }
+    }
+}
+
+fn ids(entries: &[&Entry]) -> Vec<PolicyId> {
+    entries.iter().map(|entry| entry.id.clone()).collect()
+}
+
+fn reason(entry: &Entry) -> Reason {
+    Reason {
+        policy: entry.id.clone(),
+        text: entry.text.clone(),
+    }
+}
+
+/// A request, translated for Cedar once and asked twice.
+struct Question<'a> {
+    bundle: &'a Bundle,
+    request: &'a WriteRequest,
+    class: ChangeClass,
+    principal: EntityUid,
+    proposal: EntityUid,
+    entities: Entities,
+    established: RestrictedExpression,
+    claimed: RestrictedExpression,
+}
+
+impl<'a> Question<'a> {
+    fn new(
+        bundle: &'a Bundle,
+        request: &'a WriteRequest,
+        class: ChangeClass,
+    ) -> Result<Self, RulingFailed> {
+        let proposal = bundle
+            .sets
+            .proposal(request.change.resource.as_str())
+            .ok_or(RulingFailed::NotAsked)?;
+        let entity = Entity::new(
+            proposal.clone(),
+            attributes(&request.change),
+            HashSet::new(),
+        )
+        .map_err(|_| RulingFailed::NotAsked)?;
+        let entities =
+            Entities::from_entities([entity], None).map_err(|_| RulingFailed::NotAsked)?;
+        let mut established = BTreeMap::new();
+        let mut claimed = BTreeMap::new();
+        for (name, fact) in request.facts.iter() {
+            match stands(name, fact)? {
+                Standing::Established => established.insert(name.to_owned(), value(&fact.value)),
+                Standing::Claimed => claimed.insert(name.to_owned(), value(&fact.value)),
+                Standing::Unread => None,
+            };
+        }
+        Ok(Self {
+            bundle,
+            request,
+            class,
+            principal: bundle.sets.agent(request.agent.as_str()),
+            proposal,
+            entities,
+            established: record(established)?,
+            claimed: record(claimed)?,
+        })
+    }
+
+    fn ask(&self, action: Action) -> Result<Verdict<'a>, RulingFailed> {
+        let mut pairs = vec![
+            ("intent".to_owned(), text(self.request.intent.as_str())),
+            ("tool".to_owned(), text(self.request.tool.as_str())),
+            ("facts".to_owned(), self.established.clone()),
+        ];
+        if action == Action::Escalate {
+            pairs.push(("class".to_owned(), text(&self.class.to_string())));
+            pairs.push((
+                "tainted".to_owned(),
+                RestrictedExpression::new_bool(self.request.tainted),
+            ));
+            pairs.push(("claimed".to_owned(), self.claimed.clone()));
+        }
+        let context = Context::from_pairs(pairs).map_err(|_| RulingFailed::NotAsked)?;
+        let verdict = self
+            .bundle
+            .sets
+            .ask(
+                action,
+                self.principal.clone(),
+                self.proposal.clone(),
+                context,
+                &self.entities,
+            )
+            .map_err(|_| RulingFailed::NotAsked)?;
+        if verdict.failed.is_empty() {
+            Ok(verdict)
+        } else {
+            Err(RulingFailed::Evaluation {
+                policies: verdict.failed,
+            })
+        }
+    }
+}
+
+/// On what standing a fact is shown to policies.
+enum Standing {
+    Established,
+    Claimed,
+    /// A claim that no policy can read.
+    Unread,
+}
+
+fn stands(name: &str, fact: &Fact) -> Result<Standing, RulingFailed> {
+    let unsuitable = |why| RulingFailed::FactUnsuitable {
+        name: name.to_owned(),
+        why,
+    };
+    // An attestation that is not bound to the payload says nothing about this change.
+    let claimed = fact.kind == FactKind::Claimed
+        || (fact.kind == FactKind::Attested && fact.bound_to.is_none());
+    let Some(known) = facts::lookup(name) else {
+        return if claimed {
+            Ok(Standing::Unread)
+        } else {
+            Err(unsuitable("is not in the vocabulary"))
+        };
+    };
+    if !known.fact_type.holds(&fact.value) {
+        return Err(unsuitable("has the wrong type"));
+    }
+    if claimed {
+        Ok(Standing::Claimed)
+    } else if known.kinds.contains(&fact.kind) {
+        Ok(Standing::Established)
+    } else {
+        Err(unsuitable("cannot be established on this authority"))
+    }
+}
+
+fn value(fact: &FactValue) -> RestrictedExpression {
+    match fact {
+        FactValue::Bool(value) => RestrictedExpression::new_bool(*value),
+        FactValue::Long(value) => RestrictedExpression::new_long(*value),
+        FactValue::Text(value) => text(value),
+        FactValue::Set(values) => set(values.iter().map(String::as_str)),
+    }
+}
+
+fn record(
+    fields: BTreeMap<String, RestrictedExpression>,
+) -> Result<RestrictedExpression, RulingFailed> {
+    RestrictedExpression::new_record(fields).map_err(|_| RulingFailed::NotAsked)
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn set<'a>(values: impl Iterator<Item = &'a str>) -> RestrictedExpression {
+    RestrictedExpression::new_set(values.map(text))
+}
+
+/// A change as the entity that policies see; the attributes of `policies/schema.cedarschema`.
+fn attributes(change: &Change) -> HashMap<String, RestrictedExpression> {
+    let code = |code: &Option<Code>| text(code.as_ref().map_or("", Code::as_str));
+    let destination = match change.destination {
+        Destination::Staged => "staged",
+        Destination::Ehr => "ehr",
+    };
+    let direction = match change.direction {
+        Direction::Neutral => "neutral",
+        Direction::MorePrivate => "more_private",
+        Direction::LessPrivate => "less_private",
+    };
+    let audience = match change.audience {
+        None => "",
+        Some(Audience::Patient) => "patient",
+        Some(Audience::CareTeam) => "care_team",
+    };
+    HashMap::from([
+        ("interaction".to_owned(), text(change.interaction.as_str())),
+        ("destination".to_owned(), text(destination)),
+        ("from".to_owned(), code(&change.from)),
+        ("to".to_owned(), code(&change.to)),
+        ("clinical_status".to_owned(), code(&change.clinical_status)),
+        ("request_intent".to_owned(), code(&change.request_intent)),
+        (
+            "categories".to_owned(),
+            set(change.categories.iter().map(Code::as_str)),
+        ),
+        (
+            "elements".to_owned(),
+            set(change.elements.iter().map(String::as_str)),
+        ),
+        ("direction".to_owned(), text(direction)),
+        ("audience".to_owned(), text(audience)),
+        (
+            "from_template".to_owned(),
+            RestrictedExpression::new_bool(change.from_template),
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(gate: Gate, deciders: &[Role]) -> Base {
+        Base {
+            gate,
+            deciders: deciders.iter().copied().collect(),
+            class: ChangeClass::M0,
+            proof: ProofLevel::P0,
+            notify: BTreeSet::new(),
+        }
+    }
+
+    fn escalator(level: GateLevel, demand: Demand, replaces: &[Role]) -> Escalator {
+        Escalator {
+            level,
+            demand,
+            replaces: replaces.iter().copied().collect(),
+            notify: Vec::new(),
+        }
+    }
+
+    fn any_of(roles: &[Role]) -> Demand {
+        Demand::AnyOf(roles.iter().copied().collect())
+    }
+
+    fn approve(roles: &[Role]) -> Gate {
+        Gate::Approve {
+            roles: roles.iter().copied().collect(),
+        }
+    }
+
+    #[test]
+    fn an_escalator_without_a_role_leaves_the_decision_where_it_is() {
+        let tainted = escalator(GateLevel::Approve, Demand::Deciders, &[]);
+        let light = base(Gate::Auto, &[Role::Scheduler]);
+        assert_eq!(raise(&light, &[&tainted]), approve(&[Role::Scheduler]));
+        let signed = base(
+            Gate::Approve2f {
+                roles: [Role::Clinician].into(),
+            },
+            &[Role::Clinician],
+        );
+        assert_eq!(raise(&signed, &[&tainted]), signed.gate);
+    }
+
+    #[test]
+    fn a_role_takes_over_only_from_those_it_replaces() {
+        let minor = escalator(
+            GateLevel::Approve,
+            any_of(&[Role::Clinician]),
+            &[Role::MaRn],
+        );
+        let nurse = base(approve(&[Role::MaRn]), &[Role::MaRn]);
+        assert_eq!(raise(&nurse, &[&minor]), approve(&[Role::Clinician]));
+        let biller = base(approve(&[Role::Biller]), &[Role::Biller]);
+        assert_eq!(raise(&biller, &[&minor]), Gate::Deny);
+        let either = base(
+            approve(&[Role::Clinician, Role::Him]),
+            &[Role::Clinician, Role::Him],
+        );
+        assert_eq!(raise(&either, &[&minor]), approve(&[Role::Clinician]));
+    }
+
+    #[test]
+    fn two_pairs_of_people_cannot_be_satisfied_at_once() {
+        let bulk = escalator(
+            GateLevel::TwoPerson,
+            Demand::Both(Role::Clinician, Role::ItAdmin),
+            &[],
+        );
+        let light = base(Gate::Auto, &[Role::Scheduler]);
+        assert_eq!(raise(&light, &[&bulk]).level(), GateLevel::TwoPerson);
+        let pair = base(
+            Gate::TwoPerson {
+                first: Role::Clinician,
+                second: Role::Pharmacist,
+            },
+            &[Role::Clinician],
+        );
+        assert_eq!(raise(&pair, &[&bulk]), Gate::Deny);
+    }
+}
