@@ -1,0 +1,146 @@
+//! Everything about one patient: pending, delivered, refused. Printed, it is the downtime pack.
+
+use chaperone_core::ids::{PatientToken, WritebackId};
+use chaperone_core::ports::Listing;
+use chaperone_core::principal::Human;
+use chaperone_core::writeback::{StateName, Writeback};
+
+use super::patients::{PatientHeader, sees_patients};
+use super::{ROWS_MAX, ViewFailed};
+use crate::context::Engine;
+use crate::projection::{BY_PATIENT, WritebackRow, row_of};
+
+/// The queue of one patient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientQueue {
+    /// The patient's token.
+    pub token: PatientToken,
+    /// The patient; nothing while the EHR does not answer.
+    pub patient: Option<PatientHeader>,
+    /// What waits for somebody or something, oldest first.
+    pub pending: Vec<QueueItem>,
+    /// What the EHR has, or what is staged here, newest first.
+    pub done: Vec<QueueItem>,
+    /// What came to nothing, newest first.
+    pub ended: Vec<QueueItem>,
+}
+
+/// One write-back of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueItem {
+    /// The row.
+    pub row: WritebackRow,
+    /// The change in words; for proposals that never got an order, what was asked.
+    pub words: String,
+}
+
+/// A patient with something pending, for the list of queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSummary {
+    /// The patient.
+    pub patient: super::patients::PatientBrief,
+    /// How many proposals are pending.
+    pub pending: usize,
+    /// When the oldest of them was made.
+    pub oldest: chaperone_core::Timestamp,
+}
+
+const PENDING: [StateName; 7] = [
+    StateName::AwaitingApproval,
+    StateName::AwaitingVerification,
+    StateName::Ready,
+    StateName::Delivering,
+    StateName::Unknown,
+    StateName::DeadLetter,
+    StateName::Quarantined,
+];
+
+impl Engine {
+    /// The queue of one patient.
+    ///
+    /// # Errors
+    /// [`ViewFailed::NotPermitted`] for roles that see no patients, [`ViewFailed::Missing`] for an
+    /// unknown token.
+    pub async fn patient_queue(
+        &self,
+        by: &Human,
+        token: PatientToken,
+    ) -> Result<PatientQueue, ViewFailed> {
+        let patient = self.patient_header(by, token).await?;
+        let listing = Listing {
+            index: Some(token.to_string()),
+            descending: true,
+            limit: ROWS_MAX,
+            ..Listing::default()
+        };
+        let records = self
+            .store
+            .projections(&self.config.tenant, BY_PATIENT, listing)
+            .await?;
+        let mut queue = PatientQueue {
+            token,
+            patient,
+            pending: Vec::new(),
+            done: Vec::new(),
+            ended: Vec::new(),
+        };
+        for record in &records {
+            let row = row_of(record)?;
+            let words = self.words_of(row.id).await?;
+            let list = match row.state {
+                StateName::Delivered | StateName::Compensated | StateName::Staged => {
+                    &mut queue.done
+                }
+                StateName::Refused | StateName::Void | StateName::Abandoned => &mut queue.ended,
+                _ => &mut queue.pending,
+            };
+            list.push(QueueItem { row, words });
+        }
+        queue.pending.reverse();
+        Ok(queue)
+    }
+
+    /// Patients with anything pending, those that wait longest first.
+    ///
+    /// # Errors
+    /// [`ViewFailed::NotPermitted`] for roles that see no patients.
+    pub async fn patient_queues(&self, by: &Human) -> Result<Vec<QueueSummary>, ViewFailed> {
+        if !sees_patients(by) {
+            return Err(ViewFailed::NotPermitted);
+        }
+        let mut pending = std::collections::BTreeMap::new();
+        for state in PENDING {
+            for row in self.rows_in(state, ROWS_MAX).await? {
+                let Some(token) = row.patient else { continue };
+                let known = pending.entry(token).or_insert((0_usize, row.proposed));
+                known.0 = known.0.saturating_add(1);
+                known.1 = known.1.min(row.proposed);
+            }
+        }
+        let mut queues = Vec::with_capacity(pending.len());
+        for (token, (pending, oldest)) in pending {
+            let patient = self.patient_brief(by, token).await?;
+            queues.push(QueueSummary {
+                patient,
+                pending,
+                oldest,
+            });
+        }
+        queues.sort_by_key(|queue| queue.oldest);
+        Ok(queues)
+    }
+
+    async fn words_of(&self, id: WritebackId) -> Result<String, ViewFailed> {
+        let hand = self.take_in_hand(id).await?;
+        match hand.state.ruled() {
+            Some(ruled) => Ok(self.order_content(&ruled.order).await?.words()),
+            None => {
+                let asked = match &hand.state {
+                    Writeback::Refused(_) => "Not valid as asked",
+                    _ => "Asked",
+                };
+                Ok(format!("{asked}, by {}", hand.state.proposal().tool))
+            }
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The review of one proposal: what changes, for whom, why, what was checked, what happens next.
+//!
+//! Before and after come from the order itself, so that what is shown is what the digest covers. The
+//! EHR is asked once more at display time: when the record changed since, the page says so, and the
+//! approval would end in nothing.
+
+use chaperone_core::Timestamp;
+use chaperone_core::content::content_digest;
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::evidence::{RulingRecord, StageRecord, Strategy, WriteOrder};
+use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::ids::WritebackId;
+use chaperone_core::ports::EhrReadFailed;
+use chaperone_core::principal::Human;
+use chaperone_core::resource::Interaction;
+use chaperone_core::writeback::{OrderRef, Proposal, RefusedBy, Ruled, Writeback, WritebackEvent};
+use chaperone_fhir::words::{self, DiffLine};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::patients::{PatientHeader, sees_patients};
+use super::timeline::{TimelineEntry, is_approval};
+use super::{Turn, ViewFailed};
+use crate::context::Engine;
+use crate::projection::WritebackRow;
+
+/// Most lines of a difference that are shown.
+const DIFF_LINES_MAX: usize = 200;
+
+/// The review page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Review {
+    /// The row: ids, state, class, gate, deadline.
+    pub row: WritebackRow,
+    /// What only roles that see patients are shown; nothing for operators.
+    pub content: Option<ReviewContent>,
+    /// What was ruled, once it was.
+    pub ruling: Option<RulingRecord>,
+    /// What was checked, once it was.
+    pub stages: Vec<StageRecord>,
+    /// Validator and packages.
+    pub validator: String,
+    /// What an approval leads to.
+    pub outcome: Option<OutcomeView>,
+    /// Agent, version, model, as the order names them.
+    pub author: Option<String>,
+    /// What the intent is for, from the bundle.
+    pub purpose: Option<String>,
+    /// What this person can do.
+    pub turn: Turn,
+    /// What happened so far, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+    /// Why it ended, in words, when it did.
+    pub ended: Option<String>,
+    /// When the page was made.
+    pub now: Timestamp,
+}
+
+/// What concerns the patient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewContent {
+    /// The change in one line.
+    pub words: String,
+    /// Before and after, element by element.
+    pub diff: Vec<DiffLine>,
+    /// Lines that were left off.
+    pub diff_left_off: usize,
+    /// Texts of the change that can be read as a whole, such as a note.
+    pub documents: Vec<String>,
+    /// Whether the base is still what it was.
+    pub base: BaseState,
+    /// The patient.
+    pub patient: PatientShown,
+    /// Why, in the agent's words: a claim.
+    pub rationale: Option<String>,
+    /// How sure the agent says it is: a claim, from 0 to 1.
+    pub confidence: Option<f64>,
+    /// What it rests on.
+    pub sources: Vec<SourceView>,
+    /// What validation found.
+    pub findings: Vec<FindingView>,
+    /// What the person who refused gave as the reason.
+    pub refusal_reason: Option<String>,
+}
+
+/// The patient on the review page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatientShown {
+    /// The intent is about no patient.
+    NoPatient,
+    /// As the EHR has them now.
+    Known(Box<PatientHeader>),
+    /// The EHR does not answer: the change must not be approved blind.
+    Unavailable,
+}
+
+/// Whether what the order rests on is still so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseState {
+    /// Something new: there is no base.
+    New,
+    /// The EHR still has what the order rests on.
+    Current,
+    /// The EHR has something else by now.
+    Changed,
+    /// The EHR does not answer.
+    NotChecked,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceView {
+    /// What it says, in words.
+    pub words: String,
+    /// Whether its text comes from outside the organisation's own staff.
+    pub untrusted: bool,
+}
+
+/// One finding of validation.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FindingView {
+    /// Stable id.
+    pub id: String,
+    /// How serious.
+    pub severity: String,
+    /// Where.
+    pub expression: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// What happens when it is approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeView {
+    /// How it is delivered.
+    pub strategy: Strategy,
+    /// Whether it goes to the EHR or stays here.
+    pub staged: bool,
+    /// The proof that can be reached.
+    pub proof: ProofLevel,
+    /// What this EHR will not keep.
+    pub drops: Vec<&'static str>,
+    /// How long it may wait in the queue, in seconds.
+    pub deliver_within_s: i64,
+}
+
+/// An order with its body and base, opened.
+pub(super) struct OrderContent {
+    pub(super) order: WriteOrder,
+    pub(super) body: Value,
+    pub(super) base: Option<Value>,
+}
+
+impl OrderContent {
+    pub(super) fn words(&self) -> String {
+        words::describe_change(self.base.as_ref(), &self.body)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct AgentsWords {
+    #[serde(default)]
+    rationale: Option<String>,
+    #[serde(default)]
+    confidence: Option<f64>,
+    #[serde(default)]
+    sources: Vec<chaperone_core::ids::ResourceToken>,
+}
+
+impl Engine {
+    /// Opens an order and checks it against its digest: what is shown is what would be approved.
+    pub(super) async fn order_content(&self, order: &OrderRef) -> Result<OrderContent, ViewFailed> {
+        let bytes = self.unseal(&order.address).await?;
+        if Digest::of_bytes(&bytes) != order.digest {
+            return Err(corrupt("a stored order is not what its digest names"));
+        }
+        let order: WriteOrder =
+            serde_json::from_slice(&bytes).map_err(|_| corrupt("a stored order cannot be read"))?;
+        let body = serde_json::from_str(&order.body)
+            .map_err(|_| corrupt("the body of a stored order cannot be read"))?;
+        let base = match &order.base {
+            Some(text) => Some(
+                serde_json::from_str(text)
+                    .map_err(|_| corrupt("the base of a stored order cannot be read"))?,
+            ),
+            None => None,
+        };
+        Ok(OrderContent { order, body, base })
+    }
+
+    /// The review page.
+    ///
+    /// # Errors
+    /// [`ViewFailed::Missing`] for an unknown id; vault and store failures.
+    pub async fn review(&self, by: &Human, id: WritebackId) -> Result<Review, ViewFailed> {
+        let row = self.row(id).await?;
+        let hand = self.take_in_hand(id).await?;
+        let events = self
+            .store
+            .stream(&self.config.tenant, &StreamId::Writeback(id))
+            .await?;
+        let hides = hides_approvals(&hand.state, by);
+        let timeline = events
+            .iter()
+            .filter(|recorded| !(hides && is_approval(recorded)))
+            .map(TimelineEntry::from)
+            .collect();
+        let findings = events.iter().find_map(|recorded| match &recorded.event {
+            Event::Writeback(WritebackEvent::Refused {
+                refused: RefusedBy::Validation { findings },
+            }) => Some(*findings),
+            Event::Writeback(WritebackEvent::Validated { validation, .. }) => validation.findings,
+            _ => None,
+        });
+        let ruled = hand.state.ruled();
+        let opened = match ruled {
+            Some(ruled) => Some(self.order_content(&ruled.order).await?),
+            None => None,
+        };
+        let content = if sees_patients(by) {
+            let proposal = hand.state.proposal();
+            let mut content = self.review_content(by, proposal, opened.as_ref()).await?;
+            if let Some(address) = findings {
+                content.findings = serde_json::from_slice(&self.unseal(&address).await?)
+                    .map_err(|_| corrupt("stored findings cannot be read"))?;
+            }
+            if let Writeback::Refused(refused) = &hand.state
+                && let RefusedBy::Human { reason, .. } = refused.by()
+            {
+                content.refusal_reason = self.unseal_text(reason).await.ok();
+            }
+            Some(content)
+        } else {
+            None
+        };
+        let turn = match &hand.state {
+            Writeback::AwaitingApproval(waiting) => {
+                let ruled = waiting.ruled();
+                let gate = &ruled.ruling.gate;
+                Turn::of(gate, waiting.approvals(), ruled.proposal.requester, by)
+            }
+            _ => Turn::NotYours { roles: Vec::new() },
+        };
+        let validation = ruled.map(|ruled| &ruled.validation);
+        Ok(Review {
+            content,
+            ruling: ruled.map(|ruled| ruled.ruling.clone()),
+            stages: validation.map(|v| v.stages.clone()).unwrap_or_default(),
+            validator: validation
+                .map(|v| format!("{} with {}", v.validator, v.packages.join(", ")))
+                .unwrap_or_default(),
+            outcome: ruled
+                .zip(opened.as_ref())
+                .map(|(ruled, opened)| outcome(ruled, opened)),
+            author: opened.as_ref().map(|opened| {
+                let author = &opened.order.author;
+                format!("{} {} on {}", author.agent, author.version, author.model)
+            }),
+            purpose: self
+                .bundle
+                .intent(&row.intent)
+                .map(|intent| intent.purpose.clone()),
+            turn,
+            timeline,
+            ended: ended_words(&hand.state),
+            now: self.now(),
+            row,
+        })
+    }
+
+    async fn review_content(
+        &self,
+        by: &Human,
+        proposal: &Proposal,
+        opened: Option<&OrderContent>,
+    ) -> Result<ReviewContent, ViewFailed> {
+        // The look is recorded by the patient's header, before anything is opened for the page.
+        let patient = match proposal.patient {
+            None => PatientShown::NoPatient,
+            Some(token) => match self.patient_header(by, token).await {
+                Ok(Some(header)) => PatientShown::Known(Box::new(header)),
+                Ok(None) | Err(ViewFailed::Missing) => {
+                    self.record_look(by, "console.review", Some(token), &["change"])
+                        .await?;
+                    PatientShown::Unavailable
+                }
+                Err(failed) => return Err(failed),
+            },
+        };
+        let said: AgentsWords = serde_json::from_slice(&self.unseal(&proposal.payload).await?)
+            .map_err(|_| corrupt("what an agent sent cannot be read"))?;
+        let mut sources = Vec::with_capacity(said.sources.len());
+        for token in &said.sources {
+            sources.push(self.source(*token).await);
+        }
+        let (mut diff, base, documents, words) = match opened {
+            Some(opened) => (
+                words::diff(opened.base.as_ref(), &opened.body),
+                self.base_state(opened).await,
+                documents(&opened.body),
+                opened.words(),
+            ),
+            None => (Vec::new(), BaseState::New, Vec::new(), String::new()),
+        };
+        let diff_left_off = diff.len().saturating_sub(DIFF_LINES_MAX);
+        diff.truncate(DIFF_LINES_MAX);
+        Ok(ReviewContent {
+            words,
+            diff,
+            diff_left_off,
+            documents,
+            base,
+            patient,
+            rationale: said.rationale,
+            confidence: said.confidence,
+            sources,
+            findings: Vec::new(),
+            refusal_reason: None,
+        })
+    }
+
+    /// A source as the EHR has it now. Documents, messages and answers are text from outside.
+    async fn source(&self, token: chaperone_core::ids::ResourceToken) -> SourceView {
+        const OUTSIDE: [&str; 3] = [
+            "DocumentReference",
+            "Communication",
+            "QuestionnaireResponse",
+        ];
+        let Ok(target) = self.resource_target(token).await else {
+            return SourceView {
+                words: format!("{token} (not known here)"),
+                untrusted: true,
+            };
+        };
+        let untrusted = OUTSIDE.contains(&target.resource.as_str());
+        let words = match self.ehr.read(&target.resource, &target.id).await {
+            Ok(resource) => words::describe(&resource),
+            Err(_) => format!("{} (cannot be read now)", target.resource),
+        };
+        SourceView { words, untrusted }
+    }
+
+    async fn base_state(&self, opened: &OrderContent) -> BaseState {
+        let order = &opened.order;
+        if order.interaction == Interaction::Create {
+            return BaseState::New;
+        }
+        let id = order.path.rsplit('/').next().unwrap_or_default();
+        match self.ehr.read(&order.resource, id).await {
+            Ok(now) if order.base_digest == Some(content_digest(&now)) => BaseState::Current,
+            Ok(_) | Err(EhrReadFailed::NotFound) => BaseState::Changed,
+            Err(_) => BaseState::NotChecked,
+        }
+    }
+
+    /// Whether approvals of this write-back are still secret from a person.
+    pub(super) async fn hides_approvals(
+        &self,
+        by: &Human,
+        id: WritebackId,
+    ) -> Result<bool, ViewFailed> {
+        Ok(hides_approvals(&self.take_in_hand(id).await?.state, by))
+    }
+}
+
+/// The first verdict of a pair stays secret from everyone who has not given one.
+fn hides_approvals(state: &Writeback, by: &Human) -> bool {
+    let Writeback::AwaitingApproval(waiting) = state else {
+        return false;
+    };
+    let has_decided = waiting
+        .approvals()
+        .iter()
+        .any(|approval| approval.person == by.person);
+    matches!(waiting.ruled().ruling.gate, Gate::TwoPerson { .. }) && !has_decided
+}
+
+fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
+    let order = &opened.order;
+    let mut drops = Vec::new();
+    if order.strategy == Strategy::HumanEntry {
+        drops.push("This EHR takes no such write: a person enters it and attests.");
+    } else {
+        if order.provenance.is_none() {
+            drops.push("Provenance is not kept by this EHR; the ledger keeps who did what.");
+        }
+        if order.strategy != Strategy::Conditional {
+            drops.push(
+                "No conditional write: if somebody changes the record in the last moment, it is seen only afterwards.",
+            );
+        }
+    }
+    OutcomeView {
+        strategy: order.strategy,
+        staged: ruled.ruling.destination == chaperone_core::change::Destination::Staged,
+        proof: order.strategy.proof(),
+        drops,
+        deliver_within_s: ruled.order.deliver_within_s,
+    }
+}
+
+fn ended_words(state: &Writeback) -> Option<String> {
+    use super::timeline::{cause_words, needed_words, void_words};
+    match state {
+        Writeback::Refused(refused) => Some(match refused.by() {
+            RefusedBy::Validation { .. } => "It is not valid and was refused.".to_owned(),
+            RefusedBy::Policy { code } => format!("Policy refused it: {code}."),
+            RefusedBy::Human { .. } => "A person refused it.".to_owned(),
+            RefusedBy::Expiry => "Nobody decided in time.".to_owned(),
+            RefusedBy::Withdrawn => "The agent took it back.".to_owned(),
+        }),
+        Writeback::Void(void) => Some(format!("It is void: {}.", void_words(void.reason()))),
+        Writeback::DeadLetter(dead) => Some(format!(
+            "It could not be delivered: {}.",
+            cause_words(dead.cause())
+        )),
+        Writeback::Unknown(unknown) => Some(match unknown.human_needed() {
+            Some(reason) => format!("Its outcome is not known: {}.", needed_words(reason)),
+            None => "Its outcome is being looked up.".to_owned(),
+        }),
+        Writeback::Abandoned(_) => Some("An operator gave it up.".to_owned()),
+        _ => None,
+    }
+}
+
+/// Texts that are readable as a whole: attachments in plain text.
+fn documents(body: &Value) -> Vec<String> {
+    use base64::Engine as _;
+    let contents = body
+        .get("content")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice);
+    contents
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|content| {
+            let attachment = content.get("attachment")?;
+            let kind = attachment.get("contentType")?.as_str()?;
+            let data = attachment.get("data")?.as_str()?;
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(data)
+                .ok()?;
+            kind.starts_with("text/plain")
+                .then(|| String::from_utf8(bytes).ok())
+                .flatten()
+        })
+        .collect()
+}
+
+fn corrupt(what: &str) -> ViewFailed {
+    ViewFailed::Store(chaperone_core::ports::StoreFailed::Corrupt(what.to_owned()))
+}

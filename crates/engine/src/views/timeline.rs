@@ -1,0 +1,224 @@
+//! What happened, in words: one line per event, without anything about a patient.
+
+use chaperone_core::Timestamp;
+use chaperone_core::event::{Event, Recorded, StreamId};
+use chaperone_core::evidence::Factor;
+use chaperone_core::principal::{Actor, Human, SystemPart};
+use chaperone_core::writeback::{
+    FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
+    WritebackEvent,
+};
+
+use super::ViewFailed;
+use crate::context::Engine;
+
+/// One line of a timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineEntry {
+    /// Place in the ledger.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who, in words.
+    pub actor: String,
+    /// The kind as indexed.
+    pub kind: String,
+    /// What happened, in words.
+    pub words: String,
+    /// The stream.
+    pub stream: StreamId,
+}
+
+impl From<&Recorded> for TimelineEntry {
+    fn from(recorded: &Recorded) -> Self {
+        Self {
+            seq: recorded.seq,
+            at: recorded.at,
+            actor: actor_words(&recorded.actor),
+            kind: recorded.event.kind(),
+            words: event_words(&recorded.event),
+            stream: recorded.stream.clone(),
+        }
+    }
+}
+
+impl Engine {
+    /// The timeline of any stream, oldest first. Holds no patient data, so every role may see it;
+    /// approvals that are still secret from this person are left out.
+    ///
+    /// # Errors
+    /// [`ViewFailed::Missing`] when there is no such stream.
+    pub async fn timeline(
+        &self,
+        by: &Human,
+        stream: &StreamId,
+    ) -> Result<Vec<TimelineEntry>, ViewFailed> {
+        let events = self.store.stream(&self.config.tenant, stream).await?;
+        if events.is_empty() {
+            return Err(ViewFailed::Missing);
+        }
+        let hidden = match stream {
+            StreamId::Writeback(id) => self.hides_approvals(by, *id).await?,
+            _ => false,
+        };
+        Ok(events
+            .iter()
+            .filter(|recorded| !(hidden && is_approval(recorded)))
+            .map(TimelineEntry::from)
+            .collect())
+    }
+}
+
+pub(super) fn is_approval(recorded: &Recorded) -> bool {
+    matches!(
+        recorded.event,
+        Event::Writeback(WritebackEvent::Approved { .. })
+    )
+}
+
+/// Who acted, in words.
+pub fn actor_words(actor: &Actor) -> String {
+    match actor {
+        Actor::Agent { agent, .. } => format!("agent {agent}"),
+        Actor::Human { account, .. } => account.to_string(),
+        Actor::System { part } => format!(
+            "Chaperone ({})",
+            match part {
+                SystemPart::Gateway => "gateway",
+                SystemPart::Delivery => "delivery",
+                SystemPart::Expiry => "expiry",
+                SystemPart::Setup => "set-up",
+                SystemPart::Dispatcher => "dispatcher",
+            }
+        ),
+        Actor::Anonymous => "nobody known".to_owned(),
+    }
+}
+
+/// What happened, in words.
+pub fn event_words(event: &Event) -> String {
+    match event {
+        Event::TenantInitialised { .. } => "The organisation was set up".to_owned(),
+        Event::BundleActivated { .. } => "A governance bundle came into force".to_owned(),
+        Event::AccountCreated { account, roles, .. } => {
+            let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+            format!(
+                "Account {account} was made or renewed, with roles {}",
+                roles.join(", ")
+            )
+        }
+        Event::SignedIn => "Signed in".to_owned(),
+        Event::SignInFailed => "A sign-in failed".to_owned(),
+        Event::SignedOut => "Signed out".to_owned(),
+        Event::StepUpPassed { .. } => "A second factor was given".to_owned(),
+        Event::StepUpFailed => "A second factor was wrong".to_owned(),
+        Event::ModeSwitched { mode, .. } => format!("A switch was moved to {}", mode.as_str()),
+        Event::GrantIssued(grant) => {
+            format!(
+                "A patient was put before {} for {}",
+                grant.agent, grant.intent
+            )
+        }
+        Event::GrantConsumed { .. } => "The grant was used".to_owned(),
+        Event::EnvelopeOpened(envelope) => {
+            format!(
+                "{} opened an envelope for {}",
+                envelope.agent, envelope.intent
+            )
+        }
+        Event::ReadPermitted(ceiling) => {
+            format!("{} of {} was permitted", ceiling.tool, ceiling.resource)
+        }
+        Event::ReadReleased { resources, .. } => format!("{resources} resources were shown"),
+        Event::ReadFailed { code, .. } => format!("A read showed nothing: {code}"),
+        Event::CallRefused(refusal) => format!("A call was refused: {}", refusal.code),
+        Event::TokenMinted { resource } => format!("A token was made for a {resource}"),
+        Event::Writeback(event) => writeback_words(event),
+    }
+}
+
+fn writeback_words(event: &WritebackEvent) -> String {
+    use WritebackEvent as E;
+    match event {
+        E::Proposed(proposal) if proposal.tainted => {
+            "Proposed; text from outside was in the agent's context".to_owned()
+        }
+        E::Proposed(_) => "Proposed".to_owned(),
+        E::Validated { class, .. } => format!("Passed validation; class {class}"),
+        E::Ruled { ruling, .. } => format!("Ruled: {}", ruling.gate),
+        E::Verified { .. } => "The facts its gate names were established".to_owned(),
+        E::Approved { approval } => {
+            let factor = match approval.factor {
+                Factor::None => "",
+                Factor::Totp { .. } => ", with a second factor",
+            };
+            format!("Approved as {}{factor}", approval.role)
+        }
+        E::Refused { refused } => match refused {
+            RefusedBy::Validation { .. } => "Refused: it is not valid".to_owned(),
+            RefusedBy::Policy { code } => format!("Refused by policy: {code}"),
+            RefusedBy::Human { .. } => "Refused by a person".to_owned(),
+            RefusedBy::Expiry => "Refused: nobody decided in time".to_owned(),
+            RefusedBy::Withdrawn => "Taken back by the agent".to_owned(),
+        },
+        E::Voided { reason } => format!("Void: {}", void_words(*reason)),
+        E::DeliveryStarted(start) => format!("Attempt {} began", start.attempt),
+        E::Delivered(receipt) => format!("The EHR has it; proof level {}", receipt.proof),
+        E::NotApplied { cause, .. } => {
+            format!(
+                "Not applied: {}; it will be tried again",
+                cause_words(*cause)
+            )
+        }
+        E::OutcomeUnknown => "Nobody knows yet whether the EHR applied it".to_owned(),
+        E::FoundNotApplied { basis, .. } => match basis {
+            NotAppliedBasis::MissAfterSettle => {
+                "Reading back showed that it was not applied".to_owned()
+            }
+            NotAppliedBasis::Human { .. } => "A person found that it was not applied".to_owned(),
+        },
+        E::HumanNeeded { reason } => format!("A person must decide: {}", needed_words(*reason)),
+        E::DeadLettered { cause } => format!("Given up for now: {}", cause_words(*cause)),
+        E::Requeued { .. } => "Put back into the queue".to_owned(),
+        E::Abandoned { .. } => "Abandoned".to_owned(),
+        E::Quarantined { reason } => match reason {
+            QuarantineReason::BadRun => "Set aside: its maker is under suspicion".to_owned(),
+            QuarantineReason::Operator => "Set aside by an operator".to_owned(),
+        },
+        E::Released { .. } => "Taken out of quarantine".to_owned(),
+        E::Compensated { .. } => "Undone by a linked write-back".to_owned(),
+        E::Promoted { .. } => "Taken up by a linked write-back".to_owned(),
+    }
+}
+
+/// Why an order is void, in words.
+pub fn void_words(reason: VoidReason) -> &'static str {
+    match reason {
+        VoidReason::Stale => "the record changed at the EHR since",
+        VoidReason::Consent => "consent no longer allows it",
+        VoidReason::DeliverBy => "its time in the queue ran out",
+        VoidReason::DigestMismatch => "what is stored is not what was approved",
+        VoidReason::AuthorityChanged => "agent, intent or bundle are no longer what they were",
+    }
+}
+
+/// Why an attempt failed, in words.
+pub fn cause_words(cause: FailureCause) -> &'static str {
+    match cause {
+        FailureCause::Unreachable => "the EHR could not be reached",
+        FailureCause::RateLimited => "the EHR asked to slow down",
+        FailureCause::ServerError => "the EHR had an error",
+        FailureCause::Rejected => "the EHR refused the content",
+        FailureCause::Unauthorized => "the EHR refused our authority",
+    }
+}
+
+/// Why a person must decide, in words.
+pub fn needed_words(reason: HumanNeeded) -> &'static str {
+    match reason {
+        HumanNeeded::EndpointCannotTell => "this EHR cannot tell whether it applied the write",
+        HumanNeeded::MoreThanOne => "more than one record carries its identifier",
+        HumanNeeded::ContentDiffers => "what was read back is not what was sent",
+        HumanNeeded::ReadBackFails => "reading back failed for too long",
+    }
+}

@@ -1,0 +1,159 @@
+//! Whose turn it is: what one person can do about one proposal that waits for approval.
+
+use chaperone_core::evidence::ApprovalRecord;
+use chaperone_core::gate::Gate;
+use chaperone_core::ids::PersonId;
+use chaperone_core::principal::{Human, Role};
+
+/// What a person can do about a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// Decide it.
+    Yours {
+        /// The role under which an approval counts.
+        role: Role,
+        /// Whether approving takes a second factor.
+        second_factor: bool,
+    },
+    /// They have given their part; another person's is missing.
+    WaitsForOther,
+    /// It waits for people with other roles, or this person may not be one of them.
+    NotYours {
+        /// Roles that can decide.
+        roles: Vec<Role>,
+    },
+}
+
+impl Turn {
+    /// Works out whose turn it is. Says nothing about who decided before or how.
+    pub fn of(
+        gate: &Gate,
+        approvals: &[ApprovalRecord],
+        requester: Option<PersonId>,
+        human: &Human,
+    ) -> Turn {
+        match gate {
+            Gate::Approve { roles } | Gate::Approve2f { roles } => {
+                match roles.iter().copied().find(|role| human.holds(*role)) {
+                    Some(role) => Turn::Yours {
+                        role,
+                        second_factor: matches!(gate, Gate::Approve2f { .. }),
+                    },
+                    None => Turn::NotYours {
+                        roles: roles.iter().copied().collect(),
+                    },
+                }
+            }
+            Gate::TwoPerson { first, second } => {
+                if approvals
+                    .iter()
+                    .any(|approval| approval.person == human.person)
+                {
+                    return Turn::WaitsForOther;
+                }
+                let given = |role| approvals.iter().any(|approval| approval.role == role);
+                let open = [*first, *second]
+                    .into_iter()
+                    .find(|role| !given(*role) && human.holds(*role))
+                    .filter(|_| requester != Some(human.person));
+                match open {
+                    Some(role) => Turn::Yours {
+                        role,
+                        second_factor: role == *first,
+                    },
+                    None => Turn::NotYours {
+                        roles: vec![*first, *second],
+                    },
+                }
+            }
+            Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => {
+                Turn::NotYours { roles: Vec::new() }
+            }
+        }
+    }
+
+    /// Whether the person can decide now.
+    pub fn is_yours(&self) -> bool {
+        matches!(self, Turn::Yours { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chaperone_core::Timestamp;
+    use chaperone_core::digest::Digest;
+    use chaperone_core::evidence::Factor;
+    use chaperone_core::ids::AccountName;
+
+    use super::*;
+
+    fn human(person: u8, roles: &[Role]) -> Human {
+        Human {
+            account: AccountName::new(format!("account-{person}")).unwrap(),
+            person: PersonId::from_random([person; 16]),
+            roles: roles.to_vec(),
+        }
+    }
+
+    fn approval(by: &Human, role: Role) -> ApprovalRecord {
+        ApprovalRecord {
+            digest: Digest::of_bytes(b"order"),
+            person: by.person,
+            account: by.account.clone(),
+            role,
+            factor: Factor::None,
+            at: Timestamp::UNIX_EPOCH,
+            review_ms: 0,
+        }
+    }
+
+    #[test]
+    fn two_people_decide_and_never_the_same_one_or_the_requester() {
+        let gate = Gate::TwoPerson {
+            first: Role::Clinician,
+            second: Role::Pharmacist,
+        };
+        let both = human(1, &[Role::Clinician, Role::Pharmacist]);
+        let pharmacist = human(2, &[Role::Pharmacist]);
+        let turn = |approvals: &[ApprovalRecord], requester, who| {
+            Turn::of(&gate, approvals, requester, who)
+        };
+        let yours = |role, second_factor| Turn::Yours {
+            role,
+            second_factor,
+        };
+        assert_eq!(turn(&[], None, &both), yours(Role::Clinician, true));
+        let given = [approval(&both, Role::Clinician)];
+        assert_eq!(turn(&given, None, &both), Turn::WaitsForOther);
+        assert_eq!(
+            turn(&given, None, &pharmacist),
+            yours(Role::Pharmacist, false)
+        );
+        // Another account of the same person changes nothing.
+        let other_account = Human {
+            account: AccountName::new("second").unwrap(),
+            ..both.clone()
+        };
+        assert_eq!(turn(&given, None, &other_account), Turn::WaitsForOther);
+        assert!(!turn(&given, Some(pharmacist.person), &pharmacist).is_yours());
+        assert!(!turn(&[], None, &human(3, &[Role::Rn])).is_yours());
+    }
+
+    #[test]
+    fn one_person_needs_the_role_and_for_grave_changes_the_factor() {
+        let roles = [Role::Clinician].into();
+        let gate = Gate::Approve2f { roles };
+        let clinician = human(1, &[Role::Clinician]);
+        let turn = Turn::of(&gate, &[], None, &clinician);
+        assert_eq!(
+            turn,
+            Turn::Yours {
+                role: Role::Clinician,
+                second_factor: true
+            }
+        );
+        let admin = human(2, &[Role::ItAdmin]);
+        assert!(!Turn::of(&gate, &[], None, &admin).is_yours());
+        assert!(!Turn::of(&Gate::Deny, &[], None, &clinician).is_yours());
+    }
+}
