@@ -3,8 +3,8 @@
 //! Not here: which reads and writes are allowed, when a send is tried again, what a patient may see.
 //!
 //! Reading order: [`EhrConfig`], [`FhirEndpoint`]; `capability` (what the server can do), `read`,
-//! `write` with `answer` (what a status proves about a send) and `transaction`, `reconcile`, `content`
-//! (when two resources say the same).
+//! `write` with `answer` (what a status proves about a send) and `transaction`, `reconcile`. When two
+//! resources say the same is defined in `chaperone_core::content`.
 //!
 //! What a broken send proves:
 //!
@@ -25,7 +25,6 @@
 mod answer;
 mod capability;
 mod config;
-mod content;
 mod read;
 mod reconcile;
 mod search_value;
@@ -52,7 +51,7 @@ use crate::smart::SmartClient;
 
 pub use capability::{WRITABLE_TYPES, profile_of_kind, profile_of_statement};
 pub use config::{EhrAuth, EhrConfig, EhrConfigInvalid, EhrLimits, ProfileSource};
-pub use content::{content_digest, same_content};
+
 pub use search_value::escape_search_value;
 
 /// One EHR, reached over FHIR.

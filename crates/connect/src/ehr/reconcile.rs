@@ -1,5 +1,6 @@
 //! Finding out what became of a send. Reads only.
 
+use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::evidence::{Delivering, Strategy};
 use chaperone_core::ports::{EhrReadFailed, EhrSearch, Reconciliation, Version, WriteReceipt};
 use chaperone_core::writeback::HumanNeeded;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::FhirEndpoint;
 use super::answer::{read_etag, version_of};
-use super::content::{content_digest, same_content};
+
 use super::read::is_id;
 use super::write::{Sendable, Target, location};
 
@@ -22,7 +23,7 @@ impl FhirEndpoint {
         &self,
         delivering: &Delivering,
     ) -> Result<Reconciliation, EhrReadFailed> {
-        // An order that could not be sent today may have been sent before the profile changed.
+        // An order for another endpoint, or one that could never have been sent.
         let Ok(sent) = self.sendable(delivering) else {
             return Ok(cannot_tell());
         };
@@ -33,7 +34,10 @@ impl FhirEndpoint {
         }
     }
 
-    async fn find_created(&self, sent: &Sendable<'_>) -> Result<Reconciliation, EhrReadFailed> {
+    pub(super) async fn find_created(
+        &self,
+        sent: &Sendable<'_>,
+    ) -> Result<Reconciliation, EhrReadFailed> {
         let Some((parameters, identifier)) = sent.order.if_none_exist.as_deref().and_then(criteria)
         else {
             return Ok(cannot_tell());

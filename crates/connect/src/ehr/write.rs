@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ports::{
-    EhrReadFailed, EhrSearch, InteractionSupport, Version, WriteFailed, WriteReceipt,
+    EhrReadFailed, EhrSearch, InteractionSupport, Reconciliation, Version, WriteFailed,
+    WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::FailureCause;
@@ -16,7 +18,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
-use super::content::{content_digest, same_content};
+
 use super::read::{FHIR_JSON, PREFER, is_id};
 use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
 use super::{FhirEndpoint, answer};
@@ -37,7 +39,6 @@ pub(super) struct Sendable<'a> {
     pub(super) body: Value,
     pub(super) target: Target<'a>,
     provenance: Option<Value>,
-    support: InteractionSupport,
 }
 
 /// What the order writes to.
@@ -82,23 +83,37 @@ impl FhirEndpoint {
         &self,
         delivering: &Delivering,
     ) -> Result<WriteReceipt, WriteFailed> {
-        let sendable = self.sendable(delivering).map_err(|why| {
-            tracing::error!(
-                connection = %self.connection,
-                writeback = %delivering.order().writeback,
-                reason = %why,
-                "the order was not sent"
-            );
-            not_applied(FailureCause::Rejected)
-        })?;
-        match sendable.order.strategy {
-            Strategy::Conditional => self.deliver_conditional(&sendable).await,
+        let order = delivering.order();
+        let support = self.support(&order.resource, order.interaction);
+        let offered = offers(&support, order.strategy);
+        let mut sendable = offered
+            .and_then(|()| self.sendable(delivering))
+            .map_err(|why| {
+                tracing::error!(
+                    connection = %self.connection,
+                    writeback = %order.writeback,
+                    reason = %why,
+                    "the order was not sent"
+                );
+                not_applied(FailureCause::Rejected)
+            })?;
+        if !support.provenance {
+            sendable.provenance = None;
+        }
+        if delivering.attempt() > 1
+            && let Some(receipt) = self.applied_meanwhile(&sendable).await
+        {
+            return Ok(receipt);
+        }
+        match order.strategy {
+            Strategy::Conditional => self.deliver_conditional(&sendable, support.atomic).await,
             Strategy::PlainPost => self.deliver_plain(&sendable).await,
             Strategy::HumanEntry => Err(not_applied(FailureCause::Rejected)),
         }
     }
 
-    /// Checks everything about an order that can be checked without asking the EHR.
+    /// Checks everything about an order that can be checked without asking the EHR, and without regard
+    /// to what the EHR offers today: an order that was sent yesterday is read the same way.
     pub(super) fn sendable<'a>(
         &self,
         delivering: &'a Delivering,
@@ -107,13 +122,6 @@ impl FhirEndpoint {
         let endpoint = order.endpoint.trim_end_matches('/');
         if order.connection != self.connection || endpoint != self.base.as_str() {
             return Err(Unsendable::Elsewhere);
-        }
-        let support = self.support(&order.resource, order.interaction);
-        match (order.strategy, support.strategy) {
-            (Strategy::HumanEntry, _) => return Err(Unsendable::ByHuman),
-            (Strategy::Conditional, Strategy::Conditional)
-            | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost) => {}
-            _ => return Err(Unsendable::Profile),
         }
         let target = target_of(order)?;
         let has_condition = match (order.strategy, target) {
@@ -134,7 +142,7 @@ impl FhirEndpoint {
         if target.known_id().is_some() && id != target.known_id() {
             return Err(Unsendable::Body);
         }
-        let provenance = match order.provenance.as_deref().filter(|_| support.provenance) {
+        let provenance = match order.provenance.as_deref() {
             Some(text) => {
                 let kind = ResourceType::new("Provenance").map_err(|_| Unsendable::Provenance)?;
                 Some(body_of(text, &kind).ok_or(Unsendable::Provenance)?)
@@ -147,16 +155,30 @@ impl FhirEndpoint {
             body,
             target,
             provenance,
-            support,
         })
+    }
+
+    /// What an earlier attempt did after all, if it shows now. Without this look, a transaction that
+    /// finds its target in place would still write a second Provenance.
+    async fn applied_meanwhile(&self, sendable: &Sendable<'_>) -> Option<WriteReceipt> {
+        let again = (sendable.order.strategy, sendable.target);
+        if again != (Strategy::Conditional, Target::New) {
+            return None;
+        }
+        match self.find_created(sendable).await {
+            Ok(Reconciliation::Applied(receipt)) => Some(receipt),
+            // Everything else is settled by the condition under which it is sent.
+            _ => None,
+        }
     }
 
     async fn deliver_conditional(
         &self,
         sendable: &Sendable<'_>,
+        atomic: bool,
     ) -> Result<WriteReceipt, WriteFailed> {
         let (accepted, provenance_written) = match &sendable.provenance {
-            Some(provenance) if sendable.support.atomic => {
+            Some(provenance) if atomic => {
                 (self.send_transaction(sendable, provenance).await?, true)
             }
             _ => {
@@ -458,6 +480,16 @@ fn receipt(
         version,
         read_back,
         provenance_written,
+    }
+}
+
+/// Whether the endpoint still offers a strategy, or a stronger one.
+fn offers(support: &InteractionSupport, asked: Strategy) -> Result<(), Unsendable> {
+    match (asked, support.strategy) {
+        (Strategy::HumanEntry, _) => Err(Unsendable::ByHuman),
+        (Strategy::Conditional, Strategy::Conditional)
+        | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost) => Ok(()),
+        _ => Err(Unsendable::Profile),
     }
 }
 

@@ -1,0 +1,22 @@
+//! The FHIR endpoint against the sandbox EHR with its faults, and against servers that misbehave in ways
+//! the sandbox does not.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
+mod backend_services;
+mod conditional;
+mod hostile;
+mod plain;
+mod reading;
+mod support;
