@@ -118,7 +118,7 @@ fn w16_an_administrator_of_systems_approves_no_clinical_content() {
 fn w19_an_approval_is_spent_once() {
     let mut state = waiting(approve_2f());
     expect!["ready"].assert_eq(&approve(&mut state, clinician(), 60));
-    expect!["refused: not-now"].assert_eq(&approve(&mut state, clinician(), 61));
+    expect!["refused: approval-consumed"].assert_eq(&approve(&mut state, clinician(), 61));
     let Writeback::Ready(ready) = &state else {
         panic!("{}", state.name());
     };
@@ -127,7 +127,7 @@ fn w19_an_approval_is_spent_once() {
 
 #[test]
 fn an_automatic_gate_takes_no_approval_and_a_denial_takes_nothing() {
-    check(Gate::Auto, clinician(), expect!["refused: not-now"]);
+    check(Gate::Auto, clinician(), expect!["refused: approval-consumed"]);
     check(auto_verified(), clinician(), expect!["refused: not-now"]);
     check(Gate::Deny, clinician(), expect!["refused: not-now"]);
 }

@@ -153,6 +153,9 @@ pub enum Refusal {
     /// The approval names another digest: something changed by at least one byte.
     #[error("the approval is for other content than this order")]
     ApprovalMismatch,
+    /// The approval was spent when the order entered the queue.
+    #[error("this was approved already; an approval counts once")]
+    ApprovalConsumed,
     /// The gate demands a second factor.
     #[error("this approval needs a second factor")]
     SecondFactorRequired,
@@ -189,6 +192,7 @@ impl Refusal {
             Refusal::ClassDiffers => "class-differs",
             Refusal::NotVerified => "not-verified",
             Refusal::ApprovalMismatch => "approval-payload-mismatch",
+            Refusal::ApprovalConsumed => "approval-consumed",
             Refusal::SecondFactorRequired => "second-factor-required",
             Refusal::RoleNotPermitted => "role-not-permitted",
             Refusal::SamePerson => "same-person",
@@ -250,7 +254,8 @@ pub fn decide(
                 Gate::AutoVerified { facts } => facts.clone(),
                 _ => BTreeSet::new(),
             };
-            if !named.iter().all(|name| facts.is_established(name)) {
+            // A gate that names no fact would verify itself.
+            if named.is_empty() || !named.iter().all(|name| facts.is_established(name)) {
                 return Err(Refusal::NotVerified);
             }
             Ok(WritebackEvent::Verified { facts: named })
@@ -389,8 +394,15 @@ fn approve(
     approval: &Approval,
     now: Timestamp,
 ) -> Result<WritebackEvent, Refusal> {
-    let Writeback::AwaitingApproval(waiting) = state else {
-        return Err(Refusal::NotNow(state.name()));
+    let waiting = match state {
+        Writeback::AwaitingApproval(waiting) => waiting,
+        Writeback::Ready(_)
+        | Writeback::Delivering(_)
+        | Writeback::Unknown(_)
+        | Writeback::Delivered(_)
+        | Writeback::DeadLetter(_)
+        | Writeback::Compensated(_) => return Err(Refusal::ApprovalConsumed),
+        _ => return Err(Refusal::NotNow(state.name())),
     };
     let record = approval.record();
     let ruled = waiting.ruled();
