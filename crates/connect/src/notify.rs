@@ -314,4 +314,51 @@ mod tests {
             })
         ));
     }
+
+    /// A mail server that takes one mail and returns it.
+    async fn take_one_mail(listener: tokio::net::TcpListener) -> String {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let (stream, _) = listener.accept().await.unwrap();
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::new(reader).lines();
+        let (mut mail, mut in_mail) = (String::new(), false);
+        writer.write_all(b"220 ready\r\n").await.unwrap();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let reply = match (in_mail, line.as_str()) {
+                (true, ".") => return mail,
+                (true, text) => {
+                    mail.push_str(text);
+                    mail.push('\n');
+                    continue;
+                }
+                (false, "DATA") => {
+                    in_mail = true;
+                    "354 go on\r\n"
+                }
+                (false, _) => "250 ok\r\n",
+            };
+            writer.write_all(reply.as_bytes()).await.unwrap();
+        }
+        mail
+    }
+
+    #[tokio::test]
+    async fn a_notice_arrives_as_a_mail() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut config = config();
+        config.port = Some(listener.local_addr().unwrap().port());
+        let notifier = MailNotifier::start(config).unwrap();
+        let notice = Notice::OperatorNeeded {
+            writeback: WritebackId::from_random([7; 16]),
+            code: "content-differs".to_owned(),
+        };
+        let tenant = TenantId::new("clinic").unwrap();
+        notifier.notify(&tenant, notice).await;
+        let mail = take_one_mail(listener).await;
+        assert!(mail.contains("To: it@clinic.example"), "{mail}");
+        assert!(mail.contains("https://chaperone.clinic.example/console"));
+        for withheld in ["wb_", "0707", "content-differs", "clinic\n"] {
+            assert!(!mail.contains(withheld), "{withheld}");
+        }
+    }
 }

@@ -55,17 +55,19 @@ pub const WRITABLE_TYPES: [&str; 33] = [
 
 /// The profile of a server that an operator declares to be of a kind.
 ///
-/// `types` are the types that can be written; all of [`WRITABLE_TYPES`] when empty.
+/// `types` are the types that can be written; all of [`WRITABLE_TYPES`] when empty. A full server without
+/// atomic transactions gets target and Provenance one after the other.
 pub fn profile_of_kind(
     kind: ServerKind,
     types: &[ResourceType],
+    transactions_are_atomic: bool,
     settle_ms: i64,
 ) -> DeliveryProfile {
     let entry = match kind {
         ServerKind::Full => InteractionSupport {
             strategy: Strategy::Conditional,
             provenance: true,
-            atomic: true,
+            atomic: transactions_are_atomic,
         },
         ServerKind::Plain => InteractionSupport {
             strategy: Strategy::PlainPost,
@@ -270,20 +272,20 @@ mod tests {
     #[test]
     fn kinds() {
         let create = Interaction::Create;
-        let full = profile_of_kind(ServerKind::Full, &[], 0);
+        let full = profile_of_kind(ServerKind::Full, &[], true, 0);
         assert_eq!(
             strategy(&full, "MedicationRequest", create),
             Strategy::Conditional
         );
         let only = [ResourceType::new("Task").unwrap()];
-        let plain = profile_of_kind(ServerKind::Plain, &only, 0);
+        let plain = profile_of_kind(ServerKind::Plain, &only, true, 0);
         assert_eq!(strategy(&plain, "Task", create), Strategy::PlainPost);
         assert_eq!(
             strategy(&plain, "MedicationRequest", create),
             Strategy::HumanEntry
         );
         assert!(
-            profile_of_kind(ServerKind::ReadOnly, &only, 0)
+            profile_of_kind(ServerKind::ReadOnly, &only, true, 0)
                 .support
                 .is_empty()
         );

@@ -57,6 +57,8 @@ pub enum ProfileSource {
         kind: ServerKind,
         /// The types that can be written; all of [`WRITABLE_TYPES`](super::WRITABLE_TYPES) when empty.
         types: Vec<ResourceType>,
+        /// As for a probed one.
+        transactions_are_atomic: bool,
     },
     /// Declared entry by entry.
     Declared(DeliveryProfile),

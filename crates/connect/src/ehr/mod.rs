@@ -149,10 +149,15 @@ impl FhirEndpoint {
                 };
                 (nothing_yet, transactions_are_atomic)
             }
-            ProfileSource::Kind { kind, types } => {
-                (profile_of_kind(kind, &types, config.settle_ms), true)
-            }
-            ProfileSource::Declared(profile) => (profile, true),
+            ProfileSource::Kind {
+                kind,
+                types,
+                transactions_are_atomic: atomic,
+            } => (
+                profile_of_kind(kind, &types, atomic, config.settle_ms),
+                atomic,
+            ),
+            ProfileSource::Declared(profile) => (profile, false),
         };
         Ok(Self {
             connection,

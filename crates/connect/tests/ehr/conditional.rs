@@ -274,14 +274,14 @@ async fn a_success_that_cannot_be_read_back_is_reconciled() {
 #[tokio::test]
 async fn without_atomic_transactions_provenance_follows_and_may_fail() {
     use crate::support::{config, endpoint_of};
-    use chaperone_connect::ehr::{ProfileSource, profile_of_kind};
+    use chaperone_connect::ehr::ProfileSource;
     let sandbox = crate::support::sandbox(ServerProfile::Full).await;
-    let mut profile = profile_of_kind(ServerKind::Full, &[kind("Task")], 1_000);
-    for support in profile.support.values_mut() {
-        support.atomic = false;
-    }
     let mut settings = config(&sandbox.base_url, ServerKind::Full);
-    settings.profile = ProfileSource::Declared(profile);
+    settings.profile = ProfileSource::Kind {
+        kind: ServerKind::Full,
+        types: vec![kind("Task")],
+        transactions_are_atomic: false,
+    };
     let ehr = endpoint_of(settings);
 
     let receipt = write(&ehr, &create(&ehr, 1, CONDITIONAL, &task(1, "x")))

@@ -66,6 +66,41 @@ async fn a_connection_that_closes_gets_a_write_once() {
 }
 
 #[tokio::test]
+async fn a_server_that_never_answers_leaves_the_outcome_unknown() {
+    let server = RawServer::start(|_| Reaction::Silence).await;
+    let mut settings = config(&server.base_url, ServerKind::Plain);
+    settings.limits.connect_timeout_ms = 100;
+    settings.limits.exchange_timeout_ms = 300;
+    let ehr = endpoint_of(settings);
+    let order = create(&ehr, 1, Strategy::PlainPost, &task(1, "x"));
+    assert_eq!(write(&ehr, &order).await, Err(WriteFailed::Unknown));
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(
+        ehr.read(&kind("Task"), "1").await,
+        Err(EhrReadFailed::Unavailable)
+    );
+}
+
+#[tokio::test]
+async fn a_success_needs_no_body() {
+    let server = RawServer::start(|number| match number {
+        1 => Reaction::Answer(
+            "HTTP/1.1 201 Created\r\nLocation: Task/1\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        ),
+        2 => {
+            let mut found = task(1, "x");
+            found["id"] = json!("1");
+            Reaction::Answer(raw_answer("200 OK", "", &found.to_string()))
+        }
+        _ => Reaction::Close,
+    })
+    .await;
+    let ehr = endpoint(&server.base_url, ServerKind::Plain);
+    let order = create(&ehr, 1, Strategy::PlainPost, &task(1, "x"));
+    assert!(write(&ehr, &order).await.unwrap().read_back.is_some());
+}
+
+#[tokio::test]
 async fn writes_never_go_over_a_connection_used_before() {
     // Were connections kept, the second write would meet one that the server closes without answer.
     let server = RawServer::start(|number| match number {

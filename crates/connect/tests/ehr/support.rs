@@ -59,6 +59,7 @@ pub(crate) fn config(base_url: &str, kind: ServerKind) -> EhrConfig {
         profile: ProfileSource::Kind {
             kind,
             types: Vec::new(),
+            transactions_are_atomic: true,
         },
         settle_ms: 1_000,
         extra_root_pem: None,
@@ -229,6 +230,8 @@ pub(crate) async fn serve(router: Router) -> String {
 pub(crate) enum Reaction {
     /// Closes the connection.
     Close,
+    /// Says nothing until the client goes away.
+    Silence,
     /// Sends these bytes and keeps the connection.
     Answer(String),
 }
@@ -283,6 +286,7 @@ async fn serve_raw(
         };
         match react(number) {
             Reaction::Close => return,
+            Reaction::Silence => {}
             Reaction::Answer(bytes) => {
                 if stream.write_all(bytes.as_bytes()).await.is_err() {
                     return;
