@@ -1,1 +1,54 @@
-//! Placeholder.
+//! The engine: the imperative shell. One file per use case; each reads, asks the pure crates to
+//! decide, and commits once.
+//!
+//! It never spawns and never sleeps: a worker, a handler or a simulator drives it. Everything outside
+//! is reached through the ports of `chaperone_core::ports`.
+//!
+//! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
+//! [`call`], [`read`], [`propose`]), the humans' side ([`people`], [`grant`], [`approve`], [`views`],
+//! [`switch_mode`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]).
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
+pub mod context;
+pub mod errors;
+
+mod afterwork;
+mod projection;
+mod tables;
+mod tokens;
+mod transition;
+mod vault;
+
+pub mod open_envelope;
+pub mod call;
+mod arguments;
+pub mod propose;
+pub mod read;
+mod merge;
+mod observe;
+mod order;
+
+pub mod approve;
+pub mod grant;
+pub mod people;
+pub mod switch_mode;
+pub mod views;
+
+pub mod deliver;
+pub mod expire;
+pub mod ledger;
+
+pub use context::{Engine, EngineConfig, Ports, StartFailed};
+pub use errors::{CallError, Retry};

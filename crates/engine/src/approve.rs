@@ -1,0 +1,402 @@
+//! Human decisions about a write-back: approve, reject; and, for what could not be sent, requeue,
+//! abandon, resolve, attest.
+//!
+//! An approval names the digest that was on the screen. When anything about the order changed since,
+//! the digest differs and the approval is refused; when the gate demands a second factor, the step-up
+//! must have been given for the same digest, and is consumed in the same commit.
+
+use chaperone_core::Timestamp;
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Approval, ApprovalRecord, Factor, Strategy};
+use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::ids::{PersonId, StepUpId, WritebackId};
+use chaperone_core::ports::{
+    Commit, CommitFailed, KeyVaultFailed, PayloadClass, RecordChange, RecordKey, StoreFailed,
+    WorkChange, WorkState,
+};
+use chaperone_core::principal::{Actor, Human, Role};
+use chaperone_core::writeback::{
+    Command, DeliveryReceipt, NotAppliedBasis, Refusal, RefusedBy, Writeback,
+};
+
+use crate::context::Engine;
+use crate::projection::WritebackRow;
+use crate::transition::{InHand, MoveFailed};
+
+/// Collection of step-ups; written by `people`, consumed here.
+pub(crate) const STEP_UPS: &str = "step_up";
+
+/// What a human approves.
+#[derive(Debug, Clone)]
+pub struct ApproveRequest {
+    /// The write-back.
+    pub writeback: WritebackId,
+    /// The digest that was on the screen.
+    pub digest: Digest,
+    /// The step-up, where the gate demands one.
+    pub step_up: Option<StepUpId>,
+    /// Milliseconds between opening the review and deciding.
+    pub review_ms: u64,
+}
+
+/// Why a decision was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideFailed {
+    /// There is no such write-back.
+    #[error("there is no such write-back")]
+    Missing,
+    /// The state machine refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The step-up is unknown, somebody else's, for other content, too old, or used.
+    #[error("the second factor was not given for this change, or is too old; give it again")]
+    StepUp,
+    /// A reason is needed.
+    #[error("a reason is needed, of 3 to 2,000 characters")]
+    ReasonNeeded,
+    /// Somebody else was first.
+    #[error("somebody else acted on this just now; look at it again")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreFailed),
+    /// The decision could not be recorded, so it was not taken.
+    #[error("the decision could not be recorded, so it was not taken")]
+    Commit(#[source] CommitFailed),
+    /// The key vault failed.
+    #[error(transparent)]
+    Keys(#[from] KeyVaultFailed),
+}
+
+impl From<MoveFailed> for DecideFailed {
+    fn from(failed: MoveFailed) -> Self {
+        match failed {
+            MoveFailed::Missing => DecideFailed::Missing,
+            MoveFailed::Refused(refusal) => DecideFailed::Refused(refusal),
+            MoveFailed::Store(failed) => DecideFailed::Store(failed),
+        }
+    }
+}
+
+impl From<StoreFailed> for DecideFailed {
+    fn from(failed: StoreFailed) -> Self {
+        DecideFailed::Store(failed)
+    }
+}
+
+impl From<CommitFailed> for DecideFailed {
+    fn from(failed: CommitFailed) -> Self {
+        match failed {
+            CommitFailed::Conflict { .. } => DecideFailed::Conflict,
+            CommitFailed::Record { collection } if collection == STEP_UPS => DecideFailed::StepUp,
+            CommitFailed::Record { .. } | CommitFailed::ClaimLost => DecideFailed::Conflict,
+            other => DecideFailed::Commit(other),
+        }
+    }
+}
+
+impl DecideFailed {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DecideFailed::Missing => "not-found",
+            DecideFailed::Refused(refusal) => refusal.code(),
+            DecideFailed::StepUp => "second-factor-required",
+            DecideFailed::ReasonNeeded => "reason-needed",
+            DecideFailed::Conflict => "conflict",
+            DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
+            DecideFailed::Keys(_) => "internal",
+        }
+    }
+}
+
+/// Characters of a reason.
+const REASON_CHARS: std::ops::RangeInclusive<usize> = 3..=2_000;
+
+impl Engine {
+    /// Approves. The role used is the first of the gate's roles that the person holds and that is
+    /// still open.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; the write-back has not moved then.
+    pub async fn approve(
+        &self,
+        by: &Human,
+        request: ApproveRequest,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let now = self.now();
+        let mut hand = self.take_in_hand(request.writeback).await?;
+        let role = open_role(&hand.state, by)?;
+        let mut commit = self.commit_as(Actor::from(by));
+        let factor = match request.step_up {
+            Some(step_up) => self.consume_step_up(by, step_up, &request.digest, &mut commit).await?,
+            None => Factor::None,
+        };
+        let approval = granted(ApprovalRecord {
+            digest: request.digest,
+            person: by.person,
+            account: by.account.clone(),
+            role,
+            factor,
+            at: now,
+            review_ms: request.review_ms,
+        });
+        hand.step(Command::Approve { approval: &approval }, now)?;
+        if matches!(hand.state, Writeback::Ready(_)) {
+            self.enqueue(&hand, &mut commit);
+        }
+        self.finish(hand, commit).await
+    }
+
+    /// Rejects, with a reason.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; the write-back has not moved then.
+    pub async fn reject(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        digest: Digest,
+        reason: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let mut hand = self.take_in_hand(writeback).await?;
+        open_role(&hand.state, by)?;
+        if hand.state.ruled().is_none_or(|ruled| ruled.order.digest != digest) {
+            return Err(Refusal::ApprovalMismatch.into());
+        }
+        let mut commit = self.commit_as(Actor::from(by));
+        let reason = self.seal_reason(&hand, reason, &mut commit).await?;
+        let refused = RefusedBy::Human { person: by.person, reason };
+        hand.step(Command::Refuse { refused }, self.now())?;
+        self.finish(hand, commit).await
+    }
+
+    /// Puts a dead letter back into the queue.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; nothing is queued then.
+    pub async fn requeue(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        reason: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        require(by, &[Role::ItAdmin, Role::Clinician, Role::Him])?;
+        let mut hand = self.take_in_hand(writeback).await?;
+        let mut commit = self.commit_as(Actor::from(by));
+        let reason = self.seal_reason(&hand, reason, &mut commit).await?;
+        hand.step(Command::Requeue { person: by.person, reason }, self.now())?;
+        self.enqueue(&hand, &mut commit);
+        self.finish(hand, commit).await
+    }
+
+    /// Gives a dead letter up.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; it stays a dead letter then.
+    pub async fn abandon(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        reason: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        require(by, &[Role::ItAdmin, Role::Clinician, Role::Him])?;
+        let mut hand = self.take_in_hand(writeback).await?;
+        let mut commit = self.commit_as(Actor::from(by));
+        let reason = self.seal_reason(&hand, reason, &mut commit).await?;
+        hand.step(Command::Abandon { person: by.person, reason }, self.now())?;
+        self.finish(hand, commit).await
+    }
+
+    /// Decides about a send of unknown outcome after looking in the EHR. "Not there" puts it back
+    /// into the queue; "there" ends it with the person's attestation.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; it stays unknown then.
+    pub async fn resolve_unknown(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        applied: bool,
+        note: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        require(by, &[Role::Clinician, Role::Him, Role::Rn, Role::MaRn, Role::Scheduler])?;
+        let now = self.now();
+        let mut hand = self.take_in_hand(writeback).await?;
+        let mut commit = self.commit_as(Actor::from(by));
+        let note = self.seal_reason(&hand, note, &mut commit).await?;
+        let held = self.held_work(writeback).await?;
+        if applied {
+            let receipt = attested(by.person, note);
+            hand.step(Command::FindApplied { receipt }, now)?;
+            commit.work.extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+        } else {
+            let basis = NotAppliedBasis::Human { person: by.person };
+            hand.step(Command::FindNotApplied { basis, retry_at: now }, now)?;
+            match held {
+                Some(id) => commit.work.push(WorkChange::Defer {
+                    id,
+                    claim: None,
+                    due: now,
+                    kind: Some(chaperone_core::ports::WorkKind::Deliver),
+                }),
+                None => self.enqueue(&hand, &mut commit),
+            }
+        }
+        self.finish(hand, commit).await
+    }
+
+    /// Attests that a human entered the change in the EHR, for connections or rows that need it.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; it stays open then.
+    pub async fn attest_entry(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        note: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        require(by, &[Role::Clinician, Role::Him, Role::Rn, Role::MaRn, Role::Scheduler, Role::Pharmacist])?;
+        let mut hand = self.take_in_hand(writeback).await?;
+        let is_human_entry =
+            hand.state.ruled().is_some_and(|r| r.order.strategy == Strategy::HumanEntry);
+        let Writeback::Delivering(in_delivery) = &hand.state else {
+            return Err(Refusal::NotNow(hand.state.name()).into());
+        };
+        if !is_human_entry {
+            return Err(Refusal::NotNow(hand.state.name()).into());
+        }
+        let delivering = self
+            .delivering_again(in_delivery)
+            .await
+            .map_err(|_| DecideFailed::Conflict)?;
+        let mut commit = self.commit_as(Actor::from(by));
+        let note = self.seal_reason(&hand, note, &mut commit).await?;
+        let receipt = attested(by.person, note);
+        hand.step(Command::ConfirmDelivery { delivering: &delivering, receipt }, self.now())?;
+        let held = self.held_work(writeback).await?;
+        commit.work.extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+        self.finish(hand, commit).await
+    }
+
+    async fn finish(
+        &self,
+        mut hand: InHand,
+        mut commit: Commit,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let row = hand.write_into(&mut commit)?;
+        self.store.commit(commit).await?;
+        self.announce_change();
+        self.notify_waiting(&hand);
+        Ok(row)
+    }
+
+    /// Checks a step-up and puts its consumption into the commit: it is used at most once.
+    async fn consume_step_up(
+        &self,
+        by: &Human,
+        step_up: StepUpId,
+        digest: &Digest,
+        commit: &mut Commit,
+    ) -> Result<Factor, DecideFailed> {
+        #[derive(serde::Deserialize)]
+        struct StepUp {
+            person: PersonId,
+            digest: Digest,
+            verified_at: Option<Timestamp>,
+        }
+        let key = RecordKey::new(STEP_UPS, step_up);
+        let now = self.now();
+        let record = self
+            .store
+            .record(&self.config.tenant, &key, now)
+            .await?
+            .ok_or(DecideFailed::StepUp)?;
+        let found: StepUp =
+            serde_json::from_value(record.value).map_err(|_| DecideFailed::StepUp)?;
+        let fresh = found.verified_at.filter(|at| {
+            now.duration_since(*at).as_secs() <= self.config.step_up_s && *at <= now
+        });
+        match fresh {
+            Some(at) if found.person == by.person && found.digest == *digest => {
+                commit.records.push(RecordChange::Consume(key));
+                Ok(Factor::Totp { at })
+            }
+            _ => Err(DecideFailed::StepUp),
+        }
+    }
+
+    async fn seal_reason(
+        &self,
+        hand: &InHand,
+        reason: &str,
+        commit: &mut Commit,
+    ) -> Result<chaperone_core::digest::PayloadAddress, DecideFailed> {
+        let reason = reason.trim();
+        if !REASON_CHARS.contains(&reason.chars().count()) {
+            return Err(DecideFailed::ReasonNeeded);
+        }
+        let patient = hand.state.proposal().patient;
+        let sealed = self.seal(PayloadClass::ApprovalNote, patient, reason.as_bytes()).await?;
+        let address = sealed.address;
+        commit.payloads.push(sealed);
+        Ok(address)
+    }
+
+    /// The work item that holds a write-back's place in its patient's order.
+    async fn held_work(
+        &self,
+        writeback: WritebackId,
+    ) -> Result<Option<chaperone_core::ids::WorkId>, StoreFailed> {
+        const UNFINISHED_MAX: u32 = 1_000;
+        let subject = writeback.to_string();
+        let work = self.store.work(&self.config.tenant, UNFINISHED_MAX).await?;
+        Ok(work
+            .into_iter()
+            .find(|row| row.item.subject == subject && row.state == WorkState::Held)
+            .map(|row| row.item.id))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one site: the person is signed in and the step-up checked")]
+fn granted(record: ApprovalRecord) -> Approval {
+    Approval::grant(record)
+}
+
+/// A human's attestation as a receipt: their note stands where a location would.
+fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> DeliveryReceipt {
+    DeliveryReceipt {
+        proof: ProofLevel::P0,
+        location: note,
+        read_back: None,
+        provenance_written: false,
+        attested_by: Some(person),
+    }
+}
+
+/// The role under which a person can act on a waiting write-back.
+fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
+    let Writeback::AwaitingApproval(waiting) = state else {
+        return Err(Refusal::NotNow(state.name()).into());
+    };
+    let given = |role: Role| waiting.approvals().iter().any(|a| a.role == role);
+    let roles: Vec<Role> = match &waiting.ruled().ruling.gate {
+        Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
+        Gate::TwoPerson { first, second } => {
+            [*first, *second].into_iter().filter(|role| !given(*role)).collect()
+        }
+        Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => Vec::new(),
+    };
+    roles
+        .into_iter()
+        .find(|role| by.holds(*role))
+        .ok_or_else(|| Refusal::RoleNotPermitted.into())
+}
+
+fn require(by: &Human, roles: &[Role]) -> Result<(), DecideFailed> {
+    if roles.iter().any(|role| by.holds(*role)) {
+        Ok(())
+    } else {
+        Err(Refusal::RoleNotPermitted.into())
+    }
+}

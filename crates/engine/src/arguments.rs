@@ -1,0 +1,270 @@
+//! Arguments of a tool call: strict schemas, and values checked against them.
+//!
+//! Anything undeclared is refused. Write tools take four arguments of Chaperone's own beside the
+//! declared ones: `idempotency_key`, `rationale`, `confidence`, `sources`.
+
+use std::collections::BTreeMap;
+
+use chaperone_core::bundle::{InputDeclaration, InputType, ToolAction, ToolDeclaration};
+use chaperone_core::ids::ResourceToken;
+use chaperone_fhir::primitive::Primitive;
+use serde_json::{Map, Value, json};
+
+use crate::errors::CallError;
+
+const KEY_CHARS_MAX: usize = 128;
+const RATIONALE_CHARS_MAX: usize = 2_000;
+const SOURCES_MAX: usize = 20;
+
+/// Checked arguments.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arguments {
+    /// Declared inputs that were given or have defaults.
+    pub(crate) inputs: BTreeMap<String, Value>,
+    /// For write tools.
+    pub(crate) idempotency_key: String,
+    /// For write tools: why, in the agent's words.
+    pub(crate) rationale: Option<String>,
+    /// For write tools: the agent's own confidence, a claim.
+    pub(crate) confidence: Option<f64>,
+    /// For write tools: resources the proposal rests on.
+    pub(crate) sources: Vec<ResourceToken>,
+    /// Everything as received.
+    pub(crate) raw: Map<String, Value>,
+}
+
+impl Arguments {
+    /// Checks what was sent against the declaration.
+    pub(crate) fn check(
+        tool: &ToolDeclaration,
+        sent: Map<String, Value>,
+    ) -> Result<Self, CallError> {
+        let is_write = matches!(tool.action(), Some(ToolAction::Write(_)));
+        let mut arguments = Arguments { raw: sent.clone(), ..Arguments::default() };
+        for (name, value) in sent {
+            match tool.inputs.get(&name) {
+                Some(input) => {
+                    check_value(input, &value).map_err(|why| {
+                        CallError::invalid_argument().about(name.clone()).saying(why)
+                    })?;
+                    arguments.inputs.insert(name, value);
+                }
+                None if is_write => arguments.take_reserved(&name, value)?,
+                None => return Err(undeclared(&name)),
+            }
+        }
+        for (name, input) in &tool.inputs {
+            if arguments.inputs.contains_key(name) {
+                continue;
+            }
+            match &input.default {
+                Some(default) => {
+                    arguments.inputs.insert(name.clone(), default.clone());
+                }
+                None if input.required => {
+                    return Err(CallError::invalid_argument()
+                        .about(name.clone())
+                        .saying("this argument is required"));
+                }
+                None => {}
+            }
+        }
+        if is_write && arguments.idempotency_key.is_empty() {
+            return Err(CallError::invalid_argument()
+                .about("idempotency_key")
+                .saying("a proposal needs an idempotency key: the same key when you retry, a new one for a new proposal"));
+        }
+        Ok(arguments)
+    }
+
+    fn take_reserved(&mut self, name: &str, value: Value) -> Result<(), CallError> {
+        let wrong = |why: &str| CallError::invalid_argument().about(name).saying(why);
+        match name {
+            "idempotency_key" => {
+                self.idempotency_key = text_of(&value, KEY_CHARS_MAX)
+                    .filter(|key| !key.is_empty())
+                    .ok_or_else(|| wrong("a string of 1 to 128 characters"))?;
+            }
+            "rationale" => {
+                self.rationale = Some(
+                    text_of(&value, RATIONALE_CHARS_MAX)
+                        .ok_or_else(|| wrong("a string of at most 2,000 characters"))?,
+                );
+            }
+            "confidence" => {
+                let number = value
+                    .as_f64()
+                    .filter(|n| (0.0..=1.0).contains(n))
+                    .ok_or_else(|| wrong("a number from 0 to 1"))?;
+                self.confidence = Some(number);
+            }
+            "sources" => {
+                let tokens = value
+                    .as_array()
+                    .filter(|list| list.len() <= SOURCES_MAX)
+                    .ok_or_else(|| wrong("a list of at most 20 resource tokens"))?;
+                for token in tokens {
+                    let token = token
+                        .as_str()
+                        .and_then(|t| t.parse().ok())
+                        .ok_or_else(|| wrong("a list of resource tokens, `res_…`"))?;
+                    self.sources.push(token);
+                }
+            }
+            _ => return Err(undeclared(name)),
+        }
+        Ok(())
+    }
+
+    /// A string argument.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.inputs.get(name)?.as_str()
+    }
+}
+
+/// A name of the caller's is repeated only when it could be a misspelt argument name.
+fn undeclared(name: &str) -> CallError {
+    let error = CallError::undeclared_argument();
+    let is_plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if is_plain { error.about(name) } else { error }
+}
+
+fn text_of(value: &Value, chars_max: usize) -> Option<String> {
+    value.as_str().filter(|text| text.chars().count() <= chars_max).map(str::to_owned)
+}
+
+fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
+    match input.input_type {
+        InputType::String => {
+            let max = input.max_length.unwrap_or(0) as usize;
+            match value.as_str() {
+                Some(text) if text.chars().count() > max => {
+                    Err(format!("at most {max} characters"))
+                }
+                Some(text) if text.trim().is_empty() => Err("must not be empty".to_owned()),
+                Some(text) if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+                    Err("must not hold control characters".to_owned())
+                }
+                Some(_) => Ok(()),
+                None => Err("must be a string".to_owned()),
+            }
+        }
+        InputType::Code => match value.as_str() {
+            Some(code) if input.one_of.iter().any(|known| known == code) => Ok(()),
+            _ => Err(format!("one of: {}", input.one_of.join(", "))),
+        },
+        InputType::Integer => match value.as_i64() {
+            Some(number) => in_range(input, number as f64),
+            None => Err("must be a whole number".to_owned()),
+        },
+        InputType::Number => match value.as_f64() {
+            Some(number) => in_range(input, number),
+            None => Err("must be a number".to_owned()),
+        },
+        InputType::Boolean => {
+            if value.is_boolean() { Ok(()) } else { Err("must be true or false".to_owned()) }
+        }
+        InputType::Date => primitive(value, Primitive::Date, "a date, `YYYY-MM-DD`"),
+        InputType::DateTime => {
+            primitive(value, Primitive::Instant, "a time with time zone, `YYYY-MM-DDThh:mm:ss+zz:zz`")
+        }
+        InputType::Token => match value.as_str().map(str::parse::<ResourceToken>) {
+            Some(Ok(_)) => Ok(()),
+            _ => Err("a resource token, `res_…`, as a tool of this envelope returned it".to_owned()),
+        },
+    }
+}
+
+fn primitive(value: &Value, kind: Primitive, wanted: &str) -> Result<(), String> {
+    match value.as_str() {
+        Some(text) if kind.check_text(text).is_ok() => Ok(()),
+        _ => Err(format!("must be {wanted}")),
+    }
+}
+
+fn in_range(input: &InputDeclaration, number: f64) -> Result<(), String> {
+    let low = input.minimum.unwrap_or(f64::MIN);
+    let high = input.maximum.unwrap_or(f64::MAX);
+    if (low..=high).contains(&number) {
+        Ok(())
+    } else {
+        match (input.minimum, input.maximum) {
+            (Some(low), Some(high)) => Err(format!("from {low} to {high}")),
+            (Some(low), None) => Err(format!("at least {low}")),
+            _ => Err(format!("at most {high}")),
+        }
+    }
+}
+
+/// JSON Schema of a tool's arguments.
+pub(crate) fn input_schema(tool: &ToolDeclaration) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, input) in &tool.inputs {
+        properties.insert(name.clone(), property(input));
+        if input.required {
+            required.push(json!(name));
+        }
+    }
+    if matches!(tool.action(), Some(ToolAction::Write(_))) {
+        properties.insert(
+            "idempotency_key".to_owned(),
+            json!({ "type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX,
+                "description": "the same key when you retry this proposal, a new one for a new proposal" }),
+        );
+        properties.insert(
+            "rationale".to_owned(),
+            json!({ "type": "string", "maxLength": RATIONALE_CHARS_MAX,
+                "description": "why, for the human who reviews it" }),
+        );
+        properties.insert(
+            "confidence".to_owned(),
+            json!({ "type": "number", "minimum": 0, "maximum": 1,
+                "description": "your own confidence; it can only make the review stricter" }),
+        );
+        properties.insert(
+            "sources".to_owned(),
+            json!({ "type": "array", "maxItems": SOURCES_MAX, "items": { "type": "string" },
+                "description": "tokens of the resources this rests on" }),
+        );
+        required.push(json!("idempotency_key"));
+    }
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn property(input: &InputDeclaration) -> Value {
+    let mut schema = match input.input_type {
+        InputType::String => json!({ "type": "string", "maxLength": input.max_length }),
+        InputType::Code => json!({ "type": "string", "enum": input.one_of }),
+        InputType::Integer => json!({ "type": "integer" }),
+        InputType::Number => json!({ "type": "number" }),
+        InputType::Boolean => json!({ "type": "boolean" }),
+        InputType::Date => json!({ "type": "string", "format": "date" }),
+        InputType::DateTime => json!({ "type": "string", "format": "date-time" }),
+        InputType::Token => json!({ "type": "string", "pattern": "^res_[0-9a-f]{32}$" }),
+    };
+    if let Some(object) = schema.as_object_mut() {
+        if !input.description.is_empty() {
+            object.insert("description".to_owned(), json!(input.description));
+        }
+        for (key, bound) in [("minimum", input.minimum), ("maximum", input.maximum)] {
+            if let Some(bound) = bound {
+                object.insert(key.to_owned(), number(bound));
+            }
+        }
+        if let Some(default) = &input.default {
+            object.insert("default".to_owned(), default.clone());
+        }
+    }
+    schema
+}
+
+/// A whole bound is written without a fraction.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+}

@@ -1,0 +1,241 @@
+//! A tool call: find the tool in the envelope, ask policy, check the arguments, do it.
+
+use chaperone_core::bundle::{InputType, IntentDeclaration, ToolAction, ToolDeclaration};
+use chaperone_core::ids::{CorrelationId, PolicyId, ToolName, WritebackId};
+use chaperone_core::mode::ModeSubject;
+use chaperone_core::request::{AccessDecision, AccessRequest};
+use chaperone_core::resource::ResourceType;
+use serde_json::{Map, Value, json};
+
+use crate::arguments::{Arguments, input_schema};
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::open_envelope::Caller;
+use crate::projection::{BY_STATE, row_of};
+
+/// A tool as agents see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolDescription {
+    /// Its name.
+    pub name: ToolName,
+    /// What it does.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub input_schema: Value,
+    /// Whether it changes nothing.
+    pub read_only: bool,
+}
+
+/// What a tool call has passed when it reaches its tool.
+pub(crate) struct Admitted<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) intent: &'a IntentDeclaration,
+    pub(crate) tool: &'a ToolDeclaration,
+    pub(crate) arguments: Arguments,
+    pub(crate) policies: Vec<PolicyId>,
+    pub(crate) correlation: CorrelationId,
+}
+
+impl Engine {
+    /// The tools of the caller's envelope, and no others.
+    pub fn tools(&self, caller: &Caller) -> Vec<ToolDescription> {
+        let Some(intent) = self.bundle.intent(&caller.envelope.intent) else { return Vec::new() };
+        intent
+            .tools
+            .iter()
+            .filter_map(|name| self.bundle.tool(name))
+            .map(describe)
+            .collect()
+    }
+
+    /// Every tool of the bundle, for the OpenAPI document.
+    pub fn all_tools(&self) -> Vec<ToolDescription> {
+        self.bundle.tools().map(describe).collect()
+    }
+
+    /// Calls a tool. Every refusal is recorded with the correlation id.
+    ///
+    /// # Errors
+    /// [`CallError`], with advice on how to go on.
+    pub async fn call(
+        &self,
+        caller: &Caller,
+        tool: &str,
+        arguments: Map<String, Value>,
+        correlation: CorrelationId,
+    ) -> Result<Value, CallError> {
+        // A name that is no tool of ours is not repeated anywhere.
+        let known = ToolName::new(tool).ok().filter(|name| self.bundle.tool(name).is_some());
+        match self.try_call(caller, tool, arguments, correlation).await {
+            Ok(answer) => {
+                metrics::counter!("chaperone_calls_total").increment(1);
+                Ok(answer)
+            }
+            Err(error) => {
+                Err(self.record_refusal(Some(caller), None, known, error, correlation).await)
+            }
+        }
+    }
+
+    async fn try_call(
+        &self,
+        caller: &Caller,
+        tool: &str,
+        arguments: Map<String, Value>,
+        correlation: CorrelationId,
+    ) -> Result<Value, CallError> {
+        let envelope = &caller.envelope;
+        if !envelope.is_open(self.now()) {
+            return Err(CallError::expired_token());
+        }
+        let intent =
+            self.bundle.intent(&envelope.intent).ok_or_else(CallError::expired_token)?;
+        let name = ToolName::new(tool).map_err(|_| CallError::unknown_tool())?;
+        let tool = Some(&name)
+            .filter(|name| intent.tools.contains(name))
+            .and_then(|name| self.bundle.tool(name))
+            .ok_or_else(CallError::unknown_tool)?;
+        let action = tool.action().ok_or_else(CallError::unknown_tool)?;
+        let resource = resource_of(action)?;
+        let is_write = matches!(action, ToolAction::Write(_));
+        self.check_mode(caller, resource.as_ref(), is_write).await?;
+        let policies = self.check_access(caller, intent, tool, resource, is_write)?;
+        let arguments = Arguments::check(tool, arguments)?;
+        let admitted = Admitted { caller, intent, tool, arguments, policies, correlation };
+        match action {
+            ToolAction::Read(read) => self.read(&admitted, read).await,
+            ToolAction::Write(write) => self.propose(&admitted, write).await,
+            ToolAction::Status => self.proposal_status(&admitted).await,
+        }
+    }
+
+    async fn check_mode(
+        &self,
+        caller: &Caller,
+        resource: Option<&ResourceType>,
+        is_write: bool,
+    ) -> Result<(), CallError> {
+        let mode = self
+            .mode_of(ModeSubject {
+                agent: Some(&caller.envelope.agent),
+                intent: Some(&caller.envelope.intent),
+                resource,
+                ehr: Some(self.ehr.connection()),
+            })
+            .await?;
+        match (mode.reads(), mode.proposes() || !is_write) {
+            (false, _) => Err(CallError::halted()),
+            (_, false) => Err(CallError::read_only()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_access(
+        &self,
+        caller: &Caller,
+        intent: &IntentDeclaration,
+        tool: &ToolDeclaration,
+        resource: Option<ResourceType>,
+        write: bool,
+    ) -> Result<Vec<PolicyId>, CallError> {
+        let envelope = &caller.envelope;
+        let agent = self.bundle.agent(&envelope.agent).ok_or_else(CallError::agent_refused)?;
+        let now = self.now();
+        let decision = self.bundle.permit_access(&AccessRequest {
+            agent: agent.id.clone(),
+            agent_intents: agent.intents.clone(),
+            intent: intent.id.clone(),
+            intent_tools: intent.tools.clone(),
+            binding: intent.patient,
+            patient_bound: envelope.patient.is_some(),
+            purpose: envelope.purpose.clone(),
+            tool: tool.name.clone(),
+            resource,
+            write,
+            connection: self.ehr.connection().clone(),
+            environment: self.ehr.environment(),
+            presence_live: intent
+                .presence
+                .then(|| envelope.presence.as_ref().is_some_and(|p| now < p.until)),
+        });
+        match decision {
+            AccessDecision::Permit { policies } => Ok(policies),
+            AccessDecision::Deny { code, .. } if code == "policy-error" => {
+                Err(CallError::denied().saying("policy could not be evaluated, so nothing is allowed"))
+            }
+            AccessDecision::Deny { .. } => Err(CallError::denied()),
+        }
+    }
+
+    /// Where one of the agent's own proposals stands; no PHI.
+    async fn proposal_status(&self, admitted: &Admitted<'_>) -> Result<Value, CallError> {
+        let id: WritebackId = admitted
+            .arguments
+            .text("proposal")
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| CallError::not_found().about("proposal"))?;
+        let key = chaperone_core::ports::RecordKey::new(BY_STATE, id);
+        let record = self
+            .store
+            .projection(&self.config.tenant, &key)
+            .await?
+            .ok_or_else(|| CallError::not_found().about("proposal"))?;
+        let row = row_of(&record)?;
+        if row.agent != admitted.caller.envelope.agent {
+            return Err(CallError::not_found().about("proposal"));
+        }
+        Ok(proposal_answer(&row))
+    }
+}
+
+/// What agents are told about a proposal: state and gate, nothing from the record.
+pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
+    use chaperone_core::writeback::StateName as S;
+    let (poll_after_s, resume) = match row.state {
+        S::AwaitingApproval => (Some(30), "a human decides; ask again with check_proposal_status"),
+        S::AwaitingVerification => {
+            (Some(15), "held until the facts its gate names are established by somebody else than you")
+        }
+        S::Ready | S::Delivering => (Some(2), "on its way to the EHR"),
+        S::Unknown | S::DeadLetter | S::Quarantined => (Some(60), "a human is looking at it"),
+        S::Staged => (None, "kept as a draft for a human to take up"),
+        S::Delivered => (None, "done"),
+        S::Refused => (None, "refused; do not propose the same again"),
+        S::Void => (None, "no longer valid; propose again from current data if still needed"),
+        S::Proposed | S::Validated => (Some(5), "being decided"),
+        S::Abandoned | S::Compensated => (None, "ended by a human"),
+    };
+    json!({
+        "proposal": row.id,
+        "state": row.state,
+        "gate": row.gate.as_ref().map(chaperone_core::gate::Gate::level),
+        "class": row.class,
+        "poll_after_s": poll_after_s,
+        "resume": resume,
+    })
+}
+
+fn resource_of(action: ToolAction<'_>) -> Result<Option<ResourceType>, CallError> {
+    match action {
+        ToolAction::Read(read) => {
+            let name = read.query.split('?').next().unwrap_or_default();
+            ResourceType::new(name).map(Some).map_err(|_| CallError::internal())
+        }
+        ToolAction::Write(write) => Ok(Some(write.resource.clone())),
+        ToolAction::Status => Ok(None),
+    }
+}
+
+fn describe(tool: &ToolDeclaration) -> ToolDescription {
+    ToolDescription {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        input_schema: input_schema(tool),
+        read_only: !matches!(tool.action(), Some(ToolAction::Write(_))),
+    }
+}
+
+/// Whether an input is a resource token.
+pub(crate) fn is_token(tool: &ToolDeclaration, input: &str) -> bool {
+    tool.inputs.get(input).is_some_and(|i| i.input_type == InputType::Token)
+}

@@ -1,0 +1,297 @@
+//! What every use case works with: the ports, the bundle in force and the settings of one tenant.
+
+use std::sync::Arc;
+
+use chaperone_core::Timestamp;
+use chaperone_core::change::ChangeClass;
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::ids::{ConnectionId, CorrelationId, TenantId};
+use chaperone_core::mode::{Mode, ModeSubject, Modes};
+use chaperone_core::ports::{
+    Anchor, Clock, ConsentHook, Ehr, Environment, KeyVault, Notifier, Random, Store, StoreFailed,
+};
+use chaperone_fhir::Definitions;
+use chaperone_fhir::status::Transitions;
+use chaperone_policy::Bundle;
+use tokio::sync::watch;
+
+use crate::afterwork::Afterwork;
+use crate::tables::Tables;
+use crate::tokens::TokenCache;
+
+/// The outside, as the engine sees it.
+pub struct Ports {
+    /// Events, records, work.
+    pub store: Arc<dyn Store>,
+    /// The EHR connection of this tenant.
+    pub ehr: Arc<dyn Ehr>,
+    /// Data keys.
+    pub keys: Arc<dyn KeyVault>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Consent.
+    pub consent: Arc<dyn ConsentHook>,
+    /// Notices to humans.
+    pub notifier: Arc<dyn Notifier>,
+    /// Checkpoints outside the database.
+    pub anchor: Arc<dyn Anchor>,
+}
+
+/// Settings of one tenant. Durations in seconds unless the name says otherwise.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The audience of tokens: the public base URL, without a trailing slash.
+    pub audience: String,
+    /// Name of this node, for leases and the health page.
+    pub node: String,
+    /// How long an approval may take, for classes up to M3.
+    pub approve_within_s: i64,
+    /// How long an approval may take for M4 and M5.
+    pub approve_within_grave_s: i64,
+    /// How long an approved order may wait in the queue.
+    pub deliver_within_s: i64,
+    /// The same for M4 and M5.
+    pub deliver_within_grave_s: i64,
+    /// How long a second factor counts.
+    pub step_up_s: i64,
+    /// How long a console session lives without use.
+    pub session_idle_s: i64,
+    /// How long a work claim holds, in milliseconds. Longer than any EHR call.
+    pub claim_ms: i64,
+    /// First delay after a failed attempt, in milliseconds; doubles with each attempt.
+    pub backoff_ms: i64,
+    /// Longest delay between attempts, in milliseconds.
+    pub backoff_ms_max: i64,
+}
+
+impl EngineConfig {
+    /// The documented defaults.
+    ///
+    /// # Source
+    /// Approval and delivery times: the escalators of the write-back matrix (24 h for M3 and 15 min
+    /// for M4 to approve; 24 h and 4 h to deliver). Second factor: at most 5 minutes old.
+    pub fn new(tenant: TenantId, audience: impl Into<String>) -> Self {
+        Self {
+            tenant,
+            audience: audience.into(),
+            node: "node-1".to_owned(),
+            approve_within_s: 24 * 3600,
+            approve_within_grave_s: 15 * 60,
+            deliver_within_s: 24 * 3600,
+            deliver_within_grave_s: 4 * 3600,
+            step_up_s: 300,
+            session_idle_s: 15 * 60,
+            claim_ms: 60_000,
+            backoff_ms: 500,
+            backoff_ms_max: 60_000,
+        }
+    }
+
+    /// How long an approval may take.
+    pub(crate) fn approve_within_s(&self, class: ChangeClass) -> i64 {
+        if class >= ChangeClass::M4 { self.approve_within_grave_s } else { self.approve_within_s }
+    }
+
+    /// How long an order may wait in the queue.
+    pub(crate) fn deliver_within_s(&self, class: ChangeClass) -> i64 {
+        if class >= ChangeClass::M4 { self.deliver_within_grave_s } else { self.deliver_within_s }
+    }
+}
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFailed {
+    /// Invariant 15.
+    #[error(
+        "the connection `{0}` is declared production; it is refused until consent, scrubbing, \
+         conformance and backup are on. Declare it `sandbox` or `test`, or wait for a version that has them"
+    )]
+    ProductionRefused(ConnectionId),
+    /// A table of the bundle cannot be read.
+    #[error("the governance bundle's `{file}` cannot be used: {why}")]
+    Table {
+        /// The file.
+        file: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A tool's view names an element that does not exist.
+    #[error("{0}")]
+    View(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFailed),
+    /// The first record could not be written.
+    #[error("the ledger cannot be written")]
+    Commit(#[from] chaperone_core::ports::CommitFailed),
+}
+
+/// The use cases of one tenant.
+pub struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) ehr: Arc<dyn Ehr>,
+    pub(crate) keys: Arc<dyn KeyVault>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) consent: Arc<dyn ConsentHook>,
+    pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) anchor: Arc<dyn Anchor>,
+    pub(crate) config: EngineConfig,
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) views: crate::read::CompiledViews,
+    pub(crate) transitions: Transitions,
+    pub(crate) tables: Tables,
+    pub(crate) definitions: &'static Definitions,
+    pub(crate) tokens: TokenCache,
+    pub(crate) afterwork: Afterwork,
+    pub(crate) changed: watch::Sender<u64>,
+}
+
+impl Engine {
+    /// Checks the bundle against FHIR, refuses what must not run, and records the bundle in force.
+    ///
+    /// # Errors
+    /// [`StartFailed`]; nothing is served then.
+    pub async fn start(
+        config: EngineConfig,
+        bundle: Arc<Bundle>,
+        ports: Ports,
+    ) -> Result<Arc<Self>, StartFailed> {
+        if ports.ehr.environment() == Environment::Production {
+            return Err(StartFailed::ProductionRefused(ports.ehr.connection().clone()));
+        }
+        let definitions = Definitions::r4();
+        let views = crate::read::CompiledViews::compile(&bundle, definitions)
+            .map_err(StartFailed::View)?;
+        let table = "rules/status-transitions.toml";
+        let tables = Tables::read(&bundle)?;
+        let transitions = bundle
+            .rule_text("status-transitions")
+            .ok_or_else(|| "it is missing".to_owned())
+            .and_then(|text| Transitions::parse(text).map_err(|why| why.to_string()))
+            .map_err(|why| StartFailed::Table { file: table, why })?;
+        let engine = Arc::new(Self {
+            store: ports.store,
+            ehr: ports.ehr,
+            keys: ports.keys,
+            clock: ports.clock,
+            random: ports.random,
+            consent: ports.consent,
+            notifier: ports.notifier,
+            anchor: ports.anchor,
+            config,
+            bundle,
+            views,
+            transitions,
+            tables,
+            definitions,
+            tokens: TokenCache::default(),
+            afterwork: Afterwork::default(),
+            changed: watch::Sender::new(0),
+        });
+        engine.record_bundle().await?;
+        Ok(engine)
+    }
+
+    /// Records the bundle in force when it is not the one recorded last.
+    async fn record_bundle(&self) -> Result<(), StartFailed> {
+        let stream = self.store.stream(&self.config.tenant, &StreamId::Tenant).await?;
+        let bundle = *self.bundle.digest();
+        let last = stream.iter().rev().find_map(|recorded| match &recorded.event {
+            Event::TenantInitialised { bundle } | Event::BundleActivated { bundle } => Some(*bundle),
+            _ => None,
+        });
+        let event = match last {
+            Some(known) if known == bundle => return Ok(()),
+            Some(_) => Event::BundleActivated { bundle },
+            None => Event::TenantInitialised { bundle },
+        };
+        let mut commit = self.commit_as(setup());
+        commit.append(
+            StreamId::Tenant,
+            chaperone_core::ports::Expected::Version(stream.len() as u64),
+            event,
+        );
+        match self.store.commit(commit).await {
+            // Another node was first with the same bundle.
+            Ok(_) | Err(chaperone_core::ports::CommitFailed::Conflict { .. }) => Ok(()),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// The organisation.
+    pub fn tenant(&self) -> &TenantId {
+        &self.config.tenant
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// The bundle in force.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new correlation id; Chaperone's own, never the caller's.
+    pub fn correlation(&self) -> CorrelationId {
+        CorrelationId::from_random(self.random.id())
+    }
+
+    /// Ticks whenever something changed that a page may show.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(crate) fn announce_change(&self) {
+        self.changed.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+    }
+
+    pub(crate) fn commit_as(
+        &self,
+        actor: chaperone_core::principal::Actor,
+    ) -> chaperone_core::ports::Commit {
+        chaperone_core::ports::Commit::new(self.config.tenant.clone(), self.now(), actor)
+    }
+
+    /// The switches, and the version of their stream for a guard.
+    pub(crate) async fn modes(&self) -> Result<(Modes, u64), StoreFailed> {
+        let events = self.store.stream(&self.config.tenant, &StreamId::Modes).await?;
+        let mut modes = Modes::default();
+        for recorded in &events {
+            if let Event::ModeSwitched { scope, mode, .. } = &recorded.event {
+                modes.set(scope.clone(), *mode);
+            }
+        }
+        Ok((modes, events.last().map_or(0, |last| last.version)))
+    }
+
+    /// The mode that applies to a subject.
+    pub(crate) async fn mode_of(&self, subject: ModeSubject<'_>) -> Result<Mode, StoreFailed> {
+        Ok(self.modes().await?.0.effective(subject))
+    }
+
+    /// A digest bound to this tenant.
+    pub(crate) fn tenant_digest(&self, parts: &[&[u8]]) -> Digest {
+        Digest::of_parts(
+            std::iter::once(self.config.tenant.as_str().as_bytes()).chain(parts.iter().copied()),
+        )
+    }
+}
+
+fn setup() -> chaperone_core::principal::Actor {
+    chaperone_core::principal::Actor::System {
+        part: chaperone_core::principal::SystemPart::Setup,
+    }
+}

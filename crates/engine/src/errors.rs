@@ -1,0 +1,182 @@
+//! Errors that agents see: one table from causes to stable codes, retry advice and HTTP status.
+//!
+//! Texts name what is wrong and what to do next, and never carry anything the agent did not send.
+
+use chaperone_core::ports::{CommitFailed, EhrReadFailed, KeyVaultFailed, StoreFailed};
+use serde::Serialize;
+
+/// Whether trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// No.
+    Never,
+    /// Yes, the same call, after this many seconds.
+    After(u32),
+    /// Yes, with another call.
+    Changed,
+}
+
+/// An error answer to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct CallError {
+    /// Stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// The argument or header it is about.
+    pub field: Option<String>,
+    /// Whether trying again can help.
+    pub retry: Retry,
+    /// What to do next.
+    pub next: String,
+    /// The HTTP status of the REST interface.
+    pub status: u16,
+    /// Whether the refusal is already in the ledger.
+    pub recorded: bool,
+}
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $retry:expr, $message:literal, $next:literal;)*) => {
+        impl CallError {
+            $($(#[$doc])*
+            pub fn $name() -> Self {
+                Self {
+                    code: $code,
+                    message: $message.to_owned(),
+                    field: None,
+                    retry: $retry,
+                    next: $next.to_owned(),
+                    status: $status,
+                    recorded: false,
+                }
+            })*
+        }
+    };
+}
+
+causes! {
+    /// No bearer token.
+    no_token = "no-token", 401, Retry::Changed, "the request carries no access token", "get one from /oauth/token and send it as `Authorization: Bearer …`";
+    /// A token that is not ours, or for another audience.
+    bad_token = "invalid-token", 401, Retry::Changed, "the access token is not valid here", "get a new one from /oauth/token for this server";
+    /// A token or envelope past its end.
+    expired_token = "expired-token", 401, Retry::Changed, "the envelope has expired; envelopes live five minutes at most", "get a new context grant and open a new envelope";
+    /// The agent is no longer registered, or its agreements have run out.
+    agent_refused = "agent-refused", 403, Retry::Never, "this agent may not work here now", "ask the operator to check the agent's registration and agreements";
+    /// A tool that is not in the envelope, or does not exist: the same answer.
+    unknown_tool = "unknown-tool", 404, Retry::Changed, "this envelope has no such tool", "call tools/list and use one of those";
+    /// An argument that the tool does not declare.
+    undeclared_argument = "undeclared-argument", 422, Retry::Changed, "the tool does not take this argument", "send only the arguments of the tool's input schema";
+    /// An argument that is missing or of the wrong shape.
+    invalid_argument = "invalid-argument", 422, Retry::Changed, "the argument is missing or not of the declared form", "follow the tool's input schema";
+    /// A token that stands for nothing in this envelope: the same answer whether it exists elsewhere.
+    not_found = "not-found", 404, Retry::Changed, "there is nothing under this token in this envelope", "use tokens that this envelope's tools returned";
+    /// Policy said no.
+    denied = "denied", 403, Retry::Never, "policy does not allow this", "do something else, or ask a human to do it";
+    /// Consent said no.
+    consent_denied = "consent-denied", 403, Retry::Never, "consent does not cover this access", "do not retry; a human can review consent";
+    /// A switch is thrown.
+    halted = "halted", 503, Retry::After(60), "agent access is switched off for now", "wait, or hand over to a human";
+    /// A switch is thrown for proposals.
+    read_only = "read-only", 503, Retry::After(60), "proposals are switched off for now; reads still work", "wait, or hand over to a human";
+    /// Same key, other content.
+    idempotency_conflict = "idempotency-conflict", 409, Retry::Changed, "this idempotency key was used for another proposal", "use a new key for a new proposal";
+    /// The EHR does not answer.
+    ehr_unavailable = "ehr-unavailable", 503, Retry::After(5), "the EHR does not answer now", "try again shortly";
+    /// The EHR's answer cannot be used safely.
+    ehr_unusable = "ehr-answer-unusable", 502, Retry::Never, "the EHR's answer could not be checked and was withheld", "ask a human to look";
+    /// The ledger cannot persist: nothing happens.
+    ledger_unavailable = "ledger-unavailable", 503, Retry::After(5), "the access could not be recorded, so it did not happen", "try again shortly";
+    /// A part of Chaperone failed.
+    internal = "internal", 500, Retry::After(5), "the request could not be completed", "try again; if it persists, tell the operator the correlation id";
+    /// The body is too large.
+    too_large = "body-too-large", 413, Retry::Changed, "the request body is larger than allowed", "send less";
+    /// Too many requests.
+    rate_limited = "rate-limited", 429, Retry::After(1), "too many requests", "wait as Retry-After says";
+    /// The grant cannot open this envelope: one answer for forged, used, foreign and expired.
+    grant_refused = "invalid-grant", 400, Retry::Changed, "the context grant cannot open this envelope", "get a new grant made for this agent and intent";
+    /// The assertion cannot be accepted.
+    assertion_refused = "invalid-client", 401, Retry::Changed, "the client assertion is not accepted", "sign a new assertion with a registered key, for this audience, with a fresh jti";
+    /// The intent is unknown or not granted to the agent: the same answer.
+    intent_refused = "invalid-scope", 400, Retry::Changed, "this agent may not open an envelope for this intent", "ask for one intent the agent is registered for, as `intent/<id>`";
+    /// The proposal does not pass validation.
+    invalid_proposal = "invalid-proposal", 422, Retry::Changed, "the proposal is not valid", "read the findings and send a corrected proposal";
+}
+
+impl CallError {
+    /// The same error about one argument.
+    #[must_use]
+    pub fn about(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The same error with a message that says more.
+    #[must_use]
+    pub fn saying(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// The same error, marked as recorded.
+    #[must_use]
+    pub fn as_recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
+    /// The body of an error answer.
+    pub fn body(&self, correlation: &str) -> serde_json::Value {
+        let retry = match self.retry {
+            Retry::Never => serde_json::json!("never"),
+            Retry::Changed => serde_json::json!("changed"),
+            Retry::After(seconds) => serde_json::json!({ "after_s": seconds }),
+        };
+        serde_json::json!({
+            "code": self.code,
+            "message": self.message,
+            "field": self.field,
+            "retry": retry,
+            "next": self.next,
+            "correlation": correlation,
+        })
+    }
+}
+
+impl From<StoreFailed> for CallError {
+    fn from(failed: StoreFailed) -> Self {
+        tracing::error!(error = %failed, "the store failed");
+        CallError::ledger_unavailable()
+    }
+}
+
+impl From<CommitFailed> for CallError {
+    fn from(failed: CommitFailed) -> Self {
+        tracing::error!(error = %failed, "a commit failed");
+        CallError::ledger_unavailable()
+    }
+}
+
+impl From<KeyVaultFailed> for CallError {
+    fn from(failed: KeyVaultFailed) -> Self {
+        tracing::error!(error = %failed, "the key vault failed");
+        CallError::internal()
+    }
+}
+
+impl From<EhrReadFailed> for CallError {
+    fn from(failed: EhrReadFailed) -> Self {
+        match failed {
+            EhrReadFailed::NotFound => CallError::not_found(),
+            EhrReadFailed::Unavailable | EhrReadFailed::RateLimited => CallError::ehr_unavailable(),
+            EhrReadFailed::Unauthorized
+            | EhrReadFailed::Unsupported
+            | EhrReadFailed::Unusable => {
+                tracing::warn!(error = %failed, "an EHR answer was withheld");
+                CallError::ehr_unusable()
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Context grants: how a patient comes before an agent. An agent can neither name nor choose one.
+//!
+//! Three ways in: a human assigns at the console, an EHR event or work item arrives, or a dispatcher
+//! on the allow-list asks. In each, the patient is resolved here, merged records are followed to the
+//! surviving one, and what the grant carries is a token.
+
+use chaperone_core::Timestamp;
+use chaperone_core::bundle::PatientBinding;
+use chaperone_core::envelope::{Grant, GrantSource, Presence};
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::ids::{AgentId, CorrelationId, GrantId, IntentId, PatientToken};
+use chaperone_core::ports::{
+    CommitFailed, EhrReadFailed, EhrSearch, Expected, Record, RecordChange, StoreFailed,
+};
+use chaperone_core::principal::{Actor, Human, Role, SystemPart};
+use chaperone_core::resource::ResourceType;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::open_envelope::{Caller, GRANTS};
+use crate::tokens::{TokenFailed, TokenTarget};
+
+/// How long a grant waits to be used, in seconds.
+const GRANT_SECONDS: i64 = 15 * 60;
+/// How many `replaced-by` links are followed.
+const MERGES_MAX: u32 = 3;
+/// Roles that may put a patient before an agent.
+const ASSIGNERS: [Role; 6] =
+    [Role::Clinician, Role::Rn, Role::MaRn, Role::Pharmacist, Role::Scheduler, Role::Him];
+
+/// Who makes a grant.
+#[derive(Debug, Clone, Copy)]
+pub enum GrantAuthor<'a> {
+    /// A signed-in human.
+    Human(&'a Human),
+    /// An event or work item of the EHR, received by our own trusted dispatcher.
+    EhrEvent,
+}
+
+/// Which patient is meant.
+#[derive(Debug, Clone)]
+pub enum PatientRef {
+    /// By token, as the console's pages know patients.
+    Token(PatientToken),
+    /// By logical id at the EHR.
+    LogicalId(String),
+    /// By business identifier.
+    Identifier {
+        /// Its system.
+        system: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+/// What a grant is for.
+#[derive(Debug, Clone)]
+pub struct GrantRequest {
+    /// The agent that may use it.
+    pub agent: AgentId,
+    /// The intent it opens.
+    pub intent: IntentId,
+    /// The patient.
+    pub patient: PatientRef,
+    /// Logical id of the encounter, when the work belongs to one.
+    pub encounter: Option<String>,
+    /// Whether the human stays present; ignored for other authors.
+    pub presence: bool,
+}
+
+/// A dispatcher's request, as it arrives.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DispatchRequest {
+    /// The agent that may use the grant.
+    pub agent: AgentId,
+    /// The intent it opens.
+    pub intent: IntentId,
+    /// Business identifier of the patient.
+    pub patient: DispatchPatient,
+    /// Logical id of the encounter.
+    #[serde(default)]
+    pub encounter: Option<String>,
+}
+
+/// How a dispatcher names a patient.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DispatchPatient {
+    /// System of the identifier.
+    pub system: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Why no grant was made.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantFailed {
+    /// The person's roles do not allow it.
+    #[error("your roles do not allow assigning patients to agents")]
+    NotPermitted,
+    /// The agent is not registered for the intent.
+    #[error("this agent is not registered for this intent")]
+    NotRegistered,
+    /// The intent is about no patient.
+    #[error("this intent is about no patient and takes no grant")]
+    PatientFree,
+    /// No such patient, or more than one.
+    #[error("exactly one patient must match; none or several did")]
+    PatientNotFound,
+    /// The encounter is not one of this patient.
+    #[error("the encounter is not one of this patient")]
+    EncounterNotFound,
+    /// The EHR failed.
+    #[error(transparent)]
+    Ehr(EhrReadFailed),
+    /// A token failed.
+    #[error(transparent)]
+    Token(#[from] TokenFailed),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFailed),
+    /// The grant could not be recorded.
+    #[error(transparent)]
+    Commit(#[from] CommitFailed),
+}
+
+impl From<GrantFailed> for CallError {
+    fn from(failed: GrantFailed) -> Self {
+        match failed {
+            GrantFailed::NotPermitted | GrantFailed::NotRegistered | GrantFailed::PatientFree => {
+                CallError::denied()
+            }
+            GrantFailed::PatientNotFound | GrantFailed::EncounterNotFound => CallError::not_found(),
+            GrantFailed::Ehr(failed) => failed.into(),
+            GrantFailed::Token(_) => CallError::internal(),
+            GrantFailed::Store(failed) => failed.into(),
+            GrantFailed::Commit(failed) => failed.into(),
+        }
+    }
+}
+
+impl Engine {
+    /// Makes a grant for a human at the console or for an EHR event.
+    ///
+    /// # Errors
+    /// [`GrantFailed`]; nothing is recorded then.
+    pub async fn issue_grant(
+        &self,
+        author: GrantAuthor<'_>,
+        request: GrantRequest,
+    ) -> Result<Grant, GrantFailed> {
+        let now = self.now();
+        let (source, actor, presence) = match author {
+            GrantAuthor::Human(human) => {
+                if !ASSIGNERS.into_iter().any(|role| human.holds(role)) {
+                    return Err(GrantFailed::NotPermitted);
+                }
+                // Only a clinician's presence counts where an intent demands presence.
+                let presence = (request.presence && human.holds(Role::Clinician)).then(|| Presence {
+                    person: human.person,
+                    until: after(now, GRANT_SECONDS),
+                });
+                (GrantSource::Human { person: human.person }, Actor::from(human), presence)
+            }
+            GrantAuthor::EhrEvent => {
+                (GrantSource::EhrEvent, Actor::System { part: SystemPart::Dispatcher }, None)
+            }
+        };
+        self.make_grant(request, source, actor, presence).await
+    }
+
+    /// Makes a grant for a dispatcher on the allow-list.
+    ///
+    /// # Errors
+    /// `denied` when the pair of agent and intent is not on the dispatcher's list, `not-found` when
+    /// not exactly one patient matches.
+    pub async fn dispatch_grant(
+        &self,
+        caller: &Caller,
+        request: DispatchRequest,
+        correlation: CorrelationId,
+    ) -> Result<Grant, CallError> {
+        let dispatcher = caller.envelope.agent.clone();
+        let allowed = self.bundle.agent(&dispatcher).is_some_and(|agent| {
+            agent.dispatches.iter().any(|d| d.agent == request.agent && d.intent == request.intent)
+        });
+        let made = if allowed {
+            let grant = GrantRequest {
+                agent: request.agent,
+                intent: request.intent,
+                patient: PatientRef::Identifier {
+                    system: request.patient.system,
+                    value: request.patient.value,
+                },
+                encounter: request.encounter,
+                presence: false,
+            };
+            self.make_grant(grant, GrantSource::Dispatcher { dispatcher }, caller.actor(), None)
+                .await
+        } else {
+            Err(GrantFailed::NotPermitted)
+        };
+        match made {
+            Ok(grant) => Ok(grant),
+            Err(failed) => {
+                Err(self.record_refusal(Some(caller), None, None, failed.into(), correlation).await)
+            }
+        }
+    }
+
+    async fn make_grant(
+        &self,
+        request: GrantRequest,
+        source: GrantSource,
+        actor: Actor,
+        presence: Option<Presence>,
+    ) -> Result<Grant, GrantFailed> {
+        let agent = self.bundle.agent(&request.agent).ok_or(GrantFailed::NotRegistered)?;
+        let intent = self.bundle.intent(&request.intent).ok_or(GrantFailed::NotRegistered)?;
+        if !agent.intents.contains(&intent.id) {
+            return Err(GrantFailed::NotRegistered);
+        }
+        if intent.patient == PatientBinding::None {
+            return Err(GrantFailed::PatientFree);
+        }
+        let patient_id = self.surviving_patient(&request.patient).await?;
+        let patient = self.patient_token(&patient_id).await?;
+        let encounter = match &request.encounter {
+            None => None,
+            Some(id) => Some(self.encounter_of(id, &patient_id, patient).await?),
+        };
+        let grant = Grant {
+            id: GrantId::from_random(self.random.id()),
+            tenant: self.config.tenant.clone(),
+            agent: agent.id.clone(),
+            intent: intent.id.clone(),
+            patient: Some(patient),
+            encounter,
+            presence,
+            source,
+            expires: after(self.now(), GRANT_SECONDS),
+        };
+        let value =
+            serde_json::to_value(&grant).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let mut commit = self.commit_as(actor);
+        commit.records.push(RecordChange::Create(
+            Record::new(GRANTS, grant.id, value).expiring(grant.expires),
+        ));
+        commit.append(
+            StreamId::Grant(grant.id),
+            Expected::Version(0),
+            Event::GrantIssued(Box::new(grant.clone())),
+        );
+        self.store.commit(commit).await?;
+        Ok(grant)
+    }
+
+    /// The logical id of the patient meant, following merges to the record that survived.
+    async fn surviving_patient(&self, patient: &PatientRef) -> Result<String, GrantFailed> {
+        let mut id = match patient {
+            PatientRef::Token(token) => self.patient_id(*token).await?,
+            PatientRef::LogicalId(id) => id.clone(),
+            PatientRef::Identifier { system, value } => self.identified(system, value).await?,
+        };
+        for _ in 0..MERGES_MAX {
+            let record = match self.ehr.read(&resource_type("Patient")?, &id).await {
+                Ok(record) => record,
+                Err(EhrReadFailed::NotFound) => return Err(GrantFailed::PatientNotFound),
+                Err(failed) => return Err(GrantFailed::Ehr(failed)),
+            };
+            match replaced_by(&record) {
+                Some(next) => id = next,
+                None if record.get("active").and_then(Value::as_bool) == Some(false) => {
+                    return Err(GrantFailed::PatientNotFound);
+                }
+                None => return Ok(id),
+            }
+        }
+        Err(GrantFailed::PatientNotFound)
+    }
+
+    async fn identified(&self, system: &str, value: &str) -> Result<String, GrantFailed> {
+        let token = format!("{}|{}", search_escape(system), search_escape(value));
+        let found = self
+            .ehr
+            .search(EhrSearch {
+                resource: resource_type("Patient")?,
+                parameters: vec![("identifier".to_owned(), token)],
+                limit: 2,
+            })
+            .await
+            .map_err(GrantFailed::Ehr)?;
+        match found.resources.as_slice() {
+            [one] if !found.more => one
+                .get("id")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or(GrantFailed::PatientNotFound),
+            _ => Err(GrantFailed::PatientNotFound),
+        }
+    }
+
+    async fn encounter_of(
+        &self,
+        id: &str,
+        patient_id: &str,
+        patient: PatientToken,
+    ) -> Result<chaperone_core::ids::ResourceToken, GrantFailed> {
+        let encounter = resource_type("Encounter")?;
+        let record = match self.ehr.read(&encounter, id).await {
+            Ok(record) => record,
+            Err(EhrReadFailed::NotFound) => return Err(GrantFailed::EncounterNotFound),
+            Err(failed) => return Err(GrantFailed::Ehr(failed)),
+        };
+        if !self.belongs_to(&record, patient_id) {
+            return Err(GrantFailed::EncounterNotFound);
+        }
+        let target =
+            TokenTarget { resource: encounter, id: id.to_owned(), patient: Some(patient) };
+        let tokens = self.resource_tokens(&[target]).await?;
+        tokens.first().copied().ok_or(GrantFailed::EncounterNotFound)
+    }
+}
+
+/// Escapes what separates values in a FHIR search parameter.
+///
+/// # Source
+/// FHIR R4, search, "Escaping Search Parameters".
+pub(crate) fn search_escape(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '\\' | ',' | '$' | '|') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+fn resource_type(name: &str) -> Result<ResourceType, StoreFailed> {
+    ResourceType::new(name).map_err(|e| StoreFailed::Corrupt(e.to_string()))
+}
+
+fn after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+fn replaced_by(patient: &Value) -> Option<String> {
+    patient.get("link")?.as_array()?.iter().find_map(|link| {
+        (link.get("type")?.as_str()? == "replaced-by")
+            .then(|| link.get("other")?.get("reference")?.as_str()?.strip_prefix("Patient/"))
+            .flatten()
+            .map(str::to_owned)
+    })
+}

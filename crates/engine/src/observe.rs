@@ -1,0 +1,184 @@
+//! Facts that Chaperone observes itself before ruling: slots re-read, drugs looked up, presence live.
+//!
+//! An observer that cannot tell leaves its fact out; absent means unknown, and no row that lets
+//! something pass applies to the unknown. A tool that asks for a fact nobody here computes gets none.
+
+use chaperone_core::bundle::WriteAction;
+use chaperone_core::facts::{FactValue, Facts};
+use chaperone_core::resource::ResourceType;
+use chaperone_phi::labels::Labels;
+use jiff::civil::Date;
+use serde_json::Value;
+
+use crate::call::Admitted;
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::propose::Inputs;
+
+/// Age of majority, in years.
+const MAJORITY_YEARS: i16 = 18;
+
+impl Engine {
+    /// Observes what the tool names, and always what concerns the patient and the day.
+    pub(crate) async fn observe(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+        inputs: &Inputs,
+        resource: &Value,
+    ) -> Result<Facts, CallError> {
+        let mut facts = Facts::default();
+        for (name, value) in &write.facts {
+            facts.fix(name, value.clone());
+        }
+        if let Some(confidence) = admitted.arguments.confidence {
+            facts.claim("confidence_pct", FactValue::Long((confidence * 100.0) as i64));
+        }
+        for name in &write.observe {
+            if let Some(value) = self.observe_one(name, admitted, inputs, resource).await? {
+                facts.observe(name, value);
+            }
+        }
+        self.observe_patient(inputs, &mut facts).await?;
+        let is_restricted = |resource: &Value| Labels::of(resource).restriction().is_some();
+        let restricted =
+            is_restricted(resource) || inputs.resources.values().any(is_restricted);
+        facts.observe("restricted_label", FactValue::Bool(restricted));
+        Ok(facts)
+    }
+
+    async fn observe_one(
+        &self,
+        name: &str,
+        admitted: &Admitted<'_>,
+        inputs: &Inputs,
+        resource: &Value,
+    ) -> Result<Option<FactValue>, CallError> {
+        let is = |value: bool| Some(FactValue::Bool(value));
+        let envelope = &admitted.caller.envelope;
+        Ok(match name {
+            // Read just now, in `gather`; the delivery's own condition closes the gap that remains.
+            "slot_free" => slot_of(inputs).map(|slot| {
+                FactValue::Bool(slot.get("status").and_then(Value::as_str) == Some("free"))
+            }),
+            "visit_type_self_schedule" => {
+                self.visit_type(inputs, resource).and_then(|v| is(v.self_schedule))
+            }
+            "visit_type_sensitive" => {
+                self.visit_type(inputs, resource).and_then(|v| is(v.sensitive))
+            }
+            "hours_until_start" => inputs
+                .base
+                .as_ref()
+                .and_then(|base| base.get("start")?.as_str()?.parse::<jiff::Timestamp>().ok())
+                .map(|start| FactValue::Long(start.duration_since(self.now()).as_hours())),
+            "clinician_present" => {
+                is(envelope.presence.as_ref().is_some_and(|p| self.now() < p.until))
+            }
+            // The present clinician put this patient before the agent: the grant says so.
+            "treatment_relationship" => {
+                is(envelope.presence.as_ref().is_some_and(|p| self.now() < p.until))
+            }
+            "encounter_open" => match &inputs.encounter {
+                Some(encounter) => {
+                    let encounter = self.ehr.read(&encounter.resource, &encounter.id).await?;
+                    is(encounter.get("status").and_then(Value::as_str) == Some("in-progress"))
+                }
+                None => None,
+            },
+            "medication_known" => is(self.drug(resource).is_some()),
+            "medication_controlled" => self.drug(resource).and_then(|d| is(d.is_controlled())),
+            "medication_high_alert" => self.drug(resource).and_then(|d| is(d.high_alert)),
+            "dose_unchanged" => inputs.resources.get("medication_request").and_then(|prior| {
+                let same = ["dosageInstruction", "medicationCodeableConcept"]
+                    .iter()
+                    .all(|element| prior.get(*element) == resource.get(*element));
+                is(same)
+            }),
+            _ => None,
+        })
+    }
+
+    async fn observe_patient(&self, inputs: &Inputs, facts: &mut Facts) -> Result<(), CallError> {
+        let Some(id) = &inputs.patient_id else { return Ok(()) };
+        let patient_type = ResourceType::new("Patient").map_err(|_| CallError::internal())?;
+        let patient = self.ehr.read(&patient_type, id).await?;
+        let deceased = match (patient.get("deceasedBoolean"), patient.get("deceasedDateTime")) {
+            (_, Some(_)) => true,
+            (Some(flag), None) => flag.as_bool().unwrap_or(true),
+            (None, None) => false,
+        };
+        facts.observe("patient_deceased", FactValue::Bool(deceased));
+        if let Some(born) = patient.get("birthDate").and_then(Value::as_str).and_then(birth_date) {
+            let today = self.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+            let minor = born.checked_add(jiff::Span::new().years(MAJORITY_YEARS)).is_ok_and(|adult| today < adult);
+            facts.observe("patient_minor", FactValue::Bool(minor));
+        }
+        let labels = patient.pointer("/meta/security").and_then(Value::as_array);
+        let sensitive = labels.into_iter().flatten().any(|label| {
+            matches!(label.get("code").and_then(Value::as_str), Some("CEL" | "EMP"))
+        });
+        facts.observe("sensitive_person", FactValue::Bool(sensitive));
+        Ok(())
+    }
+
+    /// The drug of a medication request, by code or by the words of its display.
+    fn drug(&self, resource: &Value) -> Option<&crate::tables::Drug> {
+        let concept = resource.get("medicationCodeableConcept")?;
+        let codings = concept.get("coding")?.as_array()?;
+        let codes = codings.iter().filter_map(|c| {
+            Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?))
+        });
+        let names = codings
+            .iter()
+            .filter_map(|c| c.get("display")?.as_str())
+            .chain(concept.get("text").and_then(Value::as_str));
+        self.tables.drug(codes, names)
+    }
+
+    fn visit_type(
+        &self,
+        inputs: &Inputs,
+        resource: &Value,
+    ) -> Option<&crate::tables::VisitType> {
+        let source = slot_of(inputs).or(inputs.base.as_ref()).unwrap_or(resource);
+        let concepts = source.get("serviceType")?.as_array()?;
+        let codings = concepts.iter().filter_map(|c| c.get("coding")?.as_array()).flatten();
+        let codes: Vec<(&str, &str)> = codings
+            .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)))
+            .collect();
+        self.tables.visit_type(&codes)
+    }
+}
+
+fn slot_of(inputs: &Inputs) -> Option<&Value> {
+    inputs
+        .resources
+        .values()
+        .find(|resource| resource.get("resourceType").and_then(Value::as_str) == Some("Slot"))
+}
+
+/// A birth date of any precision, at its latest: who may be a minor counts as one.
+fn birth_date(text: &str) -> Option<Date> {
+    let mut parts = text.splitn(3, '-');
+    let year: i16 = parts.next()?.parse().ok()?;
+    let month: i8 = parts.next().map_or(Some(12), |m| m.parse().ok())?;
+    let first = Date::new(year, month, 1).ok()?;
+    match parts.next() {
+        Some(day) => Date::new(year, month, day.parse().ok()?).ok(),
+        None => Some(first.last_of_month()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_birth_dates_count_as_their_latest_day() {
+        assert_eq!(birth_date("2008"), Date::new(2008, 12, 31).ok());
+        assert_eq!(birth_date("2008-02"), Date::new(2008, 2, 29).ok());
+        assert_eq!(birth_date("2008-02-03"), Date::new(2008, 2, 3).ok());
+        assert_eq!(birth_date("last spring"), None);
+    }
+}

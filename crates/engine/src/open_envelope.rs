@@ -1,0 +1,486 @@
+//! Opening an envelope: a signed assertion and a context grant in, a five-minute token out; and
+//! entering it again with that token.
+//!
+//! The access token carries the envelope's id and nothing else of substance. Everything the envelope
+//! allows is looked up here, at each call, so that withdrawing it takes effect at once.
+
+use std::sync::Arc;
+
+use chaperone_core::Timestamp;
+use chaperone_core::bundle::{AgentDeclaration, IntentDeclaration, PatientBinding};
+use chaperone_core::envelope::{ENVELOPE_SECONDS_MAX, Envelope, Grant};
+use chaperone_core::event::{CallRefusal, Event, StreamId};
+use chaperone_core::ids::{AgentId, CorrelationId, EnvelopeId, GrantId, IntentId};
+use chaperone_core::mode::ModeSubject;
+use chaperone_core::ports::{CommitFailed, Expected, Record, RecordChange, RecordKey};
+use chaperone_core::principal::Actor;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Engine;
+use crate::errors::CallError;
+
+pub(crate) const GRANTS: &str = "grant";
+const ENVELOPES: &str = "envelope";
+const ASSERTIONS: &str = "assertion";
+const TOKEN_KEY: &str = "signing/access-token";
+
+/// Longest accepted assertion, in bytes.
+const ASSERTION_BYTES_MAX: usize = 4_096;
+/// Longest accepted life of an assertion, in seconds.
+///
+/// # Source
+/// SMART App Launch 2.2, backend services: `exp` at most five minutes in the future.
+const ASSERTION_SECONDS_MAX: i64 = 300;
+/// Difference between clocks that is forgiven, in seconds.
+const CLOCK_SKEW_S: i64 = 30;
+/// The type of authorization detail that carries a context grant.
+const CONTEXT_DETAIL: &str = "chaperone_context";
+
+/// A request at the token endpoint.
+#[derive(Debug)]
+pub struct TokenRequest<'a> {
+    /// The client assertion, a JWT.
+    pub assertion: &'a str,
+    /// The scope: exactly one `intent/<id>`.
+    pub scope: &'a str,
+    /// RFC 9396 details, JSON, with the context grant.
+    pub authorization_details: Option<&'a str>,
+    /// The request.
+    pub correlation: CorrelationId,
+}
+
+/// What the token endpoint answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: String,
+    /// Seconds until it expires.
+    pub expires_in: i64,
+    /// The scope granted.
+    pub scope: String,
+}
+
+/// An agent inside an open envelope.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The envelope.
+    pub envelope: Arc<Envelope>,
+}
+
+impl Caller {
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::Agent {
+            agent: self.envelope.agent.clone(),
+            envelope: Some(self.envelope.id),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct AssertionClaims {
+    iss: String,
+    sub: String,
+    jti: String,
+    exp: i64,
+    #[serde(default)]
+    iat: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AccessClaims {
+    iss: String,
+    aud: String,
+    exp: i64,
+    jti: EnvelopeId,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContextDetail {
+    #[serde(rename = "type")]
+    detail_type: String,
+    grant: GrantId,
+}
+
+impl Engine {
+    /// Opens an envelope. Every refusal is recorded; the answer never says which of several
+    /// possible things was wrong with a grant.
+    ///
+    /// # Errors
+    /// `invalid-client`, `invalid-scope`, `invalid-grant`, `agent-refused`, `halted`,
+    /// `ledger-unavailable`.
+    pub async fn open_envelope(&self, request: TokenRequest<'_>) -> Result<TokenAnswer, CallError> {
+        let mut agent = None;
+        match self.try_open(&request, &mut agent).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.record_refusal(None, agent, None, error, request.correlation).await),
+        }
+    }
+
+    async fn try_open(
+        &self,
+        request: &TokenRequest<'_>,
+        known_agent: &mut Option<AgentId>,
+    ) -> Result<TokenAnswer, CallError> {
+        let now = self.now();
+        let (agent, claims) = self.check_assertion(request.assertion, now)?;
+        *known_agent = Some(agent.id.clone());
+        self.check_standing(agent, now)?;
+        let intent = self.intent_of(agent, request.scope)?;
+        let modes = ModeSubject {
+            agent: Some(&agent.id),
+            intent: Some(&intent.id),
+            ..ModeSubject::default()
+        };
+        if !self.mode_of(modes).await?.reads() {
+            return Err(CallError::halted());
+        }
+        let grant = self.grant_for(agent, intent, request.authorization_details, now).await?;
+        let envelope = self.new_envelope(agent, intent, grant.as_ref().map(|(g, _)| g), now)?;
+        let answer = self.access_token(&envelope, &intent.id).await?;
+
+        let mut commit = self.commit_as(Actor::Agent {
+            agent: agent.id.clone(),
+            envelope: Some(envelope.id),
+        });
+        let used = self.tenant_digest(&[agent.id.as_str().as_bytes(), claims.jti.as_bytes()]);
+        let replay_until = Timestamp::from_second(claims.exp.saturating_add(CLOCK_SKEW_S + 1))
+            .map_err(|_| CallError::assertion_refused())?;
+        commit.records.push(RecordChange::Create(
+            Record::new(ASSERTIONS, used, serde_json::json!(true)).expiring(replay_until),
+        ));
+        let value = serde_json::to_value(&envelope).map_err(|_| CallError::internal())?;
+        commit.records.push(RecordChange::Create(
+            Record::new(ENVELOPES, envelope.id, value).expiring(envelope.expires),
+        ));
+        if let Some((grant, record)) = &grant {
+            commit.records.push(RecordChange::Consume(record.clone()));
+            commit.append(
+                StreamId::Grant(grant.id),
+                Expected::Version(1),
+                Event::GrantConsumed { envelope: envelope.id },
+            );
+        }
+        commit.append(
+            StreamId::Envelope(envelope.id),
+            Expected::Version(0),
+            Event::EnvelopeOpened(Box::new(envelope)),
+        );
+        match self.store.commit(commit).await {
+            Ok(_) => Ok(answer),
+            Err(CommitFailed::Record { collection }) if collection == ASSERTIONS => {
+                Err(CallError::assertion_refused().saying("this assertion was used before"))
+            }
+            Err(CommitFailed::Record { .. } | CommitFailed::Conflict { .. }) => {
+                Err(CallError::grant_refused())
+            }
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// Verifies the assertion against the registered keys.
+    fn check_assertion(
+        &self,
+        assertion: &str,
+        now: Timestamp,
+    ) -> Result<(&AgentDeclaration, AssertionClaims), CallError> {
+        let refused = CallError::assertion_refused;
+        if assertion.len() > ASSERTION_BYTES_MAX {
+            return Err(refused());
+        }
+        let header = jsonwebtoken::decode_header(assertion).map_err(|_| refused())?;
+        if !matches!(header.alg, Algorithm::EdDSA | Algorithm::ES384 | Algorithm::RS384) {
+            return Err(refused().saying("sign the assertion with EdDSA, ES384 or RS384"));
+        }
+        let kid = header.kid.as_deref().ok_or_else(|| refused().saying("name the key in `kid`"))?;
+        let issuer = unverified_issuer(assertion).ok_or_else(refused)?;
+        let agent = AgentId::new(issuer)
+            .ok()
+            .and_then(|id| self.bundle.agent(&id))
+            .ok_or_else(refused)?;
+        let jwk = agent
+            .keys
+            .iter()
+            .find(|key| key.get("kid").and_then(|v| v.as_str()) == Some(kid))
+            .ok_or_else(refused)?;
+        let jwk: jsonwebtoken::jwk::Jwk =
+            serde_json::from_value(serde_json::Value::Object(jwk.clone())).map_err(|_| refused())?;
+        let key = DecodingKey::from_jwk(&jwk).map_err(|_| refused())?;
+        let mut validation = Validation::new(header.alg);
+        // Times are checked below, against our own clock.
+        validation.validate_exp = false;
+        validation.required_spec_claims = ["iss", "sub", "aud", "exp"].map(str::to_owned).into();
+        validation.set_audience(&[
+            format!("{}/oauth/token", self.config.audience),
+            self.config.audience.clone(),
+        ]);
+        let claims = jsonwebtoken::decode::<AssertionClaims>(assertion, &key, &validation)
+            .map_err(|failed| match failed.kind() {
+                jsonwebtoken::errors::ErrorKind::InvalidAudience => {
+                    refused().saying("the assertion is for another audience")
+                }
+                _ => refused(),
+            })?
+            .claims;
+        if claims.iss != agent.id.as_str() || claims.sub != claims.iss {
+            return Err(refused().saying("`iss` and `sub` must both be the agent's id"));
+        }
+        let left = claims.exp.saturating_sub(now.as_second());
+        if left < -CLOCK_SKEW_S {
+            return Err(refused().saying("the assertion has expired"));
+        }
+        if left > ASSERTION_SECONDS_MAX + CLOCK_SKEW_S {
+            return Err(refused().saying("an assertion may live five minutes at most"));
+        }
+        if claims.iat.is_some_and(|iat| iat > now.as_second().saturating_add(CLOCK_SKEW_S)) {
+            return Err(refused().saying("the assertion is from the future"));
+        }
+        if claims.jti.is_empty() || claims.jti.len() > 256 {
+            return Err(refused().saying("`jti` must be 1 to 256 characters"));
+        }
+        Ok((agent, claims))
+    }
+
+    /// An agent works only while everyone who sees what it sees is bound by an agreement.
+    fn check_standing(&self, agent: &AgentDeclaration, now: Timestamp) -> Result<(), CallError> {
+        let lapsed = agent.providers.is_empty()
+            || agent.providers.iter().any(|p| p.baa_expires <= now || !p.training_banned);
+        if lapsed {
+            return Err(CallError::agent_refused()
+                .saying("an agreement in this agent's provider chain is missing or has expired"));
+        }
+        Ok(())
+    }
+
+    fn intent_of(
+        &self,
+        agent: &AgentDeclaration,
+        scope: &str,
+    ) -> Result<&IntentDeclaration, CallError> {
+        let id = scope
+            .strip_prefix("intent/")
+            .and_then(|id| IntentId::new(id).ok())
+            .filter(|id| agent.intents.contains(id))
+            .ok_or_else(CallError::intent_refused)?;
+        self.bundle.intent(&id).ok_or_else(CallError::intent_refused)
+    }
+
+    async fn grant_for(
+        &self,
+        agent: &AgentDeclaration,
+        intent: &IntentDeclaration,
+        details: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<(Grant, RecordKey)>, CallError> {
+        let refused = CallError::grant_refused;
+        let details: Vec<ContextDetail> = match details {
+            Some(text) => serde_json::from_str(text).map_err(|_| {
+                refused().about("authorization_details").saying(
+                    "send `[{\"type\":\"chaperone_context\",\"grant\":\"grant_…\"}]`",
+                )
+            })?,
+            None => Vec::new(),
+        };
+        let id = match (intent.patient, details.as_slice()) {
+            (PatientBinding::None, []) => return Ok(None),
+            (PatientBinding::None, _) => {
+                return Err(refused().saying("this intent takes no context grant"));
+            }
+            (PatientBinding::Required, [detail]) if detail.detail_type == CONTEXT_DETAIL => {
+                detail.grant
+            }
+            (PatientBinding::Required, _) => {
+                return Err(refused()
+                    .about("authorization_details")
+                    .saying("this intent needs exactly one context grant"));
+            }
+        };
+        let key = RecordKey::new(GRANTS, id);
+        let record = self
+            .store
+            .record(&self.config.tenant, &key, now)
+            .await?
+            .ok_or_else(refused)?;
+        let grant: Grant = serde_json::from_value(record.value).map_err(|_| CallError::internal())?;
+        let fits = grant.agent == agent.id
+            && grant.intent == intent.id
+            && grant.tenant == self.config.tenant
+            && grant.patient.is_some()
+            && now < grant.expires;
+        let present = grant.presence.as_ref().is_some_and(|p| now < p.until);
+        if !fits || (intent.presence && !present) {
+            return Err(refused());
+        }
+        Ok(Some((grant, key)))
+    }
+
+    fn new_envelope(
+        &self,
+        agent: &AgentDeclaration,
+        intent: &IntentDeclaration,
+        grant: Option<&Grant>,
+        now: Timestamp,
+    ) -> Result<Envelope, CallError> {
+        let ttl_s = intent.ttl_s.clamp(1, ENVELOPE_SECONDS_MAX);
+        let expires = now
+            .checked_add(jiff::SignedDuration::from_secs(ttl_s))
+            .map_err(|_| CallError::internal())?;
+        Ok(Envelope {
+            id: EnvelopeId::from_random(self.random.id()),
+            tenant: self.config.tenant.clone(),
+            agent: agent.id.clone(),
+            intent: intent.id.clone(),
+            grant: grant.map(|g| g.id),
+            patient: grant.and_then(|g| g.patient),
+            encounter: grant.and_then(|g| g.encounter),
+            presence: grant.and_then(|g| g.presence.clone()),
+            purpose: intent.purpose_of_use.clone(),
+            bundle: *self.bundle.digest(),
+            opened: now,
+            expires,
+        })
+    }
+
+    async fn access_token(
+        &self,
+        envelope: &Envelope,
+        intent: &IntentId,
+    ) -> Result<TokenAnswer, CallError> {
+        let key = self.keys.data_key(&self.config.tenant, TOKEN_KEY).await?;
+        let claims = AccessClaims {
+            iss: self.config.audience.clone(),
+            aud: self.config.audience.clone(),
+            exp: envelope.expires.as_second(),
+            jti: envelope.id,
+        };
+        let access_token = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &EncodingKey::from_secret(&key),
+        )
+        .map_err(|_| CallError::internal())?;
+        Ok(TokenAnswer {
+            access_token,
+            expires_in: envelope.expires.as_second().saturating_sub(envelope.opened.as_second()),
+            scope: format!("intent/{intent}"),
+        })
+    }
+
+    /// Enters an open envelope with its access token. Refusals are recorded.
+    ///
+    /// # Errors
+    /// `no-token`, `invalid-token`, `expired-token`, `agent-refused`, `halted`.
+    pub async fn enter(
+        &self,
+        bearer: Option<&str>,
+        correlation: CorrelationId,
+    ) -> Result<Caller, CallError> {
+        match self.try_enter(bearer).await {
+            Ok(caller) => Ok(caller),
+            Err(error) => Err(self.record_refusal(None, None, None, error, correlation).await),
+        }
+    }
+
+    async fn try_enter(&self, bearer: Option<&str>) -> Result<Caller, CallError> {
+        let token = bearer.ok_or_else(CallError::no_token)?;
+        let now = self.now();
+        let key = self.keys.data_key(&self.config.tenant, TOKEN_KEY).await?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        validation.set_audience(&[&self.config.audience]);
+        validation.set_issuer(&[&self.config.audience]);
+        let claims = jsonwebtoken::decode::<AccessClaims>(
+            token,
+            &DecodingKey::from_secret(&key),
+            &validation,
+        )
+        .map_err(|_| CallError::bad_token())?
+        .claims;
+        if claims.exp <= now.as_second() {
+            return Err(CallError::expired_token());
+        }
+        let envelope = self.open_envelope_record(claims.jti, now).await?;
+        let agent = self.bundle.agent(&envelope.agent).ok_or_else(CallError::agent_refused)?;
+        self.check_standing(agent, now)?;
+        if !agent.intents.contains(&envelope.intent) || envelope.bundle != *self.bundle.digest() {
+            // The rules changed under the envelope: it must be opened again under the new ones.
+            return Err(CallError::expired_token());
+        }
+        let modes = ModeSubject {
+            agent: Some(&envelope.agent),
+            intent: Some(&envelope.intent),
+            ..ModeSubject::default()
+        };
+        if !self.mode_of(modes).await?.reads() {
+            return Err(CallError::halted());
+        }
+        Ok(Caller { envelope: Arc::new(envelope) })
+    }
+
+    async fn open_envelope_record(
+        &self,
+        id: EnvelopeId,
+        now: Timestamp,
+    ) -> Result<Envelope, CallError> {
+        let record = self
+            .store
+            .record(&self.config.tenant, &RecordKey::new(ENVELOPES, id), now)
+            .await?
+            .ok_or_else(CallError::expired_token)?;
+        let envelope: Envelope =
+            serde_json::from_value(record.value).map_err(|_| CallError::internal())?;
+        if envelope.is_open(now) { Ok(envelope) } else { Err(CallError::expired_token()) }
+    }
+
+    /// Records a refusal that the gateway found itself, such as a body that is too large.
+    pub async fn refuse(
+        &self,
+        caller: Option<&Caller>,
+        error: CallError,
+        correlation: CorrelationId,
+    ) -> CallError {
+        self.record_refusal(caller, None, None, error, correlation).await
+    }
+
+    /// Records a refusal, unless it is recorded. When that fails too, the ledger is what is refused.
+    pub(crate) async fn record_refusal(
+        &self,
+        caller: Option<&Caller>,
+        agent: Option<AgentId>,
+        tool: Option<chaperone_core::ids::ToolName>,
+        error: CallError,
+        correlation: CorrelationId,
+    ) -> CallError {
+        if error.recorded {
+            return error;
+        }
+        metrics::counter!("chaperone_refusals_total", "code" => error.code).increment(1);
+        let agent = caller.map(|c| c.envelope.agent.clone()).or(agent);
+        let actor = match (caller, &agent) {
+            (Some(caller), _) => caller.actor(),
+            (None, Some(agent)) => Actor::Agent { agent: agent.clone(), envelope: None },
+            (None, None) => Actor::Anonymous,
+        };
+        let stream = caller.map_or(StreamId::Refusals, |c| StreamId::Envelope(c.envelope.id));
+        let mut commit = self.commit_as(actor);
+        let refusal = CallRefusal { correlation, agent, tool, code: error.code.to_owned() };
+        commit.append(stream, Expected::Any, Event::CallRefused(refusal));
+        match self.store.commit(commit).await {
+            Ok(_) => error.as_recorded(),
+            Err(failed) => {
+                tracing::error!(%correlation, error = %failed, "a refusal could not be recorded");
+                error
+            }
+        }
+    }
+}
+
+/// The issuer as the assertion claims it, to find the keys to check it with.
+fn unverified_issuer(assertion: &str) -> Option<String> {
+    use base64::Engine as _;
+    let payload = assertion.split('.').nth(1)?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    claims.get("iss")?.as_str().map(str::to_owned)
+}

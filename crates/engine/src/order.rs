@@ -1,0 +1,97 @@
+//! The write order: everything that is agreed to, complete, with its Provenance template.
+
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{AgentVersion, ApprovalRecord, RulingRecord, Strategy, WriteOrder};
+use chaperone_core::gate::ProofLevel;
+use chaperone_core::resource::Interaction;
+use serde_json::{Value, json};
+
+use crate::merge::WRITEBACK_SYSTEM;
+
+const PARTICIPANT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
+const DATA_OPERATION: &str = "http://terminology.hl7.org/CodeSystem/v3-DataOperation";
+const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+
+/// The strategy for a row's least proof: what the endpoint offers, or human entry when that shows
+/// too little.
+pub(crate) fn strategy_for(offered: Strategy, proof_min: ProofLevel) -> Strategy {
+    if offered.proof() >= proof_min { offered } else { Strategy::HumanEntry }
+}
+
+/// The search that finds what a write-back created.
+pub(crate) fn if_none_exist(order_id: impl std::fmt::Display) -> String {
+    format!("identifier={WRITEBACK_SYSTEM}|{order_id}")
+}
+
+/// The Provenance that goes with a write, without target and without the humans who verify it.
+///
+/// # Source
+/// HL7 AI Transparency on FHIR, AI-Provenance: the AI as author, Chaperone as assembler. The prompt is
+/// named by version only: its text may hold PHI and does not belong into the EHR.
+pub(crate) fn provenance_template(
+    author: &AgentVersion,
+    interaction: Interaction,
+    ruling: &RulingRecord,
+    recorded: &str,
+) -> Value {
+    let activity = match interaction {
+        Interaction::Create => "CREATE",
+        Interaction::Update | Interaction::Delete => "UPDATE",
+    };
+    let entities: Vec<Value> = author
+        .prompts
+        .iter()
+        .map(|prompt| {
+            json!({
+                "role": "derivation",
+                "what": { "identifier": { "system": "urn:chaperone:prompt", "value": prompt } },
+            })
+        })
+        .collect();
+    let mut provenance = json!({
+        "resourceType": "Provenance",
+        "target": [],
+        "recorded": recorded,
+        "policy": [format!("urn:chaperone:bundle:{}", ruling.bundle)],
+        "reason": [{ "coding": [{ "system": OBSERVATION_VALUE, "code": "AIAST" }] }],
+        "activity": { "coding": [{ "system": DATA_OPERATION, "code": activity }] },
+        "agent": [
+            agent("author", "urn:chaperone:agent", &format!("{}@{}", author.agent, author.version)),
+            agent("assembler", "urn:chaperone:service", "chaperone"),
+        ],
+    });
+    if let (Some(object), false) = (provenance.as_object_mut(), entities.is_empty()) {
+        object.insert("entity".to_owned(), Value::Array(entities));
+    }
+    provenance
+}
+
+/// Completes the template with the humans who approved, or with the policy engine where none had to.
+pub(crate) fn complete_provenance(
+    order: &WriteOrder,
+    approvals: &[ApprovalRecord],
+) -> Option<String> {
+    let mut provenance: Value = serde_json::from_str(order.provenance.as_deref()?).ok()?;
+    let agents = provenance.get_mut("agent")?.as_array_mut()?;
+    for approval in approvals {
+        agents.push(agent("verifier", "urn:chaperone:person", &approval.person.to_string()));
+    }
+    if approvals.is_empty() {
+        agents.push(agent("verifier", "urn:chaperone:bundle", &order.bundle.to_string()));
+    }
+    serde_json::to_string(&provenance).ok()
+}
+
+fn agent(kind: &str, system: &str, value: &str) -> Value {
+    json!({
+        "type": { "coding": [{ "system": PARTICIPANT_TYPE, "code": kind }] },
+        "who": { "identifier": { "system": system, "value": value } },
+    })
+}
+
+/// The bytes that rest in the vault, and the digest an approval names.
+pub(crate) fn order_bytes(order: &WriteOrder) -> Result<(Vec<u8>, Digest), serde_json::Error> {
+    let bytes = serde_json::to_vec(order)?;
+    let digest = Digest::of_bytes(&bytes);
+    Ok((bytes, digest))
+}

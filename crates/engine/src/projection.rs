@@ -1,0 +1,209 @@
+//! The projection of write-backs: one row each, derived from events, disposable (invariant 11).
+
+use chaperone_core::Timestamp;
+use chaperone_core::change::ChangeClass;
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::evidence::Strategy;
+use chaperone_core::gate::Gate;
+use chaperone_core::ids::{
+    AgentId, CorrelationId, EnvelopeId, IntentId, PatientToken, PersonId, ToolName, WritebackId,
+};
+use chaperone_core::ports::{Commit, Record, StoreFailed};
+use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::writeback::{HumanNeeded, StateName, Writeback};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Engine;
+
+/// All write-backs, grouped by state.
+pub(crate) const BY_STATE: &str = "writeback";
+/// All write-backs, grouped by patient token.
+pub(crate) const BY_PATIENT: &str = "writeback_by_patient";
+
+/// A write-back as lists show it. Holds no PHI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WritebackRow {
+    /// The write-back.
+    pub id: WritebackId,
+    /// Its state.
+    pub state: StateName,
+    /// Version of its stream.
+    pub version: u64,
+    /// The patient.
+    pub patient: Option<PatientToken>,
+    /// The agent.
+    pub agent: AgentId,
+    /// The intent.
+    pub intent: IntentId,
+    /// The tool.
+    pub tool: ToolName,
+    /// The envelope.
+    pub envelope: EnvelopeId,
+    /// The request that brought it.
+    pub correlation: CorrelationId,
+    /// The human the agent acted for.
+    pub requester: Option<PersonId>,
+    /// Whether untrusted content was in the agent's context.
+    pub tainted: bool,
+    /// Type of the resource, once known.
+    pub resource: Option<ResourceType>,
+    /// Create or update, once known.
+    pub interaction: Option<Interaction>,
+    /// Its class, once known.
+    pub class: Option<ChangeClass>,
+    /// Its gate, once ruled.
+    pub gate: Option<Gate>,
+    /// The digest to approve, once ruled.
+    pub digest: Option<Digest>,
+    /// How it is sent, once ruled.
+    pub strategy: Option<Strategy>,
+    /// People who have approved.
+    pub approvers: Vec<PersonId>,
+    /// Attempts at delivery.
+    pub attempts: u32,
+    /// Why a human must decide about an unknown outcome.
+    pub human_needed: Option<HumanNeeded>,
+    /// When it was proposed.
+    pub proposed: Timestamp,
+    /// When it last moved.
+    pub moved: Timestamp,
+    /// When what it waits for must have happened.
+    pub deadline: Option<Timestamp>,
+}
+
+impl WritebackRow {
+    fn new(state: &Writeback, version: u64, proposed: Timestamp, moved: Timestamp) -> Self {
+        let proposal = state.proposal();
+        let ruled = state.ruled();
+        let mut row = Self {
+            id: proposal.id,
+            state: state.name(),
+            version,
+            patient: proposal.patient,
+            agent: proposal.agent.clone(),
+            intent: proposal.intent.clone(),
+            tool: proposal.tool.clone(),
+            envelope: proposal.envelope,
+            correlation: proposal.correlation,
+            requester: proposal.requester,
+            tainted: proposal.tainted,
+            resource: ruled.map(|r| r.change.resource.clone()),
+            interaction: ruled.map(|r| r.change.interaction),
+            class: ruled.map(|r| r.ruling.class),
+            gate: ruled.map(|r| r.ruling.gate.clone()),
+            digest: ruled.map(|r| r.order.digest),
+            strategy: ruled.map(|r| r.order.strategy),
+            approvers: Vec::new(),
+            attempts: 0,
+            human_needed: None,
+            proposed,
+            moved,
+            deadline: None,
+        };
+        match state {
+            Writeback::AwaitingApproval(s) => {
+                row.approvers = s.approvals().iter().map(|a| a.person).collect();
+                row.deadline = Some(s.ruled().order.approve_by);
+            }
+            Writeback::AwaitingVerification(s) => row.deadline = Some(s.ruled().order.approve_by),
+            Writeback::Ready(s) => {
+                row.attempts = s.attempts();
+                row.deadline = Some(s.deliver_by());
+            }
+            Writeback::Delivering(s) => row.attempts = s.start().attempt,
+            Writeback::Unknown(s) => {
+                row.attempts = s.start().attempt;
+                row.human_needed = s.human_needed();
+            }
+            _ => {}
+        }
+        row
+    }
+}
+
+/// Puts the rows of one write-back into a commit.
+pub(crate) fn project(
+    commit: &mut Commit,
+    state: &Writeback,
+    version: u64,
+    proposed: Timestamp,
+    moved: Timestamp,
+) -> Result<WritebackRow, StoreFailed> {
+    let row = WritebackRow::new(state, version, proposed, moved);
+    let value = serde_json::to_value(&row)
+        .map_err(|e| StoreFailed::Corrupt(format!("a projection row cannot be written: {e}")))?;
+    let sort = sortable(proposed);
+    commit.projections.push(
+        Record::new(BY_STATE, row.id, value.clone()).indexed(row.state.as_str(), sort.clone()),
+    );
+    if let Some(patient) = row.patient {
+        commit
+            .projections
+            .push(Record::new(BY_PATIENT, row.id, value).indexed(patient.to_string(), sort));
+    }
+    Ok(row)
+}
+
+/// A time as a string that sorts like the time.
+pub(crate) fn sortable(at: Timestamp) -> String {
+    format!("{:020}", at.as_microsecond())
+}
+
+/// Reads a row back.
+pub(crate) fn row_of(record: &Record) -> Result<WritebackRow, StoreFailed> {
+    serde_json::from_value(record.value.clone())
+        .map_err(|e| StoreFailed::Corrupt(format!("a projection row cannot be read: {e}")))
+}
+
+impl Engine {
+    /// Drops all projection rows and derives them again from the ledger. Returns how many write-backs
+    /// there are.
+    ///
+    /// # Errors
+    /// When the store fails or the ledger holds a history Chaperone could not have written.
+    pub async fn rebuild_projections(&self) -> Result<usize, StoreFailed> {
+        const PAGE: u32 = 1_000;
+        let tenant = &self.config.tenant;
+        let mut folded: std::collections::BTreeMap<WritebackId, (Writeback, u64, Timestamp, Timestamp)> =
+            Default::default();
+        let mut from = 0;
+        loop {
+            let leaves = self.store.leaves(tenant, from, PAGE).await?;
+            if leaves.is_empty() {
+                break;
+            }
+            from = from.saturating_add(leaves.len() as u64);
+            for leaf in leaves {
+                let recorded = chaperone_core::event::Recorded::from_leaf(&leaf)
+                    .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+                let (StreamId::Writeback(id), Event::Writeback(event)) =
+                    (&recorded.stream, &recorded.event)
+                else {
+                    continue;
+                };
+                let corrupt = |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());
+                let next = match folded.remove(id) {
+                    None => (Writeback::begin(event).map_err(corrupt)?, recorded.at),
+                    Some((state, _, proposed, _)) => {
+                        (state.evolve(event, recorded.at).map_err(corrupt)?, proposed)
+                    }
+                };
+                folded.insert(*id, (next.0, recorded.version, next.1, recorded.at));
+            }
+        }
+        self.store.projections_clear(tenant).await?;
+        let count = folded.len();
+        for (state, version, proposed, moved) in folded.into_values() {
+            let mut commit = self.commit_as(chaperone_core::principal::Actor::System {
+                part: chaperone_core::principal::SystemPart::Setup,
+            });
+            project(&mut commit, &state, version, proposed, moved)?;
+            self.store
+                .commit(commit)
+                .await
+                .map_err(|e| StoreFailed::Unavailable(Box::new(e)))?;
+        }
+        Ok(count)
+    }
+}

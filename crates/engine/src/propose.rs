@@ -1,0 +1,731 @@
+//! A proposal: merge, validate, observe, rule, and commit what follows in one transaction.
+//!
+//! Merge first, then digest (invariant 4): what the reviewer sees and approves is the final body.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chaperone_core::Timestamp;
+use chaperone_core::bundle::WriteAction;
+use chaperone_core::change::{Audience, Change, Direction};
+use chaperone_core::content::content_digest;
+use chaperone_core::digest::{Digest, PayloadAddress};
+use chaperone_core::evidence::{AgentVersion, Conformant, Ruling, StageRecord, ValidationRecord, WriteOrder};
+use chaperone_core::ids::{WorkId, WritebackId};
+use chaperone_core::ports::{
+    Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
+    WorkItem, WorkKind,
+};
+use chaperone_core::request::WriteRequest;
+use chaperone_core::resource::{Code, Interaction, ResourceType};
+use chaperone_core::writeback::{Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent};
+use chaperone_fhir::finding::{Finding, RestsOn, Severity};
+use chaperone_fhir::references::{PatientRef, stray_references};
+use chaperone_fhir::validate::{Limits, structure};
+use serde_json::{Value, json};
+
+use crate::afterwork::Piece;
+use crate::call::{Admitted, is_token, proposal_answer};
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::merge::{Filling, compose, fill, instant};
+use crate::order::{if_none_exist, order_bytes, provenance_template, strategy_for};
+use crate::projection::{BY_STATE, row_of};
+use crate::tokens::TokenTarget;
+use crate::transition::{InHand, MoveFailed};
+
+const IDEMPOTENCY: &str = "idempotency";
+/// How long an idempotency key is remembered, in seconds.
+const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;
+
+/// What was read from the EHR to make the proposal concrete.
+pub(crate) struct Inputs {
+    pub(crate) targets: BTreeMap<String, TokenTarget>,
+    pub(crate) resources: BTreeMap<String, Value>,
+    pub(crate) base: Option<Value>,
+    pub(crate) patient_id: Option<String>,
+    pub(crate) encounter: Option<TokenTarget>,
+}
+
+/// A merged result, with what it is.
+struct Merged {
+    body: String,
+    resource: Value,
+    change: Change,
+    validation: ValidationRecord,
+    findings: Vec<Finding>,
+}
+
+impl Engine {
+    pub(crate) async fn propose(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+    ) -> Result<Value, CallError> {
+        let envelope = &admitted.caller.envelope;
+        let request = Digest::of_bytes(
+            &serde_json::to_vec(&(&admitted.tool.name, envelope.patient, &admitted.arguments.raw))
+                .map_err(|_| CallError::internal())?,
+        );
+        let key = self.tenant_digest(&[
+            envelope.agent.as_str().as_bytes(),
+            admitted.arguments.idempotency_key.as_bytes(),
+        ]);
+        if let Some(answer) = self.answered_before(key, request).await? {
+            return Ok(answer);
+        }
+        self.consent_for(admitted, &write.resource, true).await?;
+        let inputs = self.gather(admitted, write).await?;
+        let id = WritebackId::from_random(self.random.id());
+        let merged = self.merge(admitted, write, &inputs, id)?;
+
+        let mut commit = self.commit_as(admitted.caller.actor());
+        let payload = self.seal_request(admitted, &mut commit).await?;
+        let tainted = admitted.arguments.sources.len() > usize::from(u16::MAX)
+            || self.is_tainted(admitted, &inputs);
+        let proposal = Proposal {
+            id,
+            envelope: envelope.id,
+            agent: envelope.agent.clone(),
+            intent: envelope.intent.clone(),
+            tool: admitted.tool.name.clone(),
+            patient: envelope.patient,
+            requester: envelope.presence.as_ref().map(|p| p.person),
+            connection: self.ehr.connection().clone(),
+            correlation: admitted.correlation,
+            idempotency_key: key,
+            request,
+            payload,
+            tainted,
+        };
+        let now = self.now();
+        let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
+            .map_err(move_failed)?;
+        let errors: Vec<&Finding> =
+            merged.findings.iter().filter(|f| f.severity.is_error()).collect();
+        if errors.is_empty() {
+            self.decide_valid(admitted, write, &inputs, &merged, tainted, &mut hand, &mut commit)
+                .await?;
+        } else {
+            let findings = self.seal_findings(admitted, &merged.findings, &mut commit).await?;
+            hand.step(Command::Refuse { refused: RefusedBy::Validation { findings } }, now)
+                .map_err(move_failed)?;
+        }
+        commit.records.push(RecordChange::Create(
+            Record::new(IDEMPOTENCY, key, json!({ "request": request, "proposal": id }))
+                .expiring(after(now, IDEMPOTENCY_SECONDS)),
+        ));
+        self.enqueue(&hand, &mut commit);
+        let row = hand.write_into(&mut commit)?;
+        match self.store.commit(commit).await {
+            Ok(_) => {}
+            Err(CommitFailed::Record { collection }) if collection == IDEMPOTENCY => {
+                // The same proposal arrived twice at once, and the other one was first.
+                return self
+                    .answered_before(key, request)
+                    .await?
+                    .ok_or_else(CallError::internal);
+            }
+            Err(failed) => return Err(failed.into()),
+        }
+        self.announce_change();
+        self.notify_waiting(&hand);
+        metrics::counter!("chaperone_proposals_total", "state" => row.state.as_str()).increment(1);
+        let mut answer = proposal_answer(&row);
+        if let Some(object) = answer.as_object_mut() {
+            object.insert("correlation".to_owned(), json!(admitted.correlation));
+            if let Writeback::Refused(refused) = &hand.state {
+                object.insert("refusal".to_owned(), refusal(refused.by(), refused.ruled()));
+            }
+            if !errors.is_empty() {
+                object.insert("findings".to_owned(), findings_for_agent(&merged.findings));
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The answer given earlier under the same key, if the content is the same.
+    async fn answered_before(
+        &self,
+        key: Digest,
+        request: Digest,
+    ) -> Result<Option<Value>, CallError> {
+        let tenant = &self.config.tenant;
+        let record = self
+            .store
+            .record(tenant, &RecordKey::new(IDEMPOTENCY, key), self.now())
+            .await?;
+        let Some(record) = record else { return Ok(None) };
+        let text = |field: &str| record.value.get(field).and_then(Value::as_str);
+        if text("request") != Some(request.to_string().as_str()) {
+            return Err(CallError::idempotency_conflict().about("idempotency_key"));
+        }
+        let proposal = text("proposal").ok_or_else(CallError::internal)?;
+        let row = self
+            .store
+            .projection(tenant, &RecordKey::new(BY_STATE, proposal))
+            .await?
+            .ok_or_else(CallError::internal)?;
+        Ok(Some(proposal_answer(&row_of(&row)?)))
+    }
+
+    /// Follows token arguments and reads what the tool needs; everything must be the patient's own.
+    async fn gather(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+    ) -> Result<Inputs, CallError> {
+        let envelope = &admitted.caller.envelope;
+        let patient_id = match envelope.patient {
+            Some(token) => Some(self.patient_id(token).await?),
+            None => None,
+        };
+        let encounter = match envelope.encounter {
+            Some(token) => Some(self.resource_target(token).await?),
+            None => None,
+        };
+        let mut targets = BTreeMap::new();
+        let mut resources = BTreeMap::new();
+        for (name, value) in &admitted.arguments.inputs {
+            if !is_token(admitted.tool, name) {
+                continue;
+            }
+            let token = value.as_str().unwrap_or_default();
+            let target = self.own_target(admitted, name, token).await?;
+            let resource = self
+                .ehr
+                .read(&target.resource, &target.id)
+                .await
+                .map_err(|failed| CallError::from(failed).about(name.as_str()))?;
+            let is_own = match (&target.patient, &patient_id) {
+                (Some(_), Some(id)) if self.is_patient_data(&resource) => {
+                    self.belongs_to(&resource, id)
+                }
+                _ => !self.is_patient_data(&resource),
+            };
+            if !is_own {
+                return Err(CallError::not_found().about(name.as_str()));
+            }
+            targets.insert(name.clone(), target);
+            resources.insert(name.clone(), resource);
+        }
+        for source in &admitted.arguments.sources {
+            let target = self.resource_target(*source).await?;
+            if target.patient.is_some() && target.patient != envelope.patient {
+                return Err(CallError::not_found().about("sources"));
+            }
+        }
+        let base = write.target.as_ref().and_then(|name| resources.get(name)).cloned();
+        Ok(Inputs { targets, resources, base, patient_id, encounter })
+    }
+
+    fn is_patient_data(&self, resource: &Value) -> bool {
+        !chaperone_fhir::references::patient_references(self.definitions, resource).is_empty()
+            || resource.get("resourceType").and_then(Value::as_str) == Some("Patient")
+    }
+
+    /// Whether anything the proposal rests on is text from outside. Documents and messages are; so is
+    /// everything while the agent's context may hold them.
+    fn is_tainted(&self, admitted: &Admitted<'_>, inputs: &Inputs) -> bool {
+        const OUTSIDE: [&str; 3] = ["DocumentReference", "Communication", "QuestionnaireResponse"];
+        let reads_outside = admitted.intent.view.keys().any(|r| OUTSIDE.contains(&r.as_str()));
+        reads_outside
+            || inputs.targets.values().any(|t| OUTSIDE.contains(&t.resource.as_str()))
+    }
+
+    fn merge(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+        inputs: &Inputs,
+        id: WritebackId,
+    ) -> Result<Merged, CallError> {
+        let now = self.now();
+        let filling = Filling {
+            inputs: &admitted.arguments.inputs,
+            targets: &inputs.targets,
+            patient_id: inputs.patient_id.as_deref(),
+            encounter: inputs.encounter.as_ref(),
+            now,
+        };
+        let filled = fill(&write.template, &filling)
+            .map_err(|missing| CallError::invalid_proposal().saying(missing.to_string()))?;
+        let copied = write.copy.as_ref().and_then(|c| inputs.resources.get(&c.from));
+        let type_name = write.resource.as_str();
+        let has_identifier = self.definitions.element_type(type_name, "identifier").is_some();
+        let resource = compose(write, inputs.base.as_ref(), copied, filled, has_identifier, id);
+        let body = serde_json::to_string(&resource).map_err(|_| CallError::internal())?;
+        let change = change_of(write, inputs.base.as_ref(), &resource)?;
+        let (validation, findings) = self.validate(&body, &resource, &change, inputs);
+        Ok(Merged { body, resource, change, validation, findings })
+    }
+
+    /// Structure against R4, references bound to the patient, status transitions.
+    fn validate(
+        &self,
+        body: &str,
+        resource: &Value,
+        change: &Change,
+        inputs: &Inputs,
+    ) -> (ValidationRecord, Vec<Finding>) {
+        let outcome = structure(self.definitions, body.as_bytes(), &limits());
+        let package = format!("{}#{}", outcome.package.name, outcome.package.version);
+        let mut findings = outcome.findings;
+        let structural = findings.len();
+        let patient = PatientRef {
+            id: inputs.patient_id.as_deref().unwrap_or_default(),
+            base_url: self.ehr.endpoint(),
+        };
+        for path in stray_references(self.definitions, resource, &patient) {
+            findings.push(business_rule(
+                "chaperone.reference-outside-patient",
+                format!("{}.{path}", change.resource),
+                "a reference leads outside the bound patient or this EHR",
+            ));
+        }
+        for problem in self.transitions.check(inputs.base.as_ref(), resource) {
+            findings.push(business_rule(
+                "chaperone.status-transition",
+                format!("{}.{}", change.resource, problem.element),
+                "this state cannot follow the current one",
+            ));
+        }
+        let (first, second) = findings.split_at(structural.min(findings.len()));
+        let record = ValidationRecord {
+            validator: format!("{}/{}", outcome.validator.name, outcome.validator.version),
+            packages: vec![package],
+            stages: vec![
+                stage("structure", true, first),
+                stage("business-rules", true, second),
+                stage("plausibility", false, &[]),
+            ],
+            body: Digest::of_bytes(body.as_bytes()),
+            findings: None,
+        };
+        (record, findings)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the steps of one decision share one proposal")]
+    async fn decide_valid(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+        inputs: &Inputs,
+        merged: &Merged,
+        tainted: bool,
+        hand: &mut InHand,
+        commit: &mut Commit,
+    ) -> Result<(), CallError> {
+        let now = self.now();
+        let mut validation = merged.validation.clone();
+        if !merged.findings.is_empty() {
+            validation.findings =
+                Some(self.seal_findings(admitted, &merged.findings, commit).await?);
+        }
+        let conformant = conformant(validation.clone());
+        let command = Command::Validate { conformant: &conformant, change: merged.change.clone() };
+        if let Err(failed) = hand.step(command, now) {
+            return Err(move_failed(failed));
+        }
+        let facts = self.observe(admitted, write, inputs, &merged.resource).await?;
+        let class = merged.change.class().map_err(|_| CallError::denied())?;
+        let ruling = self
+            .bundle
+            .rule(&WriteRequest {
+                agent: admitted.caller.envelope.agent.clone(),
+                intent: admitted.intent.id.clone(),
+                intent_writes: admitted.intent.writes.clone(),
+                tool: admitted.tool.name.clone(),
+                change: merged.change.clone(),
+                class,
+                facts: facts.clone(),
+                tainted,
+                bundle: *self.bundle.digest(),
+            })
+            .map_err(|failed| {
+                tracing::error!(error = %failed, "policy could not rule");
+                CallError::denied().saying("policy could not rule on this, so it is refused")
+            })?;
+        let order = self.make_order(admitted, write, inputs, merged, validation, &ruling, hand.id)?;
+        let (bytes, digest) = order_bytes(&order).map_err(|_| CallError::internal())?;
+        let sealed = self
+            .seal(PayloadClass::Clinical, admitted.caller.envelope.patient, &bytes)
+            .await?;
+        let approve_by = after(now, self.config.approve_within_s(class));
+        let reference = OrderRef {
+            digest,
+            address: sealed.address,
+            strategy: order.strategy,
+            approve_by,
+            deliver_within_s: self.config.deliver_within_s(class),
+        };
+        commit.payloads.push(sealed);
+        hand.step(Command::Rule { ruling: &ruling, order: reference }, now).map_err(move_failed)?;
+        if matches!(hand.state, Writeback::AwaitingVerification(_)) {
+            // Held, not refused, when the facts are not established yet.
+            match hand.step(Command::Verify { facts: &facts }, now) {
+                Ok(()) | Err(MoveFailed::Refused(_)) => {}
+                Err(failed) => return Err(move_failed(failed)),
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an order is everything that was agreed to")]
+    fn make_order(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+        inputs: &Inputs,
+        merged: &Merged,
+        validation: ValidationRecord,
+        ruling: &Ruling,
+        id: WritebackId,
+    ) -> Result<WriteOrder, CallError> {
+        use chaperone_core::evidence::Strategy;
+        let envelope = &admitted.caller.envelope;
+        let record = ruling.record();
+        let support = self.ehr.profile().of(&write.resource, write.interaction);
+        let strategy = strategy_for(support.strategy, record.proof_min);
+        let base_text = |pointer: &str| {
+            inputs.base.as_ref().and_then(|b| b.pointer(pointer)).and_then(Value::as_str)
+        };
+        let base_version = base_text("/meta/versionId").map(str::to_owned);
+        let path = match (write.interaction, base_text("/id")) {
+            (Interaction::Create, _) => write.resource.to_string(),
+            (_, Some(base_id)) => format!("{}/{base_id}", write.resource),
+            (_, None) => return Err(CallError::invalid_proposal()),
+        };
+        let author = self.author(admitted)?;
+        let is_conditional = strategy == Strategy::Conditional;
+        let is_create = write.interaction == Interaction::Create;
+        let provenance = support.provenance.then(|| {
+            provenance_template(&author, write.interaction, record, &instant(self.now())).to_string()
+        });
+        Ok(WriteOrder {
+            tenant: self.config.tenant.clone(),
+            writeback: id,
+            patient: envelope.patient,
+            connection: self.ehr.connection().clone(),
+            endpoint: self.ehr.endpoint().to_owned(),
+            interaction: write.interaction,
+            resource: write.resource.clone(),
+            path,
+            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(id)),
+            if_match: match (is_conditional, is_create, &base_version) {
+                (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
+                _ => None,
+            },
+            base_version,
+            base_digest: inputs.base.as_ref().map(content_digest),
+            base: inputs.base.as_ref().map(Value::to_string),
+            body: merged.body.clone(),
+            provenance,
+            strategy,
+            gate: record.gate.clone(),
+            class: record.class,
+            bundle: record.bundle,
+            validation,
+            author,
+            evidence: evidence_digests(admitted),
+        })
+    }
+
+    fn author(&self, admitted: &Admitted<'_>) -> Result<AgentVersion, CallError> {
+        let agent = self
+            .bundle
+            .agent(&admitted.caller.envelope.agent)
+            .ok_or_else(CallError::agent_refused)?;
+        Ok(AgentVersion {
+            agent: agent.id.clone(),
+            version: agent.version.clone(),
+            model: agent.model.clone(),
+            prompts: agent.prompts.clone(),
+        })
+    }
+
+    async fn seal_request(
+        &self,
+        admitted: &Admitted<'_>,
+        commit: &mut Commit,
+    ) -> Result<PayloadAddress, CallError> {
+        let bytes =
+            serde_json::to_vec(&admitted.arguments.raw).map_err(|_| CallError::internal())?;
+        let sealed = self
+            .seal(PayloadClass::Transcript, admitted.caller.envelope.patient, &bytes)
+            .await?;
+        let address = sealed.address;
+        commit.payloads.push(sealed);
+        Ok(address)
+    }
+
+    async fn seal_findings(
+        &self,
+        admitted: &Admitted<'_>,
+        findings: &[Finding],
+        commit: &mut Commit,
+    ) -> Result<PayloadAddress, CallError> {
+        let bytes = serde_json::to_vec(findings).map_err(|_| CallError::internal())?;
+        let sealed = self
+            .seal(PayloadClass::Derived, admitted.caller.envelope.patient, &bytes)
+            .await?;
+        let address = sealed.address;
+        commit.payloads.push(sealed);
+        Ok(address)
+    }
+
+    /// Work that follows from the state: a delivery when it is ready, an end when it waits.
+    pub(crate) fn enqueue(&self, hand: &InHand, commit: &mut Commit) {
+        let item = |kind, order_key, due| WorkItem {
+            id: WorkId::from_random(self.random.id()),
+            kind,
+            subject: hand.id.to_string(),
+            order_key,
+            due,
+        };
+        let work = match &hand.state {
+            Writeback::Ready(ready) => {
+                item(WorkKind::Deliver, Some(order_key(ready.ruled())), commit.at)
+            }
+            Writeback::AwaitingApproval(waiting) => {
+                item(WorkKind::Expire, None, waiting.ruled().order.approve_by)
+            }
+            Writeback::AwaitingVerification(waiting) => {
+                item(WorkKind::Expire, None, waiting.ruled().order.approve_by)
+            }
+            _ => return,
+        };
+        commit.work.push(WorkChange::Enqueue(work));
+    }
+
+    pub(crate) fn notify_waiting(&self, hand: &InHand) {
+        use chaperone_core::gate::Gate;
+        let Writeback::AwaitingApproval(waiting) = &hand.state else { return };
+        let roles = match &waiting.ruled().ruling.gate {
+            Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
+            Gate::TwoPerson { first, second } => vec![*first, *second],
+            _ => return,
+        };
+        let notice = Notice::ApprovalWaiting { writeback: hand.id, roles };
+        self.after(Piece::Notify(self.config.tenant.clone(), notice));
+    }
+}
+
+/// Writes for one patient keep their order; safety flags and opt-outs have a lane of their own, so
+/// that nothing of unknown outcome can hold them up (invariant 5).
+fn order_key(ruled: &chaperone_core::writeback::Ruled) -> String {
+    let lane = match (ruled.change.resource.as_str(), ruled.change.direction) {
+        ("Flag", _) | ("Consent", Direction::MorePrivate) => "safety",
+        _ => "patient",
+    };
+    match ruled.proposal.patient {
+        Some(patient) => format!("{lane}/{patient}"),
+        None => format!("{lane}/none"),
+    }
+}
+
+/// Limits of a proposed resource: far beyond any note, far below what could hurt.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.json.bytes_max = limits.json.bytes_max.min(1 << 20);
+    limits.findings_max = limits.findings_max.min(100);
+    limits
+}
+
+/// What the change is, from base and result alone; never from what the agent calls it.
+fn change_of(
+    write: &WriteAction,
+    base: Option<&Value>,
+    resource: &Value,
+) -> Result<Change, CallError> {
+    let code = |value: Option<&Value>, pointer: &str| -> Option<Code> {
+        value?.pointer(pointer)?.as_str().and_then(|text| Code::new(text).ok())
+    };
+    let status = |value: Option<&Value>| match write.resource.as_str() {
+        "DocumentReference" => match code(value, "/status") {
+            Some(status) if status.as_str() != "current" => Some(status),
+            _ => code(value, "/docStatus"),
+        },
+        "Condition" | "AllergyIntolerance" => code(value, "/verificationStatus/coding/0/code"),
+        "Goal" => code(value, "/lifecycleStatus"),
+        _ => code(value, "/status"),
+    };
+    if write.interaction == Interaction::Update && base.is_none() {
+        return Err(CallError::invalid_proposal());
+    }
+    Ok(Change {
+        resource: write.resource.clone(),
+        interaction: write.interaction,
+        destination: write.destination,
+        from: status(base),
+        to: status(Some(resource)),
+        clinical_status: code(Some(resource), "/clinicalStatus/coding/0/code"),
+        request_intent: code(Some(resource), "/intent"),
+        categories: categories(resource),
+        elements: changed_elements(base, resource),
+        direction: direction(&write.resource, resource),
+        audience: audience(resource),
+        from_template: false,
+    })
+}
+
+fn categories(resource: &Value) -> BTreeSet<Code> {
+    let scopes = resource.get("scope").into_iter();
+    let listed: Vec<&Value> = match resource.get("category") {
+        Some(Value::Array(list)) => list.iter().collect(),
+        Some(one) => vec![one],
+        None => Vec::new(),
+    };
+    listed
+        .into_iter()
+        .chain(scopes)
+        .filter_map(|concept| concept.get("coding")?.as_array())
+        .flatten()
+        .filter_map(|coding| Code::new(coding.get("code")?.as_str()?).ok())
+        .collect()
+}
+
+fn changed_elements(base: Option<&Value>, resource: &Value) -> BTreeSet<String> {
+    const OURS: [&str; 4] = ["resourceType", "id", "meta", "text"];
+    let empty = serde_json::Map::new();
+    let before = base.and_then(Value::as_object).unwrap_or(&empty);
+    let after = resource.as_object().unwrap_or(&empty);
+    before
+        .keys()
+        .chain(after.keys())
+        .filter(|key| !OURS.contains(&key.as_str()) && before.get(*key) != after.get(*key))
+        .cloned()
+        .collect()
+}
+
+fn direction(resource_type: &ResourceType, resource: &Value) -> Direction {
+    if resource_type.as_str() != "Consent" {
+        return Direction::Neutral;
+    }
+    let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str);
+    match (text("/status"), text("/provision/type")) {
+        (Some("inactive"), _) | (_, Some("deny")) => Direction::MorePrivate,
+        (_, Some("permit")) => Direction::LessPrivate,
+        _ => Direction::Neutral,
+    }
+}
+
+fn audience(resource: &Value) -> Option<Audience> {
+    let recipients = resource.get("recipient")?.as_array()?;
+    let is_staff = |recipient: &Value| {
+        recipient.get("reference").and_then(Value::as_str).is_some_and(|reference| {
+            ["Practitioner/", "PractitionerRole/", "CareTeam/", "Organization/"]
+                .iter()
+                .any(|staff| reference.starts_with(staff))
+        })
+    };
+    let only_staff = !recipients.is_empty() && recipients.iter().all(is_staff);
+    Some(if only_staff { Audience::CareTeam } else { Audience::Patient })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one site: called with zero findings of severity error")]
+fn conformant(record: ValidationRecord) -> Conformant {
+    Conformant::attest(record)
+}
+
+fn stage(name: &str, ran: bool, findings: &[Finding]) -> StageRecord {
+    let count = |wanted: fn(Severity) -> bool| {
+        u32::try_from(findings.iter().filter(|f| wanted(f.severity)).count()).unwrap_or(u32::MAX)
+    };
+    StageRecord {
+        stage: name.to_owned(),
+        ran,
+        errors: count(Severity::is_error),
+        warnings: count(|severity| severity == Severity::Warning),
+    }
+}
+
+fn business_rule(id: &'static str, expression: String, message: &str) -> Finding {
+    Finding {
+        id,
+        severity: Severity::Error,
+        expression,
+        position: None,
+        message: message.to_owned(),
+        rests_on: RestsOn::Context,
+    }
+}
+
+/// An agent hears about its own input; what rests on other data is only "a human would look"
+/// (invariant 10).
+fn findings_for_agent(findings: &[Finding]) -> Value {
+    findings
+        .iter()
+        .filter(|finding| finding.severity.is_error())
+        .map(|finding| match finding.rests_on {
+            RestsOn::InputOnly => json!({
+                "id": finding.id,
+                "where": finding.expression,
+                "message": finding.message,
+            }),
+            RestsOn::Context => json!({
+                "id": "chaperone.context",
+                "message": "something outside your view speaks against this; ask a human",
+            }),
+        })
+        .collect()
+}
+
+fn refusal(by: &RefusedBy, ruled: Option<&chaperone_core::writeback::Ruled>) -> Value {
+    let reasons: Vec<&str> = ruled
+        .map(|r| r.ruling.reasons.iter().map(|reason| reason.text.as_str()).collect())
+        .unwrap_or_default();
+    match by {
+        RefusedBy::Policy { code } => json!({ "by": "policy", "code": code, "reasons": reasons }),
+        RefusedBy::Validation { .. } => json!({ "by": "validation", "code": "invalid-proposal" }),
+        _ => json!({ "by": "other" }),
+    }
+}
+
+fn evidence_digests(admitted: &Admitted<'_>) -> Vec<Digest> {
+    let rationale = admitted.arguments.rationale.iter().map(|text| Digest::of_bytes(text.as_bytes()));
+    let sources = admitted
+        .arguments
+        .sources
+        .iter()
+        .map(|token| Digest::of_bytes(token.to_string().as_bytes()));
+    rationale.chain(sources).collect()
+}
+
+pub(crate) fn move_failed(failed: MoveFailed) -> CallError {
+    match failed {
+        MoveFailed::Missing => CallError::not_found(),
+        MoveFailed::Refused(refusal) => {
+            tracing::warn!(code = refusal.code(), "a proposal was refused by the state machine");
+            CallError::denied().saying(refusal.to_string())
+        }
+        MoveFailed::Store(failed) => failed.into(),
+    }
+}
+
+pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn staff_only_messages_are_internal_and_mixed_ones_are_not() {
+        let to = |references: &[&str]| {
+            let list: Vec<Value> = references.iter().map(|r| json!({ "reference": r })).collect();
+            audience(&json!({ "recipient": list }))
+        };
+        assert_eq!(to(&["Practitioner/1"]), Some(Audience::CareTeam));
+        assert_eq!(to(&["Practitioner/1", "Patient/2"]), Some(Audience::Patient));
+        assert_eq!(to(&[]), Some(Audience::Patient));
+    }
+
+    #[test]
+    fn a_removed_element_counts_as_changed() {
+        let base = json!({ "resourceType": "Patient", "telecom": [1], "name": [2] });
+        let after = json!({ "resourceType": "Patient", "name": [2], "gender": "female" });
+        let changed = changed_elements(Some(&base), &after);
+        assert_eq!(changed, ["gender".to_owned(), "telecom".to_owned()].into());
+    }
+}

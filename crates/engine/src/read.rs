@@ -1,0 +1,417 @@
+//! A governed read: consent, a strict search with the patient injected, every hit checked against the
+//! patient's compartment, projection to the view, tokens for identifiers.
+//!
+//! ```text
+//! consent ─▶ ┬─ read_permitted (durable) ─┬─▶ compartment ─▶ view ─▶ tokens ─▶ answer ─▶ read_released
+//!            └─ EHR search ───────────────┘
+//! ```
+//! The ceiling is made durable while the EHR is answering, and the answer leaves only after both.
+//! One foreign hit empties the answer (invariant 8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chaperone_core::bundle::{ReadAction, ToolAction};
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{Event, ReadCeiling, StreamId};
+use chaperone_core::ids::{IntentId, PatientToken, ResourceToken, ToolName};
+use chaperone_core::ports::{ConsentDecision, ConsentQuestion, EhrRead, EhrSearch, Expected};
+use chaperone_core::resource::ResourceType;
+use chaperone_fhir::Definitions;
+use chaperone_fhir::references::{Membership, PatientRef, in_patient_compartment};
+use chaperone_phi::labels::Labels;
+use chaperone_phi::tokens::TokenTarget as ViewTarget;
+use chaperone_phi::view::{Lookups, View};
+use chaperone_policy::Bundle;
+use serde_json::{Value, json};
+
+use crate::afterwork::Piece;
+use crate::call::{Admitted, is_token};
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::grant::search_escape;
+use crate::merge::instant;
+use crate::tokens::{TokenFailed, TokenTarget};
+
+/// Most resources in one answer, whatever a tool's `_count` says.
+const RESOURCES_MAX: u32 = 100;
+
+/// The views of all intents and tools, compiled at start.
+#[derive(Debug)]
+pub struct CompiledViews(BTreeMap<(IntentId, ToolName), View>);
+
+impl CompiledViews {
+    /// Compiles what each tool shows in each intent: the intersection of the tool's fields and the
+    /// intent's view.
+    pub(crate) fn compile(bundle: &Bundle, definitions: &Definitions) -> Result<Self, String> {
+        let mut views = BTreeMap::new();
+        for intent in bundle.intents() {
+            for name in &intent.tools {
+                let Some(tool) = bundle.tool(name) else { continue };
+                let Some(ToolAction::Read(read)) = tool.action() else { continue };
+                let resource = read.query.split('?').next().unwrap_or_default();
+                let resource = ResourceType::new(resource)
+                    .map_err(|e| format!("tools/{name}.toml: `query`: {e}"))?;
+                let allowed = intent.view.get(&resource);
+                let fields: Vec<String> = read
+                    .fields
+                    .iter()
+                    .filter(|field| allowed.is_some_and(|view| view.contains(field)))
+                    .cloned()
+                    .collect();
+                let view = View::compile(definitions, name, &resource, &fields)
+                    .map_err(|e| format!("intents/{}.toml: {e}", intent.id))?;
+                views.insert((intent.id.clone(), name.clone()), view);
+            }
+        }
+        Ok(Self(views))
+    }
+
+    fn of(&self, intent: &IntentId, tool: &ToolName) -> Option<&View> {
+        self.0.get(&(intent.clone(), tool.clone()))
+    }
+}
+
+/// What one read shows, before it is an answer.
+struct Shown {
+    resources: Vec<Value>,
+    fields: BTreeSet<String>,
+    withheld: BTreeSet<String>,
+    labels: BTreeSet<String>,
+    versions: Digest,
+}
+
+impl Engine {
+    pub(crate) async fn read(
+        &self,
+        admitted: &Admitted<'_>,
+        read: &ReadAction,
+    ) -> Result<Value, CallError> {
+        let envelope = &admitted.caller.envelope;
+        let view = self
+            .views
+            .of(&envelope.intent, &admitted.tool.name)
+            .ok_or_else(CallError::unknown_tool)?;
+        let (search, is_about_patient) = self.search_of(admitted, read).await?;
+        let consent = self.consent_for(admitted, &search.resource, false).await?;
+        let ceiling = ReadCeiling {
+            correlation: admitted.correlation,
+            tool: admitted.tool.name.clone(),
+            connection: self.ehr.connection().clone(),
+            resource: search.resource.clone(),
+            patient: envelope.patient,
+            fields: view.fields().to_vec(),
+            policies: admitted.policies.clone(),
+            consent,
+        };
+        let mut permitted = self.commit_as(admitted.caller.actor());
+        permitted.append(
+            StreamId::Envelope(envelope.id),
+            Expected::Any,
+            Event::ReadPermitted(Box::new(ceiling)),
+        );
+        let (recorded, found) =
+            futures::join!(self.store.commit(permitted), self.ehr.search(search.clone()));
+        recorded?;
+        let shown = match found {
+            Ok(found) => self.show(admitted, view, &search, is_about_patient, &found).await,
+            Err(failed) => Err(failed.into()),
+        };
+        match shown {
+            Ok((shown, more)) => {
+                self.after_release(admitted, &shown);
+                Ok(answer(shown, more, admitted))
+            }
+            Err(error) => {
+                let mut failed = self.commit_as(admitted.caller.actor());
+                failed.append(
+                    StreamId::Envelope(envelope.id),
+                    Expected::Any,
+                    Event::ReadFailed {
+                        correlation: admitted.correlation,
+                        code: error.code.to_owned(),
+                    },
+                );
+                self.store.commit(failed).await?;
+                Err(error.as_recorded())
+            }
+        }
+    }
+
+    /// Fills the tool's query. True when it is about the envelope's patient.
+    async fn search_of(
+        &self,
+        admitted: &Admitted<'_>,
+        read: &ReadAction,
+    ) -> Result<(EhrSearch, bool), CallError> {
+        let (resource, query) = read.query.split_once('?').unwrap_or((&read.query, ""));
+        let resource = ResourceType::new(resource).map_err(|_| CallError::internal())?;
+        let mut parameters = Vec::new();
+        let mut is_about_patient = false;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, template) = pair.split_once('=').ok_or_else(CallError::internal)?;
+            is_about_patient |= template.contains("{patient}");
+            if let Some(value) = self.parameter(admitted, template).await? {
+                parameters.push((name.to_owned(), value));
+            }
+        }
+        Ok((EhrSearch { resource, parameters, limit: RESOURCES_MAX }, is_about_patient))
+    }
+
+    /// The value of one parameter; `None` when its input is absent.
+    async fn parameter(
+        &self,
+        admitted: &Admitted<'_>,
+        template: &str,
+    ) -> Result<Option<String>, CallError> {
+        let Some((before, rest)) = template.split_once('{') else {
+            return Ok(Some(template.to_owned()));
+        };
+        let (name, after) = rest.split_once('}').ok_or_else(CallError::internal)?;
+        let envelope = &admitted.caller.envelope;
+        let value = match name {
+            "patient" => {
+                let token = envelope.patient.ok_or_else(CallError::denied)?;
+                Some(self.patient_id(token).await.map_err(CallError::from)?)
+            }
+            "encounter" => match envelope.encounter {
+                Some(token) => Some(self.resource_target(token).await?.id),
+                None => None,
+            },
+            "now" => Some(instant(self.now())),
+            input if is_token(admitted.tool, input) => match admitted.arguments.text(input) {
+                Some(token) => Some(self.own_target(admitted, input, token).await?.id),
+                None => None,
+            },
+            input => admitted.arguments.inputs.get(input).map(plain).map(|v| search_escape(&v)),
+        };
+        Ok(value.map(|value| format!("{before}{value}{after}")))
+    }
+
+    /// What a token argument stands for, if it was handed out for this envelope's patient and is of
+    /// the declared type. Every other case looks the same from outside.
+    pub(crate) async fn own_target(
+        &self,
+        admitted: &Admitted<'_>,
+        input: &str,
+        token: &str,
+    ) -> Result<TokenTarget, CallError> {
+        let missing = || CallError::not_found().about(input);
+        let token: ResourceToken = token.parse().map_err(|_| missing())?;
+        let target = match self.resource_target(token).await {
+            Ok(target) => target,
+            Err(TokenFailed::Unknown) => return Err(missing()),
+            Err(failed) => return Err(failed.into()),
+        };
+        let declared = admitted.tool.inputs.get(input).and_then(|i| i.resource.as_ref());
+        let is_own = target.patient.is_none() || target.patient == admitted.caller.envelope.patient;
+        if !is_own || declared != Some(&target.resource) {
+            return Err(missing());
+        }
+        Ok(target)
+    }
+
+    pub(crate) async fn consent_for(
+        &self,
+        admitted: &Admitted<'_>,
+        resource: &ResourceType,
+        write: bool,
+    ) -> Result<String, CallError> {
+        let envelope = &admitted.caller.envelope;
+        let decision = self
+            .consent
+            .decide(ConsentQuestion {
+                tenant: self.config.tenant.clone(),
+                environment: self.ehr.environment(),
+                patient: envelope.patient,
+                intent: envelope.intent.clone(),
+                purpose: envelope.purpose.clone(),
+                resource: resource.clone(),
+                write,
+            })
+            .await;
+        match decision {
+            ConsentDecision::Permit { basis } => Ok(basis),
+            ConsentDecision::Deny { .. } => Err(CallError::consent_denied()),
+        }
+    }
+
+    /// Whether a resource is in a patient's compartment, and in no other's.
+    pub(crate) fn belongs_to(&self, resource: &Value, patient_id: &str) -> bool {
+        let patient = PatientRef { id: patient_id, base_url: self.ehr.endpoint() };
+        in_patient_compartment(self.definitions, resource, &patient) == Membership::Member
+    }
+
+    async fn show(
+        &self,
+        admitted: &Admitted<'_>,
+        view: &View,
+        search: &EhrSearch,
+        is_about_patient: bool,
+        found: &EhrRead,
+    ) -> Result<(Shown, bool), CallError> {
+        let patient = match (is_about_patient, admitted.caller.envelope.patient) {
+            (true, Some(token)) => Some((token, self.patient_id(token).await?)),
+            (true, None) => return Err(CallError::denied()),
+            (false, _) => None,
+        };
+        for resource in &found.resources {
+            if !self.is_expected(resource, search, patient.as_ref().map(|(_, id)| id.as_str())) {
+                tracing::warn!(
+                    correlation = %admitted.correlation,
+                    "the EHR returned something outside the patient's compartment; nothing is shown"
+                );
+                return Err(CallError::ehr_unusable());
+            }
+        }
+        let visible: Vec<&Value> = found
+            .resources
+            .iter()
+            .filter(|resource| Labels::of(resource).restriction().is_none())
+            .collect();
+        let tokens = self.tokens_of(view, &visible, patient.map(|(token, _)| token)).await?;
+        Ok((shown(view, &visible, &tokens)?, found.more))
+    }
+
+    fn is_expected(&self, resource: &Value, search: &EhrSearch, patient: Option<&str>) -> bool {
+        let text = |key: &str| resource.get(key).and_then(Value::as_str);
+        if text("resourceType") != Some(search.resource.as_str()) || text("id").is_none() {
+            return false;
+        }
+        match patient {
+            Some(id) => self.belongs_to(resource, id),
+            // What is about no patient must name none.
+            None => {
+                let nobody = PatientRef { id: "", base_url: self.ehr.endpoint() };
+                in_patient_compartment(self.definitions, resource, &nobody)
+                    == Membership::NoPatient
+            }
+        }
+    }
+
+    /// Tokens for everything the view would show an identifier of; one commit makes what is new.
+    async fn tokens_of(
+        &self,
+        view: &View,
+        resources: &[&Value],
+        patient: Option<PatientToken>,
+    ) -> Result<BTreeMap<ViewTarget, String>, CallError> {
+        let mut wanted = BTreeSet::new();
+        for resource in resources {
+            wanted.extend(view.targets(resource).map_err(not_shown)?);
+        }
+        let mut tokens = BTreeMap::new();
+        let mut others = Vec::new();
+        for target in wanted {
+            if target.resource_type.as_str() == "Patient" {
+                let token = self.patient_token(&target.id).await?;
+                tokens.insert(target, token.to_string());
+            } else {
+                others.push(target);
+            }
+        }
+        let targets: Vec<TokenTarget> = others
+            .iter()
+            .map(|t| TokenTarget { resource: t.resource_type.clone(), id: t.id.clone(), patient })
+            .collect();
+        let made = self.resource_tokens(&targets).await?;
+        tokens.extend(others.into_iter().zip(made.iter().map(ToString::to_string)));
+        Ok(tokens)
+    }
+
+    fn after_release(&self, admitted: &Admitted<'_>, shown: &Shown) {
+        let mut released = self.commit_as(admitted.caller.actor());
+        released.append(
+            StreamId::Envelope(admitted.caller.envelope.id),
+            Expected::Any,
+            Event::ReadReleased {
+                correlation: admitted.correlation,
+                resources: u32::try_from(shown.resources.len()).unwrap_or(u32::MAX),
+                versions: shown.versions,
+                fields: shown.fields.iter().cloned().collect(),
+                labels: shown.labels.iter().cloned().collect(),
+                withheld: shown.withheld.iter().cloned().collect(),
+            },
+        );
+        self.after(Piece::Record(Box::new(released)));
+    }
+}
+
+impl From<TokenFailed> for CallError {
+    fn from(failed: TokenFailed) -> Self {
+        match failed {
+            TokenFailed::Unknown => CallError::not_found(),
+            TokenFailed::Store(failed) => failed.into(),
+            TokenFailed::Commit(failed) => failed.into(),
+            TokenFailed::Keys(failed) => failed.into(),
+            TokenFailed::Unreadable(_) | TokenFailed::Seal(_) => {
+                tracing::error!(error = %failed, "a token could not be opened");
+                CallError::internal()
+            }
+        }
+    }
+}
+
+/// A resource that cannot be reduced safely is not shown, and neither is anything beside it.
+fn not_shown(failed: chaperone_phi::view::ProjectFailed) -> CallError {
+    tracing::warn!(error = %failed, "a resource could not be reduced to its view");
+    CallError::ehr_unusable()
+}
+
+/// Displays come from terminology, which is not loaded yet; a source's own display is never shown.
+fn no_display(_system: &str, _code: &str) -> Option<String> {
+    None
+}
+
+fn shown(
+    view: &View,
+    resources: &[&Value],
+    tokens: &BTreeMap<ViewTarget, String>,
+) -> Result<Shown, CallError> {
+    let mut shown = Shown {
+        resources: Vec::with_capacity(resources.len()),
+        fields: BTreeSet::new(),
+        withheld: BTreeSet::new(),
+        labels: BTreeSet::new(),
+        versions: Digest::of_bytes(b""),
+    };
+    let lookups =
+        Lookups { tokenise: &|target| tokens.get(target).cloned(), display: &no_display };
+    let mut versions = Vec::new();
+    for resource in resources {
+        let projected = view.project(resource, &lookups).map_err(not_shown)?;
+        let text = |key: &str| resource.get(key).and_then(Value::as_str).unwrap_or_default();
+        versions.push(format!(
+            "{}/{}/{}",
+            text("resourceType"),
+            text("id"),
+            projected.version.unwrap_or_default()
+        ));
+        shown.fields.extend(projected.fields_shown);
+        shown.withheld.extend(projected.withheld);
+        shown.labels.extend(projected.labels);
+        shown.resources.push(projected.value);
+    }
+    shown.versions = Digest::of_parts(versions.iter().map(String::as_bytes));
+    Ok(shown)
+}
+
+fn answer(shown: Shown, more: bool, admitted: &Admitted<'_>) -> Value {
+    let notice = (!shown.withheld.is_empty()).then_some(
+        "free text, names and attachments are withheld; what was withheld is listed by element",
+    );
+    json!({
+        "resources": shown.resources,
+        "more": more,
+        "withheld": shown.withheld,
+        "notice": notice,
+        "correlation": admitted.correlation,
+    })
+}
+
+/// A checked argument as a search value.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

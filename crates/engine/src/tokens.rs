@@ -1,0 +1,288 @@
+//! Patient and resource tokens: what agents see instead of identifiers.
+//!
+//! A token is random. What it stands for is sealed in a row that can be deleted; a keyed index finds
+//! the token of a known identifier without storing the identifier. A bounded cache in memory saves
+//! both look-ups for what was used lately.
+//!
+//! Resource tokens belong to the patient in whose envelope they were handed out: the same slot shown
+//! for two patients has two tokens, and neither works in the other's envelope.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::ids::{PatientToken, ResourceToken};
+use chaperone_core::ports::{
+    Commit, CommitFailed, Expected, KeyVaultFailed, Record, RecordChange, RecordKey, StoreFailed,
+};
+use chaperone_core::principal::{Actor, SystemPart};
+use chaperone_core::resource::ResourceType;
+use chaperone_phi::seal::{Fresh, SealFailed};
+use chaperone_phi::tokens::{
+    PurposeClass, TokenPlace, TokenRecord, TokenTarget as Sealed, TokenUnreadable,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Engine;
+
+const TOKENS: &str = "token";
+const INDEX: &str = "token_index";
+const INDEX_KEY: &str = "index/tokens";
+const TOKEN_KEY: &str = "token/tenant";
+/// Most tokens kept in memory; the cache is emptied when full, which costs look-ups and nothing else.
+const CACHE_MAX: usize = 200_000;
+/// Every shipped intent is for treatment; other purposes get tokens of their own when they come.
+const PURPOSE: PurposeClass = PurposeClass::Treatment;
+
+/// What a token stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TokenTarget {
+    /// Type of the resource.
+    pub(crate) resource: ResourceType,
+    /// Its logical id at the EHR.
+    pub(crate) id: String,
+    /// The patient in whose context it was handed out; none for patients themselves and for what was
+    /// shown in a patient-free envelope.
+    pub(crate) patient: Option<PatientToken>,
+}
+
+#[derive(Default)]
+pub(crate) struct TokenCache {
+    by_index: Mutex<HashMap<Digest, [u8; 16]>>,
+    by_token: Mutex<HashMap<String, TokenTarget>>,
+}
+
+/// Why a token could not be made or followed.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFailed {
+    /// It stands for nothing.
+    #[error("this token stands for nothing")]
+    Unknown,
+    /// Its row does not open.
+    #[error(transparent)]
+    Unreadable(#[from] TokenUnreadable),
+    /// It could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealFailed),
+    /// The key vault failed.
+    #[error(transparent)]
+    Keys(#[from] KeyVaultFailed),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFailed),
+    /// The token could not be recorded.
+    #[error(transparent)]
+    Commit(#[from] CommitFailed),
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredToken {
+    patient: Option<PatientToken>,
+    target: TokenRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredIndex {
+    token: String,
+}
+
+impl TokenTarget {
+    fn token_text(&self, raw: [u8; 16]) -> String {
+        if self.resource.as_str() == "Patient" && self.patient.is_none() {
+            PatientToken::from_random(raw).to_string()
+        } else {
+            ResourceToken::from_random(raw).to_string()
+        }
+    }
+}
+
+impl Engine {
+    /// The token of a patient, made on first sight.
+    pub(crate) async fn patient_token(&self, id: &str) -> Result<PatientToken, TokenFailed> {
+        let resource =
+            ResourceType::new("Patient").map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let targets = [TokenTarget { resource, id: id.to_owned(), patient: None }];
+        let raw = self.tokens_for(&targets).await?;
+        raw.first().copied().map(PatientToken::from_random).ok_or(TokenFailed::Unknown)
+    }
+
+    /// The tokens of resources, in order, made on first sight and durable when this returns.
+    pub(crate) async fn resource_tokens(
+        &self,
+        targets: &[TokenTarget],
+    ) -> Result<Vec<ResourceToken>, TokenFailed> {
+        Ok(self.tokens_for(targets).await?.into_iter().map(ResourceToken::from_random).collect())
+    }
+
+    /// The logical id of a patient.
+    pub(crate) async fn patient_id(&self, token: PatientToken) -> Result<String, TokenFailed> {
+        Ok(self.target_of(&token.to_string()).await?.id)
+    }
+
+    /// What a resource token stands for.
+    pub(crate) async fn resource_target(
+        &self,
+        token: ResourceToken,
+    ) -> Result<TokenTarget, TokenFailed> {
+        self.target_of(&token.to_string()).await
+    }
+
+    async fn target_of(&self, token: &str) -> Result<TokenTarget, TokenFailed> {
+        if let Ok(cache) = self.tokens.by_token.lock()
+            && let Some(target) = cache.get(token)
+        {
+            return Ok(target.clone());
+        }
+        let tenant = &self.config.tenant;
+        let record = self
+            .store
+            .record(tenant, &RecordKey::new(TOKENS, token), self.now())
+            .await?
+            .ok_or(TokenFailed::Unknown)?;
+        let stored: StoredToken = serde_json::from_value(record.value)
+            .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let key = self.keys.existing_key(tenant, &stored.target.key).await?;
+        let sealed = stored.target.open(&key, tenant)?;
+        let target = TokenTarget {
+            resource: sealed.resource_type,
+            id: sealed.id,
+            patient: stored.patient,
+        };
+        self.remember(token, &target);
+        Ok(target)
+    }
+
+    fn remember(&self, token: &str, target: &TokenTarget) {
+        if let Ok(mut cache) = self.tokens.by_token.lock() {
+            if cache.len() >= CACHE_MAX {
+                cache.clear();
+            }
+            cache.insert(token.to_owned(), target.clone());
+        }
+    }
+
+    async fn tokens_for(&self, targets: &[TokenTarget]) -> Result<Vec<[u8; 16]>, TokenFailed> {
+        // Two nodes may mint for the same resource at once: one commit is refused and looks again.
+        const ATTEMPTS: u32 = 4;
+        let key = self.keys.data_key(&self.config.tenant, INDEX_KEY).await?;
+        let indexes: Vec<Digest> = targets
+            .iter()
+            .map(|target| {
+                let context = target.patient.map(|p| p.to_string()).unwrap_or_default();
+                let id = format!("{context}/{}", target.id);
+                chaperone_phi::keyed::token_index(&key, PURPOSE, &target.resource, &id)
+            })
+            .collect();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (found, commit) = self.find_or_mint(targets, &indexes).await?;
+            let Some(commit) = commit else { return Ok(found) };
+            match self.store.commit(commit).await {
+                Ok(_) => {
+                    self.remember_all(targets, &indexes, &found);
+                    return Ok(found);
+                }
+                Err(CommitFailed::Record { .. }) if attempt < ATTEMPTS => {}
+                Err(failed) => return Err(failed.into()),
+            }
+        }
+    }
+
+    async fn find_or_mint(
+        &self,
+        targets: &[TokenTarget],
+        indexes: &[Digest],
+    ) -> Result<(Vec<[u8; 16]>, Option<Commit>), TokenFailed> {
+        let mut found = Vec::with_capacity(targets.len());
+        let mut minted: HashMap<Digest, [u8; 16]> = HashMap::new();
+        let mut commit = self.commit_as(Actor::System { part: SystemPart::Gateway });
+        for (target, index) in targets.iter().zip(indexes) {
+            if let Some(known) = self.known_token(index, &minted).await? {
+                found.push(known);
+                continue;
+            }
+            let raw = self.random.id();
+            let token = target.token_text(raw);
+            let stored = self.seal_target(target).await?;
+            let value =
+                serde_json::to_value(&stored).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+            commit.records.push(RecordChange::Create(Record::new(TOKENS, &token, value)));
+            let value = serde_json::json!(StoredIndex { token });
+            commit.records.push(RecordChange::Create(Record::new(INDEX, index, value)));
+            commit.append(
+                StreamId::Tenant,
+                Expected::Any,
+                Event::TokenMinted { resource: target.resource.clone() },
+            );
+            minted.insert(*index, raw);
+            found.push(raw);
+        }
+        Ok((found, (!minted.is_empty()).then_some(commit)))
+    }
+
+    async fn seal_target(&self, target: &TokenTarget) -> Result<StoredToken, TokenFailed> {
+        let tenant = &self.config.tenant;
+        let key = self.keys.data_key(tenant, TOKEN_KEY).await?;
+        let place = TokenPlace { tenant, key: TOKEN_KEY, purpose: PURPOSE };
+        let sealed = Sealed { resource_type: target.resource.clone(), id: target.id.clone() };
+        let record = TokenRecord::seal(&key, &self.fresh(), place, &sealed)?;
+        Ok(StoredToken { patient: target.patient, target: record })
+    }
+
+    /// A nonce and a salt, drawn now.
+    pub(crate) fn fresh(&self) -> Fresh {
+        let mut nonce = [0; 12];
+        self.random.fill(&mut nonce);
+        Fresh { nonce, salt: self.random.key() }
+    }
+
+    async fn known_token(
+        &self,
+        index: &Digest,
+        minted: &HashMap<Digest, [u8; 16]>,
+    ) -> Result<Option<[u8; 16]>, TokenFailed> {
+        if let Some(raw) = minted.get(index) {
+            return Ok(Some(*raw));
+        }
+        if let Ok(cache) = self.tokens.by_index.lock()
+            && let Some(raw) = cache.get(index)
+        {
+            return Ok(Some(*raw));
+        }
+        let key = RecordKey::new(INDEX, index);
+        let Some(record) = self.store.record(&self.config.tenant, &key, self.now()).await? else {
+            return Ok(None);
+        };
+        let stored: StoredIndex = serde_json::from_value(record.value)
+            .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let raw = raw_of(&stored.token)
+            .ok_or_else(|| StoreFailed::Corrupt("a token index names no token".to_owned()))?;
+        self.remember_index(*index, raw);
+        Ok(Some(raw))
+    }
+
+    fn remember_index(&self, index: Digest, raw: [u8; 16]) {
+        if let Ok(mut cache) = self.tokens.by_index.lock() {
+            if cache.len() >= CACHE_MAX {
+                cache.clear();
+            }
+            cache.insert(index, raw);
+        }
+    }
+
+    fn remember_all(&self, targets: &[TokenTarget], indexes: &[Digest], raws: &[[u8; 16]]) {
+        for ((target, index), raw) in targets.iter().zip(indexes).zip(raws) {
+            self.remember_index(*index, *raw);
+            self.remember(&target.token_text(*raw), target);
+        }
+    }
+}
+
+fn raw_of(token: &str) -> Option<[u8; 16]> {
+    let digits = token.rsplit('_').next()?;
+    let mut raw = [0; 16];
+    hex::decode_to_slice(digits, &mut raw).ok()?;
+    Some(raw)
+}

@@ -1,0 +1,76 @@
+//! The vault: payloads sealed under per-patient keys, addressed from the ledger.
+
+use chaperone_core::digest::PayloadAddress;
+use chaperone_core::ids::PatientToken;
+use chaperone_core::ports::{KeyVaultFailed, PayloadClass, SealedPayload, StoreFailed};
+use chaperone_phi::seal::{Associated, SealedAs};
+
+use crate::context::Engine;
+
+/// Why a payload cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultFailed {
+    /// Nothing under this address.
+    #[error("the vault holds nothing under this address")]
+    Missing,
+    /// It does not open: another key, or altered bytes.
+    #[error("the payload cannot be opened")]
+    Sealed,
+    /// The key vault failed.
+    #[error(transparent)]
+    Keys(#[from] KeyVaultFailed),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFailed),
+}
+
+impl Engine {
+    /// Seals a payload; it becomes durable with the commit it is put into.
+    pub(crate) async fn seal(
+        &self,
+        class: PayloadClass,
+        patient: Option<PatientToken>,
+        payload: &[u8],
+    ) -> Result<SealedPayload, KeyVaultFailed> {
+        let key_name = match patient {
+            Some(patient) => format!("{}/{patient}", class.as_str()),
+            None => format!("{}/tenant", class.as_str()),
+        };
+        let key = self.keys.data_key(&self.config.tenant, &key_name).await?;
+        let (address, sealed) = chaperone_phi::seal::seal(
+            &key,
+            &self.fresh(),
+            &self.associated(&key_name, class),
+            payload,
+        )
+        .map_err(|failed| KeyVaultFailed::Unavailable(failed.to_string()))?;
+        Ok(SealedPayload { address, class, key: key_name, sealed })
+    }
+
+    /// Opens a payload.
+    pub(crate) async fn unseal(&self, address: &PayloadAddress) -> Result<Vec<u8>, VaultFailed> {
+        let stored = self
+            .store
+            .payload(&self.config.tenant, address)
+            .await?
+            .ok_or(VaultFailed::Missing)?;
+        let key = self.keys.existing_key(&self.config.tenant, &stored.key).await?;
+        let place = self.associated(&stored.key, stored.class);
+        chaperone_phi::seal::open(&key, &place, address, &stored.sealed)
+            .map(|opened| opened.expose().to_vec())
+            .map_err(|_| VaultFailed::Sealed)
+    }
+
+    /// Opens a payload that is text.
+    pub(crate) async fn unseal_text(&self, address: &PayloadAddress) -> Result<String, VaultFailed> {
+        String::from_utf8(self.unseal(address).await?).map_err(|_| VaultFailed::Sealed)
+    }
+
+    fn associated<'a>(&'a self, key_name: &'a str, class: PayloadClass) -> Associated<'a> {
+        Associated {
+            tenant: &self.config.tenant,
+            key: key_name,
+            sealed_as: SealedAs::Payload(class),
+        }
+    }
+}
