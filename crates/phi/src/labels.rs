@@ -3,14 +3,14 @@
 //! The absence of labels says nothing about the content; it counts as `N`. Whether a consent opens a
 //! restricted resource after all is decided elsewhere; without such a decision the read path refuses it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Code system of [`Confidentiality`].
-pub const CONFIDENTIALITY_SYSTEM: &str =
-    "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+pub const CONFIDENTIALITY_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
 
 /// Code system of sensitivity codes and of the names of privacy laws.
 pub const ACT_CODE_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
@@ -62,10 +62,80 @@ impl Confidentiality {
 /// HL7 v3-ActCode, `_ActInformationSensitivityPolicy`; 42 CFR Part 2 for substance use; 45 CFR
 /// 164.508(a)(2) for psychotherapy notes (requirement R051).
 pub const SENSITIVITY_RESTRICTED: [&str; 25] = [
-    "42CFRPart2", "PSYTHPN", "ETH", "SUD", "ETHUD", "OPIOIDUD", "GDIS", "HIV", "MST", "SCA", "SDV",
-    "SEX", "SPI", "BH", "COGN", "DVD", "EMOTDIS", "MH", "PSY", "STD", "TBOO", "VIO", "SICKLE",
-    "ADOL", "CEL",
+    "42CFRPart2",
+    "PSYTHPN",
+    "ETH",
+    "SUD",
+    "ETHUD",
+    "OPIOIDUD",
+    "GDIS",
+    "HIV",
+    "MST",
+    "SCA",
+    "SDV",
+    "SEX",
+    "SPI",
+    "BH",
+    "COGN",
+    "DVD",
+    "EMOTDIS",
+    "MH",
+    "PSY",
+    "STD",
+    "TBOO",
+    "VIO",
+    "SICKLE",
+    "ADOL",
+    "CEL",
 ];
+
+/// Codes that say something about whom or what a resource is about, or who asserted it, and restrict
+/// nothing on their own.
+///
+/// # Source
+/// HL7 v3-ActCode (entity, role and other sensitivity policies) and v3-ObservationValue (AIAST of
+/// HL7 AI Transparency on FHIR, and the assertions by humans and devices).
+const LISTED: [&str; 31] = [
+    "DEMO",
+    "DOB",
+    "GENDER",
+    "LIVARG",
+    "MARST",
+    "RACE",
+    "REL",
+    "B",
+    "EMPL",
+    "LOCIS",
+    "SSP",
+    "DIA",
+    "DRGIS",
+    "EMP",
+    "PDS",
+    "PHY",
+    "PRS",
+    "AIAST",
+    "DICTAST",
+    "CLINAST",
+    "CLINRPT",
+    "PATAST",
+    "PATRPT",
+    "DEVAST",
+    "DEVRPT",
+    "HCPAST",
+    "PROAST",
+    "PACQAST",
+    "SDMAST",
+    "PAYAST",
+    "PROCESSINLINELABEL",
+];
+
+/// Code system of assertions, such as `AIAST`.
+pub const OBSERVATION_VALUE_SYSTEM: &str =
+    "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+
+/// What stands in the ledger for a label that is none of the listed ones: such a label is a text from
+/// outside, and those do not go into events (invariant 6).
+pub const UNLISTED: &str = "unlisted";
 
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,6 +144,19 @@ pub struct Label {
     pub system: String,
     /// Code.
     pub code: String,
+}
+
+impl Label {
+    fn is_listed(&self) -> bool {
+        let code = self.code.as_str();
+        match self.system.as_str() {
+            CONFIDENTIALITY_SYSTEM => Confidentiality::parse(code).is_some(),
+            ACT_CODE_SYSTEM | OBSERVATION_VALUE_SYSTEM => {
+                SENSITIVITY_RESTRICTED.contains(&code) || LISTED.contains(&code)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Label {
@@ -128,7 +211,10 @@ impl Labels {
             None => {}
             Some(Value::Array(codings)) => {
                 labels.is_unclear = codings.len() > LABELS_MAX;
-                codings.iter().take(LABELS_MAX).for_each(|coding| labels.read(coding));
+                codings
+                    .iter()
+                    .take(LABELS_MAX)
+                    .for_each(|coding| labels.read(coding));
             }
             Some(_) => labels.is_unclear = true,
         }
@@ -157,9 +243,29 @@ impl Labels {
         &self.labels
     }
 
+    /// The labels as the ledger may name them: `system|code` of the listed ones, and [`UNLISTED`] once
+    /// for all others. Sorted, without repetition.
+    pub fn recordable(&self) -> Vec<String> {
+        let name = |label: &Label| {
+            if label.is_listed() {
+                label.to_string()
+            } else {
+                UNLISTED.to_owned()
+            }
+        };
+        let mut names: BTreeSet<String> = self.labels.iter().map(name).collect();
+        if self.is_unclear {
+            names.insert(UNLISTED.to_owned());
+        }
+        names.into_iter().collect()
+    }
+
     /// The highest confidentiality; `N` when none is stated.
     pub fn confidentiality(&self) -> Confidentiality {
-        let stated = self.labels.iter().filter(|label| is_system(label, CONFIDENTIALITY_SYSTEM));
+        let stated = self
+            .labels
+            .iter()
+            .filter(|label| is_system(label, CONFIDENTIALITY_SYSTEM));
         let codes = stated.filter_map(|label| Confidentiality::parse(&label.code));
         codes.max().unwrap_or(Confidentiality::N)
     }
@@ -228,7 +334,11 @@ mod tests {
     #[test]
     fn ordinary_labels_do_not_restrict_and_their_neighbours_do() {
         for code in ["U", "L", "M", "N"] {
-            assert_eq!(labelled(json!([confidentiality(code)])).restriction(), None, "{code}");
+            assert_eq!(
+                labelled(json!([confidentiality(code)])).restriction(),
+                None,
+                "{code}"
+            );
         }
         for code in ["R", "V"] {
             assert!(matches!(
@@ -250,6 +360,27 @@ mod tests {
     }
 
     #[test]
+    fn only_listed_labels_are_named_in_the_ledger() {
+        let labels = labelled(json!([
+            confidentiality("N"),
+            {"system": OBSERVATION_VALUE_SYSTEM, "code": "AIAST"},
+            {"system": "http://hospital.example/labels", "code": "CANARY"},
+            {"system": ACT_CODE_SYSTEM, "code": "CANARY"},
+            {"code": "CANARY"},
+        ]));
+        assert_eq!(
+            labels.recordable(),
+            [
+                format!("{CONFIDENTIALITY_SYSTEM}|N"),
+                format!("{OBSERVATION_VALUE_SYSTEM}|AIAST"),
+                UNLISTED.to_owned(),
+            ]
+        );
+        assert_eq!(labels.all().len(), 5);
+        assert!(Labels::of(&json!({})).recordable().is_empty());
+    }
+
+    #[test]
     fn labels_that_cannot_be_read_restrict() {
         for security in [
             json!("R"),
@@ -261,9 +392,16 @@ mod tests {
             json!([{"code": "a b"}]),
             json!(vec![confidentiality("N"); LABELS_MAX + 1]),
         ] {
-            assert_eq!(labelled(security.clone()).restriction(), Some(Restriction::Unclear), "{security}");
+            assert_eq!(
+                labelled(security.clone()).restriction(),
+                Some(Restriction::Unclear),
+                "{security}"
+            );
         }
-        assert_eq!(Labels::of(&json!({"meta": "R"})).restriction(), Some(Restriction::Unclear));
+        assert_eq!(
+            Labels::of(&json!({"meta": "R"})).restriction(),
+            Some(Restriction::Unclear)
+        );
         assert!(labelled(json!([{"code": "R"}])).restriction().is_some());
     }
 }

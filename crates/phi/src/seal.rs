@@ -140,12 +140,10 @@ pub fn seal(
     inner.extend_from_slice(payload);
     let nonce = Nonce::assume_unique_for_key(fresh.nonce);
     let aad = Aad::from(associated.to_bytes());
-    let outcome = cipher(key)
-        .ok_or(SealFailed::Cipher)
-        .and_then(|cipher| {
-            let sealed = cipher.seal_in_place_append_tag(nonce, aad, &mut inner);
-            sealed.map_err(|_| SealFailed::Cipher)
-        });
+    let outcome = cipher(key).ok_or(SealFailed::Cipher).and_then(|cipher| {
+        let sealed = cipher.seal_in_place_append_tag(nonce, aad, &mut inner);
+        sealed.map_err(|_| SealFailed::Cipher)
+    });
     if let Err(failed) = outcome {
         inner.zeroize();
         return Err(failed);
@@ -202,7 +200,10 @@ mod tests {
     use super::*;
 
     const KEY: [u8; 32] = [1; 32];
-    const FRESH: Fresh = Fresh { nonce: [2; 12], salt: [3; 32] };
+    const FRESH: Fresh = Fresh {
+        nonce: [2; 12],
+        salt: [3; 32],
+    };
     const PAYLOAD: &[u8] = b"{\"resourceType\":\"Observation\"}";
 
     fn tenant(name: &str) -> TenantId {
@@ -224,12 +225,22 @@ mod tests {
         for payload in [PAYLOAD, b"", &[0; 5000]] {
             let (address, sealed) = seal(&KEY, &FRESH, &at, payload).unwrap();
             assert_eq!(sealed.len(), payload.len() + SEAL_OVERHEAD_BYTES);
-            assert_eq!(seal(&KEY, &FRESH, &at, payload).unwrap(), (address, sealed.clone()));
+            assert_eq!(
+                seal(&KEY, &FRESH, &at, payload).unwrap(),
+                (address, sealed.clone())
+            );
             assert_eq!(address, PayloadAddress::of(&FRESH.salt, payload));
-            assert_eq!(open(&KEY, &at, &address, &sealed).unwrap().expose(), payload);
+            assert_eq!(
+                open(&KEY, &at, &address, &sealed).unwrap().expose(),
+                payload
+            );
         }
         let (_, sealed) = seal(&KEY, &FRESH, &at, PAYLOAD).unwrap();
-        assert!(!sealed.windows(8).any(|window| PAYLOAD.windows(8).any(|it| it == window)));
+        assert!(
+            !sealed
+                .windows(8)
+                .any(|window| PAYLOAD.windows(8).any(|it| it == window))
+        );
     }
 
     #[test]
@@ -241,7 +252,10 @@ mod tests {
             for bit in 0..8 {
                 let mut changed = sealed.clone();
                 changed[index] ^= 1 << bit;
-                assert!(open(&KEY, &at, &address, &changed).is_err(), "byte {index} bit {bit}");
+                assert!(
+                    open(&KEY, &at, &address, &changed).is_err(),
+                    "byte {index} bit {bit}"
+                );
             }
         }
         for length in 0..sealed.len() {
@@ -257,23 +271,45 @@ mod tests {
         let at = clinical(&ours);
         let (address, sealed) = seal(&KEY, &FRESH, &at, PAYLOAD).unwrap();
         let elsewhere = [
-            Associated { tenant: &other, ..at },
-            Associated { key: "clinical/pat_2", ..at },
-            Associated { sealed_as: SealedAs::Payload(PayloadClass::Transcript), ..at },
-            Associated { sealed_as: SealedAs::Token(PurposeClass::Treatment), ..at },
+            Associated {
+                tenant: &other,
+                ..at
+            },
+            Associated {
+                key: "clinical/pat_2",
+                ..at
+            },
+            Associated {
+                sealed_as: SealedAs::Payload(PayloadClass::Transcript),
+                ..at
+            },
+            Associated {
+                sealed_as: SealedAs::Token(PurposeClass::Treatment),
+                ..at
+            },
         ];
         for at in elsewhere {
             assert_eq!(open(&KEY, &at, &address, &sealed), Err(OpenFailed::Refused));
         }
-        assert_eq!(open(&[9; 32], &at, &address, &sealed), Err(OpenFailed::Refused));
+        assert_eq!(
+            open(&[9; 32], &at, &address, &sealed),
+            Err(OpenFailed::Refused)
+        );
         let other_address = PayloadAddress::of(&FRESH.salt, b"another payload");
-        assert_eq!(open(&KEY, &at, &other_address, &sealed), Err(OpenFailed::OtherAddress));
+        assert_eq!(
+            open(&KEY, &at, &other_address, &sealed),
+            Err(OpenFailed::OtherAddress)
+        );
     }
 
     #[test]
     fn parts_cannot_be_shifted_into_each_other() {
         let (short, long) = (tenant("a"), tenant("ab"));
-        let at = |tenant, key| Associated { tenant, key, ..clinical(&short) };
+        let at = |tenant, key| Associated {
+            tenant,
+            key,
+            ..clinical(&short)
+        };
         assert_ne!(at(&short, "bc").to_bytes(), at(&long, "c").to_bytes());
     }
 
@@ -281,7 +317,10 @@ mod tests {
     fn a_payload_beyond_the_limit_is_refused() {
         let tenant = tenant("clinic-1");
         let long = vec![0; PAYLOAD_BYTES_MAX + 1];
-        assert_eq!(seal(&KEY, &FRESH, &clinical(&tenant), &long), Err(SealFailed::TooLong));
+        assert_eq!(
+            seal(&KEY, &FRESH, &clinical(&tenant), &long),
+            Err(SealFailed::TooLong)
+        );
     }
 
     #[test]

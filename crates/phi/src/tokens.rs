@@ -186,7 +186,10 @@ impl<'a> TokenPlace<'a> {
 mod tests {
     use super::*;
 
-    const FRESH: Fresh = Fresh { nonce: [2; 12], salt: [3; 32] };
+    const FRESH: Fresh = Fresh {
+        nonce: [2; 12],
+        salt: [3; 32],
+    };
 
     #[test]
     fn a_record_leads_back_only_with_key_tenant_and_purpose() {
@@ -195,7 +198,11 @@ mod tests {
             resource_type: ResourceType::new("Patient").unwrap(),
             id: "CANARY-17".to_owned(),
         };
-        let place = TokenPlace { tenant: &ours, key: "token/x", purpose: PurposeClass::Treatment };
+        let place = TokenPlace {
+            tenant: &ours,
+            key: "token/x",
+            purpose: PurposeClass::Treatment,
+        };
         let record = TokenRecord::seal(&[1; 32], &FRESH, place, &target).unwrap();
 
         let json = serde_json::to_string(&record).unwrap();
@@ -206,10 +213,19 @@ mod tests {
 
         assert!(read.open(&[2; 32], &ours).is_err());
         assert!(read.open(&[1; 32], &other).is_err());
-        let moved = TokenRecord { purpose: PurposeClass::Payment, ..read.clone() };
+        let moved = TokenRecord {
+            purpose: PurposeClass::Payment,
+            ..read.clone()
+        };
         assert!(moved.open(&[1; 32], &ours).is_err());
-        let renamed = TokenRecord { resource_type: ResourceType::new("Person").unwrap(), ..read };
-        assert_eq!(renamed.open(&[1; 32], &ours), Err(TokenUnreadable::Malformed));
+        let renamed = TokenRecord {
+            resource_type: ResourceType::new("Person").unwrap(),
+            ..read
+        };
+        assert_eq!(
+            renamed.open(&[1; 32], &ours),
+            Err(TokenUnreadable::Malformed)
+        );
     }
 
     #[test]

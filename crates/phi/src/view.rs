@@ -9,11 +9,11 @@
 //! | type | shown | stays behind |
 //! |---|---|---|
 //! | numbers, booleans, dates and times | if they have the type's form | |
-//! | `code` | if it is one of a required value set, or short and without spaces | anything longer |
+//! | `code` | if it is one of a required value set, or letters only | anything else |
 //! | `canonical` | if it is a plain address | |
 //! | `Coding`, `CodeableConcept` | `system`, `code`, and a `display` from terminology | the source's `display` and `text` |
-//! | `Quantity` and its kin | `value`, `comparator`, `system`, `code` | `unit`; without a code, all of it |
-//! | `Range`, `Ratio`, `Period`, `Money`, `Timing`, `Dosage` | their typed parts | their texts |
+//! | `Quantity` and its kin, `Money` | `value`, `comparator`, `system`, `code`, `currency` | `unit`; if the unit has no code, all of it |
+//! | `Range`, `Ratio`, `Period`, `Timing`, `Dosage` | their typed parts | their texts |
 //! | `Reference` | the type, and a token for the id | `display`, `identifier`, other forms |
 //! | everything else, such as `string`, `Identifier`, `HumanName`, `Attachment`, `Annotation` | nothing | all of it |
 //!
@@ -135,7 +135,7 @@ pub struct Projected {
     pub fields_shown: Vec<String>,
     /// Paths that the view names, where something was and stayed behind.
     pub withheld: Vec<String>,
-    /// Security labels, `system|code`.
+    /// Security labels, `system|code`, as [`crate::labels::Labels::recordable`] names them.
     pub labels: Vec<String>,
     /// Version at the EHR.
     pub version: Option<String>,

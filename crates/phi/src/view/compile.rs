@@ -110,16 +110,14 @@ impl Compiler<'_> {
     }
 
     /// Adds the leaves of `path` to a tree, making the nodes on the way where they are missing.
-    fn insert(
-        &self,
-        nodes: &mut Vec<Node>,
-        place: Place<'_>,
-        path: &str,
-    ) -> Result<(), ViewFault> {
+    fn insert(&self, nodes: &mut Vec<Node>, place: Place<'_>, path: &str) -> Result<(), ViewFault> {
         let mut nodes = nodes;
         let mut below = String::new();
         let mut steps = path.split('.').peekable();
         while let Some(step) = steps.next() {
+            if step.is_empty() {
+                return Err(self.unknown(place, path));
+            }
             below = join(&below, step);
             let info = self.info(place, path, &below)?;
             let last = steps.peek().is_none();
@@ -136,12 +134,19 @@ impl Compiler<'_> {
             let at = nodes.iter().position(|node| node.name == one.json_name);
             let at = at.unwrap_or_else(|| {
                 let group = node(place, &below, one, &info, Shape::Group(Vec::new()));
-                nodes.push(Node { field: String::new(), ..group });
+                nodes.push(Node {
+                    field: String::new(),
+                    ..group
+                });
                 nodes.len().saturating_sub(1)
             });
             nodes = match nodes.get_mut(at) {
                 // A whole datatype that is already in the view has a field of its own.
-                Some(Node { shape: Shape::Group(inner), field, .. }) if field.is_empty() => inner,
+                Some(Node {
+                    shape: Shape::Group(inner),
+                    field,
+                    ..
+                }) if field.is_empty() => inner,
                 _ => return Err(ViewFault::Overlap(place.field.to_owned())),
             };
         }
@@ -161,19 +166,13 @@ impl Compiler<'_> {
                 return Err(ViewFault::Overlap(place.field.to_owned()));
             }
             let mut leaf = node(place, below, one, info, Shape::Withheld);
-            leaf.shape = self.shape(place, one, info, &leaf.path)?;
+            leaf.shape = self.shape(&leaf, one, info)?;
             nodes.push(leaf);
         }
         Ok(())
     }
 
-    fn shape(
-        &self,
-        place: Place<'_>,
-        one: &TypeInfo,
-        info: &ElementInfo,
-        path: &str,
-    ) -> Result<Shape, ViewFault> {
+    fn shape(&self, leaf: &Node, one: &TypeInfo, info: &ElementInfo) -> Result<Shape, ViewFault> {
         if one.is_primitive {
             return Ok(self.primitive(one, info));
         }
@@ -182,15 +181,23 @@ impl Compiler<'_> {
             "CodeableConcept" => Shape::Concept,
             "Coding" => Shape::Coding,
             "Reference" => Shape::Reference(one.targets.clone()),
-            "BackboneElement" | "Element" => return Err(ViewFault::Group(place.field.to_owned())),
+            "BackboneElement" | "Element" => return Err(ViewFault::Group(leaf.field.clone())),
             _ if quantity_types().contains(&code) => Shape::Quantity,
             _ => {
                 let mut parts = Vec::new();
-                let inside = Place { type_name: code, above: path, field: place.field };
+                let inside = Place {
+                    type_name: code,
+                    above: &leaf.path,
+                    field: &leaf.field,
+                };
                 for part in parts_of(code) {
                     self.insert(&mut parts, inside, part)?;
                 }
-                if parts.is_empty() { Shape::Withheld } else { Shape::Group(parts) }
+                if parts.is_empty() {
+                    Shape::Withheld
+                } else {
+                    Shape::Group(parts)
+                }
             }
         })
     }
@@ -258,7 +265,11 @@ fn node(place: Place<'_>, below: &str, one: &TypeInfo, info: &ElementInfo, shape
     Node {
         name: one.json_name.clone(),
         is_many: info.max_many,
-        field: if is_choice_as_whole { path.clone() } else { place.field.to_owned() },
+        field: if is_choice_as_whole {
+            path.clone()
+        } else {
+            place.field.to_owned()
+        },
         path,
         shape,
     }

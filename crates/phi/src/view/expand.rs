@@ -3,9 +3,18 @@
 //! A datatype that is not here is withheld. Parts of a text type may stand here: they are withheld
 //! like any text, and so the answer says that they were there.
 
-/// Datatypes of the form of a Quantity.
+/// Datatypes that are a number with its unit: shown together or not at all.
 pub(super) fn quantity_types() -> &'static [&'static str] {
-    &["Quantity", "SimpleQuantity", "MoneyQuantity", "Age", "Count", "Distance", "Duration"]
+    &[
+        "Quantity",
+        "SimpleQuantity",
+        "MoneyQuantity",
+        "Age",
+        "Count",
+        "Distance",
+        "Duration",
+        "Money",
+    ]
 }
 
 /// Paths below a datatype, or nothing for one that is withheld.
@@ -14,7 +23,6 @@ pub(super) fn parts_of(type_code: &str) -> &'static [&'static str] {
         "Period" => &["start", "end"],
         "Range" => &["low", "high"],
         "Ratio" => &["numerator", "denominator"],
-        "Money" => &["value", "currency"],
         "Timing" => &[
             "event",
             "repeat.bounds",

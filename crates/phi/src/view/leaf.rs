@@ -31,7 +31,7 @@ pub(super) fn primitive(
         }
         Primitive::Code => text.is_some_and(|text| match codes {
             Some(codes) => codes.contains(text),
-            None => is_code(text),
+            None => is_word(text),
         }),
         Primitive::Canonical => text.is_some_and(is_system),
         _ => false,
@@ -45,9 +45,26 @@ pub(super) fn is_code(text: &str) -> bool {
     (1..=CODE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// A code outside any list that we have, such as a language or a media type: without digits, so that no
+/// number of a person or record passes as one.
+fn is_word(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphabetic() || b"-+./".contains(&byte);
+    (1..=CODE_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// A currency, three capitals.
+///
+/// # Source
+/// ISO 4217.
+pub(super) fn is_currency(text: &str) -> bool {
+    text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
 /// The address of a code system or definition, without a query, a fragment or a user in it.
 pub(super) fn is_system(text: &str) -> bool {
-    let has_scheme = ["http://", "https://", "urn:"].iter().any(|it| text.starts_with(it));
+    let has_scheme = ["http://", "https://", "urn:"]
+        .iter()
+        .any(|it| text.starts_with(it));
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":/.-_|~".contains(&byte);
     has_scheme && text.len() <= SYSTEM_BYTES_MAX && text.bytes().all(is_plain)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chaperone_fhir::Definitions;
 
 /// Most suggestions.
-const NEAREST_MAX: usize = 5;
+const NEAREST_MAX: usize = 3;
 
 /// Longest step that is varied, in bytes.
 const STEP_BYTES_MAX: usize = 40;
@@ -15,7 +15,11 @@ const STEP_BYTES_MAX: usize = 40;
 pub(super) fn nearest(definitions: &Definitions, type_name: &str, path: &str) -> Vec<String> {
     let mut right = String::new();
     for step in path.split('.') {
-        let prefix = if right.is_empty() { String::new() } else { format!("{right}.") };
+        let prefix = if right.is_empty() {
+            String::new()
+        } else {
+            format!("{right}.")
+        };
         let here = format!("{prefix}{step}");
         let exists = |path: &str| definitions.element_type(type_name, path).is_some();
         if exists(&here) {
@@ -24,7 +28,9 @@ pub(super) fn nearest(definitions: &Definitions, type_name: &str, path: &str) ->
         }
         let mut found = choices(definitions, type_name, &right);
         if step.len() <= STEP_BYTES_MAX && step.is_ascii() {
-            let near = variants(step).into_iter().map(|step| format!("{prefix}{step}"));
+            let near = variants(step)
+                .into_iter()
+                .map(|step| format!("{prefix}{step}"));
             found.extend(near.filter(|path| exists(path)));
             for length in 2..step.len() {
                 let shorter = format!("{prefix}{}", step.get(..length).unwrap_or_default());
@@ -34,18 +40,50 @@ pub(super) fn nearest(definitions: &Definitions, type_name: &str, path: &str) ->
                 }
             }
         }
-        return found.into_iter().take(NEAREST_MAX).collect();
+        let mut found: Vec<String> = found.into_iter().collect();
+        found.sort_by_key(|path| distance(path, &here));
+        found.truncate(NEAREST_MAX);
+        return found;
     }
     Vec::new()
 }
 
 /// The typed names of a choice that was named as a whole.
 fn choices(definitions: &Definitions, type_name: &str, path: &str) -> BTreeSet<String> {
-    let Some(info) = definitions.element_type(type_name, path).filter(|info| info.is_choice) else {
+    let Some(info) = definitions
+        .element_type(type_name, path)
+        .filter(|info| info.is_choice)
+    else {
         return BTreeSet::new();
     };
-    let parent = path.rsplit_once('.').map_or(String::new(), |(parent, _)| format!("{parent}."));
-    info.types.iter().map(|one| format!("{parent}{}", one.json_name)).collect()
+    let parent = path
+        .rsplit_once('.')
+        .map_or(String::new(), |(parent, _)| format!("{parent}."));
+    info.types
+        .iter()
+        .map(|one| format!("{parent}{}", one.json_name))
+        .collect()
+}
+
+/// How many letters must be changed, added or left out to come from one name to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, left) in (1_usize..).zip(from.bytes()) {
+        let mut diagonal = line.saturating_sub(1);
+        let mut before = line;
+        for (cell, right) in row.iter_mut().skip(1).zip(to.bytes()) {
+            let changed = diagonal.saturating_add(usize::from(left != right));
+            diagonal = *cell;
+            *cell = changed
+                .min(before.saturating_add(1))
+                .min(diagonal.saturating_add(1));
+            before = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = line;
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 /// Every name one edit away.
@@ -66,4 +104,24 @@ fn variants(step: &str) -> BTreeSet<String> {
         }
     }
     variants
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+
+    #[test]
+    fn distances_count_edits() {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("code", "code", 0),
+            ("cod", "code", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+            assert_eq!(distance(to, from), expected, "{to} {from}");
+        }
+    }
 }

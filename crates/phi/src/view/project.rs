@@ -8,7 +8,7 @@ use chaperone_fhir::references::ReferenceForm;
 use serde_json::{Map, Value, json};
 
 use super::compile::{Node, Shape};
-use super::leaf::{self, is_code, is_system};
+use super::leaf::{self, is_code, is_currency, is_system};
 use super::{Lookups, ProjectFailed, Projected, View};
 use crate::labels::Labels;
 use crate::tokens::TokenTarget;
@@ -26,7 +26,9 @@ pub(super) fn project(
     let resource_type = view.resource_type();
     let object = resource
         .as_object()
-        .filter(|object| object.get("resourceType").and_then(Value::as_str) == Some(resource_type.as_str()))
+        .filter(|object| {
+            object.get("resourceType").and_then(Value::as_str) == Some(resource_type.as_str())
+        })
         .ok_or_else(|| ProjectFailed::OtherType(resource_type.clone()))?;
     if is_there(object.get("implicitRules")) {
         return Err(ProjectFailed::UnknownModifier {
@@ -50,7 +52,7 @@ pub(super) fn project(
         value: Value::Object(reduced),
         fields_shown: projection.shown.into_iter().collect(),
         withheld: projection.withheld.into_iter().collect(),
-        labels: Labels::of(resource).all().iter().map(ToString::to_string).collect(),
+        labels: Labels::of(resource).recordable(),
         version: version.filter(|version| is_id(version)).map(str::to_owned),
     })
 }
@@ -196,7 +198,12 @@ impl Projection<'_> {
     /// A literal relative reference, with a token for the id. Every other form stays behind.
     fn reference(&self, targets: &[String], value: &Value) -> Option<Value> {
         let text = value.get("reference")?.as_str()?;
-        let ReferenceForm::Typed { base: None, resource_type, id, .. } = ReferenceForm::parse(text)
+        let ReferenceForm::Typed {
+            base: None,
+            resource_type,
+            id,
+            ..
+        } = ReferenceForm::parse(text)
         else {
             return None;
         };
@@ -213,20 +220,30 @@ fn quantity(value: &Value) -> Option<Value> {
     let object = value.as_object()?;
     let number = object.get("value").filter(|it| it.is_number());
     let text = |name: &str, is_right: fn(&str) -> bool| {
-        object.get(name).and_then(Value::as_str).filter(|it| is_right(it))
+        object
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|it| is_right(it))
     };
     let code = text("code", is_code);
     let system = text("system", is_system);
     let comparator = text("comparator", |it| COMPARATORS.contains(&it));
+    let currency = text("currency", is_currency);
     let has_unit = is_there(object.get("unit")) || is_there(object.get("code"));
-    let is_unit_lost = has_unit && (code.is_none() || system.is_none());
+    let is_unit_lost = has_unit && (code.is_none() || system.is_none())
+        || is_there(object.get("currency")) && currency.is_none();
     let is_comparator_lost = is_there(object.get("comparator")) && comparator.is_none();
     if is_unit_lost || is_comparator_lost || is_there(object.get("modifierExtension")) {
         return None;
     }
     let mut shown = Map::new();
     shown.insert("value".to_owned(), number?.clone());
-    let texts = [("comparator", comparator), ("system", system), ("code", code)];
+    let texts = [
+        ("comparator", comparator),
+        ("system", system),
+        ("code", code),
+        ("currency", currency),
+    ];
     for (name, text) in texts {
         if let Some(text) = text {
             shown.insert(name.to_owned(), json!(text));
