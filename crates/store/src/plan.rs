@@ -204,7 +204,7 @@ impl Plan<'_> {
     }
 }
 
-/// Decides one commit.
+/// Decides one commit that is [`fit`].
 ///
 /// # Errors
 /// The reason why nothing of it happens; `known` is then unchanged.
@@ -212,7 +212,6 @@ pub(crate) fn decide<'c>(
     known: &mut Known<'c>,
     commit: &'c Commit,
 ) -> Result<Plan<'c>, CommitFailed> {
-    check_limits(commit)?;
     let mut draft = Draft {
         known,
         next_seq: known.next_seq,
@@ -254,7 +253,11 @@ pub(crate) fn decide<'c>(
     Ok(plan)
 }
 
-fn check_limits(commit: &Commit) -> Result<(), CommitUnfit> {
+/// Whether a store could take this commit at all; asked before it joins others.
+///
+/// # Errors
+/// [`CommitUnfit`], by its limits and texts.
+pub(crate) fn fit(commit: &Commit) -> Result<(), CommitUnfit> {
     let parts = commit.appends.len()
         + commit.guards.len()
         + commit.records.len()

@@ -65,10 +65,12 @@ pub(crate) fn contiguous(
     rows: Vec<(i64, Vec<u8>)>,
 ) -> Result<Vec<Vec<u8>>, StoreFailed> {
     let mut leaves = Vec::with_capacity(rows.len());
-    for (expected, (seq, leaf)) in (from..).zip(rows) {
+    let mut expected = from;
+    for (seq, leaf) in rows {
         if counter(seq)? != expected {
             return Err(corrupt("the ledger has a gap"));
         }
+        expected = expected.saturating_add(1);
         leaves.push(leaf);
     }
     Ok(leaves)

@@ -15,9 +15,7 @@
 use std::collections::BTreeMap;
 
 use chaperone_core::ids::{TenantId, WorkId};
-use chaperone_core::ports::{
-    Commit, CommitFailed, Committed, Record, RecordKey, StoreFailed,
-};
+use chaperone_core::ports::{Commit, CommitFailed, Committed, Record, RecordKey, StoreFailed};
 use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
@@ -130,8 +128,7 @@ const LOAD_RECORDS: &str = "
         SELECT revision, expires FROM record
         WHERE tenant = $1 AND collection = u.collection AND key = u.key LIMIT 1) AS r";
 
-const LOAD_LEASES: &str =
-    "SELECT name, epoch, until FROM lease WHERE tenant = $1 AND name = ANY ($2) ORDER BY name FOR SHARE";
+const LOAD_LEASES: &str = "SELECT name, epoch, until FROM lease WHERE tenant = $1 AND name = ANY ($2) ORDER BY name FOR SHARE";
 
 const LOAD_WORK: &str = "
     SELECT id, state, claim, claimed_until FROM work
@@ -165,7 +162,11 @@ async fn load<'c>(
     .await?;
     let owner = tenant.as_str();
     let streams: Vec<String> = needs.streams.iter().map(ToString::to_string).collect();
-    let collections: Vec<&str> = needs.records.iter().map(|k| k.collection.as_str()).collect();
+    let collections: Vec<&str> = needs
+        .records
+        .iter()
+        .map(|k| k.collection.as_str())
+        .collect();
     let keys: Vec<&str> = needs.records.iter().map(|key| key.key.as_str()).collect();
     let leases: Vec<&str> = needs.leases.iter().copied().collect();
     let work: Vec<String> = needs.work.iter().map(ToString::to_string).collect();

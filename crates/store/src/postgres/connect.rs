@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime,
-};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_postgres::Config;
@@ -151,8 +149,7 @@ impl Target {
                     let certificates = CertificateDer::pem_file_iter(file)
                         .map_err(|error| failed(format!("`sslrootcert`: {error}")))?;
                     for certificate in certificates {
-                        let certificate =
-                            certificate.map_err(|error| failed(error.to_string()))?;
+                        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
                         roots
                             .add(certificate)
                             .map_err(|error| failed(error.to_string()))?;
@@ -245,17 +242,28 @@ mod tests {
             Err(OpenFailed::Plaintext)
         ));
         // A local name in front does not open the door for a remote one behind it.
-        assert_eq!(mode("postgres://u@localhost,db.example/db"), SslMode::Require);
+        assert_eq!(
+            mode("postgres://u@localhost,db.example/db"),
+            SslMode::Require
+        );
     }
 
     #[test]
     fn our_own_parameters_are_taken_out_and_others_passed_on() {
-        let target =
-            Target::parse("postgres://u@localhost/db?schema=clinic_a&options=-cfoo%3Dbar", "t")
-                .unwrap();
+        let target = Target::parse(
+            "postgres://u@localhost/db?schema=clinic_a&options=-cfoo%3Dbar",
+            "t",
+        )
+        .unwrap();
         assert_eq!(target.schema(), Some("clinic_a"));
         assert_eq!(target.config.get_options(), Some("-cfoo=bar"));
-        for bad in ["schema=A", "schema=a;drop", "schema=", "sslmode=maybe", "nosuch=1"] {
+        for bad in [
+            "schema=A",
+            "schema=a;drop",
+            "schema=",
+            "sslmode=maybe",
+            "nosuch=1",
+        ] {
             let url = format!("postgres://u:secret@localhost/db?{bad}");
             let Err(refused) = Target::parse(&url, "test").map(drop) else {
                 panic!("{bad} was accepted")

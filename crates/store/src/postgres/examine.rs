@@ -75,9 +75,16 @@ async fn look(
         format!("the database answers (PostgreSQL {version})"),
     ));
 
-    let migrated: bool =
-        one(client, "SELECT to_regclass('chaperone_migration') IS NOT NULL").await?;
-    let schema: i64 = if migrated { one(client, VERSION).await? } else { 0 };
+    let migrated: bool = one(
+        client,
+        "SELECT to_regclass('chaperone_migration') IS NOT NULL",
+    )
+    .await?;
+    let schema: i64 = if migrated {
+        one(client, VERSION).await?
+    } else {
+        0
+    };
     findings.push(Finding::schema(schema));
 
     findings.push(writable(client).await?);
@@ -170,7 +177,10 @@ fn clock_finding(before: i64, theirs: i64, after: i64) -> Finding {
             ),
         )
     } else {
-        Finding::good(Aspect::Clock, format!("clocks agree within {} ms", off_ms + 1))
+        Finding::good(
+            Aspect::Clock,
+            format!("clocks agree within {} ms", off_ms + 1),
+        )
     }
 }
 
@@ -208,9 +218,21 @@ mod tests {
     #[test]
     fn clocks_are_compared_beyond_the_time_of_asking() {
         // Asking took three seconds; theirs lies inside.
-        assert_eq!(clock_finding(0, 2_900_000, 3_000_000).verdict, Verdict::Good);
-        assert_eq!(clock_finding(0, 4_900_000, 3_000_000).verdict, Verdict::Good);
-        assert_eq!(clock_finding(0, 5_100_000, 3_000_000).verdict, Verdict::Warning);
-        assert_eq!(clock_finding(9_000_000, 0, 9_000_000).verdict, Verdict::Warning);
+        assert_eq!(
+            clock_finding(0, 2_900_000, 3_000_000).verdict,
+            Verdict::Good
+        );
+        assert_eq!(
+            clock_finding(0, 4_900_000, 3_000_000).verdict,
+            Verdict::Good
+        );
+        assert_eq!(
+            clock_finding(0, 5_100_000, 3_000_000).verdict,
+            Verdict::Warning
+        );
+        assert_eq!(
+            clock_finding(9_000_000, 0, 9_000_000).verdict,
+            Verdict::Warning
+        );
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::commit::{self, GroupFailed};
 use super::session::Sessions;
-use crate::plan::payload_bytes;
+use crate::plan::{self, payload_bytes};
 
 /// Commits waiting per tenant; beyond this, callers wait.
 const QUEUE_MAX: usize = 1_024;
@@ -79,6 +79,7 @@ impl Groups {
     /// Commits with whoever else commits for this tenant at the moment. The commit runs to its end even
     /// when the caller stops waiting.
     pub(super) async fn commit(&self, commit: Commit) -> Answer {
+        plan::fit(&commit)?;
         let (tell, told) = oneshot::channel();
         let queue = self.queue(&commit.tenant);
         if queue.send(Pending { commit, tell }).await.is_err() {
@@ -145,6 +146,7 @@ async fn attempt(sessions: &Sessions, tenant: &TenantId, group: &[Pending]) -> O
     let commits: Vec<&Commit> = group.iter().map(|pending| &pending.commit).collect();
     match commit::commit_group(sessions, tenant, &commits).await {
         Err(GroupFailed::Before(trouble)) if trouble.is_lost_connection() => {
+            sessions.forget_idle();
             commit::commit_group(sessions, tenant, &commits).await
         }
         outcome => outcome,

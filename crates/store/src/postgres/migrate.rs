@@ -23,7 +23,10 @@ pub(super) async fn migrate(pool: &Pool, schema: Option<&str>) -> Result<(), Ope
     if bypasses {
         return Err(OpenFailed::RoleBypassesRowSecurity);
     }
-    let tx = client.transaction().await.map_err(OpenFailed::unreachable)?;
+    let tx = client
+        .transaction()
+        .await
+        .map_err(OpenFailed::unreachable)?;
     let schema_first = match schema {
         // The name was checked when the URL was read.
         Some(schema) => format!("CREATE SCHEMA IF NOT EXISTS {schema};"),

@@ -79,7 +79,10 @@ impl From<Trouble> for StoreFailed {
 /// Whether an error means that the connection is gone: it was closed, or the server is ending it.
 pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
-        return error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
+        return error.is_closed()
+            || error
+                .source()
+                .is_some_and(|source| source.is::<std::io::Error>());
     };
     [
         SqlState::ADMIN_SHUTDOWN,
@@ -107,6 +110,11 @@ impl Sessions {
         Ok(self.pool.get().await?)
     }
 
+    /// Drops the connections that nobody uses: after one was lost, the others are likely gone as well.
+    pub(super) fn forget_idle(&self) {
+        let _removed = self.pool.retain(|_, _| false);
+    }
+
     /// Runs one reading statement. Repeats it once when the connection turns out to be gone, as pooled
     /// connections do after the server restarted.
     pub(super) async fn read(
@@ -117,6 +125,7 @@ impl Sessions {
     ) -> Result<Vec<Row>, StoreFailed> {
         match self.read_once(scope, sql, parameters).await {
             Err(trouble) if trouble.is_lost_connection() => {
+                self.forget_idle();
                 Ok(self.read_once(scope, sql, parameters).await?)
             }
             result => Ok(result?),

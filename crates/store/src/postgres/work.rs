@@ -252,8 +252,14 @@ pub(super) async fn checkpoint_put(
         if !succession::checkpoint_follows(newest, size_before, checkpoint.size)? {
             return Ok(false);
         }
-        let indexes: Vec<i64> = hashes.iter().map(|(index, _)| rows::position(*index)).collect();
-        let bytes: Vec<&[u8]> = hashes.iter().map(|(_, hash)| hash.as_bytes().as_slice()).collect();
+        let indexes: Vec<i64> = hashes
+            .iter()
+            .map(|(index, _)| rows::position(*index))
+            .collect();
+        let bytes: Vec<&[u8]> = hashes
+            .iter()
+            .map(|(_, hash)| hash.as_bytes().as_slice())
+            .collect();
         tx.execute(
             "INSERT INTO tree_hash (tenant, idx, hash) SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])",
             &[&owner, &indexes, &bytes],

@@ -32,11 +32,7 @@ pub(super) fn next_seq(connection: &Connection, tenant: &str) -> Result<u64, Fau
     Ok(rows::counter(next.unwrap_or(0))?)
 }
 
-fn load<'c>(
-    connection: &Connection,
-    tenant: &str,
-    needs: &Needs<'c>,
-) -> Result<Known<'c>, Fault> {
+fn load<'c>(connection: &Connection, tenant: &str, needs: &Needs<'c>) -> Result<Known<'c>, Fault> {
     let mut known = Known {
         next_seq: next_seq(connection, tenant)?,
         ..Known::default()
@@ -148,9 +144,8 @@ fn write_records(connection: &Connection, tenant: &str, plan: &Plan<'_>) -> Resu
              idx = excluded.idx, sort = excluded.sort, value = excluded.value,
              expires = excluded.expires, revision = excluded.revision",
     )?;
-    let mut remove = connection.prepare_cached(
-        "DELETE FROM record WHERE tenant = ?1 AND collection = ?2 AND key = ?3",
-    )?;
+    let mut remove = connection
+        .prepare_cached("DELETE FROM record WHERE tenant = ?1 AND collection = ?2 AND key = ?3")?;
     for change in &plan.records {
         match change {
             RecordWrite::Put { record, revision } => put.execute(params![

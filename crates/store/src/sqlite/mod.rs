@@ -27,6 +27,7 @@ pub(crate) use open::examine;
 
 use crate::listing::Table;
 use crate::open::{OpenFailed, Options};
+use crate::plan;
 use crate::succession::LeaseAsked;
 use read::Readers;
 use write::{Undone, WriteFailed, Writer};
@@ -57,9 +58,9 @@ impl From<Fault> for StoreFailed {
         match fault {
             Fault::Store(failed) => failed,
             Fault::Sqlite(error) => match error.sqlite_error_code() {
-                Some(
-                    rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase,
-                ) => StoreFailed::Corrupt(error.to_string()),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                    StoreFailed::Corrupt(error.to_string())
+                }
                 _ => StoreFailed::Unavailable(Box::new(error)),
             },
         }
@@ -104,6 +105,7 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitFailed> {
+        plan::fit(&commit)?;
         let written = self.writer.run(move |connection| {
             let tenant = commit.tenant.as_str();
             commit::apply(connection, tenant, &commit)

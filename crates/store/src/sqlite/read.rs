@@ -53,10 +53,7 @@ impl Readers {
         }
     }
 
-    fn run_here<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    fn run_here<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let free = self.lock().pop();
         let connection = match free {
             Some(connection) => connection,
@@ -103,11 +100,7 @@ pub(super) fn leaves(
     )?;
     let found = statement
         .query_map(
-            params![
-                tenant.as_str(),
-                rows::position(from),
-                limit.min(LEAVES_MAX)
-            ],
+            params![tenant.as_str(), rows::position(from), limit.min(LEAVES_MAX)],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?
         .collect::<Result<Vec<(i64, Vec<u8>)>, _>>()?;

@@ -123,7 +123,12 @@ pub(crate) async fn nothing_of_a_refused_commit_remains(store: Arc<dyn Store>) {
     let read = |key: &str| {
         let key = RecordKey::new("things", key);
         let store = Arc::clone(&store);
-        async move { store.record(&crate::bench::clinic(), &key, at(0)).await.unwrap() }
+        async move {
+            store
+                .record(&crate::bench::clinic(), &key, at(0))
+                .await
+                .unwrap()
+        }
     };
     assert_eq!(read("fresh").await, None);
     assert_eq!(read("taken").await.unwrap().revision, 1);
@@ -165,13 +170,7 @@ pub(crate) async fn leaves_are_read_from_a_position(store: Arc<dyn Store>) {
     assert_eq!(store.leaves(&clinic(), 4, 3).await.unwrap(), all[4..7]);
     assert_eq!(store.leaves(&clinic(), 8, 100).await.unwrap(), all[8..]);
     for beyond in [10, u64::MAX] {
-        assert!(
-            store
-                .leaves(&clinic(), beyond, 5)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(store.leaves(&clinic(), beyond, 5).await.unwrap().is_empty());
     }
 }
 
@@ -196,9 +195,7 @@ pub(crate) async fn a_commit_that_no_store_can_take_is_refused_alone(store: Arc<
     let zero_byte = {
         let mut commit = commit_at(0);
         commit.append(StreamId::Refusals, Expected::Any, event(9));
-        commit
-            .records
-            .push(RecordChange::Put(record("a\0b", 1)));
+        commit.records.push(RecordChange::Put(record("a\0b", 1)));
         store.commit(commit)
     };
     let too_many = {
@@ -209,7 +206,11 @@ pub(crate) async fn a_commit_that_no_store_can_take_is_refused_alone(store: Arc<
     let (first, zero_byte, too_many, second) = tokio::join!(good(1), zero_byte, too_many, good(2));
     first.unwrap();
     second.unwrap();
-    assert!(matches!(zero_byte, Err(CommitFailed::Unavailable(why)) if why.to_string().contains("zero byte")));
-    assert!(matches!(too_many, Err(CommitFailed::Unavailable(why)) if why.to_string().contains("10000")));
+    assert!(
+        matches!(zero_byte, Err(CommitFailed::Unavailable(why)) if why.to_string().contains("zero byte"))
+    );
+    assert!(
+        matches!(too_many, Err(CommitFailed::Unavailable(why)) if why.to_string().contains("10000"))
+    );
     assert_eq!(store.size(&clinic()).await.unwrap(), 2);
 }

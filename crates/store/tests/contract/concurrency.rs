@@ -34,9 +34,17 @@ pub(crate) async fn sequence_numbers_have_no_gaps(store: Arc<dyn Store>) {
             for round in 0..5 {
                 let mut commit = commit_at(0);
                 commit
-                    .append(account(&format!("a{n}")), Expected::Version(2 * round), event(n))
+                    .append(
+                        account(&format!("a{n}")),
+                        Expected::Version(2 * round),
+                        event(n),
+                    )
                     .append(StreamId::Refusals, Expected::Any, event(n))
-                    .append(account(&format!("a{n}")), Expected::Version(2 * round + 1), event(n));
+                    .append(
+                        account(&format!("a{n}")),
+                        Expected::Version(2 * round + 1),
+                        event(n),
+                    );
                 let got = store.commit(commit).await.unwrap().seqs;
                 // Events of one commit stand together.
                 assert_eq!(got[2], got[0] + 2);
@@ -58,7 +66,9 @@ pub(crate) async fn sequence_numbers_have_no_gaps(store: Arc<dyn Store>) {
     let seqs: BTreeSet<u64> = answered.into_iter().flatten().collect();
     assert!(seqs.into_iter().eq(0..total));
     let leaves = store.leaves(&clinic(), 0, 10_000).await.unwrap();
-    let stored = leaves.iter().map(|leaf| Recorded::from_leaf(leaf).unwrap().seq);
+    let stored = leaves
+        .iter()
+        .map(|leaf| Recorded::from_leaf(leaf).unwrap().seq);
     assert!(stored.eq(0..total));
     let other = tenant("clinic-b");
     assert_eq!(store.size(&other).await.unwrap(), u64::from(CALLERS) * 5);
@@ -88,7 +98,9 @@ pub(crate) async fn a_refused_commit_does_not_disturb_its_neighbours(store: Arc<
         commit.append(account(&format!("a{n}")), Expected::Version(0), event(n));
         commit.projections.push(record(&format!("p{n}"), 1));
         if n % 2 == 1 {
-            commit.records.push(RecordChange::Create(record("taken", 2)));
+            commit
+                .records
+                .push(RecordChange::Create(record("taken", 2)));
         }
         let store = Arc::clone(&store);
         async move { (n, store.commit(commit).await) }

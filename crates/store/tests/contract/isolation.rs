@@ -36,7 +36,8 @@ async fn fill(store: &Arc<dyn Store>, owner: &str) {
         note: "note".to_owned(),
         at: at(0),
     };
-    let put = store.checkpoint_put(&owner, 0, &[(0, root)], checkpoint);
+    let hashes = [(0, root)];
+    let put = store.checkpoint_put(&owner, 0, &hashes, checkpoint);
     assert!(put.await.unwrap());
 }
 
@@ -47,11 +48,13 @@ pub(crate) async fn tenants_do_not_see_each_other(store: Arc<dyn Store>) {
         limit: 10,
         ..Listing::default()
     };
-    let record = store.record(&other, &RecordKey::new("things", "r"), at(0));
+    let key = RecordKey::new("things", "r");
+    let record = store.record(&other, &key, at(0));
     assert_eq!(record.await.unwrap(), None);
     let records = store.records(&other, "things", listing(), at(0));
     assert!(records.await.unwrap().is_empty());
-    let projection = store.projection(&other, &RecordKey::new("things", "p"));
+    let key = RecordKey::new("things", "p");
+    let projection = store.projection(&other, &key);
     assert_eq!(projection.await.unwrap(), None);
     let projections = store.projections(&other, "things", listing());
     assert!(projections.await.unwrap().is_empty());
@@ -63,7 +66,8 @@ pub(crate) async fn tenants_do_not_see_each_other(store: Arc<dyn Store>) {
             .is_empty()
     );
     assert!(store.leaves(&other, 0, 10).await.unwrap().is_empty());
-    let sealed = store.payload(&other, &payload(1).address);
+    let address = payload(1).address;
+    let sealed = store.payload(&other, &address);
     assert_eq!(sealed.await.unwrap(), None);
     assert!(store.work(&other, 10).await.unwrap().is_empty());
     // The same names are free for the other tenant, and stay apart.
@@ -112,19 +116,42 @@ async fn row_level_security_hides_what_a_statement_forgets_to_exclude() {
     };
     for table in TABLES {
         assert_eq!(seen("", table).await, 0, "{table}");
-        assert_eq!(seen("SET LOCAL chaperone.tenant = 'clinic-a';", table).await, 1, "{table}");
+        assert_eq!(
+            seen("SET LOCAL chaperone.tenant = 'clinic-a';", table).await,
+            1,
+            "{table}"
+        );
         // The worker's door opens to work and heads alone.
         let open = matches!(table, "work" | "head");
         let expected = if open { 2 } else { 0 };
-        assert_eq!(seen("SET LOCAL chaperone.worker = 'on';", table).await, expected, "{table}");
+        assert_eq!(
+            seen("SET LOCAL chaperone.worker = 'on';", table).await,
+            expected,
+            "{table}"
+        );
     }
 
     let refused = [
-        ("SET LOCAL chaperone.tenant = 'clinic-a'", "INSERT INTO head VALUES ('clinic-c', 0)"),
-        ("SET LOCAL chaperone.tenant = 'clinic-a'", "UPDATE record SET tenant = 'clinic-b', key = 'z'"),
-        ("SET LOCAL chaperone.worker = 'on'", "INSERT INTO head VALUES ('clinic-c', 0)"),
-        ("SET LOCAL chaperone.tenant = 'clinic-a'", "UPDATE event SET at = 0"),
-        ("SET LOCAL chaperone.tenant = 'clinic-a'", "DELETE FROM event"),
+        (
+            "SET LOCAL chaperone.tenant = 'clinic-a'",
+            "INSERT INTO head VALUES ('clinic-c', 0)",
+        ),
+        (
+            "SET LOCAL chaperone.tenant = 'clinic-a'",
+            "UPDATE record SET tenant = 'clinic-b', key = 'z'",
+        ),
+        (
+            "SET LOCAL chaperone.worker = 'on'",
+            "INSERT INTO head VALUES ('clinic-c', 0)",
+        ),
+        (
+            "SET LOCAL chaperone.tenant = 'clinic-a'",
+            "UPDATE event SET at = 0",
+        ),
+        (
+            "SET LOCAL chaperone.tenant = 'clinic-a'",
+            "DELETE FROM event",
+        ),
     ];
     for (setting, statement) in refused {
         let tx = client.transaction().await.unwrap();
@@ -132,9 +159,15 @@ async fn row_level_security_hides_what_a_statement_forgets_to_exclude() {
         assert!(tx.batch_execute(statement).await.is_err(), "{statement}");
     }
     let without_effect = [
-        ("SET LOCAL chaperone.worker = 'on'", "UPDATE head SET next_seq = 9"),
+        (
+            "SET LOCAL chaperone.worker = 'on'",
+            "UPDATE head SET next_seq = 9",
+        ),
         ("SET LOCAL chaperone.worker = 'on'", "DELETE FROM work"),
-        ("SET LOCAL chaperone.tenant = 'clinic-a'", "UPDATE record SET value = 'x' WHERE tenant = 'clinic-b'"),
+        (
+            "SET LOCAL chaperone.tenant = 'clinic-a'",
+            "UPDATE record SET value = 'x' WHERE tenant = 'clinic-b'",
+        ),
     ];
     for (setting, statement) in without_effect {
         let tx = client.transaction().await.unwrap();

@@ -19,11 +19,14 @@ async fn put(store: &Arc<dyn Store>, rows: Vec<Record>) {
 /// Sort and key of a listing, which records and projections must agree about.
 async fn list(store: &Arc<dyn Store>, listing: Listing) -> Vec<(String, String)> {
     let names = |rows: Vec<Record>| -> Vec<(String, String)> {
-        rows.into_iter().map(|row| (row.sort, row.key.key)).collect()
+        rows.into_iter()
+            .map(|row| (row.sort, row.key.key))
+            .collect()
     };
-    let projections = store.projections(&clinic(), "things", listing.clone());
+    let owner = clinic();
+    let projections = store.projections(&owner, "things", listing.clone());
     let projections = names(projections.await.unwrap());
-    let records = store.records(&clinic(), "things", listing, at(0));
+    let records = store.records(&owner, "things", listing, at(0));
     assert_eq!(names(records.await.unwrap()), projections);
     projections
 }
@@ -150,7 +153,8 @@ pub(crate) async fn expired_records_are_not_listed(store: Arc<dyn Store>) {
     ];
     change(&store, 0, changes).await.unwrap();
     for (seconds, expected) in [(0, 3), (9, 3), (10, 2), (20, 1)] {
-        let listed = store.records(&clinic(), "things", all(), at(seconds));
+        let owner = clinic();
+        let listed = store.records(&owner, "things", all(), at(seconds));
         assert_eq!(listed.await.unwrap().len(), expected, "at {seconds}");
     }
 }

@@ -28,7 +28,11 @@ async fn only_urls_of_a_known_backend_are_opened() {
     for url in ["", "store.db", "mysql://localhost/db", "/tmp/store.db"] {
         assert!(matches!(refusal(url).await, OpenFailed::UnknownScheme));
     }
-    for url in ["sqlite:", "sqlite::memory:", "sqlite:/no/such/folder/store.db"] {
+    for url in [
+        "sqlite:",
+        "sqlite::memory:",
+        "sqlite:/no/such/folder/store.db",
+    ] {
         assert!(matches!(refusal(url).await, OpenFailed::UrlInvalid(_)));
     }
 }
@@ -50,10 +54,16 @@ async fn a_foreign_sqlite_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.db");
     let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute_batch("CREATE TABLE recipe (name TEXT)").unwrap();
+    other
+        .execute_batch("CREATE TABLE recipe (name TEXT)")
+        .unwrap();
     let url = format!("sqlite:{}", path.display());
     assert!(matches!(refusal(&url).await, OpenFailed::NotOurs));
-    std::fs::write(folder.path().join("text.db"), "not a database at all, but long enough").unwrap();
+    std::fs::write(
+        folder.path().join("text.db"),
+        "not a database at all, but long enough",
+    )
+    .unwrap();
     let url = format!("sqlite:{}", folder.path().join("text.db").display());
     assert!(matches!(refusal(&url).await, OpenFailed::Unreachable(_)));
 }
@@ -68,7 +78,10 @@ async fn a_newer_sqlite_schema_is_refused() {
     direct.pragma_update(None, "user_version", 99).unwrap();
     let refused = refusal(&url).await;
     assert!(matches!(refused, OpenFailed::Newer { found: 99, .. }));
-    assert_eq!(verdict_on(&examined(&url).await, Aspect::Schema), Some(Verdict::Bad));
+    assert_eq!(
+        verdict_on(&examined(&url).await, Aspect::Schema),
+        Some(Verdict::Bad)
+    );
 }
 
 #[tokio::test]
@@ -126,11 +139,17 @@ async fn a_postgres_store_is_examined_without_changing_it() {
     // A clock an hour ahead is noticed, and so is a table without its policy.
     let ahead = || Timestamp::now() + std::time::Duration::from_secs(3_600);
     let diagnosis = diagnose(bench.url(), &ahead).await.unwrap();
-    assert_eq!(verdict_on(&diagnosis, Aspect::Clock), Some(Verdict::Warning));
+    assert_eq!(
+        verdict_on(&diagnosis, Aspect::Clock),
+        Some(Verdict::Warning)
+    );
     let schema = schema_of(bench.url());
     let weaken = format!("ALTER TABLE {schema}.record NO FORCE ROW LEVEL SECURITY");
     connect().await.batch_execute(&weaken).await.unwrap();
     let weakened = examined(bench.url()).await;
-    assert_eq!(verdict_on(&weakened, Aspect::RowSecurity), Some(Verdict::Bad));
+    assert_eq!(
+        verdict_on(&weakened, Aspect::RowSecurity),
+        Some(Verdict::Bad)
+    );
     bench.clean().await;
 }

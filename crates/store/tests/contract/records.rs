@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use chaperone_core::ports::{
-    CommitFailed, Guard, Record, RecordChange, RecordKey, Store,
-};
+use chaperone_core::ports::{CommitFailed, Guard, Record, RecordChange, RecordKey, Store};
 use serde_json::json;
 
 use crate::bench::{at, change, clinic, commit_at, commit_of, record, tenant};
@@ -167,7 +165,13 @@ pub(crate) async fn values_come_back_as_they_were(store: Arc<dyn Store>) {
     store.commit(commit).await.unwrap();
 
     let found = read(&store, "ключ/1", 0).await.unwrap();
-    assert_eq!(found, Record { revision: 1, ..wanted.clone() });
+    assert_eq!(
+        found,
+        Record {
+            revision: 1,
+            ..wanted.clone()
+        }
+    );
     // Order of fields included.
     assert_eq!(found.value.to_string(), wanted.value.to_string());
     let projected = store.projection(&clinic(), &wanted.key).await.unwrap();

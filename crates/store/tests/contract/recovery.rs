@@ -7,12 +7,19 @@ use chaperone_core::ports::{CommitFailed, Expected, Store};
 use chaperone_store::{Options, open};
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, account, clinic, commit_at, connect, event};
+use crate::bench::{Bench, account, clinic, commit_at, connect, event, record};
 
-async fn append(store: &Arc<dyn Store>, stream: StreamId, version: u64) -> Result<u64, CommitFailed> {
+async fn append(
+    store: &Arc<dyn Store>,
+    stream: StreamId,
+    version: u64,
+) -> Result<u64, CommitFailed> {
     let mut commit = commit_at(0);
     commit.append(stream, Expected::Version(version), event(1));
-    store.commit(commit).await.map(|committed| committed.seqs[0])
+    store
+        .commit(commit)
+        .await
+        .map(|committed| committed.seqs[0])
 }
 
 #[tokio::test]
@@ -24,7 +31,10 @@ async fn sqlite_has_everything_after_being_dropped_without_a_close() {
         // this one is already open.
         let store = open(&url, Options::default()).await.unwrap();
         assert_eq!(store.size(&clinic()).await.unwrap(), version);
-        assert_eq!(append(&store, StreamId::Modes, version).await.unwrap(), version);
+        assert_eq!(
+            append(&store, StreamId::Modes, version).await.unwrap(),
+            version
+        );
     }
 }
 
@@ -33,7 +43,9 @@ async fn sqlite_has_everything_after_being_dropped_without_a_close() {
 async fn sqlite_recovers_from_the_files_as_a_crash_leaves_them() {
     let folder = tempfile::tempdir().unwrap();
     let live = folder.path().join("live.db");
-    let store = open(&format!("sqlite:{}", live.display()), Options::default()).await.unwrap();
+    let store = open(&format!("sqlite:{}", live.display()), Options::default())
+        .await
+        .unwrap();
     for version in 0..20 {
         append(&store, StreamId::Modes, version).await.unwrap();
     }
@@ -44,7 +56,9 @@ async fn sqlite_recovers_from_the_files_as_a_crash_leaves_them() {
     log.extend_from_slice(&[0x5a; 1_000]);
     std::fs::write(folder.path().join("copied.db-wal"), log).unwrap();
 
-    let recovered = open(&format!("sqlite:{}", copied.display()), Options::default()).await.unwrap();
+    let recovered = open(&format!("sqlite:{}", copied.display()), Options::default())
+        .await
+        .unwrap();
     let leaves = recovered.leaves(&clinic(), 0, 100).await.unwrap();
     assert_eq!(leaves, store.leaves(&clinic(), 0, 100).await.unwrap());
     assert_eq!(leaves.len(), 20);
@@ -62,7 +76,12 @@ async fn two_sqlite_stores_on_one_file_agree() {
         let store = Arc::clone(&both[n % 2]);
         callers.spawn(async move { append(&store, account(&format!("a{n}")), 0).await });
     }
-    let won = callers.join_all().await.into_iter().filter(Result::is_ok).count();
+    let won = callers
+        .join_all()
+        .await
+        .into_iter()
+        .filter(Result::is_ok)
+        .count();
     assert_eq!(won, 21);
     for store in both {
         assert_eq!(store.leaves(&clinic(), 0, 100).await.unwrap().len(), 21);
@@ -142,7 +161,10 @@ async fn postgres_tells_the_truth_while_connections_are_cut() {
             .iter()
             .filter(|told| matches!(told, Err(CommitFailed::Indeterminate(_))))
             .count();
-        assert!((done..=done + unknown).contains(&stored), "{stored} of {done} and {unknown}");
+        assert!(
+            (done..=done + unknown).contains(&stored),
+            "{stored} of {done} and {unknown}"
+        );
         total += stored;
     }
     let leaves = fresh.leaves(&clinic(), 0, 10_000).await.unwrap();
@@ -155,4 +177,101 @@ async fn postgres_tells_the_truth_while_connections_are_cut() {
     // The store itself has recovered as well.
     append(&store, StreamId::Modes, 0).await.unwrap();
     bench.clean().await;
+}
+
+/// Commits forty at once, a quarter of which the database itself refuses.
+async fn commit_with_poison(store: &Arc<dyn Store>) {
+    let mut callers = JoinSet::new();
+    for n in 0..40_u8 {
+        let store = Arc::clone(store);
+        callers.spawn(async move {
+            let poisonous = n % 4 == 3;
+            let key = if poisonous {
+                "poison".to_owned()
+            } else {
+                format!("k{n}")
+            };
+            let mut commit = commit_at(0);
+            commit.append(account(&format!("a{n}")), Expected::Version(0), event(n));
+            commit.projections.push(record(&key, 1));
+            (poisonous, store.commit(commit).await)
+        });
+    }
+    for (poisonous, result) in callers.join_all().await {
+        match result {
+            Ok(_) => assert!(!poisonous),
+            Err(failed) => {
+                assert!(
+                    poisonous && matches!(failed, CommitFailed::Unavailable(_)),
+                    "{failed:?}"
+                );
+            }
+        }
+    }
+    let leaves = store.leaves(&clinic(), 0, 100).await.unwrap();
+    assert_eq!(leaves.len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_postgres_refuses_fails_alone() {
+    let bench = Bench::postgres().await;
+    let schema = crate::bench::schema_of(bench.url());
+    let trigger = format!(
+        "SET search_path = {schema};
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'refused'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON projection FOR EACH ROW
+         WHEN (NEW.key = 'poison') EXECUTE FUNCTION refuse();"
+    );
+    connect().await.batch_execute(&trigger).await.unwrap();
+    commit_with_poison(&bench.store()).await;
+    bench.clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_sqlite_refuses_fails_alone() {
+    let bench = Bench::sqlite().await;
+    let path = bench.url().strip_prefix("sqlite:").unwrap();
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON projection WHEN NEW.key = 'poison'
+                   BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    rusqlite::Connection::open(path)
+        .unwrap()
+        .execute_batch(trigger)
+        .unwrap();
+    commit_with_poison(&bench.store()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_survives_the_loss_of_a_shared_transaction() {
+    let bench = Bench::sqlite().await;
+    let store = bench.store();
+    let path = bench.url().strip_prefix("sqlite:").unwrap();
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON projection WHEN NEW.key = 'poison'
+                   BEGIN SELECT RAISE(ROLLBACK, 'refused'); END";
+    rusqlite::Connection::open(path)
+        .unwrap()
+        .execute_batch(trigger)
+        .unwrap();
+    let mut callers = JoinSet::new();
+    for n in 0..40_u8 {
+        let store = Arc::clone(&store);
+        callers.spawn(async move {
+            let mut commit = commit_at(0);
+            commit.append(StreamId::Refusals, Expected::Any, event(n));
+            if n % 8 == 7 {
+                commit.projections.push(record("poison", 1));
+            }
+            store.commit(commit).await
+        });
+    }
+    let told = callers.join_all().await;
+    // Neighbours of a lost transaction hear that nothing happened, and nothing did.
+    let done = told.iter().filter(|told| told.is_ok()).count();
+    let undone = told
+        .iter()
+        .filter(|told| matches!(told, Err(CommitFailed::Unavailable(_))))
+        .count();
+    assert_eq!(done + undone, 40);
+    assert_eq!(store.leaves(&clinic(), 0, 100).await.unwrap().len(), done);
+    append(&store, StreamId::Modes, 0).await.unwrap();
 }

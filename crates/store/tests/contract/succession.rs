@@ -11,11 +11,7 @@ use chaperone_core::ports::{
 use crate::bench::{at, clinic, commit_at, commit_of, event, record, tenant};
 
 /// Takes the lease `writer` for ten seconds.
-async fn take(
-    store: &Arc<dyn Store>,
-    holder: &str,
-    seconds: i64,
-) -> Result<Lease, LeaseRefused> {
+async fn take(store: &Arc<dyn Store>, holder: &str, seconds: i64) -> Result<Lease, LeaseRefused> {
     store
         .lease(&clinic(), "writer", holder, at(seconds), 10_000)
         .await
@@ -102,18 +98,37 @@ pub(crate) async fn checkpoints_follow_each_other(store: Arc<dyn Store>) {
     assert!(put(0, vec![hash(0), hash(1)], 2).await.unwrap());
     assert!(!put(0, vec![hash(2)], 3).await.unwrap());
     assert!(put(2, vec![hash(2)], 5).await.unwrap());
-    assert_eq!(store.checkpoint(&clinic()).await.unwrap(), Some(checkpoint(5)));
+    assert_eq!(
+        store.checkpoint(&clinic()).await.unwrap(),
+        Some(checkpoint(5))
+    );
     // What lost the race left no hash behind.
     assert!(put(5, vec![hash(3)], 6).await.unwrap());
     // Signed again without growth, but never shrunk, and no hash is replaced.
     assert!(put(6, vec![], 6).await.unwrap());
-    assert!(matches!(put(6, vec![], 5).await, Err(StoreFailed::Corrupt(_))));
-    assert!(matches!(put(6, vec![hash(3)], 7).await, Err(StoreFailed::Corrupt(_))));
-    assert_eq!(store.checkpoint(&clinic()).await.unwrap(), Some(checkpoint(6)));
+    assert!(matches!(
+        put(6, vec![], 5).await,
+        Err(StoreFailed::Corrupt(_))
+    ));
+    assert!(matches!(
+        put(6, vec![hash(3)], 7).await,
+        Err(StoreFailed::Corrupt(_))
+    ));
+    assert_eq!(
+        store.checkpoint(&clinic()).await.unwrap(),
+        Some(checkpoint(6))
+    );
     assert_eq!(store.checkpoint(&tenant("clinic-b")).await.unwrap(), None);
 
-    let racers = futures::future::join_all((0..8).map(|n| put(6, vec![hash(10 + n)], 20 + n))).await;
-    assert_eq!(racers.into_iter().filter(|won| *won.as_ref().unwrap()).count(), 1);
+    let racers =
+        futures::future::join_all((0..8).map(|n| put(6, vec![hash(10 + n)], 20 + n))).await;
+    assert_eq!(
+        racers
+            .into_iter()
+            .filter(|won| *won.as_ref().unwrap())
+            .count(),
+        1
+    );
 }
 
 pub(crate) async fn tree_hashes_are_read_in_the_order_asked(store: Arc<dyn Store>) {

@@ -7,9 +7,7 @@ use chaperone_core::ports::{
     Claim, ClaimedWork, CommitFailed, Expected, Store, WorkChange, WorkKind, WorkState,
 };
 
-use crate::bench::{
-    at, change_work, clinic, commit_at, commit_of, event, item, tenant, work_id,
-};
+use crate::bench::{at, change_work, clinic, commit_at, commit_of, event, item, tenant, work_id};
 
 const LEASE_SECONDS: i64 = 60;
 
@@ -94,7 +92,9 @@ pub(crate) async fn due_work_is_claimed_in_order_of_time(store: Arc<dyn Store>) 
 pub(crate) async fn work_of_all_tenants_is_claimed_up_to_the_limit(store: Arc<dyn Store>) {
     for (n, owner) in [(1, clinic()), (2, tenant("clinic-b")), (3, clinic())] {
         let mut commit = commit_of(owner, 0);
-        commit.work.push(WorkChange::Enqueue(item(n, Some("same"), 0)));
+        commit
+            .work
+            .push(WorkChange::Enqueue(item(n, Some("same"), 0)));
         store.commit(commit).await.unwrap();
     }
     // The order key of one tenant does not order another's work.
@@ -116,7 +116,9 @@ pub(crate) async fn one_order_key_runs_one_at_a_time(store: Arc<dyn Store>) {
     .await;
     assert_eq!(numbers(&claim(&store, 10).await), [3, 1]);
     assert!(claim(&store, 11).await.is_empty());
-    change_work(&store, 12, [complete(1, Some(1))]).await.unwrap();
+    change_work(&store, 12, [complete(1, Some(1))])
+        .await
+        .unwrap();
     assert_eq!(numbers(&claim(&store, 12).await), [2]);
 }
 
@@ -132,7 +134,11 @@ pub(crate) async fn an_item_that_is_not_due_blocks_its_order_key(store: Arc<dyn 
 }
 
 pub(crate) async fn a_held_item_blocks_until_it_is_deferred(store: Arc<dyn Store>) {
-    enqueue(&store, &[(1, Some("p"), 0), (2, Some("p"), 0), (3, None, 0)]).await;
+    enqueue(
+        &store,
+        &[(1, Some("p"), 0), (2, Some("p"), 0), (3, None, 0)],
+    )
+    .await;
     change_work(&store, 0, [hold(1, None)]).await.unwrap();
     assert_eq!(numbers(&claim(&store, 1_000).await), [3]);
     assert_eq!(
@@ -169,8 +175,12 @@ pub(crate) async fn a_claim_that_ran_out_passes_to_another_worker(store: Arc<dyn
 pub(crate) async fn a_stale_claim_changes_nothing(store: Arc<dyn Store>) {
     enqueue(&store, &[(1, None, 0)]).await;
     // Never claimed.
-    assert!(is_claim_lost(&change_work(&store, 0, [complete(1, Some(0))]).await));
-    assert!(is_claim_lost(&change_work(&store, 0, [complete(1, Some(1))]).await));
+    assert!(is_claim_lost(
+        &change_work(&store, 0, [complete(1, Some(0))]).await
+    ));
+    assert!(is_claim_lost(
+        &change_work(&store, 0, [complete(1, Some(1))]).await
+    ));
     claim(&store, 0).await;
     let stale = |seconds, claim: u64| {
         let store = Arc::clone(&store);

@@ -30,10 +30,7 @@ pub(crate) fn fresh_url() -> String {
         .map_or(0, |since| since.as_nanos());
     let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let separator = if url().contains('?') { '&' } else { '?' };
-    format!(
-        "{}{separator}schema=t{process}_{count}_{started}",
-        url()
-    )
+    format!("{}{separator}schema=t{process}_{count}_{started}", url())
 }
 
 fn start() -> Cluster {
@@ -43,7 +40,11 @@ fn start() -> Cluster {
     // Every crate's manifest folder is `crates/NAME`.
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/with-postgres");
     let mut child = Command::new(script)
-        .args(["sh", "-c", "echo \"$CHAPERONE_TEST_POSTGRES\"; cat >/dev/null"])
+        .args([
+            "sh",
+            "-c",
+            "echo \"$CHAPERONE_TEST_POSTGRES\"; cat >/dev/null",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
