@@ -30,7 +30,10 @@ pub(crate) struct Afterwork {
 impl Default for Afterwork {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        Self { sender, receiver: Mutex::new(Some(receiver)) }
+        Self {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+        }
     }
 }
 

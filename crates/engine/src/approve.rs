@@ -129,7 +129,10 @@ impl Engine {
         let role = open_role(&hand.state, by)?;
         let mut commit = self.commit_as(Actor::from(by));
         let factor = match request.step_up {
-            Some(step_up) => self.consume_step_up(by, step_up, &request.digest, &mut commit).await?,
+            Some(step_up) => {
+                self.consume_step_up(by, step_up, &request.digest, &mut commit)
+                    .await?
+            }
             None => Factor::None,
         };
         let approval = granted(ApprovalRecord {
@@ -141,7 +144,12 @@ impl Engine {
             at: now,
             review_ms: request.review_ms,
         });
-        hand.step(Command::Approve { approval: &approval }, now)?;
+        hand.step(
+            Command::Approve {
+                approval: &approval,
+            },
+            now,
+        )?;
         if matches!(hand.state, Writeback::Ready(_)) {
             self.enqueue(&hand, &mut commit);
         }
@@ -161,12 +169,19 @@ impl Engine {
     ) -> Result<WritebackRow, DecideFailed> {
         let mut hand = self.take_in_hand(writeback).await?;
         open_role(&hand.state, by)?;
-        if hand.state.ruled().is_none_or(|ruled| ruled.order.digest != digest) {
+        if hand
+            .state
+            .ruled()
+            .is_none_or(|ruled| ruled.order.digest != digest)
+        {
             return Err(Refusal::ApprovalMismatch.into());
         }
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
-        let refused = RefusedBy::Human { person: by.person, reason };
+        let refused = RefusedBy::Human {
+            person: by.person,
+            reason,
+        };
         hand.step(Command::Refuse { refused }, self.now())?;
         self.finish(hand, commit).await
     }
@@ -185,7 +200,13 @@ impl Engine {
         let mut hand = self.take_in_hand(writeback).await?;
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
-        hand.step(Command::Requeue { person: by.person, reason }, self.now())?;
+        hand.step(
+            Command::Requeue {
+                person: by.person,
+                reason,
+            },
+            self.now(),
+        )?;
         self.enqueue(&hand, &mut commit);
         self.finish(hand, commit).await
     }
@@ -204,7 +225,13 @@ impl Engine {
         let mut hand = self.take_in_hand(writeback).await?;
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
-        hand.step(Command::Abandon { person: by.person, reason }, self.now())?;
+        hand.step(
+            Command::Abandon {
+                person: by.person,
+                reason,
+            },
+            self.now(),
+        )?;
         self.finish(hand, commit).await
     }
 
@@ -220,7 +247,16 @@ impl Engine {
         applied: bool,
         note: &str,
     ) -> Result<WritebackRow, DecideFailed> {
-        require(by, &[Role::Clinician, Role::Him, Role::Rn, Role::MaRn, Role::Scheduler])?;
+        require(
+            by,
+            &[
+                Role::Clinician,
+                Role::Him,
+                Role::Rn,
+                Role::MaRn,
+                Role::Scheduler,
+            ],
+        )?;
         let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
         let mut commit = self.commit_as(Actor::from(by));
@@ -229,10 +265,18 @@ impl Engine {
         if applied {
             let receipt = attested(by.person, note);
             hand.step(Command::FindApplied { receipt }, now)?;
-            commit.work.extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+            commit
+                .work
+                .extend(held.map(|id| WorkChange::Complete { id, claim: None }));
         } else {
             let basis = NotAppliedBasis::Human { person: by.person };
-            hand.step(Command::FindNotApplied { basis, retry_at: now }, now)?;
+            hand.step(
+                Command::FindNotApplied {
+                    basis,
+                    retry_at: now,
+                },
+                now,
+            )?;
             match held {
                 Some(id) => commit.work.push(WorkChange::Defer {
                     id,
@@ -256,10 +300,22 @@ impl Engine {
         writeback: WritebackId,
         note: &str,
     ) -> Result<WritebackRow, DecideFailed> {
-        require(by, &[Role::Clinician, Role::Him, Role::Rn, Role::MaRn, Role::Scheduler, Role::Pharmacist])?;
+        require(
+            by,
+            &[
+                Role::Clinician,
+                Role::Him,
+                Role::Rn,
+                Role::MaRn,
+                Role::Scheduler,
+                Role::Pharmacist,
+            ],
+        )?;
         let mut hand = self.take_in_hand(writeback).await?;
-        let is_human_entry =
-            hand.state.ruled().is_some_and(|r| r.order.strategy == Strategy::HumanEntry);
+        let is_human_entry = hand
+            .state
+            .ruled()
+            .is_some_and(|r| r.order.strategy == Strategy::HumanEntry);
         let Writeback::Delivering(in_delivery) = &hand.state else {
             return Err(Refusal::NotNow(hand.state.name()).into());
         };
@@ -273,9 +329,17 @@ impl Engine {
         let mut commit = self.commit_as(Actor::from(by));
         let note = self.seal_reason(&hand, note, &mut commit).await?;
         let receipt = attested(by.person, note);
-        hand.step(Command::ConfirmDelivery { delivering: &delivering, receipt }, self.now())?;
+        hand.step(
+            Command::ConfirmDelivery {
+                delivering: &delivering,
+                receipt,
+            },
+            self.now(),
+        )?;
         let held = self.held_work(writeback).await?;
-        commit.work.extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+        commit
+            .work
+            .extend(held.map(|id| WorkChange::Complete { id, claim: None }));
         self.finish(hand, commit).await
     }
 
@@ -314,9 +378,9 @@ impl Engine {
             .ok_or(DecideFailed::StepUp)?;
         let found: StepUp =
             serde_json::from_value(record.value).map_err(|_| DecideFailed::StepUp)?;
-        let fresh = found.verified_at.filter(|at| {
-            now.duration_since(*at).as_secs() <= self.config.step_up_s && *at <= now
-        });
+        let fresh = found
+            .verified_at
+            .filter(|at| now.duration_since(*at).as_secs() <= self.config.step_up_s && *at <= now);
         match fresh {
             Some(at) if found.person == by.person && found.digest == *digest => {
                 commit.records.push(RecordChange::Consume(key));
@@ -337,7 +401,9 @@ impl Engine {
             return Err(DecideFailed::ReasonNeeded);
         }
         let patient = hand.state.proposal().patient;
-        let sealed = self.seal(PayloadClass::ApprovalNote, patient, reason.as_bytes()).await?;
+        let sealed = self
+            .seal(PayloadClass::ApprovalNote, patient, reason.as_bytes())
+            .await?;
         let address = sealed.address;
         commit.payloads.push(sealed);
         Ok(address)
@@ -358,7 +424,10 @@ impl Engine {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one site: the person is signed in and the step-up checked")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one site: the person is signed in and the step-up checked"
+)]
 fn granted(record: ApprovalRecord) -> Approval {
     Approval::grant(record)
 }
@@ -382,9 +451,10 @@ fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let given = |role: Role| waiting.approvals().iter().any(|a| a.role == role);
     let roles: Vec<Role> = match &waiting.ruled().ruling.gate {
         Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
-        Gate::TwoPerson { first, second } => {
-            [*first, *second].into_iter().filter(|role| !given(*role)).collect()
-        }
+        Gate::TwoPerson { first, second } => [*first, *second]
+            .into_iter()
+            .filter(|role| !given(*role))
+            .collect(),
         Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => Vec::new(),
     };
     roles

@@ -40,12 +40,17 @@ impl Arguments {
         sent: Map<String, Value>,
     ) -> Result<Self, CallError> {
         let is_write = matches!(tool.action(), Some(ToolAction::Write(_)));
-        let mut arguments = Arguments { raw: sent.clone(), ..Arguments::default() };
+        let mut arguments = Arguments {
+            raw: sent.clone(),
+            ..Arguments::default()
+        };
         for (name, value) in sent {
             match tool.inputs.get(&name) {
                 Some(input) => {
                     check_value(input, &value).map_err(|why| {
-                        CallError::invalid_argument().about(name.clone()).saying(why)
+                        CallError::invalid_argument()
+                            .about(name.clone())
+                            .saying(why)
                     })?;
                     arguments.inputs.insert(name, value);
                 }
@@ -130,7 +135,10 @@ fn undeclared(name: &str) -> CallError {
 }
 
 fn text_of(value: &Value, chars_max: usize) -> Option<String> {
-    value.as_str().filter(|text| text.chars().count() <= chars_max).map(str::to_owned)
+    value
+        .as_str()
+        .filter(|text| text.chars().count() <= chars_max)
+        .map(str::to_owned)
 }
 
 fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
@@ -142,7 +150,11 @@ fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
                     Err(format!("at most {max} characters"))
                 }
                 Some(text) if text.trim().is_empty() => Err("must not be empty".to_owned()),
-                Some(text) if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+                Some(text)
+                    if text
+                        .chars()
+                        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) =>
+                {
                     Err("must not hold control characters".to_owned())
                 }
                 Some(_) => Ok(()),
@@ -162,15 +174,23 @@ fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
             None => Err("must be a number".to_owned()),
         },
         InputType::Boolean => {
-            if value.is_boolean() { Ok(()) } else { Err("must be true or false".to_owned()) }
+            if value.is_boolean() {
+                Ok(())
+            } else {
+                Err("must be true or false".to_owned())
+            }
         }
         InputType::Date => primitive(value, Primitive::Date, "a date, `YYYY-MM-DD`"),
-        InputType::DateTime => {
-            primitive(value, Primitive::Instant, "a time with time zone, `YYYY-MM-DDThh:mm:ss+zz:zz`")
-        }
+        InputType::DateTime => primitive(
+            value,
+            Primitive::Instant,
+            "a time with time zone, `YYYY-MM-DDThh:mm:ss+zz:zz`",
+        ),
         InputType::Token => match value.as_str().map(str::parse::<ResourceToken>) {
             Some(Ok(_)) => Ok(()),
-            _ => Err("a resource token, `res_…`, as a tool of this envelope returned it".to_owned()),
+            _ => {
+                Err("a resource token, `res_…`, as a tool of this envelope returned it".to_owned())
+            }
         },
     }
 }
@@ -266,5 +286,9 @@ fn property(input: &InputDeclaration) -> Value {
 
 /// A whole bound is written without a fraction.
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
 }

@@ -39,7 +39,9 @@ pub(crate) struct Admitted<'a> {
 impl Engine {
     /// The tools of the caller's envelope, and no others.
     pub fn tools(&self, caller: &Caller) -> Vec<ToolDescription> {
-        let Some(intent) = self.bundle.intent(&caller.envelope.intent) else { return Vec::new() };
+        let Some(intent) = self.bundle.intent(&caller.envelope.intent) else {
+            return Vec::new();
+        };
         intent
             .tools
             .iter()
@@ -65,15 +67,17 @@ impl Engine {
         correlation: CorrelationId,
     ) -> Result<Value, CallError> {
         // A name that is no tool of ours is not repeated anywhere.
-        let known = ToolName::new(tool).ok().filter(|name| self.bundle.tool(name).is_some());
+        let known = ToolName::new(tool)
+            .ok()
+            .filter(|name| self.bundle.tool(name).is_some());
         match self.try_call(caller, tool, arguments, correlation).await {
             Ok(answer) => {
                 metrics::counter!("chaperone_calls_total").increment(1);
                 Ok(answer)
             }
-            Err(error) => {
-                Err(self.record_refusal(Some(caller), None, known, error, correlation).await)
-            }
+            Err(error) => Err(self
+                .record_refusal(Some(caller), None, known, error, correlation)
+                .await),
         }
     }
 
@@ -88,8 +92,10 @@ impl Engine {
         if !envelope.is_open(self.now()) {
             return Err(CallError::expired_token());
         }
-        let intent =
-            self.bundle.intent(&envelope.intent).ok_or_else(CallError::expired_token)?;
+        let intent = self
+            .bundle
+            .intent(&envelope.intent)
+            .ok_or_else(CallError::expired_token)?;
         let name = ToolName::new(tool).map_err(|_| CallError::unknown_tool())?;
         let tool = Some(&name)
             .filter(|name| intent.tools.contains(name))
@@ -101,7 +107,14 @@ impl Engine {
         self.check_mode(caller, resource.as_ref(), is_write).await?;
         let policies = self.check_access(caller, intent, tool, resource, is_write)?;
         let arguments = Arguments::check(tool, arguments)?;
-        let admitted = Admitted { caller, intent, tool, arguments, policies, correlation };
+        let admitted = Admitted {
+            caller,
+            intent,
+            tool,
+            arguments,
+            policies,
+            correlation,
+        };
         match action {
             ToolAction::Read(read) => self.read(&admitted, read).await,
             ToolAction::Write(write) => self.propose(&admitted, write).await,
@@ -139,7 +152,10 @@ impl Engine {
         write: bool,
     ) -> Result<Vec<PolicyId>, CallError> {
         let envelope = &caller.envelope;
-        let agent = self.bundle.agent(&envelope.agent).ok_or_else(CallError::agent_refused)?;
+        let agent = self
+            .bundle
+            .agent(&envelope.agent)
+            .ok_or_else(CallError::agent_refused)?;
         let now = self.now();
         let decision = self.bundle.permit_access(&AccessRequest {
             agent: agent.id.clone(),
@@ -161,7 +177,8 @@ impl Engine {
         match decision {
             AccessDecision::Permit { policies } => Ok(policies),
             AccessDecision::Deny { code, .. } if code == "policy-error" => {
-                Err(CallError::denied().saying("policy could not be evaluated, so nothing is allowed"))
+                Err(CallError::denied()
+                    .saying("policy could not be evaluated, so nothing is allowed"))
             }
             AccessDecision::Deny { .. } => Err(CallError::denied()),
         }
@@ -192,16 +209,23 @@ impl Engine {
 pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
     use chaperone_core::writeback::StateName as S;
     let (poll_after_s, resume) = match row.state {
-        S::AwaitingApproval => (Some(30), "a human decides; ask again with check_proposal_status"),
-        S::AwaitingVerification => {
-            (Some(15), "held until the facts its gate names are established by somebody else than you")
-        }
+        S::AwaitingApproval => (
+            Some(30),
+            "a human decides; ask again with check_proposal_status",
+        ),
+        S::AwaitingVerification => (
+            Some(15),
+            "held until the facts its gate names are established by somebody else than you",
+        ),
         S::Ready | S::Delivering => (Some(2), "on its way to the EHR"),
         S::Unknown | S::DeadLetter | S::Quarantined => (Some(60), "a human is looking at it"),
         S::Staged => (None, "kept as a draft for a human to take up"),
         S::Delivered => (None, "done"),
         S::Refused => (None, "refused; do not propose the same again"),
-        S::Void => (None, "no longer valid; propose again from current data if still needed"),
+        S::Void => (
+            None,
+            "no longer valid; propose again from current data if still needed",
+        ),
         S::Proposed | S::Validated => (Some(5), "being decided"),
         S::Abandoned | S::Compensated => (None, "ended by a human"),
     };
@@ -219,7 +243,9 @@ fn resource_of(action: ToolAction<'_>) -> Result<Option<ResourceType>, CallError
     match action {
         ToolAction::Read(read) => {
             let name = read.query.split('?').next().unwrap_or_default();
-            ResourceType::new(name).map(Some).map_err(|_| CallError::internal())
+            ResourceType::new(name)
+                .map(Some)
+                .map_err(|_| CallError::internal())
         }
         ToolAction::Write(write) => Ok(Some(write.resource.clone())),
         ToolAction::Status => Ok(None),
@@ -237,5 +263,7 @@ fn describe(tool: &ToolDeclaration) -> ToolDescription {
 
 /// Whether an input is a resource token.
 pub(crate) fn is_token(tool: &ToolDeclaration, input: &str) -> bool {
-    tool.inputs.get(input).is_some_and(|i| i.input_type == InputType::Token)
+    tool.inputs
+        .get(input)
+        .is_some_and(|i| i.input_type == InputType::Token)
 }

@@ -94,12 +94,20 @@ impl EngineConfig {
 
     /// How long an approval may take.
     pub(crate) fn approve_within_s(&self, class: ChangeClass) -> i64 {
-        if class >= ChangeClass::M4 { self.approve_within_grave_s } else { self.approve_within_s }
+        if class >= ChangeClass::M4 {
+            self.approve_within_grave_s
+        } else {
+            self.approve_within_s
+        }
     }
 
     /// How long an order may wait in the queue.
     pub(crate) fn deliver_within_s(&self, class: ChangeClass) -> i64 {
-        if class >= ChangeClass::M4 { self.deliver_within_grave_s } else { self.deliver_within_s }
+        if class >= ChangeClass::M4 {
+            self.deliver_within_grave_s
+        } else {
+            self.deliver_within_s
+        }
     }
 }
 
@@ -163,11 +171,13 @@ impl Engine {
         ports: Ports,
     ) -> Result<Arc<Self>, StartFailed> {
         if ports.ehr.environment() == Environment::Production {
-            return Err(StartFailed::ProductionRefused(ports.ehr.connection().clone()));
+            return Err(StartFailed::ProductionRefused(
+                ports.ehr.connection().clone(),
+            ));
         }
         let definitions = Definitions::r4();
-        let views = crate::read::CompiledViews::compile(&bundle, definitions)
-            .map_err(StartFailed::View)?;
+        let views =
+            crate::read::CompiledViews::compile(&bundle, definitions).map_err(StartFailed::View)?;
         let table = "rules/status-transitions.toml";
         let tables = Tables::read(&bundle)?;
         let transitions = bundle
@@ -200,12 +210,20 @@ impl Engine {
 
     /// Records the bundle in force when it is not the one recorded last.
     async fn record_bundle(&self) -> Result<(), StartFailed> {
-        let stream = self.store.stream(&self.config.tenant, &StreamId::Tenant).await?;
+        let stream = self
+            .store
+            .stream(&self.config.tenant, &StreamId::Tenant)
+            .await?;
         let bundle = *self.bundle.digest();
-        let last = stream.iter().rev().find_map(|recorded| match &recorded.event {
-            Event::TenantInitialised { bundle } | Event::BundleActivated { bundle } => Some(*bundle),
-            _ => None,
-        });
+        let last = stream
+            .iter()
+            .rev()
+            .find_map(|recorded| match &recorded.event {
+                Event::TenantInitialised { bundle } | Event::BundleActivated { bundle } => {
+                    Some(*bundle)
+                }
+                _ => None,
+            });
         let event = match last {
             Some(known) if known == bundle => return Ok(()),
             Some(_) => Event::BundleActivated { bundle },
@@ -255,7 +273,8 @@ impl Engine {
     }
 
     pub(crate) fn announce_change(&self) {
-        self.changed.send_modify(|ticks| *ticks = ticks.wrapping_add(1));
+        self.changed
+            .send_modify(|ticks| *ticks = ticks.wrapping_add(1));
     }
 
     pub(crate) fn commit_as(
@@ -267,7 +286,10 @@ impl Engine {
 
     /// The switches, and the version of their stream for a guard.
     pub(crate) async fn modes(&self) -> Result<(Modes, u64), StoreFailed> {
-        let events = self.store.stream(&self.config.tenant, &StreamId::Modes).await?;
+        let events = self
+            .store
+            .stream(&self.config.tenant, &StreamId::Modes)
+            .await?;
         let mut modes = Modes::default();
         for recorded in &events {
             if let Event::ModeSwitched { scope, mode, .. } = &recorded.event {

@@ -13,8 +13,8 @@
 
 use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::event::StreamId;
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{
@@ -92,7 +92,10 @@ impl Engine {
     pub async fn deliver_due(&self, worker: &str) -> Result<usize, DeliverFailed> {
         let tenant = &self.config.tenant;
         let now = self.now();
-        let lease = self.store.lease(tenant, WRITER_LEASE, &self.config.node, now, LEASE_MS).await?;
+        let lease = self
+            .store
+            .lease(tenant, WRITER_LEASE, &self.config.node, now, LEASE_MS)
+            .await?;
         let claimed = self
             .store
             .claim_due(Claim {
@@ -121,7 +124,9 @@ impl Engine {
         };
         let advanced = match work.item.kind {
             WorkKind::Expire => self.expire_one(id, &work).await.map_err(ItemFailed::from),
-            WorkKind::Deliver | WorkKind::Reconcile => self.advance_delivery(id, &work, epoch).await,
+            WorkKind::Deliver | WorkKind::Reconcile => {
+                self.advance_delivery(id, &work, epoch).await
+            }
         };
         if let Err(failed) = advanced {
             // The claim runs out and the item is claimed again; what was durable decides what happens.
@@ -140,7 +145,9 @@ impl Engine {
         match hand.state.clone() {
             Writeback::Ready(ready) => self.deliver(hand, &ready, work, epoch).await,
             // A human entry waits for its attestation; anything else was interrupted.
-            Writeback::Delivering(s) if s.ready().ruled().order.strategy == Strategy::HumanEntry => {
+            Writeback::Delivering(s)
+                if s.ready().ruled().order.strategy == Strategy::HumanEntry =>
+            {
                 self.hold(work).await
             }
             Writeback::Delivering(_) => self.lose(hand, work).await,
@@ -183,14 +190,27 @@ impl Engine {
         };
         let digest = ready.ruled().order.digest;
         let attempt = ready.attempts().saturating_add(1);
-        let start = DeliveryStart { digest, attempt, epoch };
+        let start = DeliveryStart {
+            digest,
+            attempt,
+            epoch,
+        };
         hand.step(Command::StartDelivery { start }, now)?;
         let mut commit = self.commit_as(delivery());
-        commit.guards.push(Guard::StreamAt { stream: StreamId::Modes, version: modes_version });
-        commit.guards.push(Guard::Epoch { lease: WRITER_LEASE.to_owned(), epoch });
+        commit.guards.push(Guard::StreamAt {
+            stream: StreamId::Modes,
+            version: modes_version,
+        });
+        commit.guards.push(Guard::Epoch {
+            lease: WRITER_LEASE.to_owned(),
+            epoch,
+        });
         hand.write_into(&mut commit)?;
         if order.strategy == Strategy::HumanEntry {
-            commit.work.push(WorkChange::Hold { id: work.item.id, claim: Some(work.claim) });
+            commit.work.push(WorkChange::Hold {
+                id: work.item.id,
+                claim: Some(work.claim),
+            });
             self.store.commit(commit).await?;
             self.tell_operator(hand.id, "human-entry");
             return Ok(());
@@ -207,18 +227,32 @@ impl Engine {
         delivering: &Delivering,
         work: &ClaimedWork,
     ) -> Result<(), ItemFailed> {
-        #[expect(clippy::disallowed_methods, reason = "the one site that writes to an EHR (invariant 3)")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one site that writes to an EHR (invariant 3)"
+        )]
         let sent = self.ehr.write(delivering).await;
         let now = self.now();
         let mut commit = self.commit_as(delivery());
         let change = match sent {
             Ok(receipt) => {
                 let receipt = self.receipt(&hand, receipt, &mut commit).await?;
-                hand.step(Command::ConfirmDelivery { delivering, receipt }, now)
-                    .map(|()| self.completed(work))
+                hand.step(
+                    Command::ConfirmDelivery {
+                        delivering,
+                        receipt,
+                    },
+                    now,
+                )
+                .map(|()| self.completed(work))
             }
-            Err(WriteFailed::NotApplied { cause, retry_after_ms }) => {
-                let wait_ms = self.backoff_ms(delivering.attempt()).max(retry_after_ms.unwrap_or(0));
+            Err(WriteFailed::NotApplied {
+                cause,
+                retry_after_ms,
+            }) => {
+                let wait_ms = self
+                    .backoff_ms(delivering.attempt())
+                    .max(retry_after_ms.unwrap_or(0));
                 let retry_at = later(now, wait_ms);
                 hand.step(Command::FailDelivery { cause, retry_at }, now)?;
                 Ok(match hand.state {
@@ -227,7 +261,12 @@ impl Engine {
                 })
             }
             Err(WriteFailed::Stale) => {
-                hand.step(Command::Void { reason: VoidReason::Stale }, now)?;
+                hand.step(
+                    Command::Void {
+                        reason: VoidReason::Stale,
+                    },
+                    now,
+                )?;
                 Ok(self.completed(work))
             }
             Err(WriteFailed::Unknown) => {
@@ -240,8 +279,16 @@ impl Engine {
             // It was sent, but what can be shown is less than its row accepts: a human must look.
             Err(MoveFailed::Refused(_)) => {
                 hand.step(Command::LoseOutcome, now)?;
-                hand.step(Command::AskHuman { reason: HumanNeeded::ContentDiffers }, now)?;
-                WorkChange::Hold { id: work.item.id, claim: Some(work.claim) }
+                hand.step(
+                    Command::AskHuman {
+                        reason: HumanNeeded::ContentDiffers,
+                    },
+                    now,
+                )?;
+                WorkChange::Hold {
+                    id: work.item.id,
+                    claim: Some(work.claim),
+                }
             }
             Err(failed) => return Err(failed.into()),
         };
@@ -253,18 +300,23 @@ impl Engine {
         let now = self.now();
         hand.step(Command::LoseOutcome, now)?;
         let commit = self.commit_as(delivery());
-        self.record_outcome(hand, commit, deferred(work, now, WorkKind::Reconcile)).await
+        self.record_outcome(hand, commit, deferred(work, now, WorkKind::Reconcile))
+            .await
     }
 
     /// Finds out what became of a send, by reading back.
     async fn reconcile(&self, mut hand: InHand, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        let Writeback::Unknown(unknown) = hand.state.clone() else { return Ok(()) };
+        let Writeback::Unknown(unknown) = hand.state.clone() else {
+            return Ok(());
+        };
         let now = self.now();
         let delivering = match self.reconciling(unknown.ready(), unknown.start()).await {
             Ok(delivering) => delivering,
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
             Err(OrderUnusable::Differs) => {
-                return self.ask_human(hand, HumanNeeded::ContentDiffers, work).await;
+                return self
+                    .ask_human(hand, HumanNeeded::ContentDiffers, work)
+                    .await;
             }
         };
         let waited = now.duration_since(unknown.since());
@@ -273,9 +325,13 @@ impl Engine {
                 let mut commit = self.commit_as(delivery());
                 let receipt = self.receipt(&hand, receipt, &mut commit).await?;
                 match hand.step(Command::FindApplied { receipt }, now) {
-                    Ok(()) => self.record_outcome(hand, commit, self.completed(work)).await,
+                    Ok(()) => {
+                        self.record_outcome(hand, commit, self.completed(work))
+                            .await
+                    }
                     Err(MoveFailed::Refused(_)) => {
-                        self.ask_human(hand, HumanNeeded::ContentDiffers, work).await
+                        self.ask_human(hand, HumanNeeded::ContentDiffers, work)
+                            .await
                     }
                     Err(failed) => Err(failed.into()),
                 }
@@ -301,14 +357,20 @@ impl Engine {
                 if waited.as_secs() < READ_BACK_FAILS_S =>
             {
                 let attempt = unknown.start().attempt.saturating_add(3);
-                self.defer(work, self.backoff_ms(attempt), Some(WorkKind::Reconcile)).await
+                self.defer(work, self.backoff_ms(attempt), Some(WorkKind::Reconcile))
+                    .await
             }
             Err(_) => self.ask_human(hand, HumanNeeded::ReadBackFails, work).await,
         }
     }
 
     fn dead_letter(&self, hand: &mut InHand, now: Timestamp) -> Result<(), MoveFailed> {
-        hand.step(Command::DeadLetter { cause: FailureCause::ServerError }, now)
+        hand.step(
+            Command::DeadLetter {
+                cause: FailureCause::ServerError,
+            },
+            now,
+        )
     }
 
     async fn ask_human(
@@ -320,7 +382,10 @@ impl Engine {
         hand.step(Command::AskHuman { reason }, self.now())?;
         self.tell_operator(hand.id, "unknown-outcome");
         let commit = self.commit_as(delivery());
-        let hold = WorkChange::Hold { id: work.item.id, claim: Some(work.claim) };
+        let hold = WorkChange::Hold {
+            id: work.item.id,
+            claim: Some(work.claim),
+        };
         self.record_outcome(hand, commit, hold).await
     }
 
@@ -349,7 +414,8 @@ impl Engine {
         hand.step(Command::Void { reason }, self.now())?;
         self.tell_operator(hand.id, "void");
         let commit = self.commit_as(delivery());
-        self.record_outcome(hand, commit, self.completed(work)).await
+        self.record_outcome(hand, commit, self.completed(work))
+            .await
     }
 
     /// Why a ready order must not be sent any more. Consent is asked again here, at send time.
@@ -364,7 +430,9 @@ impl Engine {
             .agent(&proposal.agent)
             .filter(|agent| agent.intents.contains(&proposal.intent))
             .and_then(|_| self.bundle.intent(&proposal.intent));
-        let Some(intent) = intent else { return Some(VoidReason::AuthorityChanged) };
+        let Some(intent) = intent else {
+            return Some(VoidReason::AuthorityChanged);
+        };
         if ruled.ruling.bundle != *self.bundle.digest() {
             return Some(VoidReason::AuthorityChanged);
         }
@@ -398,7 +466,10 @@ impl Engine {
             return Err(OrderUnusable::Differs);
         }
         let provenance = complete_provenance(&order, ready.approvals());
-        Ok(WriteOrder { provenance, ..order })
+        Ok(WriteOrder {
+            provenance,
+            ..order
+        })
     }
 
     /// What an attempt under way was sending, for attesting it.
@@ -406,7 +477,8 @@ impl Engine {
         &self,
         in_delivery: &InDelivery,
     ) -> Result<Delivering, OrderUnusable> {
-        self.reconciling(in_delivery.ready(), in_delivery.start()).await
+        self.reconciling(in_delivery.ready(), in_delivery.start())
+            .await
     }
 
     async fn reconciling(
@@ -432,8 +504,9 @@ impl Engine {
             _ => ProofLevel::P1,
         };
         let patient = hand.state.proposal().patient;
-        let sealed =
-            self.seal(PayloadClass::Clinical, patient, receipt.location.as_bytes()).await?;
+        let sealed = self
+            .seal(PayloadClass::Clinical, patient, receipt.location.as_bytes())
+            .await?;
         let location = sealed.address;
         commit.payloads.push(sealed);
         Ok(DeliveryReceipt {
@@ -450,7 +523,11 @@ impl Engine {
     }
 
     async fn hold(&self, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        self.change_work(WorkChange::Hold { id: work.item.id, claim: Some(work.claim) }).await
+        self.change_work(WorkChange::Hold {
+            id: work.item.id,
+            claim: Some(work.claim),
+        })
+        .await
     }
 
     async fn defer(
@@ -461,7 +538,13 @@ impl Engine {
     ) -> Result<(), ItemFailed> {
         let due = later(self.now(), wait_ms);
         let claim = Some(work.claim);
-        self.change_work(WorkChange::Defer { id: work.item.id, claim, due, kind }).await
+        self.change_work(WorkChange::Defer {
+            id: work.item.id,
+            claim,
+            due,
+            kind,
+        })
+        .await
     }
 
     async fn change_work(&self, change: WorkChange) -> Result<(), ItemFailed> {
@@ -472,7 +555,10 @@ impl Engine {
     }
 
     fn completed(&self, work: &ClaimedWork) -> WorkChange {
-        WorkChange::Complete { id: work.item.id, claim: Some(work.claim) }
+        WorkChange::Complete {
+            id: work.item.id,
+            claim: Some(work.claim),
+        }
     }
 
     /// Exponential, with full jitter in the upper half.
@@ -489,24 +575,38 @@ impl Engine {
     }
 
     fn tell_operator(&self, writeback: WritebackId, code: &str) {
-        let notice = Notice::OperatorNeeded { writeback, code: code.to_owned() };
+        let notice = Notice::OperatorNeeded {
+            writeback,
+            code: code.to_owned(),
+        };
         self.after(Piece::Notify(self.config.tenant.clone(), notice));
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one site: DeliveryStarted is durable")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one site: DeliveryStarted is durable"
+)]
 fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
     Delivering::begin(order, digest, attempt)
 }
 
 fn delivery() -> Actor {
-    Actor::System { part: SystemPart::Delivery }
+    Actor::System {
+        part: SystemPart::Delivery,
+    }
 }
 
 fn deferred(work: &ClaimedWork, due: Timestamp, kind: WorkKind) -> WorkChange {
-    WorkChange::Defer { id: work.item.id, claim: Some(work.claim), due, kind: Some(kind) }
+    WorkChange::Defer {
+        id: work.item.id,
+        claim: Some(work.claim),
+        due,
+        kind: Some(kind),
+    }
 }
 
 fn later(now: Timestamp, wait_ms: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_millis(wait_ms)).unwrap_or(Timestamp::MAX)
+    now.checked_add(jiff::SignedDuration::from_millis(wait_ms))
+        .unwrap_or(Timestamp::MAX)
 }

@@ -171,9 +171,7 @@ impl From<EhrReadFailed> for CallError {
         match failed {
             EhrReadFailed::NotFound => CallError::not_found(),
             EhrReadFailed::Unavailable | EhrReadFailed::RateLimited => CallError::ehr_unavailable(),
-            EhrReadFailed::Unauthorized
-            | EhrReadFailed::Unsupported
-            | EhrReadFailed::Unusable => {
+            EhrReadFailed::Unauthorized | EhrReadFailed::Unsupported | EhrReadFailed::Unusable => {
                 tracing::warn!(error = %failed, "an EHR answer was withheld");
                 CallError::ehr_unusable()
             }

@@ -23,14 +23,27 @@ impl Engine {
             Writeback::AwaitingVerification(waiting) => Some(waiting.ruled().order.approve_by),
             _ => None,
         };
-        let mut commit = self.commit_as(Actor::System { part: SystemPart::Expiry });
+        let mut commit = self.commit_as(Actor::System {
+            part: SystemPart::Expiry,
+        });
         if deadline.is_some_and(|deadline| now >= deadline) {
-            hand.step(Command::Refuse { refused: RefusedBy::Expiry }, now)?;
+            hand.step(
+                Command::Refuse {
+                    refused: RefusedBy::Expiry,
+                },
+                now,
+            )?;
             hand.write_into(&mut commit)?;
-            let notice = Notice::OperatorNeeded { writeback: id, code: "expired".to_owned() };
+            let notice = Notice::OperatorNeeded {
+                writeback: id,
+                code: "expired".to_owned(),
+            };
             self.after(Piece::Notify(self.config.tenant.clone(), notice));
         }
-        commit.work.push(WorkChange::Complete { id: work.item.id, claim: Some(work.claim) });
+        commit.work.push(WorkChange::Complete {
+            id: work.item.id,
+            claim: Some(work.claim),
+        });
         self.store
             .commit(commit)
             .await

@@ -27,8 +27,14 @@ const GRANT_SECONDS: i64 = 15 * 60;
 /// How many `replaced-by` links are followed.
 const MERGES_MAX: u32 = 3;
 /// Roles that may put a patient before an agent.
-const ASSIGNERS: [Role; 6] =
-    [Role::Clinician, Role::Rn, Role::MaRn, Role::Pharmacist, Role::Scheduler, Role::Him];
+const ASSIGNERS: [Role; 6] = [
+    Role::Clinician,
+    Role::Rn,
+    Role::MaRn,
+    Role::Pharmacist,
+    Role::Scheduler,
+    Role::Him,
+];
 
 /// Who makes a grant.
 #[derive(Debug, Clone, Copy)]
@@ -159,15 +165,26 @@ impl Engine {
                     return Err(GrantFailed::NotPermitted);
                 }
                 // Only a clinician's presence counts where an intent demands presence.
-                let presence = (request.presence && human.holds(Role::Clinician)).then(|| Presence {
-                    person: human.person,
-                    until: after(now, GRANT_SECONDS),
-                });
-                (GrantSource::Human { person: human.person }, Actor::from(human), presence)
+                let presence =
+                    (request.presence && human.holds(Role::Clinician)).then(|| Presence {
+                        person: human.person,
+                        until: after(now, GRANT_SECONDS),
+                    });
+                (
+                    GrantSource::Human {
+                        person: human.person,
+                    },
+                    Actor::from(human),
+                    presence,
+                )
             }
-            GrantAuthor::EhrEvent => {
-                (GrantSource::EhrEvent, Actor::System { part: SystemPart::Dispatcher }, None)
-            }
+            GrantAuthor::EhrEvent => (
+                GrantSource::EhrEvent,
+                Actor::System {
+                    part: SystemPart::Dispatcher,
+                },
+                None,
+            ),
         };
         self.make_grant(request, source, actor, presence).await
     }
@@ -184,9 +201,14 @@ impl Engine {
         correlation: CorrelationId,
     ) -> Result<Grant, CallError> {
         let dispatcher = caller.envelope.agent.clone();
-        let allowed = self.bundle.agent(&dispatcher).is_some_and(|agent| {
-            agent.dispatches.iter().any(|d| d.agent == request.agent && d.intent == request.intent)
-        });
+        let is_dispatching = caller.envelope.intent.as_str() == crate::open_envelope::DISPATCH;
+        let allowed = is_dispatching
+            && self.bundle.agent(&dispatcher).is_some_and(|agent| {
+                agent
+                    .dispatches
+                    .iter()
+                    .any(|d| d.agent == request.agent && d.intent == request.intent)
+            });
         let made = if allowed {
             let grant = GrantRequest {
                 agent: request.agent,
@@ -198,16 +220,21 @@ impl Engine {
                 encounter: request.encounter,
                 presence: false,
             };
-            self.make_grant(grant, GrantSource::Dispatcher { dispatcher }, caller.actor(), None)
-                .await
+            self.make_grant(
+                grant,
+                GrantSource::Dispatcher { dispatcher },
+                caller.actor(),
+                None,
+            )
+            .await
         } else {
             Err(GrantFailed::NotPermitted)
         };
         match made {
             Ok(grant) => Ok(grant),
-            Err(failed) => {
-                Err(self.record_refusal(Some(caller), None, None, failed.into(), correlation).await)
-            }
+            Err(failed) => Err(self
+                .record_refusal(Some(caller), None, None, failed.into(), correlation)
+                .await),
         }
     }
 
@@ -218,8 +245,14 @@ impl Engine {
         actor: Actor,
         presence: Option<Presence>,
     ) -> Result<Grant, GrantFailed> {
-        let agent = self.bundle.agent(&request.agent).ok_or(GrantFailed::NotRegistered)?;
-        let intent = self.bundle.intent(&request.intent).ok_or(GrantFailed::NotRegistered)?;
+        let agent = self
+            .bundle
+            .agent(&request.agent)
+            .ok_or(GrantFailed::NotRegistered)?;
+        let intent = self
+            .bundle
+            .intent(&request.intent)
+            .ok_or(GrantFailed::NotRegistered)?;
         if !agent.intents.contains(&intent.id) {
             return Err(GrantFailed::NotRegistered);
         }
@@ -318,10 +351,16 @@ impl Engine {
         if !self.belongs_to(&record, patient_id) {
             return Err(GrantFailed::EncounterNotFound);
         }
-        let target =
-            TokenTarget { resource: encounter, id: id.to_owned(), patient: Some(patient) };
+        let target = TokenTarget {
+            resource: encounter,
+            id: id.to_owned(),
+            patient: Some(patient),
+        };
         let tokens = self.resource_tokens(&[target]).await?;
-        tokens.first().copied().ok_or(GrantFailed::EncounterNotFound)
+        tokens
+            .first()
+            .copied()
+            .ok_or(GrantFailed::EncounterNotFound)
     }
 }
 
@@ -345,13 +384,19 @@ fn resource_type(name: &str) -> Result<ResourceType, StoreFailed> {
 }
 
 fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    now.checked_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 fn replaced_by(patient: &Value) -> Option<String> {
     patient.get("link")?.as_array()?.iter().find_map(|link| {
         (link.get("type")?.as_str()? == "replaced-by")
-            .then(|| link.get("other")?.get("reference")?.as_str()?.strip_prefix("Patient/"))
+            .then(|| {
+                link.get("other")?
+                    .get("reference")?
+                    .as_str()?
+                    .strip_prefix("Patient/")
+            })
             .flatten()
             .map(str::to_owned)
     })

@@ -7,7 +7,9 @@ use chaperone_core::digest::Digest;
 use chaperone_core::event::{LeafInvalid, Recorded, StreamId};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{AnchorFailed, CheckpointRow, KeyVaultFailed, StoreFailed};
-use chaperone_ledger::checkpoint::{CheckpointKey, SignFailed, TreeHead, VerifyingKey, VerifyingKeyInvalid};
+use chaperone_ledger::checkpoint::{
+    CheckpointKey, SignFailed, TreeHead, VerifyingKey, VerifyingKeyInvalid,
+};
 use chaperone_ledger::export::{ExportFailed, ExportWriter, Header};
 use chaperone_ledger::receipt::{Receipt, ReceiptEntry};
 use chaperone_ledger::tree::{self, TreeFailed};
@@ -67,7 +69,10 @@ impl Engine {
         if leaves.is_empty() {
             return Ok(0);
         }
-        let edge = self.store.tree_hashes(tenant, &tree::edge_indexes(size)?).await?;
+        let edge = self
+            .store
+            .tree_hashes(tenant, &tree::edge_indexes(size)?)
+            .await?;
         let extension = tree::extend(size, &edge, &leaves)?;
         let at = self.now();
         let head = TreeHead {
@@ -78,8 +83,17 @@ impl Engine {
             at,
         };
         let note = self.checkpoint_key().await?.sign(&head)?;
-        let row = CheckpointRow { size: head.size, root: head.root, note: note.clone(), at };
-        if !self.store.checkpoint_put(tenant, size, &extension.hashes, row).await? {
+        let row = CheckpointRow {
+            size: head.size,
+            root: head.root,
+            note: note.clone(),
+            at,
+        };
+        if !self
+            .store
+            .checkpoint_put(tenant, size, &extension.hashes, row)
+            .await?
+        {
             return Ok(0);
         }
         self.anchor.anchor(tenant, head.size, &note).await?;
@@ -114,14 +128,21 @@ impl Engine {
     /// [`LedgerFailed`]; the file is not to be used then.
     pub async fn export_ledger<W: Write>(&self, out: W) -> Result<u64, LedgerFailed> {
         let tenant = &self.config.tenant;
-        let newest = self.store.checkpoint(tenant).await?.ok_or(LedgerFailed::NotCovered)?;
+        let newest = self
+            .store
+            .checkpoint(tenant)
+            .await?
+            .ok_or(LedgerFailed::NotCovered)?;
         let vkey = VerifyingKey::parse(&self.ledger_key().await?)?;
         let header = Header::new(&vkey, newest.size, self.now());
         let mut writer = ExportWriter::start(out, header, [newest.note])?;
         let mut next = 0;
         while next < newest.size {
             let wanted = u32::try_from(newest.size.saturating_sub(next)).unwrap_or(u32::MAX);
-            let leaves = self.store.leaves(tenant, next, wanted.min(LEAVES_AT_ONCE)).await?;
+            let leaves = self
+                .store
+                .leaves(tenant, next, wanted.min(LEAVES_AT_ONCE))
+                .await?;
             if leaves.is_empty() {
                 return Err(StoreFailed::Corrupt(format!("entry {next} is missing")).into());
             }
@@ -141,7 +162,11 @@ impl Engine {
     pub async fn receipt_of(&self, id: WritebackId) -> Result<Receipt, LedgerFailed> {
         let tenant = &self.config.tenant;
         let stream = StreamId::Writeback(id);
-        let newest = self.store.checkpoint(tenant).await?.ok_or(LedgerFailed::NotCovered)?;
+        let newest = self
+            .store
+            .checkpoint(tenant)
+            .await?
+            .ok_or(LedgerFailed::NotCovered)?;
         let events = self.store.stream(tenant, &stream).await?;
         if events.is_empty() || events.last().is_some_and(|last| last.seq >= newest.size) {
             return Err(LedgerFailed::NotCovered);
@@ -149,7 +174,11 @@ impl Engine {
         let mut entries = Vec::with_capacity(events.len());
         for event in &events {
             let (leaf, proof) = self.proven_leaf(event.seq, newest.size).await?;
-            entries.push(ReceiptEntry { seq: event.seq, leaf, proof });
+            entries.push(ReceiptEntry {
+                seq: event.seq,
+                leaf,
+                proof,
+            });
         }
         Ok(Receipt::new(stream, entries, newest.note))
     }
@@ -159,15 +188,24 @@ impl Engine {
     /// # Errors
     /// [`LedgerFailed::NotCovered`] when it is newer than the newest checkpoint.
     pub async fn ledger_entry(&self, seq: u64) -> Result<ProvenEntry, LedgerFailed> {
-        let newest =
-            self.store.checkpoint(&self.config.tenant).await?.ok_or(LedgerFailed::NotCovered)?;
+        let newest = self
+            .store
+            .checkpoint(&self.config.tenant)
+            .await?
+            .ok_or(LedgerFailed::NotCovered)?;
         if seq >= newest.size {
             return Err(LedgerFailed::NotCovered);
         }
         let (leaf, proof) = self.proven_leaf(seq, newest.size).await?;
         let recorded = Recorded::from_leaf(leaf.as_bytes())?;
         let hash = tree::leaf_hash(leaf.as_bytes());
-        Ok(ProvenEntry { recorded, leaf, hash, proof, checkpoint: newest })
+        Ok(ProvenEntry {
+            recorded,
+            leaf,
+            hash,
+            proof,
+            checkpoint: newest,
+        })
     }
 
     async fn proven_leaf(
@@ -177,11 +215,18 @@ impl Engine {
     ) -> Result<(String, Vec<Digest>), LedgerFailed> {
         let tenant = &self.config.tenant;
         let missing = || StoreFailed::Corrupt(format!("entry {seq} is missing"));
-        let leaf =
-            self.store.leaves(tenant, seq, 1).await?.into_iter().next().ok_or_else(missing)?;
+        let leaf = self
+            .store
+            .leaves(tenant, seq, 1)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(missing)?;
         let leaf = String::from_utf8(leaf).map_err(|_| missing())?;
-        let hashes =
-            self.store.tree_hashes(tenant, &tree::inclusion_indexes(size, seq)?).await?;
+        let hashes = self
+            .store
+            .tree_hashes(tenant, &tree::inclusion_indexes(size, seq)?)
+            .await?;
         Ok((leaf, tree::inclusion_proof(size, seq, &hashes)?))
     }
 }

@@ -31,14 +31,14 @@ mod tokens;
 mod transition;
 mod vault;
 
-pub mod open_envelope;
-pub mod call;
 mod arguments;
-pub mod propose;
-pub mod read;
+pub mod call;
 mod merge;
 mod observe;
+pub mod open_envelope;
 mod order;
+pub mod propose;
+pub mod read;
 
 pub mod approve;
 pub mod grant;

@@ -74,7 +74,9 @@ fn fill_placeholder(
     let (name, how) = placeholder.split_once('|').unwrap_or((placeholder, ""));
     match (name, how) {
         ("patient", "") => {
-            let id = filling.patient_id.ok_or_else(|| NothingToFill("patient".to_owned()))?;
+            let id = filling
+                .patient_id
+                .ok_or_else(|| NothingToFill("patient".to_owned()))?;
             Ok(Some(json!({ "reference": format!("Patient/{id}") })))
         }
         ("encounter", "") => Ok(filling.encounter.map(reference)),
@@ -84,9 +86,11 @@ fn fill_placeholder(
             .ok_or_else(|| NothingToFill("encounter".to_owned())),
         ("now", "") => Ok(Some(json!(instant(filling.now)))),
         (input, "reference") => Ok(filling.targets.get(input).map(reference)),
-        (input, "base64") => Ok(filling.inputs.get(input).and_then(Value::as_str).map(|text| {
-            json!(base64::engine::general_purpose::STANDARD.encode(text.as_bytes()))
-        })),
+        (input, "base64") => Ok(filling
+            .inputs
+            .get(input)
+            .and_then(Value::as_str)
+            .map(|text| json!(base64::engine::general_purpose::STANDARD.encode(text.as_bytes())))),
         (input, _) => Ok(filling.inputs.get(input).cloned()),
     }
 }
@@ -151,13 +155,17 @@ fn merge_into(base: &mut Map<String, Value>, change: Map<String, Value>) {
 
 /// Marks the resource as asserted by AI, and drops what the server assigns.
 fn label(resource: &mut Map<String, Value>) {
-    let mut meta =
-        resource.remove("meta").and_then(|m| m.as_object().cloned()).unwrap_or_default();
+    let mut meta = resource
+        .remove("meta")
+        .and_then(|m| m.as_object().cloned())
+        .unwrap_or_default();
     for assigned in ["versionId", "lastUpdated", "source"] {
         meta.remove(assigned);
     }
-    let mut security =
-        meta.remove("security").and_then(|s| s.as_array().cloned()).unwrap_or_default();
+    let mut security = meta
+        .remove("security")
+        .and_then(|s| s.as_array().cloned())
+        .unwrap_or_default();
     let is_ours = |label: &Value| {
         label.get("system").and_then(Value::as_str) == Some(OBSERVATION_VALUE)
             && label.get("code").and_then(Value::as_str) == Some(AI_ASSERTED)

@@ -32,7 +32,10 @@ impl Engine {
             facts.fix(name, value.clone());
         }
         if let Some(confidence) = admitted.arguments.confidence {
-            facts.claim("confidence_pct", FactValue::Long((confidence * 100.0) as i64));
+            facts.claim(
+                "confidence_pct",
+                FactValue::Long((confidence * 100.0) as i64),
+            );
         }
         for name in &write.observe {
             if let Some(value) = self.observe_one(name, admitted, inputs, resource).await? {
@@ -41,8 +44,7 @@ impl Engine {
         }
         self.observe_patient(inputs, &mut facts).await?;
         let is_restricted = |resource: &Value| Labels::of(resource).restriction().is_some();
-        let restricted =
-            is_restricted(resource) || inputs.resources.values().any(is_restricted);
+        let restricted = is_restricted(resource) || inputs.resources.values().any(is_restricted);
         facts.observe("restricted_label", FactValue::Bool(restricted));
         Ok(facts)
     }
@@ -61,24 +63,22 @@ impl Engine {
             "slot_free" => slot_of(inputs).map(|slot| {
                 FactValue::Bool(slot.get("status").and_then(Value::as_str) == Some("free"))
             }),
-            "visit_type_self_schedule" => {
-                self.visit_type(inputs, resource).and_then(|v| is(v.self_schedule))
-            }
-            "visit_type_sensitive" => {
-                self.visit_type(inputs, resource).and_then(|v| is(v.sensitive))
-            }
+            "visit_type_self_schedule" => is(self.visit(inputs, resource).self_schedule),
+            "visit_type_sensitive" => self.visit(inputs, resource).sensitive.and_then(is),
             "hours_until_start" => inputs
                 .base
                 .as_ref()
                 .and_then(|base| base.get("start")?.as_str()?.parse::<jiff::Timestamp>().ok())
                 .map(|start| FactValue::Long(start.duration_since(self.now()).as_hours())),
-            "clinician_present" => {
-                is(envelope.presence.as_ref().is_some_and(|p| self.now() < p.until))
-            }
+            "clinician_present" => is(envelope
+                .presence
+                .as_ref()
+                .is_some_and(|p| self.now() < p.until)),
             // The present clinician put this patient before the agent: the grant says so.
-            "treatment_relationship" => {
-                is(envelope.presence.as_ref().is_some_and(|p| self.now() < p.until))
-            }
+            "treatment_relationship" => is(envelope
+                .presence
+                .as_ref()
+                .is_some_and(|p| self.now() < p.until)),
             "encounter_open" => match &inputs.encounter {
                 Some(encounter) => {
                     let encounter = self.ehr.read(&encounter.resource, &encounter.id).await?;
@@ -89,7 +89,7 @@ impl Engine {
             "medication_known" => is(self.drug(resource).is_some()),
             "medication_controlled" => self.drug(resource).and_then(|d| is(d.is_controlled())),
             "medication_high_alert" => self.drug(resource).and_then(|d| is(d.high_alert)),
-            "dose_unchanged" => inputs.resources.get("medication_request").and_then(|prior| {
+            "dose_unchanged" => inputs.resources.get("prior").and_then(|prior| {
                 let same = ["dosageInstruction", "medicationCodeableConcept"]
                     .iter()
                     .all(|element| prior.get(*element) == resource.get(*element));
@@ -100,23 +100,37 @@ impl Engine {
     }
 
     async fn observe_patient(&self, inputs: &Inputs, facts: &mut Facts) -> Result<(), CallError> {
-        let Some(id) = &inputs.patient_id else { return Ok(()) };
+        let Some(id) = &inputs.patient_id else {
+            return Ok(());
+        };
         let patient_type = ResourceType::new("Patient").map_err(|_| CallError::internal())?;
         let patient = self.ehr.read(&patient_type, id).await?;
-        let deceased = match (patient.get("deceasedBoolean"), patient.get("deceasedDateTime")) {
+        let deceased = match (
+            patient.get("deceasedBoolean"),
+            patient.get("deceasedDateTime"),
+        ) {
             (_, Some(_)) => true,
             (Some(flag), None) => flag.as_bool().unwrap_or(true),
             (None, None) => false,
         };
         facts.observe("patient_deceased", FactValue::Bool(deceased));
-        if let Some(born) = patient.get("birthDate").and_then(Value::as_str).and_then(birth_date) {
+        if let Some(born) = patient
+            .get("birthDate")
+            .and_then(Value::as_str)
+            .and_then(birth_date)
+        {
             let today = self.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-            let minor = born.checked_add(jiff::Span::new().years(MAJORITY_YEARS)).is_ok_and(|adult| today < adult);
+            let minor = born
+                .checked_add(jiff::Span::new().years(MAJORITY_YEARS))
+                .is_ok_and(|adult| today < adult);
             facts.observe("patient_minor", FactValue::Bool(minor));
         }
         let labels = patient.pointer("/meta/security").and_then(Value::as_array);
         let sensitive = labels.into_iter().flatten().any(|label| {
-            matches!(label.get("code").and_then(Value::as_str), Some("CEL" | "EMP"))
+            matches!(
+                label.get("code").and_then(Value::as_str),
+                Some("CEL" | "EMP")
+            )
         });
         facts.observe("sensitive_person", FactValue::Bool(sensitive));
         Ok(())
@@ -126,9 +140,9 @@ impl Engine {
     fn drug(&self, resource: &Value) -> Option<&crate::tables::Drug> {
         let concept = resource.get("medicationCodeableConcept")?;
         let codings = concept.get("coding")?.as_array()?;
-        let codes = codings.iter().filter_map(|c| {
-            Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?))
-        });
+        let codes = codings
+            .iter()
+            .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)));
         let names = codings
             .iter()
             .filter_map(|c| c.get("display")?.as_str())
@@ -136,18 +150,22 @@ impl Engine {
         self.tables.drug(codes, names)
     }
 
-    fn visit_type(
-        &self,
-        inputs: &Inputs,
-        resource: &Value,
-    ) -> Option<&crate::tables::VisitType> {
-        let source = slot_of(inputs).or(inputs.base.as_ref()).unwrap_or(resource);
-        let concepts = source.get("serviceType")?.as_array()?;
-        let codings = concepts.iter().filter_map(|c| c.get("coding")?.as_array()).flatten();
-        let codes: Vec<(&str, &str)> = codings
+    /// What the codes of the visit say: of the proposed appointment, of the one on record, of the slot.
+    fn visit(&self, inputs: &Inputs, resource: &Value) -> crate::tables::Visit {
+        let codes: Vec<(&str, &str)> = [Some(resource), inputs.base.as_ref(), slot_of(inputs)]
+            .into_iter()
+            .flatten()
+            .flat_map(|source| ["serviceType", "appointmentType"].map(|e| source.get(e)))
+            .flatten()
+            .flat_map(|concept| match concept {
+                Value::Array(concepts) => concepts.iter().collect(),
+                one => vec![one],
+            })
+            .filter_map(|concept| concept.get("coding")?.as_array())
+            .flatten()
             .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)))
             .collect();
-        self.tables.visit_type(&codes)
+        self.tables.visit(&codes)
     }
 }
 

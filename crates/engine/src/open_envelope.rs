@@ -37,12 +37,31 @@ const CLOCK_SKEW_S: i64 = 30;
 /// The type of authorization detail that carries a context grant.
 const CONTEXT_DETAIL: &str = "chaperone_context";
 
+/// The scope of a dispatcher: it makes context grants for the agents on its list, and calls no tool.
+pub(crate) const DISPATCH: &str = "dispatch";
+
+/// What a dispatcher's envelope is for.
+static DISPATCHING: std::sync::LazyLock<Option<IntentDeclaration>> =
+    std::sync::LazyLock::new(|| {
+        Some(IntentDeclaration {
+            id: IntentId::new(DISPATCH).ok()?,
+            purpose: "Put patients of a work list before the agents that serve them.".to_owned(),
+            purpose_of_use: chaperone_core::resource::Code::new("PATADMIN").ok()?,
+            ttl_s: ENVELOPE_SECONDS_MAX,
+            patient: PatientBinding::None,
+            presence: false,
+            tools: Vec::new(),
+            view: std::collections::BTreeMap::new(),
+            writes: Vec::new(),
+        })
+    });
+
 /// A request at the token endpoint.
 #[derive(Debug)]
 pub struct TokenRequest<'a> {
     /// The client assertion, a JWT.
     pub assertion: &'a str,
-    /// The scope: exactly one `intent/<id>`.
+    /// The scope: exactly one `intent/<id>`, or `dispatch`.
     pub scope: &'a str,
     /// RFC 9396 details, JSON, with the context grant.
     pub authorization_details: Option<&'a str>,
@@ -114,7 +133,9 @@ impl Engine {
         let mut agent = None;
         match self.try_open(&request, &mut agent).await {
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.record_refusal(None, agent, None, error, request.correlation).await),
+            Err(error) => Err(self
+                .record_refusal(None, agent, None, error, request.correlation)
+                .await),
         }
     }
 
@@ -136,7 +157,9 @@ impl Engine {
         if !self.mode_of(modes).await?.reads() {
             return Err(CallError::halted());
         }
-        let grant = self.grant_for(agent, intent, request.authorization_details, now).await?;
+        let grant = self
+            .grant_for(agent, intent, request.authorization_details, now)
+            .await?;
         let envelope = self.new_envelope(agent, intent, grant.as_ref().map(|(g, _)| g), now)?;
         let answer = self.access_token(&envelope, &intent.id).await?;
 
@@ -159,7 +182,9 @@ impl Engine {
             commit.append(
                 StreamId::Grant(grant.id),
                 Expected::Version(1),
-                Event::GrantConsumed { envelope: envelope.id },
+                Event::GrantConsumed {
+                    envelope: envelope.id,
+                },
             );
         }
         commit.append(
@@ -190,10 +215,16 @@ impl Engine {
             return Err(refused());
         }
         let header = jsonwebtoken::decode_header(assertion).map_err(|_| refused())?;
-        if !matches!(header.alg, Algorithm::EdDSA | Algorithm::ES384 | Algorithm::RS384) {
+        if !matches!(
+            header.alg,
+            Algorithm::EdDSA | Algorithm::ES384 | Algorithm::RS384
+        ) {
             return Err(refused().saying("sign the assertion with EdDSA, ES384 or RS384"));
         }
-        let kid = header.kid.as_deref().ok_or_else(|| refused().saying("name the key in `kid`"))?;
+        let kid = header
+            .kid
+            .as_deref()
+            .ok_or_else(|| refused().saying("name the key in `kid`"))?;
         let issuer = unverified_issuer(assertion).ok_or_else(refused)?;
         let agent = AgentId::new(issuer)
             .ok()
@@ -205,7 +236,8 @@ impl Engine {
             .find(|key| key.get("kid").and_then(|v| v.as_str()) == Some(kid))
             .ok_or_else(refused)?;
         let jwk: jsonwebtoken::jwk::Jwk =
-            serde_json::from_value(serde_json::Value::Object(jwk.clone())).map_err(|_| refused())?;
+            serde_json::from_value(serde_json::Value::Object(jwk.clone()))
+                .map_err(|_| refused())?;
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| refused())?;
         let mut validation = Validation::new(header.alg);
         // Times are checked below, against our own clock.
@@ -233,7 +265,10 @@ impl Engine {
         if left > ASSERTION_SECONDS_MAX + CLOCK_SKEW_S {
             return Err(refused().saying("an assertion may live five minutes at most"));
         }
-        if claims.iat.is_some_and(|iat| iat > now.as_second().saturating_add(CLOCK_SKEW_S)) {
+        if claims
+            .iat
+            .is_some_and(|iat| iat > now.as_second().saturating_add(CLOCK_SKEW_S))
+        {
             return Err(refused().saying("the assertion is from the future"));
         }
         if claims.jti.is_empty() || claims.jti.len() > 256 {
@@ -245,7 +280,10 @@ impl Engine {
     /// An agent works only while everyone who sees what it sees is bound by an agreement.
     fn check_standing(&self, agent: &AgentDeclaration, now: Timestamp) -> Result<(), CallError> {
         let lapsed = agent.providers.is_empty()
-            || agent.providers.iter().any(|p| p.baa_expires <= now || !p.training_banned);
+            || agent
+                .providers
+                .iter()
+                .any(|p| p.baa_expires <= now || !p.training_banned);
         if lapsed {
             return Err(CallError::agent_refused()
                 .saying("an agreement in this agent's provider chain is missing or has expired"));
@@ -258,12 +296,17 @@ impl Engine {
         agent: &AgentDeclaration,
         scope: &str,
     ) -> Result<&IntentDeclaration, CallError> {
+        if scope == DISPATCH && !agent.dispatches.is_empty() {
+            return DISPATCHING.as_ref().ok_or_else(CallError::intent_refused);
+        }
         let id = scope
             .strip_prefix("intent/")
             .and_then(|id| IntentId::new(id).ok())
             .filter(|id| agent.intents.contains(id))
             .ok_or_else(CallError::intent_refused)?;
-        self.bundle.intent(&id).ok_or_else(CallError::intent_refused)
+        self.bundle
+            .intent(&id)
+            .ok_or_else(CallError::intent_refused)
     }
 
     async fn grant_for(
@@ -276,9 +319,9 @@ impl Engine {
         let refused = CallError::grant_refused;
         let details: Vec<ContextDetail> = match details {
             Some(text) => serde_json::from_str(text).map_err(|_| {
-                refused().about("authorization_details").saying(
-                    "send `[{\"type\":\"chaperone_context\",\"grant\":\"grant_…\"}]`",
-                )
+                refused()
+                    .about("authorization_details")
+                    .saying("send `[{\"type\":\"chaperone_context\",\"grant\":\"grant_…\"}]`")
             })?,
             None => Vec::new(),
         };
@@ -302,7 +345,8 @@ impl Engine {
             .record(&self.config.tenant, &key, now)
             .await?
             .ok_or_else(refused)?;
-        let grant: Grant = serde_json::from_value(record.value).map_err(|_| CallError::internal())?;
+        let grant: Grant =
+            serde_json::from_value(record.value).map_err(|_| CallError::internal())?;
         let fits = grant.agent == agent.id
             && grant.intent == intent.id
             && grant.tenant == self.config.tenant
@@ -362,8 +406,14 @@ impl Engine {
         .map_err(|_| CallError::internal())?;
         Ok(TokenAnswer {
             access_token,
-            expires_in: envelope.expires.as_second().saturating_sub(envelope.opened.as_second()),
-            scope: format!("intent/{intent}"),
+            expires_in: envelope
+                .expires
+                .as_second()
+                .saturating_sub(envelope.opened.as_second()),
+            scope: match intent.as_str() {
+                DISPATCH => DISPATCH.to_owned(),
+                intent => format!("intent/{intent}"),
+            },
         })
     }
 
@@ -378,7 +428,9 @@ impl Engine {
     ) -> Result<Caller, CallError> {
         match self.try_enter(bearer).await {
             Ok(caller) => Ok(caller),
-            Err(error) => Err(self.record_refusal(None, None, None, error, correlation).await),
+            Err(error) => Err(self
+                .record_refusal(None, None, None, error, correlation)
+                .await),
         }
     }
 
@@ -401,9 +453,14 @@ impl Engine {
             return Err(CallError::expired_token());
         }
         let envelope = self.open_envelope_record(claims.jti, now).await?;
-        let agent = self.bundle.agent(&envelope.agent).ok_or_else(CallError::agent_refused)?;
+        let agent = self
+            .bundle
+            .agent(&envelope.agent)
+            .ok_or_else(CallError::agent_refused)?;
         self.check_standing(agent, now)?;
-        if !agent.intents.contains(&envelope.intent) || envelope.bundle != *self.bundle.digest() {
+        let is_dispatching = envelope.intent.as_str() == DISPATCH && !agent.dispatches.is_empty();
+        let is_registered = is_dispatching || agent.intents.contains(&envelope.intent);
+        if !is_registered || envelope.bundle != *self.bundle.digest() {
             // The rules changed under the envelope: it must be opened again under the new ones.
             return Err(CallError::expired_token());
         }
@@ -415,7 +472,9 @@ impl Engine {
         if !self.mode_of(modes).await?.reads() {
             return Err(CallError::halted());
         }
-        Ok(Caller { envelope: Arc::new(envelope) })
+        Ok(Caller {
+            envelope: Arc::new(envelope),
+        })
     }
 
     async fn open_envelope_record(
@@ -430,7 +489,11 @@ impl Engine {
             .ok_or_else(CallError::expired_token)?;
         let envelope: Envelope =
             serde_json::from_value(record.value).map_err(|_| CallError::internal())?;
-        if envelope.is_open(now) { Ok(envelope) } else { Err(CallError::expired_token()) }
+        if envelope.is_open(now) {
+            Ok(envelope)
+        } else {
+            Err(CallError::expired_token())
+        }
     }
 
     /// Records a refusal that the gateway found itself, such as a body that is too large.
@@ -440,7 +503,8 @@ impl Engine {
         error: CallError,
         correlation: CorrelationId,
     ) -> CallError {
-        self.record_refusal(caller, None, None, error, correlation).await
+        self.record_refusal(caller, None, None, error, correlation)
+            .await
     }
 
     /// Records a refusal, unless it is recorded. When that fails too, the ledger is what is refused.
@@ -459,12 +523,20 @@ impl Engine {
         let agent = caller.map(|c| c.envelope.agent.clone()).or(agent);
         let actor = match (caller, &agent) {
             (Some(caller), _) => caller.actor(),
-            (None, Some(agent)) => Actor::Agent { agent: agent.clone(), envelope: None },
+            (None, Some(agent)) => Actor::Agent {
+                agent: agent.clone(),
+                envelope: None,
+            },
             (None, None) => Actor::Anonymous,
         };
         let stream = caller.map_or(StreamId::Refusals, |c| StreamId::Envelope(c.envelope.id));
         let mut commit = self.commit_as(actor);
-        let refusal = CallRefusal { correlation, agent, tool, code: error.code.to_owned() };
+        let refusal = CallRefusal {
+            correlation,
+            agent,
+            tool,
+            code: error.code.to_owned(),
+        };
         commit.append(stream, Expected::Any, Event::CallRefused(refusal));
         match self.store.commit(commit).await {
             Ok(_) => error.as_recorded(),
@@ -480,7 +552,9 @@ impl Engine {
 fn unverified_issuer(assertion: &str) -> Option<String> {
     use base64::Engine as _;
     let payload = assertion.split('.').nth(1)?;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
     claims.get("iss")?.as_str().map(str::to_owned)
 }

@@ -15,7 +15,11 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 /// The strategy for a row's least proof: what the endpoint offers, or human entry when that shows
 /// too little.
 pub(crate) fn strategy_for(offered: Strategy, proof_min: ProofLevel) -> Strategy {
-    if offered.proof() >= proof_min { offered } else { Strategy::HumanEntry }
+    if offered.proof() >= proof_min {
+        offered
+    } else {
+        Strategy::HumanEntry
+    }
 }
 
 /// The search that finds what a write-back created.
@@ -74,10 +78,18 @@ pub(crate) fn complete_provenance(
     let mut provenance: Value = serde_json::from_str(order.provenance.as_deref()?).ok()?;
     let agents = provenance.get_mut("agent")?.as_array_mut()?;
     for approval in approvals {
-        agents.push(agent("verifier", "urn:chaperone:person", &approval.person.to_string()));
+        agents.push(agent(
+            "verifier",
+            "urn:chaperone:person",
+            &approval.person.to_string(),
+        ));
     }
     if approvals.is_empty() {
-        agents.push(agent("verifier", "urn:chaperone:bundle", &order.bundle.to_string()));
+        agents.push(agent(
+            "verifier",
+            "urn:chaperone:bundle",
+            &order.bundle.to_string(),
+        ));
     }
     serde_json::to_string(&provenance).ok()
 }

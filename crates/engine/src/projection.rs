@@ -165,8 +165,10 @@ impl Engine {
     pub async fn rebuild_projections(&self) -> Result<usize, StoreFailed> {
         const PAGE: u32 = 1_000;
         let tenant = &self.config.tenant;
-        let mut folded: std::collections::BTreeMap<WritebackId, (Writeback, u64, Timestamp, Timestamp)> =
-            Default::default();
+        let mut folded: std::collections::BTreeMap<
+            WritebackId,
+            (Writeback, u64, Timestamp, Timestamp),
+        > = Default::default();
         let mut from = 0;
         loop {
             let leaves = self.store.leaves(tenant, from, PAGE).await?;
@@ -182,7 +184,8 @@ impl Engine {
                 else {
                     continue;
                 };
-                let corrupt = |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());
+                let corrupt =
+                    |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());
                 let next = match folded.remove(id) {
                     None => (Writeback::begin(event).map_err(corrupt)?, recorded.at),
                     Some((state, _, proposed, _)) => {

@@ -9,7 +9,9 @@ use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Audience, Change, Direction};
 use chaperone_core::content::content_digest;
 use chaperone_core::digest::{Digest, PayloadAddress};
-use chaperone_core::evidence::{AgentVersion, Conformant, Ruling, StageRecord, ValidationRecord, WriteOrder};
+use chaperone_core::evidence::{
+    AgentVersion, Conformant, Ruling, StageRecord, ValidationRecord, WriteOrder,
+};
 use chaperone_core::ids::{WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
@@ -17,7 +19,9 @@ use chaperone_core::ports::{
 };
 use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::{Code, Interaction, ResourceType};
-use chaperone_core::writeback::{Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent};
+use chaperone_core::writeback::{
+    Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent,
+};
 use chaperone_fhir::finding::{Finding, RestsOn, Severity};
 use chaperone_fhir::references::{PatientRef, stray_references};
 use chaperone_fhir::validate::{Limits, structure};
@@ -63,8 +67,12 @@ impl Engine {
     ) -> Result<Value, CallError> {
         let envelope = &admitted.caller.envelope;
         let request = Digest::of_bytes(
-            &serde_json::to_vec(&(&admitted.tool.name, envelope.patient, &admitted.arguments.raw))
-                .map_err(|_| CallError::internal())?,
+            &serde_json::to_vec(&(
+                &admitted.tool.name,
+                envelope.patient,
+                &admitted.arguments.raw,
+            ))
+            .map_err(|_| CallError::internal())?,
         );
         let key = self.tenant_digest(&[
             envelope.agent.as_str().as_bytes(),
@@ -100,19 +108,41 @@ impl Engine {
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(move_failed)?;
-        let errors: Vec<&Finding> =
-            merged.findings.iter().filter(|f| f.severity.is_error()).collect();
+        let errors: Vec<&Finding> = merged
+            .findings
+            .iter()
+            .filter(|f| f.severity.is_error())
+            .collect();
         if errors.is_empty() {
-            self.decide_valid(admitted, write, &inputs, &merged, tainted, &mut hand, &mut commit)
-                .await?;
+            self.decide_valid(
+                admitted,
+                write,
+                &inputs,
+                &merged,
+                tainted,
+                &mut hand,
+                &mut commit,
+            )
+            .await?;
         } else {
-            let findings = self.seal_findings(admitted, &merged.findings, &mut commit).await?;
-            hand.step(Command::Refuse { refused: RefusedBy::Validation { findings } }, now)
-                .map_err(move_failed)?;
+            let findings = self
+                .seal_findings(admitted, &merged.findings, &mut commit)
+                .await?;
+            hand.step(
+                Command::Refuse {
+                    refused: RefusedBy::Validation { findings },
+                },
+                now,
+            )
+            .map_err(move_failed)?;
         }
         commit.records.push(RecordChange::Create(
-            Record::new(IDEMPOTENCY, key, json!({ "request": request, "proposal": id }))
-                .expiring(after(now, IDEMPOTENCY_SECONDS)),
+            Record::new(
+                IDEMPOTENCY,
+                key,
+                json!({ "request": request, "proposal": id }),
+            )
+            .expiring(after(now, IDEMPOTENCY_SECONDS)),
         ));
         self.enqueue(&hand, &mut commit);
         let row = hand.write_into(&mut commit)?;
@@ -154,7 +184,9 @@ impl Engine {
             .store
             .record(tenant, &RecordKey::new(IDEMPOTENCY, key), self.now())
             .await?;
-        let Some(record) = record else { return Ok(None) };
+        let Some(record) = record else {
+            return Ok(None);
+        };
         let text = |field: &str| record.value.get(field).and_then(Value::as_str);
         if text("request") != Some(request.to_string().as_str()) {
             return Err(CallError::idempotency_conflict().about("idempotency_key"));
@@ -214,8 +246,18 @@ impl Engine {
                 return Err(CallError::not_found().about("sources"));
             }
         }
-        let base = write.target.as_ref().and_then(|name| resources.get(name)).cloned();
-        Ok(Inputs { targets, resources, base, patient_id, encounter })
+        let base = write
+            .target
+            .as_ref()
+            .and_then(|name| resources.get(name))
+            .cloned();
+        Ok(Inputs {
+            targets,
+            resources,
+            base,
+            patient_id,
+            encounter,
+        })
     }
 
     fn is_patient_data(&self, resource: &Value) -> bool {
@@ -226,10 +268,21 @@ impl Engine {
     /// Whether anything the proposal rests on is text from outside. Documents and messages are; so is
     /// everything while the agent's context may hold them.
     fn is_tainted(&self, admitted: &Admitted<'_>, inputs: &Inputs) -> bool {
-        const OUTSIDE: [&str; 3] = ["DocumentReference", "Communication", "QuestionnaireResponse"];
-        let reads_outside = admitted.intent.view.keys().any(|r| OUTSIDE.contains(&r.as_str()));
+        const OUTSIDE: [&str; 3] = [
+            "DocumentReference",
+            "Communication",
+            "QuestionnaireResponse",
+        ];
+        let reads_outside = admitted
+            .intent
+            .view
+            .keys()
+            .any(|r| OUTSIDE.contains(&r.as_str()));
         reads_outside
-            || inputs.targets.values().any(|t| OUTSIDE.contains(&t.resource.as_str()))
+            || inputs
+                .targets
+                .values()
+                .any(|t| OUTSIDE.contains(&t.resource.as_str()))
     }
 
     fn merge(
@@ -249,14 +302,33 @@ impl Engine {
         };
         let filled = fill(&write.template, &filling)
             .map_err(|missing| CallError::invalid_proposal().saying(missing.to_string()))?;
-        let copied = write.copy.as_ref().and_then(|c| inputs.resources.get(&c.from));
+        let copied = write
+            .copy
+            .as_ref()
+            .and_then(|c| inputs.resources.get(&c.from));
         let type_name = write.resource.as_str();
-        let has_identifier = self.definitions.element_type(type_name, "identifier").is_some();
-        let resource = compose(write, inputs.base.as_ref(), copied, filled, has_identifier, id);
+        let has_identifier = self
+            .definitions
+            .element_type(type_name, "identifier")
+            .is_some();
+        let resource = compose(
+            write,
+            inputs.base.as_ref(),
+            copied,
+            filled,
+            has_identifier,
+            id,
+        );
         let body = serde_json::to_string(&resource).map_err(|_| CallError::internal())?;
         let change = change_of(write, inputs.base.as_ref(), &resource)?;
         let (validation, findings) = self.validate(&body, &resource, &change, inputs);
-        Ok(Merged { body, resource, change, validation, findings })
+        Ok(Merged {
+            body,
+            resource,
+            change,
+            validation,
+            findings,
+        })
     }
 
     /// Structure against R4, references bound to the patient, status transitions.
@@ -304,7 +376,10 @@ impl Engine {
         (record, findings)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the steps of one decision share one proposal")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the steps of one decision share one proposal"
+    )]
     async fn decide_valid(
         &self,
         admitted: &Admitted<'_>,
@@ -318,15 +393,22 @@ impl Engine {
         let now = self.now();
         let mut validation = merged.validation.clone();
         if !merged.findings.is_empty() {
-            validation.findings =
-                Some(self.seal_findings(admitted, &merged.findings, commit).await?);
+            validation.findings = Some(
+                self.seal_findings(admitted, &merged.findings, commit)
+                    .await?,
+            );
         }
         let conformant = conformant(validation.clone());
-        let command = Command::Validate { conformant: &conformant, change: merged.change.clone() };
+        let command = Command::Validate {
+            conformant: &conformant,
+            change: merged.change.clone(),
+        };
         if let Err(failed) = hand.step(command, now) {
             return Err(move_failed(failed));
         }
-        let facts = self.observe(admitted, write, inputs, &merged.resource).await?;
+        let facts = self
+            .observe(admitted, write, inputs, &merged.resource)
+            .await?;
         let class = merged.change.class().map_err(|_| CallError::denied())?;
         let ruling = self
             .bundle
@@ -345,10 +427,16 @@ impl Engine {
                 tracing::error!(error = %failed, "policy could not rule");
                 CallError::denied().saying("policy could not rule on this, so it is refused")
             })?;
-        let order = self.make_order(admitted, write, inputs, merged, validation, &ruling, hand.id)?;
+        let order = self.make_order(
+            admitted, write, inputs, merged, validation, &ruling, hand.id,
+        )?;
         let (bytes, digest) = order_bytes(&order).map_err(|_| CallError::internal())?;
         let sealed = self
-            .seal(PayloadClass::Clinical, admitted.caller.envelope.patient, &bytes)
+            .seal(
+                PayloadClass::Clinical,
+                admitted.caller.envelope.patient,
+                &bytes,
+            )
             .await?;
         let approve_by = after(now, self.config.approve_within_s(class));
         let reference = OrderRef {
@@ -359,7 +447,14 @@ impl Engine {
             deliver_within_s: self.config.deliver_within_s(class),
         };
         commit.payloads.push(sealed);
-        hand.step(Command::Rule { ruling: &ruling, order: reference }, now).map_err(move_failed)?;
+        hand.step(
+            Command::Rule {
+                ruling: &ruling,
+                order: reference,
+            },
+            now,
+        )
+        .map_err(move_failed)?;
         if matches!(hand.state, Writeback::AwaitingVerification(_)) {
             // Held, not refused, when the facts are not established yet.
             match hand.step(Command::Verify { facts: &facts }, now) {
@@ -370,7 +465,10 @@ impl Engine {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an order is everything that was agreed to")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an order is everything that was agreed to"
+    )]
     fn make_order(
         &self,
         admitted: &Admitted<'_>,
@@ -387,7 +485,11 @@ impl Engine {
         let support = self.ehr.profile().of(&write.resource, write.interaction);
         let strategy = strategy_for(support.strategy, record.proof_min);
         let base_text = |pointer: &str| {
-            inputs.base.as_ref().and_then(|b| b.pointer(pointer)).and_then(Value::as_str)
+            inputs
+                .base
+                .as_ref()
+                .and_then(|b| b.pointer(pointer))
+                .and_then(Value::as_str)
         };
         let base_version = base_text("/meta/versionId").map(str::to_owned);
         let path = match (write.interaction, base_text("/id")) {
@@ -399,7 +501,8 @@ impl Engine {
         let is_conditional = strategy == Strategy::Conditional;
         let is_create = write.interaction == Interaction::Create;
         let provenance = support.provenance.then(|| {
-            provenance_template(&author, write.interaction, record, &instant(self.now())).to_string()
+            provenance_template(&author, write.interaction, record, &instant(self.now()))
+                .to_string()
         });
         Ok(WriteOrder {
             tenant: self.config.tenant.clone(),
@@ -451,7 +554,11 @@ impl Engine {
         let bytes =
             serde_json::to_vec(&admitted.arguments.raw).map_err(|_| CallError::internal())?;
         let sealed = self
-            .seal(PayloadClass::Transcript, admitted.caller.envelope.patient, &bytes)
+            .seal(
+                PayloadClass::Transcript,
+                admitted.caller.envelope.patient,
+                &bytes,
+            )
             .await?;
         let address = sealed.address;
         commit.payloads.push(sealed);
@@ -466,7 +573,11 @@ impl Engine {
     ) -> Result<PayloadAddress, CallError> {
         let bytes = serde_json::to_vec(findings).map_err(|_| CallError::internal())?;
         let sealed = self
-            .seal(PayloadClass::Derived, admitted.caller.envelope.patient, &bytes)
+            .seal(
+                PayloadClass::Derived,
+                admitted.caller.envelope.patient,
+                &bytes,
+            )
             .await?;
         let address = sealed.address;
         commit.payloads.push(sealed);
@@ -499,13 +610,18 @@ impl Engine {
 
     pub(crate) fn notify_waiting(&self, hand: &InHand) {
         use chaperone_core::gate::Gate;
-        let Writeback::AwaitingApproval(waiting) = &hand.state else { return };
+        let Writeback::AwaitingApproval(waiting) = &hand.state else {
+            return;
+        };
         let roles = match &waiting.ruled().ruling.gate {
             Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
             Gate::TwoPerson { first, second } => vec![*first, *second],
             _ => return,
         };
-        let notice = Notice::ApprovalWaiting { writeback: hand.id, roles };
+        let notice = Notice::ApprovalWaiting {
+            writeback: hand.id,
+            roles,
+        };
         self.after(Piece::Notify(self.config.tenant.clone(), notice));
     }
 }
@@ -538,7 +654,10 @@ fn change_of(
     resource: &Value,
 ) -> Result<Change, CallError> {
     let code = |value: Option<&Value>, pointer: &str| -> Option<Code> {
-        value?.pointer(pointer)?.as_str().and_then(|text| Code::new(text).ok())
+        value?
+            .pointer(pointer)?
+            .as_str()
+            .and_then(|text| Code::new(text).ok())
     };
     let status = |value: Option<&Value>| match write.resource.as_str() {
         "DocumentReference" => match code(value, "/status") {
@@ -612,17 +731,32 @@ fn direction(resource_type: &ResourceType, resource: &Value) -> Direction {
 fn audience(resource: &Value) -> Option<Audience> {
     let recipients = resource.get("recipient")?.as_array()?;
     let is_staff = |recipient: &Value| {
-        recipient.get("reference").and_then(Value::as_str).is_some_and(|reference| {
-            ["Practitioner/", "PractitionerRole/", "CareTeam/", "Organization/"]
+        recipient
+            .get("reference")
+            .and_then(Value::as_str)
+            .is_some_and(|reference| {
+                [
+                    "Practitioner/",
+                    "PractitionerRole/",
+                    "CareTeam/",
+                    "Organization/",
+                ]
                 .iter()
                 .any(|staff| reference.starts_with(staff))
-        })
+            })
     };
     let only_staff = !recipients.is_empty() && recipients.iter().all(is_staff);
-    Some(if only_staff { Audience::CareTeam } else { Audience::Patient })
+    Some(if only_staff {
+        Audience::CareTeam
+    } else {
+        Audience::Patient
+    })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one site: called with zero findings of severity error")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one site: called with zero findings of severity error"
+)]
 fn conformant(record: ValidationRecord) -> Conformant {
     Conformant::attest(record)
 }
@@ -672,7 +806,13 @@ fn findings_for_agent(findings: &[Finding]) -> Value {
 
 fn refusal(by: &RefusedBy, ruled: Option<&chaperone_core::writeback::Ruled>) -> Value {
     let reasons: Vec<&str> = ruled
-        .map(|r| r.ruling.reasons.iter().map(|reason| reason.text.as_str()).collect())
+        .map(|r| {
+            r.ruling
+                .reasons
+                .iter()
+                .map(|reason| reason.text.as_str())
+                .collect()
+        })
         .unwrap_or_default();
     match by {
         RefusedBy::Policy { code } => json!({ "by": "policy", "code": code, "reasons": reasons }),
@@ -682,7 +822,11 @@ fn refusal(by: &RefusedBy, ruled: Option<&chaperone_core::writeback::Ruled>) -> 
 }
 
 fn evidence_digests(admitted: &Admitted<'_>) -> Vec<Digest> {
-    let rationale = admitted.arguments.rationale.iter().map(|text| Digest::of_bytes(text.as_bytes()));
+    let rationale = admitted
+        .arguments
+        .rationale
+        .iter()
+        .map(|text| Digest::of_bytes(text.as_bytes()));
     let sources = admitted
         .arguments
         .sources
@@ -695,7 +839,10 @@ pub(crate) fn move_failed(failed: MoveFailed) -> CallError {
     match failed {
         MoveFailed::Missing => CallError::not_found(),
         MoveFailed::Refused(refusal) => {
-            tracing::warn!(code = refusal.code(), "a proposal was refused by the state machine");
+            tracing::warn!(
+                code = refusal.code(),
+                "a proposal was refused by the state machine"
+            );
             CallError::denied().saying(refusal.to_string())
         }
         MoveFailed::Store(failed) => failed.into(),
@@ -703,7 +850,8 @@ pub(crate) fn move_failed(failed: MoveFailed) -> CallError {
 }
 
 pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    now.checked_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -713,11 +861,17 @@ mod tests {
     #[test]
     fn staff_only_messages_are_internal_and_mixed_ones_are_not() {
         let to = |references: &[&str]| {
-            let list: Vec<Value> = references.iter().map(|r| json!({ "reference": r })).collect();
+            let list: Vec<Value> = references
+                .iter()
+                .map(|r| json!({ "reference": r }))
+                .collect();
             audience(&json!({ "recipient": list }))
         };
         assert_eq!(to(&["Practitioner/1"]), Some(Audience::CareTeam));
-        assert_eq!(to(&["Practitioner/1", "Patient/2"]), Some(Audience::Patient));
+        assert_eq!(
+            to(&["Practitioner/1", "Patient/2"]),
+            Some(Audience::Patient)
+        );
         assert_eq!(to(&[]), Some(Audience::Patient));
     }
 

@@ -46,8 +46,12 @@ impl CompiledViews {
         let mut views = BTreeMap::new();
         for intent in bundle.intents() {
             for name in &intent.tools {
-                let Some(tool) = bundle.tool(name) else { continue };
-                let Some(ToolAction::Read(read)) = tool.action() else { continue };
+                let Some(tool) = bundle.tool(name) else {
+                    continue;
+                };
+                let Some(ToolAction::Read(read)) = tool.action() else {
+                    continue;
+                };
                 let resource = read.query.split('?').next().unwrap_or_default();
                 let resource = ResourceType::new(resource)
                     .map_err(|e| format!("tools/{name}.toml: `query`: {e}"))?;
@@ -109,11 +113,16 @@ impl Engine {
             Expected::Any,
             Event::ReadPermitted(Box::new(ceiling)),
         );
-        let (recorded, found) =
-            futures::join!(self.store.commit(permitted), self.ehr.search(search.clone()));
+        let (recorded, found) = futures::join!(
+            self.store.commit(permitted),
+            self.ehr.search(search.clone())
+        );
         recorded?;
         let shown = match found {
-            Ok(found) => self.show(admitted, view, &search, is_about_patient, &found).await,
+            Ok(found) => {
+                self.show(admitted, view, &search, is_about_patient, &found)
+                    .await
+            }
             Err(failed) => Err(failed.into()),
         };
         match shown {
@@ -154,7 +163,14 @@ impl Engine {
                 parameters.push((name.to_owned(), value));
             }
         }
-        Ok((EhrSearch { resource, parameters, limit: RESOURCES_MAX }, is_about_patient))
+        Ok((
+            EhrSearch {
+                resource,
+                parameters,
+                limit: RESOURCES_MAX,
+            },
+            is_about_patient,
+        ))
     }
 
     /// The value of one parameter; `None` when its input is absent.
@@ -182,7 +198,12 @@ impl Engine {
                 Some(token) => Some(self.own_target(admitted, input, token).await?.id),
                 None => None,
             },
-            input => admitted.arguments.inputs.get(input).map(plain).map(|v| search_escape(&v)),
+            input => admitted
+                .arguments
+                .inputs
+                .get(input)
+                .map(plain)
+                .map(|v| search_escape(&v)),
         };
         Ok(value.map(|value| format!("{before}{value}{after}")))
     }
@@ -202,7 +223,11 @@ impl Engine {
             Err(TokenFailed::Unknown) => return Err(missing()),
             Err(failed) => return Err(failed.into()),
         };
-        let declared = admitted.tool.inputs.get(input).and_then(|i| i.resource.as_ref());
+        let declared = admitted
+            .tool
+            .inputs
+            .get(input)
+            .and_then(|i| i.resource.as_ref());
         let is_own = target.patient.is_none() || target.patient == admitted.caller.envelope.patient;
         if !is_own || declared != Some(&target.resource) {
             return Err(missing());
@@ -237,7 +262,10 @@ impl Engine {
 
     /// Whether a resource is in a patient's compartment, and in no other's.
     pub(crate) fn belongs_to(&self, resource: &Value, patient_id: &str) -> bool {
-        let patient = PatientRef { id: patient_id, base_url: self.ehr.endpoint() };
+        let patient = PatientRef {
+            id: patient_id,
+            base_url: self.ehr.endpoint(),
+        };
         in_patient_compartment(self.definitions, resource, &patient) == Membership::Member
     }
 
@@ -255,7 +283,11 @@ impl Engine {
             (false, _) => None,
         };
         for resource in &found.resources {
-            if !self.is_expected(resource, search, patient.as_ref().map(|(_, id)| id.as_str())) {
+            if !self.is_expected(
+                resource,
+                search,
+                patient.as_ref().map(|(_, id)| id.as_str()),
+            ) {
                 tracing::warn!(
                     correlation = %admitted.correlation,
                     "the EHR returned something outside the patient's compartment; nothing is shown"
@@ -268,7 +300,9 @@ impl Engine {
             .iter()
             .filter(|resource| Labels::of(resource).restriction().is_none())
             .collect();
-        let tokens = self.tokens_of(view, &visible, patient.map(|(token, _)| token)).await?;
+        let tokens = self
+            .tokens_of(view, &visible, patient.map(|(token, _)| token))
+            .await?;
         Ok((shown(view, &visible, &tokens)?, found.more))
     }
 
@@ -281,9 +315,11 @@ impl Engine {
             Some(id) => self.belongs_to(resource, id),
             // What is about no patient must name none.
             None => {
-                let nobody = PatientRef { id: "", base_url: self.ehr.endpoint() };
-                in_patient_compartment(self.definitions, resource, &nobody)
-                    == Membership::NoPatient
+                let nobody = PatientRef {
+                    id: "",
+                    base_url: self.ehr.endpoint(),
+                };
+                in_patient_compartment(self.definitions, resource, &nobody) == Membership::NoPatient
             }
         }
     }
@@ -311,7 +347,11 @@ impl Engine {
         }
         let targets: Vec<TokenTarget> = others
             .iter()
-            .map(|t| TokenTarget { resource: t.resource_type.clone(), id: t.id.clone(), patient })
+            .map(|t| TokenTarget {
+                resource: t.resource_type.clone(),
+                id: t.id.clone(),
+                patient,
+            })
             .collect();
         let made = self.resource_tokens(&targets).await?;
         tokens.extend(others.into_iter().zip(made.iter().map(ToString::to_string)));
@@ -374,12 +414,19 @@ fn shown(
         labels: BTreeSet::new(),
         versions: Digest::of_bytes(b""),
     };
-    let lookups =
-        Lookups { tokenise: &|target| tokens.get(target).cloned(), display: &no_display };
+    let lookups = Lookups {
+        tokenise: &|target| tokens.get(target).cloned(),
+        display: &no_display,
+    };
     let mut versions = Vec::new();
     for resource in resources {
         let projected = view.project(resource, &lookups).map_err(not_shown)?;
-        let text = |key: &str| resource.get(key).and_then(Value::as_str).unwrap_or_default();
+        let text = |key: &str| {
+            resource
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         versions.push(format!(
             "{}/{}/{}",
             text("resourceType"),

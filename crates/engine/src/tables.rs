@@ -33,15 +33,22 @@ impl Drug {
 
 /// One visit type of `rules/self-schedule.toml`.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct VisitType {
+struct VisitType {
     system: String,
     code: String,
     /// Whether patients may book it themselves.
-    #[serde(default)]
+    self_schedule: bool,
+    /// Whether changing it late is a clinical matter.
+    sensitive: bool,
+}
+
+/// What the codes of a visit say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Visit {
+    /// Whether patients may book it themselves: every code is listed so.
     pub(crate) self_schedule: bool,
-    /// Whether cancelling it late is a clinical matter.
-    #[serde(default)]
-    pub(crate) sensitive: bool,
+    /// Whether any code is sensitive; `None` when no code is known.
+    pub(crate) sensitive: Option<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +64,7 @@ struct Medications {
 
 #[derive(Deserialize)]
 struct SelfSchedule {
-    visit_type: Vec<VisitType>,
+    visit_types: Vec<VisitType>,
 }
 
 impl Tables {
@@ -65,7 +72,10 @@ impl Tables {
     pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
         let medications: Medications = table(bundle, "medications")?;
         let self_schedule: SelfSchedule = table(bundle, "self-schedule")?;
-        Ok(Self { drugs: medications.drug, visit_types: self_schedule.visit_type })
+        Ok(Self {
+            drugs: medications.drug,
+            visit_types: self_schedule.visit_types,
+        })
     }
 
     /// The drug that a concept means. Several codings may name several drugs: the strictest counts,
@@ -75,24 +85,42 @@ impl Tables {
         codes: impl Iterator<Item = (&'a str, &'a str)>,
         names: impl Iterator<Item = &'a str>,
     ) -> Option<&Drug> {
-        let codes: Vec<&str> =
-            codes.filter(|(system, _)| *system == RXNORM).map(|(_, code)| code).collect();
+        let codes: Vec<&str> = codes
+            .filter(|(system, _)| *system == RXNORM)
+            .map(|(_, code)| code)
+            .collect();
         let names: Vec<String> = names.map(str::to_lowercase).collect();
         self.drugs
             .iter()
             .filter(|drug| {
-                drug.rxnorm.iter().any(|known| codes.contains(&known.as_str()))
-                    || names.iter().any(|name| drug.names.iter().any(|known| has_words(name, known)))
+                drug.rxnorm
+                    .iter()
+                    .any(|known| codes.contains(&known.as_str()))
+                    || names
+                        .iter()
+                        .any(|name| drug.names.iter().any(|known| has_words(name, known)))
             })
             .max_by_key(|drug| (drug.is_controlled(), drug.high_alert))
     }
 
-    /// The visit type of any of the codes; when several match, the strictest counts.
-    pub(crate) fn visit_type(&self, codes: &[(&str, &str)]) -> Option<&VisitType> {
-        self.visit_types
+    /// What the codes of a visit say; a code that is not listed is unknown, and so is a visit
+    /// without any.
+    pub(crate) fn visit(&self, codes: &[(&str, &str)]) -> Visit {
+        let listed: Vec<Option<&VisitType>> = codes
             .iter()
-            .filter(|v| codes.iter().any(|(system, code)| v.system == *system && v.code == *code))
-            .max_by_key(|v| (v.sensitive, !v.self_schedule))
+            .map(|(system, code)| {
+                self.visit_types
+                    .iter()
+                    .find(|v| v.system == *system && v.code == *code)
+            })
+            .collect();
+        let known: Vec<&VisitType> = listed.iter().copied().flatten().collect();
+        Visit {
+            self_schedule: !known.is_empty()
+                && known.len() == listed.len()
+                && known.iter().all(|v| v.self_schedule),
+            sensitive: (!known.is_empty()).then(|| known.iter().any(|v| v.sensitive)),
+        }
     }
 }
 
@@ -114,7 +142,10 @@ fn table<T: serde::de::DeserializeOwned>(
         file: name,
         why: "it is missing from `rules/`".to_owned(),
     })?;
-    toml::from_str(text).map_err(|e| StartFailed::Table { file: name, why: e.message().to_owned() })
+    toml::from_str(text).map_err(|e| StartFailed::Table {
+        file: name,
+        why: e.message().to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -134,11 +165,21 @@ mod tests {
              [[drug]]\nrxnorm = ['7804']\nnames = ['oxycodone']\nschedule = 'II'\n",
         )
         .unwrap();
-        let tables = Tables { drugs: tables.drug, visit_types: Vec::new() };
+        let tables = Tables {
+            drugs: tables.drug,
+            visit_types: Vec::new(),
+        };
         let drug = tables
-            .drug([(RXNORM, "29046")].into_iter(), ["Oxycodone 5 MG Oral Tablet"].into_iter())
+            .drug(
+                [(RXNORM, "29046")].into_iter(),
+                ["Oxycodone 5 MG Oral Tablet"].into_iter(),
+            )
             .unwrap();
         assert!(drug.is_controlled());
-        assert!(tables.drug([(RXNORM, "1")].into_iter(), ["Placebo"].into_iter()).is_none());
+        assert!(
+            tables
+                .drug([(RXNORM, "1")].into_iter(), ["Placebo"].into_iter())
+                .is_none()
+        );
     }
 }

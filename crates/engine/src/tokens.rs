@@ -102,9 +102,16 @@ impl Engine {
     pub(crate) async fn patient_token(&self, id: &str) -> Result<PatientToken, TokenFailed> {
         let resource =
             ResourceType::new("Patient").map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
-        let targets = [TokenTarget { resource, id: id.to_owned(), patient: None }];
+        let targets = [TokenTarget {
+            resource,
+            id: id.to_owned(),
+            patient: None,
+        }];
         let raw = self.tokens_for(&targets).await?;
-        raw.first().copied().map(PatientToken::from_random).ok_or(TokenFailed::Unknown)
+        raw.first()
+            .copied()
+            .map(PatientToken::from_random)
+            .ok_or(TokenFailed::Unknown)
     }
 
     /// The tokens of resources, in order, made on first sight and durable when this returns.
@@ -112,7 +119,12 @@ impl Engine {
         &self,
         targets: &[TokenTarget],
     ) -> Result<Vec<ResourceToken>, TokenFailed> {
-        Ok(self.tokens_for(targets).await?.into_iter().map(ResourceToken::from_random).collect())
+        Ok(self
+            .tokens_for(targets)
+            .await?
+            .into_iter()
+            .map(ResourceToken::from_random)
+            .collect())
     }
 
     /// The logical id of a patient.
@@ -178,7 +190,9 @@ impl Engine {
         loop {
             attempt += 1;
             let (found, commit) = self.find_or_mint(targets, &indexes).await?;
-            let Some(commit) = commit else { return Ok(found) };
+            let Some(commit) = commit else {
+                return Ok(found);
+            };
             match self.store.commit(commit).await {
                 Ok(_) => {
                     self.remember_all(targets, &indexes, &found);
@@ -197,7 +211,9 @@ impl Engine {
     ) -> Result<(Vec<[u8; 16]>, Option<Commit>), TokenFailed> {
         let mut found = Vec::with_capacity(targets.len());
         let mut minted: HashMap<Digest, [u8; 16]> = HashMap::new();
-        let mut commit = self.commit_as(Actor::System { part: SystemPart::Gateway });
+        let mut commit = self.commit_as(Actor::System {
+            part: SystemPart::Gateway,
+        });
         for (target, index) in targets.iter().zip(indexes) {
             if let Some(known) = self.known_token(index, &minted).await? {
                 found.push(known);
@@ -208,13 +224,19 @@ impl Engine {
             let stored = self.seal_target(target).await?;
             let value =
                 serde_json::to_value(&stored).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
-            commit.records.push(RecordChange::Create(Record::new(TOKENS, &token, value)));
+            commit
+                .records
+                .push(RecordChange::Create(Record::new(TOKENS, &token, value)));
             let value = serde_json::json!(StoredIndex { token });
-            commit.records.push(RecordChange::Create(Record::new(INDEX, index, value)));
+            commit
+                .records
+                .push(RecordChange::Create(Record::new(INDEX, index, value)));
             commit.append(
                 StreamId::Tenant,
                 Expected::Any,
-                Event::TokenMinted { resource: target.resource.clone() },
+                Event::TokenMinted {
+                    resource: target.resource.clone(),
+                },
             );
             minted.insert(*index, raw);
             found.push(raw);
@@ -225,17 +247,30 @@ impl Engine {
     async fn seal_target(&self, target: &TokenTarget) -> Result<StoredToken, TokenFailed> {
         let tenant = &self.config.tenant;
         let key = self.keys.data_key(tenant, TOKEN_KEY).await?;
-        let place = TokenPlace { tenant, key: TOKEN_KEY, purpose: PURPOSE };
-        let sealed = Sealed { resource_type: target.resource.clone(), id: target.id.clone() };
+        let place = TokenPlace {
+            tenant,
+            key: TOKEN_KEY,
+            purpose: PURPOSE,
+        };
+        let sealed = Sealed {
+            resource_type: target.resource.clone(),
+            id: target.id.clone(),
+        };
         let record = TokenRecord::seal(&key, &self.fresh(), place, &sealed)?;
-        Ok(StoredToken { patient: target.patient, target: record })
+        Ok(StoredToken {
+            patient: target.patient,
+            target: record,
+        })
     }
 
     /// A nonce and a salt, drawn now.
     pub(crate) fn fresh(&self) -> Fresh {
         let mut nonce = [0; 12];
         self.random.fill(&mut nonce);
-        Fresh { nonce, salt: self.random.key() }
+        Fresh {
+            nonce,
+            salt: self.random.key(),
+        }
     }
 
     async fn known_token(
@@ -252,7 +287,11 @@ impl Engine {
             return Ok(Some(*raw));
         }
         let key = RecordKey::new(INDEX, index);
-        let Some(record) = self.store.record(&self.config.tenant, &key, self.now()).await? else {
+        let Some(record) = self
+            .store
+            .record(&self.config.tenant, &key, self.now())
+            .await?
+        else {
             return Ok(None);
         };
         let stored: StoredIndex = serde_json::from_value(record.value)

@@ -39,9 +39,21 @@ pub(crate) struct InHand {
 
 impl InHand {
     /// A new write-back.
-    pub(crate) fn propose(event: WritebackEvent, id: WritebackId, now: Timestamp) -> Result<Self, MoveFailed> {
+    pub(crate) fn propose(
+        event: WritebackEvent,
+        id: WritebackId,
+        now: Timestamp,
+    ) -> Result<Self, MoveFailed> {
         let state = Writeback::begin(&event).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
-        Ok(Self { id, state, loaded: 0, version: 1, proposed: now, moved: now, pending: vec![event] })
+        Ok(Self {
+            id,
+            state,
+            loaded: 0,
+            version: 1,
+            proposed: now,
+            moved: now,
+            pending: vec![event],
+        })
     }
 
     /// Decides a command against the state and takes the step in hand.
@@ -77,12 +89,16 @@ impl InHand {
 impl Engine {
     /// Loads a write-back by folding its stream.
     pub(crate) async fn take_in_hand(&self, id: WritebackId) -> Result<InHand, MoveFailed> {
-        let events =
-            self.store.stream(&self.config.tenant, &StreamId::Writeback(id)).await?;
+        let events = self
+            .store
+            .stream(&self.config.tenant, &StreamId::Writeback(id))
+            .await?;
         let mut fold: Option<(Writeback, Timestamp)> = None;
         let (mut version, mut moved) = (0, Timestamp::UNIX_EPOCH);
         for recorded in &events {
-            let Event::Writeback(event) = &recorded.event else { continue };
+            let Event::Writeback(event) = &recorded.event else {
+                continue;
+            };
             let corrupt =
                 |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());
             fold = Some(match fold {
@@ -95,6 +111,14 @@ impl Engine {
             moved = recorded.at;
         }
         let (state, proposed) = fold.ok_or(MoveFailed::Missing)?;
-        Ok(InHand { id, state, loaded: version, version, proposed, moved, pending: Vec::new() })
+        Ok(InHand {
+            id,
+            state,
+            loaded: version,
+            version,
+            proposed,
+            moved,
+            pending: Vec::new(),
+        })
     }
 }

@@ -44,7 +44,12 @@ impl Engine {
             payload,
         )
         .map_err(|failed| KeyVaultFailed::Unavailable(failed.to_string()))?;
-        Ok(SealedPayload { address, class, key: key_name, sealed })
+        Ok(SealedPayload {
+            address,
+            class,
+            key: key_name,
+            sealed,
+        })
     }
 
     /// Opens a payload.
@@ -54,7 +59,10 @@ impl Engine {
             .payload(&self.config.tenant, address)
             .await?
             .ok_or(VaultFailed::Missing)?;
-        let key = self.keys.existing_key(&self.config.tenant, &stored.key).await?;
+        let key = self
+            .keys
+            .existing_key(&self.config.tenant, &stored.key)
+            .await?;
         let place = self.associated(&stored.key, stored.class);
         chaperone_phi::seal::open(&key, &place, address, &stored.sealed)
             .map(|opened| opened.expose().to_vec())
@@ -62,7 +70,10 @@ impl Engine {
     }
 
     /// Opens a payload that is text.
-    pub(crate) async fn unseal_text(&self, address: &PayloadAddress) -> Result<String, VaultFailed> {
+    pub(crate) async fn unseal_text(
+        &self,
+        address: &PayloadAddress,
+    ) -> Result<String, VaultFailed> {
         String::from_utf8(self.unseal(address).await?).map_err(|_| VaultFailed::Sealed)
     }
 
