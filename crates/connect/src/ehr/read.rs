@@ -100,7 +100,10 @@ impl FhirEndpoint {
             take_matches(&mut page, &search.resource, &mut resources)?;
             let next = match link(&page, "next") {
                 Some(next) => self.base.follow(next).ok_or(EhrReadFailed::Unusable)?,
-                None => return Ok(limited(resources, limit, false)),
+                None => {
+                    let more = cut_short(&page, resources.len());
+                    return Ok(limited(resources, limit, more));
+                }
             };
             if resources.len() >= limit {
                 return Ok(limited(resources, limit, true));
@@ -312,6 +315,15 @@ fn ignored_a_parameter(bundle: &Value, asked: &[(String, String)]) -> bool {
         .any(|name| !used.iter().any(|used| used == name))
 }
 
+/// Whether there are more matches than came, on a server that cuts a page short and gives no link.
+///
+/// # Source
+/// FHIR R4, Bundle.total: the number of matches in all pages.
+fn cut_short(last_page: &Value, came: usize) -> bool {
+    let total = last_page.get("total").and_then(Value::as_u64);
+    total.is_some_and(|total| usize::try_from(total).unwrap_or(usize::MAX) > came)
+}
+
 fn base_name(parameter: &str) -> &str {
     parameter.split([':', '.']).next().unwrap_or(parameter)
 }
@@ -356,5 +368,15 @@ mod tests {
         ));
         assert!(!ignored_a_parameter(&bundle("http://e/O/_search"), &asked));
         assert!(!ignored_a_parameter(&json!({}), &asked));
+    }
+
+    #[test]
+    fn a_last_page_with_fewer_than_its_total_was_cut_short() {
+        assert!(cut_short(&json!({"total": 3}), 2));
+        assert!(!cut_short(&json!({"total": 2}), 2));
+        // An estimate below what came, and no total at all, say nothing.
+        assert!(!cut_short(&json!({"total": 1}), 2));
+        assert!(!cut_short(&json!({}), 2));
+        assert!(!cut_short(&json!({"total": "3"}), 2));
     }
 }

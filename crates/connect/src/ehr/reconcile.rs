@@ -1,5 +1,8 @@
 //! Finding out what became of a send. Reads only.
 
+use std::cmp::Reverse;
+
+use chaperone_core::Timestamp;
 use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::evidence::{Delivering, Strategy};
 use chaperone_core::ports::{EhrReadFailed, EhrSearch, Reconciliation, Version, WriteReceipt};
@@ -126,13 +129,8 @@ impl FhirEndpoint {
             }
             Err(failed) => return Err(failed),
         };
-        let versions = history.get("entry").and_then(Value::as_array);
-        Ok(versions
+        Ok(versions_after(&history, base)
             .into_iter()
-            .flatten()
-            .take(VERSIONS_MAX)
-            .filter_map(|entry| entry.get("resource"))
-            .take_while(|version| base.is_none() || version_of(version).as_ref() != base)
             .find(|version| same_content(&sent.body, version))
             .cloned())
     }
@@ -140,8 +138,8 @@ impl FhirEndpoint {
     async fn applied(&self, sent: &Sendable<'_>, id: &str, version: &Value) -> Reconciliation {
         let kind = &sent.order.resource;
         let number = version_of(version);
-        let provenance_written =
-            sent.order.provenance.is_some() && self.provenance_exists(kind, id).await;
+        let provenance_written = sent.order.provenance.is_some()
+            && self.provenance_exists(kind, id, number.as_ref()).await;
         Reconciliation::Applied(WriteReceipt {
             location: location(kind, id, number.as_ref()),
             version: number,
@@ -149,6 +147,36 @@ impl FhirEndpoint {
             provenance_written,
         })
     }
+}
+
+/// The versions after the base, newest first; all of them without a base, none when the base is not there.
+///
+/// A history is sorted newest first, but not every server keeps to that, and content that is older than
+/// the base must not pass for what was sent. So the times of the versions count, where all have one.
+///
+/// # Source
+/// FHIR R4, RESTful API, "history".
+fn versions_after<'a>(history: &'a Value, base: Option<&Version>) -> Vec<&'a Value> {
+    let entries = history.get("entry").and_then(Value::as_array);
+    let mut versions: Vec<&Value> = entries
+        .into_iter()
+        .flatten()
+        .take(VERSIONS_MAX)
+        .filter_map(|entry| entry.get("resource"))
+        .collect();
+    if versions.iter().all(|version| changed_at(version).is_some()) {
+        versions.sort_by_key(|version| Reverse(changed_at(version)));
+    }
+    if base.is_some() {
+        let is_base = |version: &&Value| version_of(version).as_ref() == base;
+        versions.truncate(versions.iter().position(is_base).unwrap_or(0));
+    }
+    versions
+}
+
+fn changed_at(version: &Value) -> Option<Timestamp> {
+    let text = version.pointer("/meta/lastUpdated")?.as_str()?;
+    text.parse().ok()
 }
 
 fn cannot_tell() -> Reconciliation {
@@ -198,5 +226,45 @@ mod tests {
         let single = json!({"identifier": {"system": "urn:chaperone:writeback", "value": "wb_1"}});
         assert!(carries(&single, &identifier));
         assert!(criteria("_id=1").is_none());
+    }
+
+    fn history(versions: &[(&str, Option<&str>)]) -> Value {
+        let entry = |(version, time): &(&str, Option<&str>)| {
+            let meta = json!({"versionId": version, "lastUpdated": time});
+            json!({"resource": {"meta": meta}})
+        };
+        json!({"entry": versions.iter().map(entry).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn only_what_came_after_the_base_can_be_what_was_sent() {
+        let after = |history: &Value, base: Option<&str>| {
+            let base = base.map(|version| Version(version.to_owned()));
+            let names = |version: &Value| version_of(version).unwrap().0;
+            let versions = versions_after(history, base.as_ref());
+            versions.into_iter().map(names).collect::<Vec<_>>()
+        };
+        let [one, two, three] = [
+            ("1", Some("2026-03-02T15:00:00Z")),
+            ("2", Some("2026-03-02T10:00:01-05:00")),
+            ("3", Some("2026-03-02T15:00:02.5Z")),
+        ];
+        for order in [
+            [three, two, one],
+            [one, two, three],
+            [three, one, two],
+            [two, three, one],
+        ] {
+            assert_eq!(after(&history(&order), Some("2")), ["3"]);
+            assert_eq!(after(&history(&order), Some("1")), ["3", "2"]);
+            assert_eq!(after(&history(&order), None), ["3", "2", "1"]);
+        }
+        // A base that is not there says nothing about what came after it.
+        assert!(after(&history(&[three, two]), Some("1")).is_empty());
+        // Without times, and among equal ones, the order in which the server lists them counts.
+        let timeless = [("3", None), ("2", None), ("1", one.1)];
+        assert_eq!(after(&history(&timeless), Some("2")), ["3"]);
+        let equal = [("3", one.1), ("2", one.1), ("1", one.1)];
+        assert_eq!(after(&history(&equal), Some("2")), ["3"]);
     }
 }

@@ -337,10 +337,12 @@ impl FhirEndpoint {
             return false;
         };
         let resource = &sendable.order.resource;
-        if accepted.existed && self.provenance_exists(resource, &accepted.id).await {
+        let version = accepted.version.as_ref();
+        let id = accepted.id.as_str();
+        if accepted.existed && self.provenance_exists(resource, id, version).await {
             return true;
         }
-        let reference = location(resource, &accepted.id, accepted.version.as_ref());
+        let reference = location(resource, id, version);
         let Some(url) = self.base.at("Provenance") else {
             return false;
         };
@@ -361,13 +363,28 @@ impl FhirEndpoint {
     }
 
     /// Whether a Provenance points at the resource. No answer counts as no.
-    pub(super) async fn provenance_exists(&self, resource: &ResourceType, id: &str) -> bool {
+    ///
+    /// A server should find a reference to a version by its resource; some compare the text as written.
+    pub(super) async fn provenance_exists(
+        &self,
+        resource: &ResourceType,
+        id: &str,
+        version: Option<&Version>,
+    ) -> bool {
+        self.provenance_targets(location(resource, id, None)).await
+            || (version.is_some()
+                && self
+                    .provenance_targets(location(resource, id, version))
+                    .await)
+    }
+
+    async fn provenance_targets(&self, reference: String) -> bool {
         let Ok(kind) = ResourceType::new("Provenance") else {
             return false;
         };
         let search = EhrSearch {
             resource: kind,
-            parameters: vec![("target".to_owned(), format!("{resource}/{id}"))],
+            parameters: vec![("target".to_owned(), reference)],
             limit: 1,
         };
         self.search_all(search)
