@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every file under `governance/`, by path with `/` as separator.
-pub fn governance() -> BTreeMap<String, String> {
+pub(crate) fn governance() -> BTreeMap<String, String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../governance");
     let mut files = BTreeMap::new();
     collect(&root, &root, &mut files);
