@@ -116,6 +116,8 @@ async fn query_if(
 
 const LOCK_HEAD: &str = "SELECT next_seq FROM head WHERE tenant = $1 FOR UPDATE";
 
+// The lateral subqueries make the database look each name up by its key. As plain joins, tables without
+// statistics are read from end to end.
 const LOAD_STREAMS: &str = "
     SELECT u.n, (SELECT e.version FROM event e WHERE e.tenant = $1 AND e.stream = u.stream
                  ORDER BY e.version DESC LIMIT 1)
@@ -131,8 +133,11 @@ const LOAD_RECORDS: &str = "
 const LOAD_LEASES: &str = "SELECT name, epoch, until FROM lease WHERE tenant = $1 AND name = ANY ($2) ORDER BY name FOR SHARE";
 
 const LOAD_WORK: &str = "
-    SELECT id, state, claim, claimed_until FROM work
-    WHERE tenant = $1 AND id = ANY ($2) ORDER BY position FOR UPDATE";
+    SELECT w.id, w.state, w.claim, w.claimed_until
+    FROM unnest($2::text[]) AS u (id)
+    CROSS JOIN LATERAL (
+        SELECT id, state, claim, claimed_until FROM work
+        WHERE tenant = $1 AND id = u.id LIMIT 1 FOR UPDATE) AS w";
 
 /// Prepares what loading may use; a statement that is prepared already costs nothing. Preparing between
 /// the statements of one step would break up their sending.
