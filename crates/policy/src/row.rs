@@ -177,7 +177,7 @@ impl Reader<'_> {
         let roles = self.roles();
         let verify = self.verify();
         let (level, class) = (level?, class?);
-        if (level == GateLevel::AutoVerified) != !verify.is_empty() {
+        if (level == GateLevel::AutoVerified) == verify.is_empty() {
             self.wrong.push(
                 "`@verify` names the facts of `auto_verified`, and belongs to no other gate"
                     .to_owned(),
@@ -248,10 +248,9 @@ impl Reader<'_> {
         } else {
             Some(Demand::Deciders)
         };
-        let replaces = match self.parsed("replaces", "roles, `a or b`", any_of) {
-            Some(roles) => roles,
-            None => BTreeSet::new(),
-        };
+        let replaces = self
+            .parsed("replaces", "roles, `a or b`", any_of)
+            .unwrap_or_default();
         let (level, demand) = (level?, demand?);
         let fits = match &demand {
             Demand::Both(..) => level == GateLevel::TwoPerson,

@@ -321,6 +321,8 @@ fn first_difference(
 
 struct Parsed {
     file: String,
+    /// Position in the file, from 1.
+    number: usize,
     policy: Policy,
 }
 
@@ -347,8 +349,9 @@ fn parse_file(path: &str, text: &str, loaded: &mut Vec<Parsed>, problems: &mut P
             .parse::<usize>()
             .unwrap_or(usize::MAX)
     });
-    loaded.extend(policies.into_iter().map(|policy| Parsed {
+    loaded.extend((1..).zip(policies).map(|(number, policy)| Parsed {
         file: path.to_owned(),
+        number,
         policy: policy.clone(),
     }));
 }
@@ -380,13 +383,18 @@ fn read_policy(
     text: &str,
     problems: &mut Problems,
 ) -> Option<(Entry, Policy)> {
-    let Parsed { file, policy } = parsed;
+    let Parsed {
+        file,
+        number,
+        policy,
+    } = parsed;
     let annotations: BTreeMap<String, String> = policy
         .annotations()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let Some(id) = annotations.get("id") else {
-        problems.add(&file, policy.id().as_ref(), "annotation `@id` is missing");
+        let place = format!("policy number {number}");
+        problems.add(&file, &place, "annotation `@id` is missing");
         return None;
     };
     let line = line_of(text, &id_annotation(id));

@@ -19,7 +19,10 @@ fn the_default_bundle_loads() {
     match Bundle::load(&folder::governance()) {
         Ok(bundle) => {
             let passed = bundle.cases_passed();
-            assert!(passed.own > 100 && passed.own == passed.embedded, "{passed:?}");
+            assert!(
+                passed.own > 100 && passed.own == passed.embedded,
+                "{passed:?}"
+            );
         }
         Err(problems) => {
             let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
