@@ -3,8 +3,8 @@
 //! decided in one place for both ([`plan`]); how it is made durable is written natively for each.
 //!
 //! Reading order: [`open()`] chooses the backend by URL, [`diagnose()`] examines one without changing it;
-//! then `plan` (decisions), `succession` (leases, checkpoints), `listing`, `rows`, and the two adapters
-//! `sqlite` and `postgres`.
+//! then `plan` (decisions), `succession` (leases, checkpoints), `sweep` (expired records), `listing`,
+//! `rows`, and the two adapters `sqlite` and `postgres`.
 
 #![cfg_attr(
     test,
@@ -27,6 +27,7 @@ mod migrations;
 mod plan;
 mod rows;
 mod succession;
+mod sweep;
 
 mod postgres;
 mod sqlite;

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use chaperone_core::event::StreamId;
 use chaperone_core::ids::{TenantId, WorkId};
 use chaperone_core::ports::{Commit, CommitFailed, Committed, Record, RecordKey, StoreFailed};
 use deadpool_postgres::Transaction;
@@ -21,7 +22,7 @@ use tokio_postgres::Row;
 
 use super::session::{self, CommitFate, Parameters, Scope, Sessions, Trouble};
 use crate::plan::{self, Known, Needs, Plan, RecordWrite, Stage, WorkWrite};
-use crate::rows;
+use crate::{rows, sweep};
 
 /// Why a group has no outcome of its own.
 pub(super) enum GroupFailed {
@@ -195,14 +196,16 @@ async fn load<'c>(
         next_seq: rows::counter(head.try_get(0)?)?,
         ..Known::default()
     };
+    let asked: Vec<&StreamId> = needs.streams.iter().copied().collect();
     for row in streams {
-        let stream = nth(&needs.streams, row.try_get(0)?)?;
+        let stream = nth(&asked, row.try_get(0)?)?;
         if let Some(version) = row.try_get::<_, Option<i64>>(1)? {
             known.streams.insert(stream, rows::counter(version)?);
         }
     }
+    let asked: Vec<&RecordKey> = needs.records.iter().copied().collect();
     for row in records {
-        let key = nth(&needs.records, row.try_get(0)?)?;
+        let key = nth(&asked, row.try_get(0)?)?;
         let at = rows::record_at(row.try_get(1)?, row.try_get(2)?)?;
         known.records.insert(key, Some(at));
     }
@@ -225,14 +228,11 @@ async fn load<'c>(
 }
 
 /// What was asked for at an ordinality, which counts from 1.
-fn nth<'a, T: ?Sized>(
-    asked: &std::collections::BTreeSet<&'a T>,
-    ordinality: i64,
-) -> Result<&'a T, StoreFailed> {
+fn nth<'a, T>(asked: &[&'a T], ordinality: i64) -> Result<&'a T, StoreFailed> {
     usize::try_from(ordinality)
         .ok()
         .and_then(|n| n.checked_sub(1))
-        .and_then(|n| asked.iter().nth(n).copied())
+        .and_then(|n| asked.get(n).copied())
         .ok_or_else(|| rows::corrupt("the database answered what was not asked"))
 }
 
@@ -266,6 +266,11 @@ const PUT_RECORDS: &str = "
 const REMOVE_RECORDS: &str = "
     DELETE FROM record r USING unnest($2::text[], $3::text[]) AS u (collection, key)
     WHERE r.tenant = $1 AND r.collection = u.collection AND r.key = u.key";
+
+/// Expired long ago. Runs before records are put, under the same lock.
+const SWEEP_RECORDS: &str = "
+    DELETE FROM record WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM record WHERE tenant = $1 AND expires <= $2 ORDER BY expires LIMIT $3))";
 
 const PUT_PROJECTIONS: &str = "
     INSERT INTO projection (tenant, collection, key, idx, sort, value)
@@ -308,6 +313,7 @@ async fn write(
         &[
             WRITE_EVENTS,
             WRITE_HEAD,
+            SWEEP_RECORDS,
             PUT_RECORDS,
             REMOVE_RECORDS,
             PUT_PROJECTIONS,
@@ -389,7 +395,11 @@ async fn write_records(tx: &Transaction<'_>, tenant: &TenantId, plans: &[Plan<'_
         &revisions,
     ];
     let removed_rows: Parameters<'_> = &[&owner, &collections, &keys];
+    let sweep = sweep::sweep(plans);
+    let (expired, limit) = sweep.map_or((0, 0), |sweep| (sweep.expired, sweep.limit));
+    let swept_rows: Parameters<'_> = &[&owner, &expired, &limit];
     futures::try_join!(
+        write_if(tx, sweep.is_some(), SWEEP_RECORDS, swept_rows),
         write_if(tx, !puts.is_empty(), PUT_RECORDS, put_rows),
         write_if(tx, !keys.is_empty(), REMOVE_RECORDS, removed_rows),
     )?;

@@ -60,9 +60,15 @@ impl Trouble {
         matches!(self, Trouble::Statement(error) if is_lost(error))
     }
 
-    /// Whether the database understood and said no.
+    /// Whether the database understood and said no to what a statement holds: malformed or forbidden
+    /// data, or too much of it. Waiting too long for a lock, or running out of space, says nothing about
+    /// any one commit.
     pub(super) fn is_refused_statement(&self) -> bool {
-        matches!(self, Trouble::Statement(error) if !is_lost(error))
+        let Trouble::Statement(error) = self else {
+            return false;
+        };
+        let class = error.code().and_then(|code| code.code().get(..2));
+        matches!(class, Some("22" | "23" | "42" | "44" | "54" | "P0"))
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Fault;
 use super::write::Undone;
 use crate::plan::{self, Known, Needs, Plan, RecordWrite};
-use crate::rows;
+use crate::{rows, sweep};
 
 /// Applies one commit, or leaves the savepoint to be rolled back.
 pub(super) fn apply(
@@ -19,6 +19,14 @@ pub(super) fn apply(
     needs.add(commit);
     let mut known = load(connection, tenant, &needs)?;
     let plan = plan::decide(&mut known, commit).map_err(Undone::Refused)?;
+    if let Some(sweep) = sweep::sweep(std::slice::from_ref(&plan)) {
+        connection
+            .prepare_cached(
+                "DELETE FROM record WHERE rowid IN (
+                     SELECT rowid FROM record WHERE tenant = ?1 AND expires <= ?2 ORDER BY expires LIMIT ?3)",
+            )?
+            .execute(params![tenant, sweep.expired, sweep.limit])?;
+    }
     write(connection, tenant, &plan, known.next_seq)?;
     Ok(Committed { seqs: plan.seqs() })
 }

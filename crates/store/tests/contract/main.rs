@@ -85,6 +85,7 @@ on_both_backends! {
         changes_of_one_key_follow_each_other,
         a_record_guard_sees_revision_and_absence,
         values_come_back_as_they_were,
+        records_that_expired_long_ago_make_room,
         projections_are_put_and_removed,
         projections_are_counted_and_cleared_per_tenant;
     listings:

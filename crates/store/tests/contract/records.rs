@@ -183,6 +183,39 @@ pub(crate) async fn values_come_back_as_they_were(store: Arc<dyn Store>) {
     assert_eq!(projected, Some(expected));
 }
 
+/// What was swept away is gone for every clock; what expired lately is still there for a slow one.
+pub(crate) async fn records_that_expired_long_ago_make_room(store: Arc<dyn Store>) {
+    let old = (0..6).map(|n| RecordChange::Put(record(&format!("old{n}"), n).expiring(at(n))));
+    change(&store, 0, old).await.unwrap();
+    let present = || {
+        let store = Arc::clone(&store);
+        async move {
+            let mut present = 0;
+            for n in 0..6 {
+                let found = read(&store, &format!("old{n}"), -1).await;
+                present += u32::from(found.is_some());
+            }
+            present
+        }
+    };
+    // A commit without such a record sweeps nothing, nor does one within the hour.
+    change(&store, 9_000, [RecordChange::Put(record("lasting", 1))])
+        .await
+        .unwrap();
+    let expiring = |name, now: i64| RecordChange::Put(record(name, 1).expiring(at(now + 60)));
+    change(&store, 3_599, [expiring("a", 3_599)]).await.unwrap();
+    assert_eq!(present().await, 6);
+    // The oldest first, no more than four for each record written.
+    change(&store, 3_602, [expiring("b", 3_602)]).await.unwrap();
+    assert_eq!(present().await, 3);
+    change(&store, 9_000, [expiring("old5", 9_000)])
+        .await
+        .unwrap();
+    assert_eq!(present().await, 1);
+    assert_eq!(read(&store, "old5", 9_000).await.unwrap().revision, 1);
+    assert!(read(&store, "lasting", 0).await.is_some());
+}
+
 pub(crate) async fn projections_are_put_and_removed(store: Arc<dyn Store>) {
     let put = |values: Vec<serde_json::Value>| {
         let mut commit = commit_at(0);
