@@ -9,7 +9,7 @@
 //! 1. [`problem`]: what is wrong with a bundle, and where.
 //! 2. [`facts`]: the closed vocabulary of what policies may rest on.
 //! 3. [`bundle`]: agents, intents and tools, and how they must fit together.
-//! 4. [`row`]: what the annotations of a policy mean. [`set`]: policies parsed, validated and sorted
+//! 4. `row`: what the annotations of a policy mean. `set`: policies parsed, validated and sorted
 //!    by what they apply to.
 //! 5. [`access`]: may this tool be called? [`ruling`]: what gate does this change meet?
 //! 6. [`cases`]: the tests a bundle carries, and the ones it cannot drop. [`matrix`]: the policies as
@@ -38,6 +38,8 @@ pub mod bundle;
 mod est;
 mod row;
 mod set;
+
+mod question;
 
 pub mod access;
 pub mod ruling;

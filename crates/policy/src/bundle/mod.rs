@@ -1,8 +1,8 @@
 //! The governance bundle: everything that is allowed, as data, parsed and checked as a whole.
 //!
 //! A bundle comes in as a map from path to text (reading folders is the binary's business) and either
-//! loads completely or not at all. Each declaration is checked on its own in [`agents`], [`intents`],
-//! [`tools`]; what a template may hold stands in [`template`]; policies are checked in `crate::set`
+//! loads completely or not at all. Each declaration is checked on its own in `agents`, `intents`,
+//! `tools`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
 //! and proved by `crate::cases`.
 
 mod agents;
