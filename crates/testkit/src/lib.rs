@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`SeededClock`] and [`SeededRandom`], the small fakes of [`outside`], then
 //! [`FakeEhr`], an EHR in memory whose writes can be made to fail in both ways: failed and lost, or
-//! failed but applied.
+//! failed but applied, and [`FaultyStore`], which can refuse to record.
 
 #![cfg_attr(
     test,
@@ -23,9 +23,11 @@
 mod ehr;
 mod keys;
 mod outside;
+mod store;
 mod time;
 
 pub use ehr::{FakeEhr, WriteFault};
 pub use keys::MemoryKeyVault;
 pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
+pub use store::FaultyStore;
 pub use time::{SeededClock, SeededRandom};

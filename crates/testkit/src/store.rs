@@ -1,0 +1,180 @@
+//! A store whose commits can be made to fail: for tests of what happens when nothing can be recorded.
+//!
+//! Not a store of its own; it stands in front of one and passes everything else on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chaperone_core::Timestamp;
+use chaperone_core::digest::{Digest, PayloadAddress};
+use chaperone_core::event::{Recorded, StreamId};
+use chaperone_core::ids::TenantId;
+use chaperone_core::ports::{
+    CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Lease, LeaseRefused,
+    Listing, Record, RecordKey, SealedPayload, Store, StoreFailed, WorkRow,
+};
+
+/// A store that can be told to take no commits.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    refuses_commits: AtomicBool,
+}
+
+impl FaultyStore {
+    /// In front of another store; works until told otherwise.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            refuses_commits: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes every commit fail as unavailable, or work again.
+    pub fn refuse_commits(&self, refuse: bool) {
+        self.refuses_commits.store(refuse, Ordering::SeqCst);
+    }
+}
+
+impl std::fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FaultyStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitFailed> {
+        if self.refuses_commits.load(Ordering::SeqCst) {
+            return Err(CommitFailed::Unavailable("told to refuse".into()));
+        }
+        self.inner.commit(commit).await
+    }
+
+    async fn stream(
+        &self,
+        tenant: &TenantId,
+        stream: &StreamId,
+    ) -> Result<Vec<Recorded>, StoreFailed> {
+        self.inner.stream(tenant, stream).await
+    }
+
+    async fn leaves(
+        &self,
+        tenant: &TenantId,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<Vec<u8>>, StoreFailed> {
+        self.inner.leaves(tenant, from, limit).await
+    }
+
+    async fn size(&self, tenant: &TenantId) -> Result<u64, StoreFailed> {
+        self.inner.size(tenant).await
+    }
+
+    async fn record(
+        &self,
+        tenant: &TenantId,
+        key: &RecordKey,
+        now: Timestamp,
+    ) -> Result<Option<Record>, StoreFailed> {
+        self.inner.record(tenant, key, now).await
+    }
+
+    async fn records(
+        &self,
+        tenant: &TenantId,
+        collection: &str,
+        listing: Listing,
+        now: Timestamp,
+    ) -> Result<Vec<Record>, StoreFailed> {
+        self.inner.records(tenant, collection, listing, now).await
+    }
+
+    async fn projection(
+        &self,
+        tenant: &TenantId,
+        key: &RecordKey,
+    ) -> Result<Option<Record>, StoreFailed> {
+        self.inner.projection(tenant, key).await
+    }
+
+    async fn projections(
+        &self,
+        tenant: &TenantId,
+        collection: &str,
+        listing: Listing,
+    ) -> Result<Vec<Record>, StoreFailed> {
+        self.inner.projections(tenant, collection, listing).await
+    }
+
+    async fn projections_count(
+        &self,
+        tenant: &TenantId,
+        collection: &str,
+        index: Option<&str>,
+    ) -> Result<u64, StoreFailed> {
+        self.inner
+            .projections_count(tenant, collection, index)
+            .await
+    }
+
+    async fn projections_clear(&self, tenant: &TenantId) -> Result<(), StoreFailed> {
+        self.inner.projections_clear(tenant).await
+    }
+
+    async fn payload(
+        &self,
+        tenant: &TenantId,
+        address: &PayloadAddress,
+    ) -> Result<Option<SealedPayload>, StoreFailed> {
+        self.inner.payload(tenant, address).await
+    }
+
+    async fn claim_due(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreFailed> {
+        self.inner.claim_due(claim).await
+    }
+
+    async fn work(&self, tenant: &TenantId, limit: u32) -> Result<Vec<WorkRow>, StoreFailed> {
+        self.inner.work(tenant, limit).await
+    }
+
+    async fn lease(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        ttl_ms: i64,
+    ) -> Result<Lease, LeaseRefused> {
+        self.inner.lease(tenant, name, holder, now, ttl_ms).await
+    }
+
+    async fn tree_hashes(
+        &self,
+        tenant: &TenantId,
+        indexes: &[u64],
+    ) -> Result<Vec<Digest>, StoreFailed> {
+        self.inner.tree_hashes(tenant, indexes).await
+    }
+
+    async fn checkpoint(&self, tenant: &TenantId) -> Result<Option<CheckpointRow>, StoreFailed> {
+        self.inner.checkpoint(tenant).await
+    }
+
+    async fn checkpoint_put(
+        &self,
+        tenant: &TenantId,
+        size_before: u64,
+        hashes: &[(u64, Digest)],
+        checkpoint: CheckpointRow,
+    ) -> Result<bool, StoreFailed> {
+        self.inner
+            .checkpoint_put(tenant, size_before, hashes, checkpoint)
+            .await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, StoreFailed> {
+        self.inner.tenants().await
+    }
+}
