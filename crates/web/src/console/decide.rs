@@ -1,0 +1,248 @@
+//! Decisions about one write-back: approve, reject; requeue, abandon, resolve, attest.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use chaperone_core::digest::Digest;
+use chaperone_core::ids::WritebackId;
+use chaperone_core::writeback::{Refusal as Refused, StateName};
+use chaperone_engine::approve::{ApproveRequest, DecideFailed};
+use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::views::Turn;
+
+use super::ConsoleState;
+use super::refusal::Refusal;
+use super::review::{Again, id_of, page};
+use super::session::{Person, Submitted};
+use super::setup::capital;
+
+/// Longest time a review counts as one, in milliseconds.
+const REVIEW_MS_MAX: i64 = 24 * 3_600 * 1_000;
+
+pub(super) async fn approve(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let digest = digest_of(fields.one("digest")?)?;
+    let opened = fields.one("opened")?.to_owned();
+    if matches!(
+        state.engine.turn(&person.human, id).await?,
+        Turn::Yours {
+            second_factor: true,
+            ..
+        }
+    ) {
+        return begin_step_up(&state, &person, id, digest, &opened).await;
+    }
+    let request = ApproveRequest {
+        writeback: id,
+        digest,
+        step_up: None,
+        review_ms: review_ms(&state, &opened),
+    };
+    let from_list = fields.one("from")? == "inbox";
+    match state.engine.approve(&person.human, request).await {
+        Ok(row) => Ok(approved(row.state, id, from_list)),
+        Err(failed) => not_taken(&state, &person, id, failed, String::new()).await,
+    }
+}
+
+async fn begin_step_up(
+    state: &ConsoleState,
+    person: &Person,
+    id: WritebackId,
+    digest: Digest,
+    opened: &str,
+) -> Result<Response, Refusal> {
+    match state.engine.step_up_begin(&person.human, digest).await {
+        Ok(step) => {
+            let opened: i64 = opened.parse().unwrap_or(0);
+            let to = format!("/console/writebacks/{id}/step-up/{step}?opened={opened}");
+            Ok(Redirect::to(&to).into_response())
+        }
+        Err(StepUpRefused::NotEnrolled) => Err(Refusal::EnrolFirst),
+        Err(refused @ StepUpRefused::Wait { .. }) => {
+            let again = Again {
+                problem: capital(&refused.to_string()),
+                ..Again::default()
+            };
+            page(state, person, id, again, StatusCode::TOO_MANY_REQUESTS).await
+        }
+        Err(failed) => {
+            tracing::error!(error = %failed, "a second factor could not be asked for");
+            Err(Refusal::Internal)
+        }
+    }
+}
+
+pub(super) async fn reject(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let digest = digest_of(fields.one("digest")?)?;
+    let reason = fields.one("reason")?;
+    match state.engine.reject(&person.human, id, digest, reason).await {
+        Ok(_) => Ok(back(id, "rejected")),
+        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+    }
+}
+
+pub(super) async fn requeue(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let reason = fields.one("reason")?;
+    match state.engine.requeue(&person.human, id, reason).await {
+        Ok(_) => Ok(back(id, "requeued")),
+        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+    }
+}
+
+pub(super) async fn abandon(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let reason = fields.one("reason")?;
+    match state.engine.abandon(&person.human, id, reason).await {
+        Ok(_) => Ok(back(id, "abandoned")),
+        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+    }
+}
+
+pub(super) async fn resolve(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let applied = match fields.one("found")? {
+        "applied" => true,
+        "not-applied" => false,
+        _ => return Err(Refusal::BadRequest("Say what you found in the EHR.")),
+    };
+    let note = fields.one("reason")?;
+    match state
+        .engine
+        .resolve_unknown(&person.human, id, applied, note)
+        .await
+    {
+        Ok(_) => Ok(back(id, "resolved")),
+        Err(failed) => not_taken(&state, &person, id, failed, note.to_owned()).await,
+    }
+}
+
+pub(super) async fn attest(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let note = fields.one("reason")?;
+    match state.engine.attest_entry(&person.human, id, note).await {
+        Ok(_) => Ok(back(id, "attested")),
+        Err(failed) => not_taken(&state, &person, id, failed, note.to_owned()).await,
+    }
+}
+
+/// Where to go after an approval.
+pub(super) fn approved(state: StateName, id: WritebackId, from_list: bool) -> Response {
+    let done = if state == StateName::AwaitingApproval {
+        "approved-half"
+    } else {
+        "approved"
+    };
+    if from_list {
+        Redirect::to(&format!("/console?done={done}")).into_response()
+    } else {
+        back(id, done)
+    }
+}
+
+fn back(id: WritebackId, done: &str) -> Response {
+    Redirect::to(&format!("/console/writebacks/{id}?done={done}")).into_response()
+}
+
+/// Milliseconds between opening the review and now, by our own clock. The browser sends back when we
+/// rendered the page; it can only make a person look slower or quicker than they were.
+pub(super) fn review_ms(state: &ConsoleState, opened: &str) -> u64 {
+    let opened: i64 = opened.parse().unwrap_or(0);
+    let now = state.engine.now().as_millisecond();
+    u64::try_from(now.saturating_sub(opened).clamp(0, REVIEW_MS_MAX)).unwrap_or(0)
+}
+
+fn digest_of(text: &str) -> Result<Digest, Refusal> {
+    text.parse()
+        .map_err(|_| Refusal::BadRequest("The form does not name what it decides about."))
+}
+
+/// Shows the review again with what went wrong, and what was typed.
+pub(super) async fn not_taken(
+    state: &ConsoleState,
+    person: &Person,
+    id: WritebackId,
+    failed: DecideFailed,
+    reason: String,
+) -> Result<Response, Refusal> {
+    let (status, problem) = match &failed {
+        DecideFailed::Missing => return Err(Refusal::NotFound),
+        DecideFailed::Refused(refused) => explain(refused),
+        DecideFailed::StepUp => (StatusCode::FORBIDDEN, capital(&failed.to_string())),
+        DecideFailed::ReasonNeeded => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Say why, in 3 to 2,000 characters. The reason goes into the record.".to_owned(),
+        ),
+        DecideFailed::Conflict => (StatusCode::CONFLICT, capital(&failed.to_string())),
+        DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_) => {
+            tracing::error!(error = %failed, "a decision could not be recorded");
+            return Err(Refusal::Unavailable(
+                "The decision could not be recorded, so it was not taken. Try again.",
+            ));
+        }
+    };
+    page(
+        state,
+        person,
+        id,
+        Again {
+            problem,
+            reason,
+            ..Again::default()
+        },
+        status,
+    )
+    .await
+}
+
+fn explain(refused: &Refused) -> (StatusCode, String) {
+    let status = match refused {
+        Refused::RoleNotPermitted | Refused::SamePerson | Refused::SecondFactorRequired => {
+            StatusCode::FORBIDDEN
+        }
+        _ => StatusCode::CONFLICT,
+    };
+    let text = match refused {
+        Refused::ApprovalMismatch => {
+            "What you decided about is not what stands here now. Look at it again.".to_owned()
+        }
+        Refused::NotNow(state) => {
+            let (words, _) = super::phrases::state(*state);
+            format!("This is no longer open to that: it is {words}.")
+        }
+        other => capital(&other.to_string()),
+    };
+    (status, text)
+}

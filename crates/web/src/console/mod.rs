@@ -1,0 +1,140 @@
+//! The console: what people see and do. Server-rendered pages, one stylesheet, one small script.
+//!
+//! Handlers read the request, call one use case of the engine and render one typed template; they
+//! decide nothing. No page puts anything about a patient into an address or a title, and every answer
+//! forbids storing it.
+//!
+//! Reading order: [`session`] (who is there, and that a form is theirs), [`guard`] (headers and the
+//! origin of requests), [`page`] (the frame around every page), [`phrases`] (how things are said),
+//! then one file per page.
+
+mod agents;
+mod assets;
+mod assign;
+mod decide;
+mod enrol;
+mod entry;
+mod events;
+mod guard;
+mod health;
+mod inbox;
+mod ledger;
+mod modes;
+mod page;
+mod people;
+mod phrases;
+mod queue;
+mod refusal;
+mod review;
+mod session;
+mod setup;
+mod sign_in;
+mod step_up;
+mod stream;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use chaperone_engine::Engine;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+/// Largest form, in bytes.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+/// Most pages that follow changes at once.
+const LIVE_PAGES_MAX: usize = 256;
+/// Password checks per second, over all accounts; each takes tens of milliseconds of a core.
+const PASSWORDS_PER_SECOND: NonZeroU32 = match NonZeroU32::new(5) {
+    Some(five) => five,
+    None => NonZeroU32::MIN,
+};
+/// Password checks that may come at once.
+const PASSWORDS_AT_ONCE: NonZeroU32 = match NonZeroU32::new(20) {
+    Some(twenty) => twenty,
+    None => NonZeroU32::MIN,
+};
+
+/// How the session cookie is protected on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieSecurity {
+    /// The console is served over TLS, by us or by a proxy in front: `__Host-` and `Secure`.
+    Tls,
+    /// Plain HTTP on a loopback address.
+    Loopback,
+}
+
+/// What the console's handlers share.
+#[derive(Clone)]
+pub struct ConsoleState {
+    engine: Arc<Engine>,
+    cookies: CookieSecurity,
+    passwords: Arc<DefaultDirectRateLimiter>,
+    live_pages: Arc<Semaphore>,
+}
+
+impl ConsoleState {
+    /// The console of one engine.
+    pub fn new(engine: Arc<Engine>, cookies: CookieSecurity) -> Self {
+        let quota = Quota::per_second(PASSWORDS_PER_SECOND).allow_burst(PASSWORDS_AT_ONCE);
+        Self {
+            engine,
+            cookies,
+            passwords: Arc::new(RateLimiter::direct(quota)),
+            live_pages: Arc::new(Semaphore::new(LIVE_PAGES_MAX)),
+        }
+    }
+}
+
+/// The console under `/console`.
+pub fn router(state: ConsoleState) -> Router {
+    Router::new()
+        .route("/console", get(inbox::show))
+        .route("/console/", get(inbox::home))
+        .route("/console/alive", get(inbox::alive))
+        .route("/console/events", get(events::follow))
+        .route("/console/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/console/sign-out", post(sign_in::sign_out))
+        .route("/console/set-up", get(setup::show).post(setup::submit))
+        .route("/console/enrol", get(enrol::show).post(enrol::submit))
+        .route(
+            "/console/second-factor",
+            get(enrol::show_second_factor).post(enrol::submit_second_factor),
+        )
+        .route("/console/writebacks/{id}", get(review::show))
+        .route("/console/writebacks/{id}/receipt", get(review::receipt))
+        .route("/console/writebacks/{id}/approve", post(decide::approve))
+        .route("/console/writebacks/{id}/reject", post(decide::reject))
+        .route("/console/writebacks/{id}/requeue", post(decide::requeue))
+        .route("/console/writebacks/{id}/abandon", post(decide::abandon))
+        .route("/console/writebacks/{id}/resolve", post(decide::resolve))
+        .route("/console/writebacks/{id}/attest", post(decide::attest))
+        .route(
+            "/console/writebacks/{id}/step-up/{step}",
+            get(step_up::show).post(step_up::submit),
+        )
+        .route("/console/patients", get(queue::list))
+        .route("/console/patients/{token}", get(queue::show))
+        .route("/console/modes", get(modes::show).post(modes::submit))
+        .route("/console/ledger", get(ledger::show))
+        .route("/console/ledger/verify", post(ledger::verify))
+        .route("/console/ledger/{seq}", get(entry::show))
+        .route("/console/streams/{kind}", get(stream::show_single))
+        .route("/console/streams/{kind}/{id}", get(stream::show))
+        .route("/console/health", get(health::show))
+        .route("/console/agents", get(agents::show))
+        .route("/console/assign", get(assign::show).post(assign::submit))
+        .route("/console/assign/search", post(assign::search))
+        .route("/console/people", get(people::show).post(people::create))
+        .route("/console/people/{account}/reissue", post(people::reissue))
+        .route("/console/static/console.css", get(assets::stylesheet))
+        .route("/console/static/console.js", get(assets::script))
+        .route("/console/{*rest}", get(page::not_found))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn(guard::same_origin))
+        .layer(from_fn(guard::headers))
+        .with_state(state)
+}

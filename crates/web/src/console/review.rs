@@ -1,0 +1,498 @@
+//! The review of one proposal: five questions in order, then the decision.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use chaperone_core::change::ChangeClass;
+use chaperone_core::ids::WritebackId;
+use chaperone_core::writeback::StateName;
+use chaperone_engine::ledger::LedgerFailed;
+use chaperone_engine::views::Turn;
+use chaperone_engine::views::review::{BaseState, PatientShown, Review, ReviewContent};
+use chaperone_engine::views::timeline::TimelineEntry;
+
+use super::ConsoleState;
+use super::page::{Chrome, Done, Here, render_as};
+use super::phrases::{self, Moment};
+use super::refusal::Refusal;
+use super::session::Person;
+
+#[derive(Template)]
+#[template(path = "review.html")]
+pub(super) struct ReviewPage {
+    pub(super) chrome: Chrome,
+    pub(super) done: &'static str,
+    pub(super) problem: String,
+    pub(super) id: String,
+    pub(super) state_words: &'static str,
+    pub(super) state_css: &'static str,
+    pub(super) class: String,
+    pub(super) class_css: String,
+    pub(super) class_words: &'static str,
+    pub(super) deadline: Option<Moment>,
+    pub(super) ended: String,
+    pub(super) content: Option<ContentRows>,
+    pub(super) why: WhyRows,
+    pub(super) checks: Vec<CheckRow>,
+    pub(super) validator: String,
+    pub(super) gate: String,
+    pub(super) rows: Vec<String>,
+    pub(super) raised: Vec<String>,
+    pub(super) reasons: Vec<String>,
+    pub(super) outcome: Option<OutcomeRows>,
+    pub(super) digest: String,
+    pub(super) digest_short: String,
+    pub(super) opened: i64,
+    pub(super) turn_words: String,
+    pub(super) can_decide: bool,
+    pub(super) needs_factor: bool,
+    pub(super) grave: bool,
+    pub(super) light: bool,
+    pub(super) reason_typed: String,
+    pub(super) operate: Option<Operate>,
+    pub(super) timeline: Vec<TimelineRow>,
+    pub(super) stream: String,
+    pub(super) envelope: String,
+    pub(super) has_receipt: bool,
+}
+
+/// What only roles that see patients are shown.
+pub(super) struct ContentRows {
+    pub(super) words: String,
+    pub(super) diff: Vec<DiffRow>,
+    pub(super) left_off: usize,
+    pub(super) documents: Vec<String>,
+    pub(super) is_new: bool,
+    pub(super) base_words: &'static str,
+    pub(super) base_warns: bool,
+    pub(super) patient: Option<PatientRows>,
+    pub(super) patient_missing: bool,
+    pub(super) findings: Vec<FindingRow>,
+    pub(super) refusal_reason: String,
+}
+
+/// One line of the difference.
+pub(super) struct DiffRow {
+    pub(super) path: String,
+    pub(super) before: String,
+    pub(super) after: String,
+}
+
+/// The patient.
+pub(super) struct PatientRows {
+    pub(super) name: String,
+    pub(super) birth_date: String,
+    pub(super) age: String,
+    pub(super) gender: String,
+    pub(super) identifiers: Vec<(String, String)>,
+    pub(super) allergies: Vec<String>,
+    pub(super) allergies_unknown: bool,
+    pub(super) deceased: bool,
+    pub(super) href: String,
+}
+
+/// Why.
+pub(super) struct WhyRows {
+    pub(super) agent: String,
+    pub(super) author: String,
+    pub(super) intent: String,
+    pub(super) purpose: String,
+    pub(super) tool: String,
+    pub(super) rationale: String,
+    pub(super) confidence: String,
+    pub(super) sources: Vec<(String, bool)>,
+    pub(super) tainted: bool,
+}
+
+/// One validation stage.
+pub(super) struct CheckRow {
+    pub(super) stage: String,
+    pub(super) words: String,
+    pub(super) css: &'static str,
+}
+
+/// One finding.
+pub(super) struct FindingRow {
+    pub(super) severity: String,
+    pub(super) message: String,
+    pub(super) expression: String,
+}
+
+/// What happens if it is approved.
+pub(super) struct OutcomeRows {
+    pub(super) how: String,
+    pub(super) proof: String,
+    pub(super) drops: Vec<&'static str>,
+    pub(super) within: String,
+}
+
+/// What an operator or a person at the EHR can do outside of approving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operate {
+    /// Requeue or abandon.
+    DeadLetter,
+    /// Say whether it was applied.
+    Unknown,
+    /// Attest that it was entered.
+    Attest,
+}
+
+/// One line of a timeline.
+pub(super) struct TimelineRow {
+    pub(super) seq: u64,
+    pub(super) at: Moment,
+    pub(super) actor: String,
+    pub(super) words: String,
+    pub(super) kind: String,
+}
+
+impl TimelineRow {
+    pub(super) fn of(entry: &TimelineEntry, now: chaperone_core::Timestamp) -> Self {
+        Self {
+            seq: entry.seq,
+            at: phrases::ago(entry.at, now),
+            actor: entry.actor.clone(),
+            words: entry.words.clone(),
+            kind: entry.kind.clone(),
+        }
+    }
+}
+
+/// An id in an address; anything else is nothing here.
+pub(super) fn id_of(text: &str) -> Result<WritebackId, Refusal> {
+    text.parse().map_err(|_| Refusal::NotFound)
+}
+
+pub(super) async fn show(
+    State(state): State<ConsoleState>,
+    person: Person,
+    Path(id): Path<String>,
+    Query(done): Query<Done>,
+) -> Result<Response, Refusal> {
+    let again = Again {
+        done: done.words(),
+        ..Again::default()
+    };
+    page(&state, &person, id_of(&id)?, again, StatusCode::OK).await
+}
+
+/// What a page that is shown again carries over.
+#[derive(Default)]
+pub(super) struct Again {
+    pub(super) done: &'static str,
+    pub(super) problem: String,
+    pub(super) reason: String,
+}
+
+/// The page, also after a decision that was not taken.
+pub(super) async fn page(
+    state: &ConsoleState,
+    person: &Person,
+    id: WritebackId,
+    again: Again,
+    status: StatusCode,
+) -> Result<Response, Refusal> {
+    let review = state.engine.review(&person.human, id).await?;
+    let chrome = Chrome::of(state, person, "Review", Here::Inbox).await?;
+    Ok(render_as(status, &ReviewPage::of(review, chrome, again)))
+}
+
+impl ReviewPage {
+    fn of(review: Review, chrome: Chrome, again: Again) -> Self {
+        let Review {
+            row,
+            content,
+            ruling,
+            stages,
+            validator,
+            outcome,
+            author,
+            purpose,
+            turn,
+            timeline,
+            ended,
+            now,
+        } = review;
+        let class = row.class.unwrap_or(ChangeClass::M0);
+        let (state_words, state_css) = phrases::state(row.state);
+        let why = why(&row, content.as_ref(), author, purpose);
+        let (mut can_decide, needs_factor) = match &turn {
+            Turn::Yours { second_factor, .. } => (true, *second_factor),
+            Turn::WaitsForOther | Turn::NotYours { .. } => (false, false),
+        };
+        let content = content.map(content_rows);
+        let mut turn_words = turn_words(&turn, row.state);
+        // Nobody approves blind: without the patient on the screen, approving is not offered.
+        if content
+            .as_ref()
+            .is_none_or(|content| content.patient_missing)
+            && can_decide
+        {
+            can_decide = false;
+            turn_words =
+                "The patient cannot be shown, because the EHR does not answer. Approving is \
+                offered again when it does."
+                    .to_owned();
+        }
+        let digest = row
+            .digest
+            .map(|digest| digest.to_string())
+            .unwrap_or_default();
+        Self {
+            chrome,
+            done: again.done,
+            problem: again.problem,
+            id: row.id.to_string(),
+            state_words,
+            state_css,
+            class: row.class.map(|class| class.to_string()).unwrap_or_default(),
+            class_css: phrases::class_css(class),
+            class_words: phrases::class(class),
+            deadline: row.deadline.map(|deadline| phrases::left(deadline, now)),
+            ended: ended.unwrap_or_default(),
+            content,
+            why,
+            checks: stages.iter().map(check_row).collect(),
+            validator,
+            gate: ruling
+                .as_ref()
+                .map(|r| phrases::gate(&r.gate))
+                .unwrap_or_default(),
+            rows: ruling
+                .iter()
+                .flat_map(|r| &r.determining)
+                .map(ToString::to_string)
+                .collect(),
+            raised: ruling
+                .iter()
+                .flat_map(|r| &r.raised_by)
+                .map(ToString::to_string)
+                .collect(),
+            reasons: ruling
+                .iter()
+                .flat_map(|r| &r.reasons)
+                .map(|r| r.text.clone())
+                .collect(),
+            outcome: outcome.map(|outcome| OutcomeRows {
+                how: if outcome.staged {
+                    "It stays in Chaperone as a draft, until a linked write-back takes it up."
+                        .to_owned()
+                } else {
+                    format!(
+                        "It is delivered to the EHR: {}.",
+                        phrases::strategy(outcome.strategy)
+                    )
+                },
+                proof: format!("{}: {}", outcome.proof, phrases::proof(outcome.proof)),
+                drops: if outcome.staged {
+                    Vec::new()
+                } else {
+                    outcome.drops
+                },
+                within: phrases::duration(outcome.deliver_within_s),
+            }),
+            digest_short: digest.chars().take(12).collect(),
+            digest,
+            opened: now.as_millisecond(),
+            turn_words,
+            can_decide,
+            needs_factor,
+            grave: class >= ChangeClass::M4,
+            light: class <= ChangeClass::M2 && !row.tainted,
+            reason_typed: again.reason,
+            operate: operate(&row),
+            timeline: timeline
+                .iter()
+                .map(|entry| TimelineRow::of(entry, now))
+                .collect(),
+            stream: format!("/console/streams/writeback/{}", row.id),
+            envelope: format!("/console/streams/envelope/{}", row.envelope),
+            has_receipt: matches!(row.state, StateName::Delivered | StateName::Staged),
+        }
+    }
+}
+
+fn operate(row: &chaperone_engine::views::WritebackRow) -> Option<Operate> {
+    use chaperone_core::evidence::Strategy;
+    match row.state {
+        StateName::DeadLetter => Some(Operate::DeadLetter),
+        StateName::Unknown if row.human_needed.is_some() => Some(Operate::Unknown),
+        StateName::Delivering if row.strategy == Some(Strategy::HumanEntry) => {
+            Some(Operate::Attest)
+        }
+        _ => None,
+    }
+}
+
+fn turn_words(turn: &Turn, state: StateName) -> String {
+    if state != StateName::AwaitingApproval {
+        return String::new();
+    }
+    match turn {
+        Turn::Yours {
+            role,
+            second_factor: true,
+        } => {
+            format!(
+                "You decide as {}. Approving asks for a code of your authenticator next.",
+                phrases::role(*role)
+            )
+        }
+        Turn::Yours {
+            role,
+            second_factor: false,
+        } => {
+            format!("You decide as {}.", phrases::role(*role))
+        }
+        Turn::WaitsForOther => "You have approved. It waits for the other person.".to_owned(),
+        Turn::NotYours { roles } if roles.is_empty() => String::new(),
+        Turn::NotYours { roles } => format!("It waits for: {}.", phrases::roles(roles)),
+    }
+}
+
+fn why(
+    row: &chaperone_engine::views::WritebackRow,
+    content: Option<&ReviewContent>,
+    author: Option<String>,
+    purpose: Option<String>,
+) -> WhyRows {
+    WhyRows {
+        agent: row.agent.to_string(),
+        author: author.unwrap_or_default(),
+        intent: row.intent.to_string(),
+        purpose: purpose.unwrap_or_default(),
+        tool: row.tool.to_string(),
+        rationale: content
+            .and_then(|c| c.rationale.clone())
+            .unwrap_or_default(),
+        confidence: content
+            .and_then(|c| c.confidence)
+            .map(|confidence| format!("{:.0} %", confidence * 100.0))
+            .unwrap_or_default(),
+        sources: content
+            .iter()
+            .flat_map(|c| &c.sources)
+            .map(|source| (source.words.clone(), source.untrusted))
+            .collect(),
+        tainted: row.tainted,
+    }
+}
+
+fn check_row(stage: &chaperone_core::evidence::StageRecord) -> CheckRow {
+    let (words, css) = match (stage.ran, stage.errors, stage.warnings) {
+        (false, _, _) => ("not run".to_owned(), "warn"),
+        (true, 0, 0) => ("passed".to_owned(), "good"),
+        (true, 0, warnings) => (format!("passed, {warnings} to look at"), "warn"),
+        (true, errors, _) => (format!("{errors} errors"), "bad"),
+    };
+    let stage = match stage.stage.as_str() {
+        "structure" => "Structure against FHIR R4",
+        "business-rules" => "Business rules: whose references, which status changes",
+        "plausibility" => "Clinical plausibility",
+        other => other,
+    };
+    CheckRow {
+        stage: stage.to_owned(),
+        words,
+        css,
+    }
+}
+
+fn content_rows(content: ReviewContent) -> ContentRows {
+    let (patient, patient_missing) = match content.patient {
+        PatientShown::NoPatient => (None, false),
+        PatientShown::Unavailable => (None, true),
+        PatientShown::Known(header) => {
+            let href = format!("/console/patients/{}", header.token);
+            let rows = PatientRows {
+                name: header.name,
+                birth_date: header.birth_date,
+                age: header.age,
+                gender: header.gender,
+                identifiers: header.identifiers,
+                allergies_unknown: header.allergies.is_none(),
+                allergies: header.allergies.unwrap_or_default(),
+                deceased: header.deceased,
+                href,
+            };
+            (Some(rows), false)
+        }
+    };
+    let (base_words, base_warns) = match content.base {
+        BaseState::New => ("", false),
+        BaseState::Current => (
+            "The record is still as it was when this was proposed.",
+            false,
+        ),
+        BaseState::Changed => (
+            "The record changed since this was proposed. Approving would end in nothing; reject it and \
+             let the agent propose anew.",
+            true,
+        ),
+        BaseState::NotChecked => (
+            "The EHR does not answer, so it is not known whether the record changed since.",
+            true,
+        ),
+    };
+    ContentRows {
+        words: content.words,
+        is_new: content.base == BaseState::New,
+        diff: content
+            .diff
+            .into_iter()
+            .map(|line| DiffRow {
+                path: line.path,
+                before: line.before.unwrap_or_default(),
+                after: line.after.unwrap_or_default(),
+            })
+            .collect(),
+        left_off: content.diff_left_off,
+        documents: content.documents,
+        base_words,
+        base_warns,
+        patient,
+        patient_missing,
+        findings: content
+            .findings
+            .into_iter()
+            .map(|finding| FindingRow {
+                severity: finding.severity,
+                message: finding.message,
+                expression: finding.expression,
+            })
+            .collect(),
+        refusal_reason: content.refusal_reason.unwrap_or_default(),
+    }
+}
+
+/// The receipt, as a file: every event of the write-back with its proof.
+pub(super) async fn receipt(
+    State(state): State<ConsoleState>,
+    _person: Person,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let id = id_of(&id)?;
+    match state.engine.receipt_of(id).await {
+        Ok(receipt) => {
+            let body = serde_json::to_string_pretty(&receipt).map_err(|_| Refusal::Internal)?;
+            let name = format!("attachment; filename=\"receipt-{id}.json\"");
+            Ok((
+                [
+                    (CONTENT_TYPE, "application/json".to_owned()),
+                    (CONTENT_DISPOSITION, name),
+                ],
+                body,
+            )
+                .into_response())
+        }
+        Err(LedgerFailed::NotCovered) => Err(Refusal::Unavailable(
+            "The newest entries are not signed yet. Try again in a moment.",
+        )),
+        Err(failed) => {
+            tracing::error!(error = %failed, "a receipt could not be made");
+            Err(Refusal::Internal)
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The second factor for one decision. What it is for is bound on the server, to the digest.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use chaperone_core::ids::{StepUpId, WritebackId};
+use chaperone_engine::approve::ApproveRequest;
+use chaperone_engine::people::StepUpRefused;
+
+use super::ConsoleState;
+use super::decide::{approved, not_taken, review_ms};
+use super::page::{Chrome, Here, render_as};
+use super::phrases;
+use super::refusal::Refusal;
+use super::review::{Again, id_of, page};
+use super::session::{Person, Submitted};
+use super::setup::capital;
+
+#[derive(Template)]
+#[template(path = "step_up.html")]
+pub(super) struct StepUpPage {
+    pub(super) chrome: Chrome,
+    pub(super) id: String,
+    pub(super) step: String,
+    pub(super) words: String,
+    pub(super) patient: String,
+    pub(super) class: String,
+    pub(super) class_css: String,
+    pub(super) digest_short: String,
+    pub(super) problem: String,
+    pub(super) opened: i64,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct Opened {
+    #[serde(default)]
+    opened: i64,
+}
+
+pub(super) async fn show(
+    State(state): State<ConsoleState>,
+    person: Person,
+    Path((id, step)): Path<(String, String)>,
+    Query(opened): Query<Opened>,
+) -> Result<Response, Refusal> {
+    let (id, step) = (id_of(&id)?, step_of(&step)?);
+    form(
+        &state,
+        &person,
+        id,
+        step,
+        opened.opened,
+        String::new(),
+        StatusCode::OK,
+    )
+    .await
+}
+
+pub(super) async fn submit(
+    State(state): State<ConsoleState>,
+    Path((id, step)): Path<(String, String)>,
+    form_sent: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form_sent;
+    let (id, step) = (id_of(&id)?, step_of(&step)?);
+    let opened = fields.one("opened")?;
+    let bound = match state.engine.step_up(&person.human, step).await {
+        Ok(bound) => bound,
+        Err(refused) => return start_over(&state, &person, id, refused).await,
+    };
+    match state
+        .engine
+        .step_up_verify(&person.human, step, fields.one("code")?)
+        .await
+    {
+        Ok(()) => {}
+        Err(refused @ (StepUpRefused::CodeRefused { left: 1.. } | StepUpRefused::Again)) => {
+            let problem = capital(&refused.to_string());
+            let opened = opened.parse().unwrap_or(0);
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return form(&state, &person, id, step, opened, problem, status).await;
+        }
+        Err(refused) => return start_over(&state, &person, id, refused).await,
+    }
+    let request = ApproveRequest {
+        writeback: id,
+        digest: bound.digest,
+        step_up: Some(step),
+        review_ms: review_ms(&state, opened),
+    };
+    match state.engine.approve(&person.human, request).await {
+        Ok(row) => Ok(approved(row.state, id, false)),
+        Err(failed) => not_taken(&state, &person, id, failed, String::new()).await,
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one page with what it repeats; a struct would only rename it"
+)]
+async fn form(
+    state: &ConsoleState,
+    person: &Person,
+    id: WritebackId,
+    step: StepUpId,
+    opened: i64,
+    problem: String,
+    status: StatusCode,
+) -> Result<Response, Refusal> {
+    use chaperone_engine::views::review::PatientShown;
+    let bound = match state.engine.step_up(&person.human, step).await {
+        Ok(bound) => bound,
+        Err(refused) => return start_over(state, person, id, refused).await,
+    };
+    let review = state.engine.review(&person.human, id).await?;
+    // The code is for this order and no other; a link put together by hand ends here.
+    if review.row.digest != Some(bound.digest) {
+        return Err(Refusal::NotFound);
+    }
+    let content = review.content.as_ref().ok_or(Refusal::NotFound)?;
+    let digest = bound.digest.to_string();
+    let page = StepUpPage {
+        chrome: Chrome::of(state, person, "Second factor", Here::Inbox).await?,
+        id: id.to_string(),
+        step: step.to_string(),
+        words: content.words.clone(),
+        patient: match &content.patient {
+            PatientShown::Known(header) => {
+                format!(
+                    "{}, born {} ({})",
+                    header.name, header.birth_date, header.age
+                )
+            }
+            PatientShown::NoPatient => String::new(),
+            PatientShown::Unavailable => {
+                return Err(Refusal::Unavailable(
+                    "The patient cannot be shown, because the EHR does not answer.",
+                ));
+            }
+        },
+        class: review
+            .row
+            .class
+            .map(|class| class.to_string())
+            .unwrap_or_default(),
+        class_css: review.row.class.map(phrases::class_css).unwrap_or_default(),
+        digest_short: digest.chars().take(12).collect(),
+        problem,
+        opened,
+    };
+    Ok(render_as(status, &page))
+}
+
+/// Back to the review, with what went wrong.
+async fn start_over(
+    state: &ConsoleState,
+    person: &Person,
+    id: WritebackId,
+    refused: StepUpRefused,
+) -> Result<Response, Refusal> {
+    let status = match &refused {
+        StepUpRefused::Gone | StepUpRefused::NotEnrolled | StepUpRefused::Again => {
+            StatusCode::CONFLICT
+        }
+        StepUpRefused::CodeRefused { .. } => StatusCode::FORBIDDEN,
+        StepUpRefused::Wait { .. } => StatusCode::TOO_MANY_REQUESTS,
+        StepUpRefused::Vault(_) | StepUpRefused::Store(_) | StepUpRefused::Commit(_) => {
+            tracing::error!(error = %refused, "a second factor could not be checked");
+            return Err(Refusal::Internal);
+        }
+    };
+    let again = Again {
+        problem: capital(&refused.to_string()),
+        ..Again::default()
+    };
+    page(state, person, id, again, status).await
+}
+
+fn step_of(text: &str) -> Result<StepUpId, Refusal> {
+    text.parse().map_err(|_| Refusal::NotFound)
+}
