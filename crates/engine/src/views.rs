@@ -24,11 +24,12 @@ use chaperone_core::ports::{CommitFailed, EhrReadFailed, Listing, RecordKey, Sto
 use chaperone_core::writeback::StateName;
 
 use crate::context::Engine;
-use crate::projection::{BY_STATE, WritebackRow, row_of};
+use crate::projection::{BY_STATE, row_of};
 use crate::tokens::TokenFailed;
 use crate::transition::MoveFailed;
 use crate::vault::VaultFailed;
 
+pub use crate::projection::WritebackRow;
 pub use turn::Turn;
 
 /// Most rows read for one list.

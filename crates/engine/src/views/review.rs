@@ -26,7 +26,7 @@ use crate::context::Engine;
 use crate::projection::WritebackRow;
 
 /// Most lines of a difference that are shown.
-const DIFF_LINES_MAX: usize = 200;
+const DIFF_LINES_MAX: usize = 120;
 
 /// The review page.
 #[derive(Debug, Clone, PartialEq)]
@@ -234,14 +234,7 @@ impl Engine {
         } else {
             None
         };
-        let turn = match &hand.state {
-            Writeback::AwaitingApproval(waiting) => {
-                let ruled = waiting.ruled();
-                let gate = &ruled.ruling.gate;
-                Turn::of(gate, waiting.approvals(), ruled.proposal.requester, by)
-            }
-            _ => Turn::NotYours { roles: Vec::new() },
-        };
+        let turn = turn_in(&hand.state, by);
         let validation = ruled.map(|ruled| &ruled.validation);
         Ok(Review {
             content,
@@ -354,6 +347,14 @@ impl Engine {
         }
     }
 
+    /// What a person can do about a write-back now.
+    ///
+    /// # Errors
+    /// [`ViewFailed::Missing`] for an unknown id; store failures.
+    pub async fn turn(&self, by: &Human, id: WritebackId) -> Result<Turn, ViewFailed> {
+        Ok(turn_in(&self.take_in_hand(id).await?.state, by))
+    }
+
     /// Whether approvals of this write-back are still secret from a person.
     pub(super) async fn hides_approvals(
         &self,
@@ -361,6 +362,17 @@ impl Engine {
         id: WritebackId,
     ) -> Result<bool, ViewFailed> {
         Ok(hides_approvals(&self.take_in_hand(id).await?.state, by))
+    }
+}
+
+fn turn_in(state: &Writeback, by: &Human) -> Turn {
+    match state {
+        Writeback::AwaitingApproval(waiting) => {
+            let ruled = waiting.ruled();
+            let gate = &ruled.ruling.gate;
+            Turn::of(gate, waiting.approvals(), ruled.proposal.requester, by)
+        }
+        _ => Turn::NotYours { roles: Vec::new() },
     }
 }
 
