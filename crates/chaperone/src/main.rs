@@ -1,1 +1,28 @@
-fn main() {}
+//! The one binary: subcommands, configuration, composition. No rule lives here.
+//!
+//! Reading order: `cli` (what can be asked), `compose` (how the parts are put together), `workers`
+//! (what runs in the background), then one file per subcommand in `commands` and `demo`.
+
+mod bundle_files;
+mod cli;
+mod commands;
+mod compose;
+mod config;
+mod demo;
+mod keys;
+mod telemetry;
+mod workers;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The one provider of cryptography for TLS, before anything can ask for another.
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("chaperone: the TLS provider could not be installed");
+        return ExitCode::from(2);
+    }
+    cli::run()
+}

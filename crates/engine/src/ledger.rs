@@ -245,3 +245,25 @@ pub struct ProvenEntry {
     /// The checkpoint it leads to.
     pub checkpoint: CheckpointRow,
 }
+
+impl Engine {
+    /// Events in the ledger.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ledger_size(&self) -> Result<u64, StoreFailed> {
+        self.store.size(&self.config.tenant).await
+    }
+
+    /// Events covered by the newest signed checkpoint.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn signed_size(&self) -> Result<u64, StoreFailed> {
+        Ok(self
+            .store
+            .checkpoint(&self.config.tenant)
+            .await?
+            .map_or(0, |c| c.size))
+    }
+}

@@ -25,7 +25,8 @@ pub mod context;
 pub mod errors;
 
 mod afterwork;
-mod projection;
+mod medication_checks;
+pub mod projection;
 mod tables;
 mod tokens;
 mod transition;

@@ -86,9 +86,15 @@ impl Engine {
                 }
                 None => None,
             },
-            "medication_known" => is(self.drug(resource).is_some()),
-            "medication_controlled" => self.drug(resource).and_then(|d| is(d.is_controlled())),
-            "medication_high_alert" => self.drug(resource).and_then(|d| is(d.high_alert)),
+            "medication_known" => is(self.medication(resource).known),
+            "medication_controlled" => is(self.medication(resource).controlled),
+            "medication_high_alert" => is(self.medication(resource).high_alert),
+            "medication_check_fired" => self
+                .medication_check_fired(inputs, resource)
+                .await?
+                .map(FactValue::Bool),
+            "in_hard_range" => self.in_hard_range(resource).map(FactValue::Bool),
+            "critical_drug" => is(self.medication(resource).critical),
             "dose_unchanged" => inputs.resources.get("prior").and_then(|prior| {
                 let same = ["dosageInstruction", "medicationCodeableConcept"]
                     .iter()
@@ -136,18 +142,32 @@ impl Engine {
         Ok(())
     }
 
-    /// The drug of a medication request, by code or by the words of its display.
-    fn drug(&self, resource: &Value) -> Option<&crate::tables::Drug> {
-        let concept = resource.get("medicationCodeableConcept")?;
-        let codings = concept.get("coding")?.as_array()?;
+    fn in_hard_range(&self, observation: &Value) -> Option<bool> {
+        let text = |pointer: &str| observation.pointer(pointer).and_then(Value::as_str);
+        let value = observation.pointer("/valueQuantity/value")?.as_f64()?;
+        self.tables.in_hard_range(
+            text("/code/coding/0/code")?,
+            text("/valueQuantity/code")?,
+            value,
+        )
+    }
+
+    /// What the table says about the drug of a medication request.
+    fn medication(&self, resource: &Value) -> crate::tables::Medication {
+        let concept = resource.get("medicationCodeableConcept");
+        let codings: Vec<&Value> = concept
+            .and_then(|c| c.get("coding")?.as_array())
+            .into_iter()
+            .flatten()
+            .collect();
         let codes = codings
             .iter()
             .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)));
-        let names = codings
+        let texts = codings
             .iter()
             .filter_map(|c| c.get("display")?.as_str())
-            .chain(concept.get("text").and_then(Value::as_str));
-        self.tables.drug(codes, names)
+            .chain(concept.and_then(|c| c.get("text")?.as_str()));
+        self.tables.medication(codes, texts)
     }
 
     /// What the codes of the visit say: of the proposed appointment, of the one on record, of the slot.

@@ -9,7 +9,7 @@ use chaperone_core::gate::Gate;
 use chaperone_core::ids::{
     AgentId, CorrelationId, EnvelopeId, IntentId, PatientToken, PersonId, ToolName, WritebackId,
 };
-use chaperone_core::ports::{Commit, Record, StoreFailed};
+use chaperone_core::ports::{Commit, Listing, Record, RecordKey, StoreFailed};
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{HumanNeeded, StateName, Writeback};
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,67 @@ pub(crate) fn row_of(record: &Record) -> Result<WritebackRow, StoreFailed> {
 }
 
 impl Engine {
+    /// How many write-backs are on their way: in the queue, being sent, or being reconciled. Those
+    /// that wait for a person are not.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn in_motion(&self) -> Result<usize, StoreFailed> {
+        const STATES: [StateName; 3] =
+            [StateName::Ready, StateName::Delivering, StateName::Unknown];
+        let mut moving = 0;
+        for state in STATES {
+            let listing = Listing {
+                index: Some(state.as_str().to_owned()),
+                limit: 1_000,
+                ..Listing::default()
+            };
+            for record in self
+                .store
+                .projections(&self.config.tenant, BY_STATE, listing)
+                .await?
+            {
+                let row = row_of(&record)?;
+                let waits_for_person = row.human_needed.is_some()
+                    || (state == StateName::Delivering
+                        && row.strategy == Some(Strategy::HumanEntry));
+                moving += usize::from(!waits_for_person);
+            }
+        }
+        Ok(moving)
+    }
+
+    /// One write-back as lists show it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn writeback(&self, id: WritebackId) -> Result<Option<WritebackRow>, StoreFailed> {
+        let key = RecordKey::new(BY_STATE, id);
+        let record = self.store.projection(&self.config.tenant, &key).await?;
+        record.as_ref().map(row_of).transpose()
+    }
+
+    /// Write-backs that a human must enter into the EHR and attest.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn waiting_for_entry(&self) -> Result<Vec<WritebackRow>, StoreFailed> {
+        let listing = Listing {
+            index: Some(StateName::Delivering.as_str().to_owned()),
+            limit: 1_000,
+            ..Listing::default()
+        };
+        let records = self
+            .store
+            .projections(&self.config.tenant, BY_STATE, listing)
+            .await?;
+        let rows: Result<Vec<WritebackRow>, StoreFailed> = records.iter().map(row_of).collect();
+        Ok(rows?
+            .into_iter()
+            .filter(|r| r.strategy == Some(Strategy::HumanEntry))
+            .collect())
+    }
+
     /// Drops all projection rows and derives them again from the ledger. Returns how many write-backs
     /// there are.
     ///

@@ -6,29 +6,57 @@ use chaperone_policy::Bundle;
 use serde::Deserialize;
 
 use crate::context::StartFailed;
+use crate::medication_checks::MedicationChecks;
 
 const RXNORM: &str = "http://www.nlm.nih.gov/research/umls/rxnorm";
 
 /// One drug of `rules/medications.toml`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Drug {
-    /// RxNorm codes that mean it.
+    /// Its name in these tables.
+    pub(crate) id: String,
+    /// Its class, in these tables.
+    pub(crate) class: String,
+    /// What cross-reacts.
+    #[serde(default)]
+    pub(crate) allergy_groups: Vec<String>,
+    /// RxNorm codes of its ingredients.
     #[serde(default)]
     rxnorm: Vec<String>,
-    /// Names, lower case, one of which must be a word of the display.
+    /// RxNorm codes of clinical drugs made of it alone.
+    #[serde(default)]
+    rxnorm_drugs: Vec<String>,
+    /// Names, lower case, one of which must stand in an ingredient's name as whole words.
     names: Vec<String>,
     /// DEA schedule, `II` to `V`.
     #[serde(default)]
     schedule: Option<String>,
     /// Whether a mistake with it is likely to do serious harm.
-    #[serde(default)]
-    pub(crate) high_alert: bool,
+    high_alert: bool,
+    /// Whether leaving it out is dangerous.
+    critical: bool,
 }
 
-impl Drug {
-    pub(crate) fn is_controlled(&self) -> bool {
-        self.schedule.is_some()
-    }
+/// What the table says about a medication: all its ingredients together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Medication {
+    /// Whether every ingredient was found.
+    pub(crate) known: bool,
+    /// Whether any ingredient is in a schedule.
+    pub(crate) controlled: bool,
+    /// Whether any ingredient is high-alert.
+    pub(crate) high_alert: bool,
+    /// Whether any ingredient is dangerous to leave out.
+    pub(crate) critical: bool,
+}
+
+/// What a measurement can be at all: one range of `rules/vital-ranges.toml`.
+#[derive(Debug, Clone, Deserialize)]
+struct VitalRange {
+    code: String,
+    unit: String,
+    low: f64,
+    high: f64,
 }
 
 /// One visit type of `rules/self-schedule.toml`.
@@ -55,11 +83,13 @@ pub(crate) struct Visit {
 pub(crate) struct Tables {
     drugs: Vec<Drug>,
     visit_types: Vec<VisitType>,
+    vital_ranges: Vec<VitalRange>,
+    pub(crate) checks: MedicationChecks,
 }
 
 #[derive(Deserialize)]
 struct Medications {
-    drug: Vec<Drug>,
+    drugs: Vec<Drug>,
 }
 
 #[derive(Deserialize)]
@@ -67,40 +97,102 @@ struct SelfSchedule {
     visit_types: Vec<VisitType>,
 }
 
+#[derive(Deserialize)]
+struct VitalRanges {
+    ranges: Vec<VitalRange>,
+}
+
 impl Tables {
     /// Reads the tables of a bundle.
     pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
         let medications: Medications = table(bundle, "medications")?;
         let self_schedule: SelfSchedule = table(bundle, "self-schedule")?;
+        let vitals: VitalRanges = table(bundle, "vital-ranges")?;
         Ok(Self {
-            drugs: medications.drug,
+            drugs: medications.drugs,
             visit_types: self_schedule.visit_types,
+            vital_ranges: vitals.ranges,
+            checks: table(bundle, "medication-checks")?,
         })
     }
 
-    /// The drug that a concept means. Several codings may name several drugs: the strictest counts,
-    /// because a display that contradicts its code is itself a reason for care.
-    pub(crate) fn drug<'a>(
+    /// What the table says about a medication, by its codings' codes and by its texts (displays and
+    /// the concept's own text).
+    ///
+    /// Codes and texts are all looked up, and what is found counts together: a display that
+    /// contradicts its code is itself a reason for care. A combination is known only when every
+    /// ingredient is.
+    pub(crate) fn medication<'a>(
         &self,
         codes: impl Iterator<Item = (&'a str, &'a str)>,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Option<&Drug> {
+        texts: impl Iterator<Item = &'a str>,
+    ) -> Medication {
         let codes: Vec<&str> = codes
             .filter(|(system, _)| *system == RXNORM)
             .map(|(_, code)| code)
             .collect();
-        let names: Vec<String> = names.map(str::to_lowercase).collect();
-        self.drugs
+        let mut found: Vec<&Drug> = self
+            .drugs
             .iter()
-            .filter(|drug| {
-                drug.rxnorm
+            .filter(|drug| drug.is_coded(&codes))
+            .collect();
+        let mut known = !found.is_empty();
+        for text in texts {
+            for ingredient in text.to_lowercase().split(" / ") {
+                let named: Vec<&Drug> = self
+                    .drugs
                     .iter()
-                    .any(|known| codes.contains(&known.as_str()))
-                    || names
-                        .iter()
-                        .any(|name| drug.names.iter().any(|known| has_words(name, known)))
-            })
-            .max_by_key(|drug| (drug.is_controlled(), drug.high_alert))
+                    .filter(|drug| drug.is_named(ingredient))
+                    .collect();
+                known = if found.is_empty() {
+                    !named.is_empty()
+                } else {
+                    known && !named.is_empty()
+                };
+                found.extend(named);
+            }
+        }
+        Medication {
+            known,
+            controlled: found.iter().any(|drug| drug.schedule.is_some()),
+            high_alert: found.iter().any(|drug| drug.high_alert),
+            critical: found.iter().any(|drug| drug.critical),
+        }
+    }
+
+    /// Whether a value is possible for its LOINC code and UCUM unit; `None` when they are not listed.
+    pub(crate) fn in_hard_range(&self, code: &str, unit: &str, value: f64) -> Option<bool> {
+        self.vital_ranges
+            .iter()
+            .find(|range| range.code == code && range.unit == unit)
+            .map(|range| (range.low..=range.high).contains(&value))
+    }
+
+    /// The drugs that a concept means, by code or by words; empty unless every ingredient is known.
+    pub(crate) fn drugs_of(&self, concept: Option<&serde_json::Value>) -> Vec<&Drug> {
+        let coded: Vec<String> = concept
+            .and_then(|c| c.get("coding")?.as_array())
+            .into_iter()
+            .flatten()
+            .filter(|c| c.get("system").and_then(|s| s.as_str()) == Some(RXNORM))
+            .filter_map(|c| c.get("code")?.as_str().map(str::to_owned))
+            .collect();
+        let codes: Vec<&str> = coded.iter().map(String::as_str).collect();
+        let mut found: Vec<&Drug> = self.drugs.iter().filter(|d| d.is_coded(&codes)).collect();
+        for text in drug_words(concept) {
+            for ingredient in text.split(" / ") {
+                let named: Vec<&Drug> = self
+                    .drugs
+                    .iter()
+                    .filter(|drug| drug.is_named(ingredient))
+                    .collect();
+                if named.is_empty() && found.is_empty() {
+                    return Vec::new();
+                }
+                found.extend(named);
+            }
+        }
+        found
     }
 
     /// What the codes of a visit say; a code that is not listed is unknown, and so is a visit
@@ -122,6 +214,36 @@ impl Tables {
             sensitive: (!known.is_empty()).then(|| known.iter().any(|v| v.sensitive)),
         }
     }
+}
+
+impl Drug {
+    fn is_coded(&self, codes: &[&str]) -> bool {
+        self.rxnorm
+            .iter()
+            .chain(&self.rxnorm_drugs)
+            .any(|known| codes.contains(&known.as_str()))
+    }
+
+    fn is_named(&self, ingredient: &str) -> bool {
+        self.names.iter().any(|known| has_words(ingredient, known))
+    }
+}
+
+/// Displays and text of a concept, in lower case.
+pub(crate) fn drug_words(concept: Option<&serde_json::Value>) -> Vec<String> {
+    let Some(concept) = concept else {
+        return Vec::new();
+    };
+    let displays = concept
+        .get("coding")
+        .and_then(|c| c.as_array())
+        .into_iter()
+        .flatten();
+    displays
+        .filter_map(|coding| coding.get("display")?.as_str())
+        .chain(concept.get("text").and_then(|t| t.as_str()))
+        .map(str::to_lowercase)
+        .collect()
 }
 
 /// Whether `known` stands in `text` as whole words.
@@ -158,28 +280,42 @@ mod tests {
         assert!(!has_words("apixabanol", "apixaban"));
     }
 
+    fn tables() -> Tables {
+        let drug = |code: &str, name: &str, rest: &str| {
+            format!(
+                "[[drugs]]\nrxnorm = ['{code}']\nnames = ['{name}']\ncritical = false\n{rest}\n"
+            )
+        };
+        let text = [
+            drug("29046", "lisinopril", "high_alert = false"),
+            drug("7804", "oxycodone", "high_alert = true\nschedule = 'II'"),
+            drug("161", "acetaminophen", "high_alert = false"),
+        ]
+        .concat();
+        let read: Medications = toml::from_str(&text).unwrap();
+        Tables {
+            drugs: read.drugs,
+            visit_types: Vec::new(),
+        }
+    }
+
+    fn look_up(code: &str, text: &str) -> Medication {
+        tables().medication([(RXNORM, code)].into_iter(), [text].into_iter())
+    }
+
     #[test]
     fn a_display_that_contradicts_its_code_counts_as_the_stricter_drug() {
-        let tables: Medications = toml::from_str(
-            "[[drug]]\nrxnorm = ['29046']\nnames = ['lisinopril']\n\
-             [[drug]]\nrxnorm = ['7804']\nnames = ['oxycodone']\nschedule = 'II'\n",
-        )
-        .unwrap();
-        let tables = Tables {
-            drugs: tables.drug,
-            visit_types: Vec::new(),
-        };
-        let drug = tables
-            .drug(
-                [(RXNORM, "29046")].into_iter(),
-                ["Oxycodone 5 MG Oral Tablet"].into_iter(),
-            )
-            .unwrap();
-        assert!(drug.is_controlled());
-        assert!(
-            tables
-                .drug([(RXNORM, "1")].into_iter(), ["Placebo"].into_iter())
-                .is_none()
-        );
+        assert!(look_up("29046", "Oxycodone 5 MG Oral Tablet").controlled);
+        assert!(!look_up("29046", "Lisinopril 10 MG Oral Tablet").controlled);
+    }
+
+    #[test]
+    fn a_combination_is_known_only_when_every_ingredient_is() {
+        let both = look_up("0", "Oxycodone 5 MG / Acetaminophen 325 MG Oral Tablet");
+        assert!(both.known && both.controlled);
+        let half = look_up("0", "Oxycodone 5 MG / Novelumab 325 MG Oral Tablet");
+        assert!(!half.known && half.controlled);
+        assert!(!look_up("0", "Placebo").known);
+        assert!(!look_up("29046", "Placebo").known);
     }
 }

@@ -1,0 +1,65 @@
+//! What can be asked on the command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::demo;
+
+/// The governed decision layer between AI agents and an EHR.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything embedded: store, sandbox EHR, synthetic patients, scripted agents, console.
+    Demo(demo::DemoArgs),
+    /// Write the default governance bundle and a commented configuration file to a folder.
+    Init(commands::init::InitArgs),
+    /// Check a governance bundle: declarations, policies against the schema, cases.
+    Check(commands::check::CheckArgs),
+    /// Make a key pair for an agent: the public half is printed for its declaration.
+    AgentKey(commands::agent_key::AgentKeyArgs),
+    /// Export, verify and prove.
+    Ledger(commands::ledger::LedgerArgs),
+}
+
+/// Where a bundle comes from.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BundleArgs {
+    /// Folder of the governance bundle; the built-in default when absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
+}
+
+/// Exit code for misuse and for what could not be done; 1 means "done, and the answer is no".
+const FAILED: u8 = 2;
+
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Init(args) => commands::init::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::AgentKey(args) => commands::agent_key::run(args),
+        Command::Ledger(args) => commands::ledger::run(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("chaperone: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// "Done, and the answer is no."
+pub(crate) fn no() -> ExitCode {
+    ExitCode::from(1)
+}

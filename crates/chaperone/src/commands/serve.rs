@@ -1,0 +1,65 @@
+//! `chaperone serve`: agents and people, as a configuration file says.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::compose::Basics;
+use crate::config::ConfigArgs;
+use crate::telemetry;
+use crate::workers::Workers;
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Runs it until a signal asks it to stop; then requests in hand finish, then the workers.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config.read()?;
+    telemetry::start_logs(&config.log.level, config.log.json)?;
+    let metrics = telemetry::start_metrics()?;
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
+    runtime.block_on(async {
+        let (engine, escrow) = config.start(&Basics::of_this_machine()).await?;
+        if let Some(escrow) = escrow {
+            eprintln!(
+                "First run: the keys of `{}` were made.\nStore this escrow text away from this machine; it is shown once:\n\n{escrow}\n",
+                config.tenant
+            );
+        }
+        if let Some(code) = engine.bootstrap_code().await? {
+            eprintln!(
+                "No account exists. Open {}/console/setup within 24 hours with this code: {}",
+                config.public_url.trim_end_matches('/'),
+                code.expose()
+            );
+        }
+        let workers = Workers::start(&engine);
+        let app = chaperone_web::app(Arc::clone(&engine), config.web_options(metrics));
+        let served = chaperone_web::serve(config.listener(), app, interrupted()).await;
+        workers.stop().await;
+        served.context("serving failed")?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Ctrl-C or a termination signal.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(failed) => {
+            tracing::error!(error = %failed, "termination signals cannot be received");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: requests in hand finish first");
+}

@@ -1,0 +1,105 @@
+//! Composition: which adapter stands behind which port. The only place that knows them all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chaperone_connect::anchor::FileAnchor;
+use chaperone_connect::clock::SystemClock;
+use chaperone_connect::consent::SandboxConsent;
+use chaperone_connect::ehr::{EhrConfig, FhirEndpoint};
+use chaperone_connect::keys::{EscrowSecret, FileKeyVault};
+use chaperone_connect::random::OsRandom;
+use chaperone_core::ids::TenantId;
+use chaperone_core::ports::{Clock, Notifier, Random};
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_policy::Bundle;
+
+/// Where everything of one tenant rests.
+pub(crate) struct Places<'a> {
+    /// URL of the store.
+    pub(crate) database: &'a str,
+    /// Folder of the wrapped keys; never inside the database or its backups.
+    pub(crate) keys: &'a Path,
+    /// Folder of the anchored checkpoints.
+    pub(crate) anchors: &'a Path,
+}
+
+/// The parts that every command shares.
+pub(crate) struct Basics {
+    /// The clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl Basics {
+    /// The machine's own.
+    pub(crate) fn of_this_machine() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+        }
+    }
+}
+
+/// Opens the key folder, making it at first run; the escrow text is then returned, once.
+pub(crate) fn open_keys(
+    dir: &Path,
+    tenant: &TenantId,
+) -> anyhow::Result<(FileKeyVault, Option<EscrowSecret>)> {
+    let escrow = if FileKeyVault::exists(dir, tenant) {
+        None
+    } else {
+        Some(FileKeyVault::create(dir, tenant).context("the tenant's keys could not be made")?)
+    };
+    let keys = FileKeyVault::open(dir, tenant).context("the tenant's keys cannot be opened")?;
+    Ok((keys, escrow))
+}
+
+/// Puts an engine together.
+pub(crate) async fn engine(
+    config: EngineConfig,
+    bundle: Arc<Bundle>,
+    places: &Places<'_>,
+    keys: FileKeyVault,
+    ehr: FhirEndpoint,
+    notifier: Arc<dyn Notifier>,
+    basics: &Basics,
+) -> anyhow::Result<Arc<Engine>> {
+    let store = chaperone_store::open(places.database, chaperone_store::Options::default())
+        .await
+        .context("the store cannot be opened")?;
+    let anchor = FileAnchor::open(places.anchors).context("the anchor folder cannot be used")?;
+    let ports = Ports {
+        store,
+        ehr: Arc::new(ehr),
+        keys: Arc::new(keys),
+        clock: Arc::clone(&basics.clock),
+        random: Arc::clone(&basics.random),
+        consent: Arc::new(SandboxConsent),
+        notifier,
+        anchor: Arc::new(anchor),
+    };
+    Ok(Engine::start(config, bundle, ports).await?)
+}
+
+/// An endpoint that delivers by what the server says it can do, unless a kind is declared.
+pub(crate) async fn endpoint(
+    config: EhrConfig,
+    basics: &Basics,
+    probe: bool,
+) -> anyhow::Result<FhirEndpoint> {
+    let endpoint = FhirEndpoint::new(
+        config,
+        Arc::clone(&basics.clock),
+        Arc::clone(&basics.random),
+    )?;
+    if probe {
+        endpoint
+            .adopt_probe()
+            .await
+            .context("the EHR's CapabilityStatement cannot be read")?;
+    }
+    Ok(endpoint)
+}

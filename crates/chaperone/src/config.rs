@@ -1,0 +1,411 @@
+//! The configuration file of `serve`, `doctor` and `ledger`: TOML, every key documented in
+//! [`TEMPLATE`], unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, ProfileSource};
+use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
+use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
+use chaperone_core::ids::{ConnectionId, TenantId};
+use chaperone_core::ports::{Environment, Notifier, ServerKind};
+use chaperone_core::principal::Role;
+use chaperone_engine::{Engine, EngineConfig};
+use serde::Deserialize;
+
+use crate::bundle_files;
+use crate::compose::{self, Basics, Places};
+
+/// The file that `chaperone init` writes.
+pub(crate) const TEMPLATE: &str = include_str!("../chaperone.toml");
+
+/// A configuration file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) tenant: TenantId,
+    pub(crate) public_url: String,
+    #[serde(default = "node")]
+    pub(crate) node: String,
+    #[serde(default = "governance")]
+    pub(crate) governance: PathBuf,
+    pub(crate) listen: Listen,
+    pub(crate) store: Store,
+    pub(crate) keys: Folder,
+    pub(crate) anchors: Folder,
+    pub(crate) ehr: Ehr,
+    #[serde(default)]
+    pub(crate) times: Times,
+    #[serde(default)]
+    pub(crate) mail: Option<Mail>,
+    #[serde(default)]
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    #[serde(default)]
+    pub(crate) tls: Option<Tls>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Store {
+    pub(crate) url: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Folder {
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ehr {
+    pub(crate) connection: ConnectionId,
+    pub(crate) environment: Environment,
+    pub(crate) base_url: String,
+    #[serde(default)]
+    pub(crate) profile: EhrProfile,
+    #[serde(default)]
+    pub(crate) transactions_are_atomic: bool,
+    #[serde(default = "settle_ms")]
+    pub(crate) settle_ms: i64,
+    #[serde(default)]
+    pub(crate) extra_root: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) smart: Option<Smart>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EhrProfile {
+    #[default]
+    Probe,
+    Full,
+    Plain,
+    ReadOnly,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Smart {
+    #[serde(default)]
+    pub(crate) token_url: Option<String>,
+    pub(crate) read: SmartClient,
+    pub(crate) write: SmartClient,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SmartClient {
+    pub(crate) client_id: String,
+    pub(crate) key_id: String,
+    pub(crate) key_file: PathBuf,
+    pub(crate) algorithm: SmartAlgorithmName,
+    pub(crate) scope: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) enum SmartAlgorithmName {
+    #[serde(rename = "ES384")]
+    Es384,
+    #[serde(rename = "RS384")]
+    Rs384,
+}
+
+/// Times, in seconds; absent ones take the engine's defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Times {
+    approve_within_s: Option<i64>,
+    approve_within_grave_s: Option<i64>,
+    deliver_within_s: Option<i64>,
+    deliver_within_grave_s: Option<i64>,
+    session_idle_s: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mail {
+    host: String,
+    port: u16,
+    encryption: MailEncryptionName,
+    from: String,
+    #[serde(default)]
+    approvers: BTreeMap<Role, Vec<String>>,
+    #[serde(default)]
+    operators: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum MailEncryptionName {
+    Tls,
+    StartTls,
+    PlainLoopback,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    #[serde(default = "level")]
+    pub(crate) level: String,
+    #[serde(default)]
+    pub(crate) json: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: level(),
+            json: false,
+        }
+    }
+}
+
+fn node() -> String {
+    "node-1".to_owned()
+}
+
+fn governance() -> PathBuf {
+    PathBuf::from("governance")
+}
+
+fn settle_ms() -> i64 {
+    10_000
+}
+
+fn level() -> String {
+    "info".to_owned()
+}
+
+/// Where the configuration file is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "chaperone.toml")]
+    pub(crate) config: PathBuf,
+}
+
+impl ConfigArgs {
+    /// Reads the file; paths in it are relative to it.
+    pub(crate) fn read(&self) -> anyhow::Result<Config> {
+        let text = std::fs::read_to_string(&self.config).with_context(|| {
+            format!(
+                "cannot read `{}`; `chaperone init` writes one to start from",
+                self.config.display()
+            )
+        })?;
+        let mut config: Config = toml::from_str(&text)
+            .with_context(|| format!("`{}` cannot be used", self.config.display()))?;
+        let home = self.config.parent().unwrap_or(Path::new("")).to_path_buf();
+        for path in [
+            &mut config.governance,
+            &mut config.keys.dir,
+            &mut config.anchors.dir,
+        ] {
+            *path = home.join(&path);
+        }
+        if let Some(rest) = config.store.url.strip_prefix("sqlite:") {
+            config.store.url = format!("sqlite:{}", home.join(rest).display());
+        }
+        if let Some(tls) = &mut config.listen.tls {
+            tls.certificate = home.join(&tls.certificate);
+            tls.key = home.join(&tls.key);
+        }
+        if let Some(smart) = &mut config.ehr.smart {
+            smart.read.key_file = home.join(&smart.read.key_file);
+            smart.write.key_file = home.join(&smart.write.key_file);
+        }
+        Ok(config)
+    }
+
+    /// Runs something on an engine without serving.
+    pub(crate) fn with_engine(
+        &self,
+        work: impl AsyncFnOnce(Arc<Engine>) -> anyhow::Result<ExitCode>,
+    ) -> anyhow::Result<ExitCode> {
+        let config = self.read()?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            let (engine, _) = config.start(&Basics::of_this_machine()).await?;
+            work(engine).await
+        })
+    }
+}
+
+impl Config {
+    /// Puts the engine together. The escrow text of keys made just now comes with it, once.
+    pub(crate) async fn start(
+        &self,
+        basics: &Basics,
+    ) -> anyhow::Result<(Arc<Engine>, Option<String>)> {
+        let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
+        let (keys, escrow) = compose::open_keys(&self.keys.dir, &self.tenant)?;
+        let probe = self.ehr.profile == EhrProfile::Probe;
+        let endpoint = compose::endpoint(self.ehr.endpoint()?, basics, probe).await?;
+        let places = Places {
+            database: &self.store.url,
+            keys: &self.keys.dir,
+            anchors: &self.anchors.dir,
+        };
+        let notifier = self.notifier()?;
+        let engine = compose::engine(
+            self.engine(),
+            bundle,
+            &places,
+            keys,
+            endpoint,
+            notifier,
+            basics,
+        )
+        .await?;
+        Ok((engine, escrow.map(|secret| secret.expose().to_owned())))
+    }
+
+    fn engine(&self) -> EngineConfig {
+        let mut config =
+            EngineConfig::new(self.tenant.clone(), self.public_url.trim_end_matches('/'));
+        config.node.clone_from(&self.node);
+        let times = &self.times;
+        for (wanted, setting) in [
+            (times.approve_within_s, &mut config.approve_within_s),
+            (
+                times.approve_within_grave_s,
+                &mut config.approve_within_grave_s,
+            ),
+            (times.deliver_within_s, &mut config.deliver_within_s),
+            (
+                times.deliver_within_grave_s,
+                &mut config.deliver_within_grave_s,
+            ),
+            (times.session_idle_s, &mut config.session_idle_s),
+        ] {
+            if let Some(seconds) = wanted {
+                *setting = seconds;
+            }
+        }
+        config
+    }
+
+    fn notifier(&self) -> anyhow::Result<Arc<dyn Notifier>> {
+        let Some(mail) = &self.mail else {
+            return Ok(Arc::new(SilentNotifier));
+        };
+        Ok(Arc::new(MailNotifier::start(MailConfig {
+            host: mail.host.clone(),
+            port: Some(mail.port),
+            encryption: match mail.encryption {
+                MailEncryptionName::Tls => MailEncryption::Tls,
+                MailEncryptionName::StartTls => MailEncryption::StartTls,
+                MailEncryptionName::PlainLoopback => MailEncryption::PlainLoopback,
+            },
+            credentials: None,
+            from: mail.from.clone(),
+            console_url: format!("{}/console", self.public_url.trim_end_matches('/')),
+            approvers: mail.approvers.clone(),
+            operators: mail.operators.clone(),
+        })?))
+    }
+}
+
+impl Ehr {
+    /// What the adapter is made from.
+    pub(crate) fn endpoint(&self) -> anyhow::Result<EhrConfig> {
+        let transactions_are_atomic = self.transactions_are_atomic;
+        let kind = |kind| ProfileSource::Kind {
+            kind,
+            types: Vec::new(),
+            transactions_are_atomic,
+        };
+        let profile = match self.profile {
+            EhrProfile::Probe => ProfileSource::Probed {
+                transactions_are_atomic,
+            },
+            EhrProfile::Full => kind(ServerKind::Full),
+            EhrProfile::Plain => kind(ServerKind::Plain),
+            EhrProfile::ReadOnly => kind(ServerKind::ReadOnly),
+        };
+        let auth = match &self.smart {
+            None => EhrAuth::Open,
+            Some(smart) => EhrAuth::SmartBackend {
+                read: Box::new(smart.read.client(smart.token_url.clone())?),
+                write: Box::new(smart.write.client(smart.token_url.clone())?),
+            },
+        };
+        if let Some(smart) = &self.smart
+            && smart.read.client_id == smart.write.client_id
+        {
+            bail!(
+                "`ehr.smart.read` and `ehr.smart.write` must be two clients: reading must not be able to write"
+            );
+        }
+        let extra_root_pem = match &self.extra_root {
+            None => None,
+            Some(path) => Some(
+                std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?,
+            ),
+        };
+        Ok(EhrConfig {
+            connection: self.connection.clone(),
+            environment: self.environment,
+            base_url: self.base_url.clone(),
+            auth,
+            limits: EhrLimits::default(),
+            profile,
+            settle_ms: self.settle_ms,
+            extra_root_pem,
+        })
+    }
+}
+
+impl SmartClient {
+    fn client(&self, token_url: Option<String>) -> anyhow::Result<SmartClientConfig> {
+        let key_pem = std::fs::read_to_string(&self.key_file)
+            .with_context(|| format!("cannot read `{}`", self.key_file.display()))?;
+        Ok(SmartClientConfig {
+            client_id: self.client_id.clone(),
+            key_id: self.key_id.clone(),
+            key_pem: key_pem.into(),
+            algorithm: match self.algorithm {
+                SmartAlgorithmName::Es384 => SmartAlgorithm::Es384,
+                SmartAlgorithmName::Rs384 => SmartAlgorithm::Rs384,
+            },
+            scope: self.scope.clone(),
+            token_url,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_a_configuration() {
+        let config: Config = toml::from_str(TEMPLATE).unwrap();
+        assert_eq!(config.tenant.as_str(), "clinic");
+        config.ehr.endpoint().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let misspelt = TEMPLATE.replacen("public_url", "publik_url", 1);
+        assert!(toml::from_str::<Config>(&misspelt).is_err());
+    }
+}

@@ -1,0 +1,405 @@
+//! What the scripted agents do, one scene a gate, and what the scripted humans answer.
+//!
+//! A scene takes patients as they come; where the data lacks what a scene needs (a slot, an active
+//! prescription), the scene is left out and says so on standard error.
+
+use anyhow::Context as _;
+use chaperone_core::digest::Digest;
+use chaperone_core::gate::GateLevel;
+use chaperone_core::ids::{AgentId, GrantId, IntentId, WritebackId};
+use chaperone_engine::approve::ApproveRequest;
+use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_engine::projection::WritebackRow;
+use serde_json::{Value, json};
+
+use super::agents::{Agent, Session};
+use super::world::World;
+
+/// Milliseconds a scripted human takes; recorded, and far too fast for a real one.
+const REVIEW_MS: u64 = 4_000;
+
+/// Plays every scene with scripted approvers.
+pub(crate) async fn play_all(world: &World, quiet: bool) -> anyhow::Result<()> {
+    let say = |text: &str| {
+        if !quiet {
+            eprintln!("demo: {text}");
+        }
+    };
+    say("agents read the charts their intents need");
+    read_charts(world).await?;
+    say("a scheduler agent proposes appointments (automatic)");
+    bookings(world).await?;
+    say("a scribe agent drafts notes; a clinician approves one and rejects one");
+    let notes = notes(world).await?;
+    decide_notes(world, &notes).await?;
+    say("an order agent changes a dose; a clinician gives a second factor");
+    let orders = orders(world).await?;
+    decide_orders(world, &orders).await?;
+    say("a refill request is kept as a draft");
+    refills(world).await?;
+    say("attempts that must go nowhere");
+    attempts(world).await?;
+    attest_entries(world).await
+}
+
+/// Plays the scenes and leaves the decisions to whoever opens the console.
+pub(crate) async fn play_without_people(world: &World) -> anyhow::Result<()> {
+    read_charts(world).await?;
+    bookings(world).await?;
+    notes(world).await?;
+    orders(world).await?;
+    refills(world).await?;
+    attempts(world).await
+}
+
+/// A proposal of a scene, to be decided.
+struct Asked {
+    id: WritebackId,
+}
+
+async fn grant(
+    world: &World,
+    agent: &str,
+    intent: &str,
+    patient: &str,
+    human: &str,
+    presence: bool,
+) -> anyhow::Result<GrantId> {
+    let request = GrantRequest {
+        agent: AgentId::new(agent)?,
+        intent: IntentId::new(intent)?,
+        patient: PatientRef::LogicalId(patient.to_owned()),
+        encounter: None,
+        presence,
+    };
+    let human = world.cast.human(human)?;
+    Ok(world
+        .engine
+        .issue_grant(GrantAuthor::Human(human), request)
+        .await?
+        .id)
+}
+
+async fn session(
+    world: &World,
+    agent: &str,
+    intent: &str,
+    patient: &str,
+) -> anyhow::Result<Session> {
+    let presence = intent == "submit-order";
+    let grant = grant(world, agent, intent, patient, "clinician", presence).await?;
+    Agent::of(world, agent)?.open(intent, Some(grant)).await
+}
+
+async fn read_charts(world: &World) -> anyhow::Result<()> {
+    for patient in &world.patients {
+        let session = session(world, "order-agent", "chart-summary", patient).await?;
+        for tool in [
+            "list_problems",
+            "list_medications",
+            "list_allergies",
+            "list_recent_vitals",
+        ] {
+            session.read(tool, json!({})).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Free slots, as a patient-free envelope shows them.
+async fn slots(world: &World) -> anyhow::Result<Vec<String>> {
+    let agent = Agent::of(world, "scheduler-agent")?;
+    let session = agent.open("find-slots", None).await?;
+    let now = world.engine.now();
+    let until = now.checked_add(jiff::SignedDuration::from_hours(24 * 14))?;
+    let found = session
+        .read(
+            "find_slots",
+            json!({ "from": second(now), "until": second(until), "count": 50 }),
+        )
+        .await?;
+    Ok(found.iter().filter_map(token).collect())
+}
+
+async fn bookings(world: &World) -> anyhow::Result<()> {
+    let slots = slots(world).await?;
+    for (position, (patient, slot)) in world.patients.iter().zip(&slots).take(6).enumerate() {
+        let key = format!("booking-{position}");
+        let session = session(world, "scheduler-agent", "schedule-appointment", patient).await?;
+        session.read("list_appointments", json!({})).await?;
+        let arguments =
+            json!({ "slot": slot, "rationale": "the patient asked for the next free visit" });
+        session
+            .propose("book_appointment", &key, arguments.clone())
+            .await?;
+        // The same key with the same content is the same proposal.
+        session.propose("book_appointment", &key, arguments).await?;
+    }
+    if let (Some(patient), Some(slot)) = (world.patients.first(), slots.last()) {
+        // Held: nobody but the agent says that the patient confirmed.
+        let session = session(world, "scheduler-agent", "schedule-appointment", patient).await?;
+        session
+            .propose("confirm_appointment", "confirm-1", json!({ "slot": slot }))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn notes(world: &World) -> anyhow::Result<Vec<Asked>> {
+    let mut asked = Vec::new();
+    for (position, patient) in world.patients.iter().take(3).enumerate() {
+        let session = session(world, "scribe-agent", "draft-note", patient).await?;
+        let encounters = session.read("list_encounters", json!({})).await?;
+        let Some(encounter) = encounters.first().and_then(token) else {
+            eprintln!("demo: no encounter for a note; left out");
+            continue;
+        };
+        let arguments = json!({
+            "encounter_token": encounter,
+            "text": "Seen for a scheduled visit. No new complaints. Plan unchanged; return in three months.",
+            "rationale": "summary of the visit's transcript",
+            "confidence": 0.97,
+            "sources": [encounter],
+        });
+        asked.push(asked_of(
+            &session
+                .propose("draft_note", &format!("note-{position}"), arguments)
+                .await?,
+        )?);
+    }
+    Ok(asked)
+}
+
+async fn decide_notes(world: &World, notes: &[Asked]) -> anyhow::Result<()> {
+    for (position, asked) in notes.iter().enumerate() {
+        let row = row(world, asked).await?;
+        let digest = row.digest.context("a waiting note has a digest")?;
+        if position == 1 {
+            let clinician = world.cast.human("clinician")?;
+            world
+                .engine
+                .reject(
+                    clinician,
+                    asked.id,
+                    digest,
+                    "the plan is not what was agreed",
+                )
+                .await?;
+        } else {
+            approve(world, asked, "clinician", digest, false).await?;
+        }
+    }
+    Ok(())
+}
+
+/// An order for the first patient whose list has a prescription that fits, and the drug's gate.
+async fn orders(world: &World) -> anyhow::Result<Vec<Asked>> {
+    let mut asked = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for patient in &world.patients {
+        let session = session(world, "order-agent", "submit-order", patient).await?;
+        for prescription in session.read("list_medications", json!({})).await? {
+            let Some(prior) = token(&prescription) else {
+                continue;
+            };
+            let arguments = json!({
+                "prior": prior,
+                "dose": 20,
+                "unit": "mg",
+                "frequency": 1,
+                "rationale": "blood pressure above target at the last two visits",
+                "sources": [prior],
+            });
+            let answer = session
+                .propose("order_medication", &format!("order-{prior}"), arguments)
+                .await?;
+            let gate = answer
+                .get("gate")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            // One of each kind is enough; the rest of the list would only repeat it.
+            if seen.insert(gate)
+                && answer.get("state").and_then(Value::as_str) == Some("awaiting_approval")
+            {
+                asked.push(asked_of(&answer)?);
+            }
+            if seen.len() >= 3 || asked.len() >= 2 {
+                return Ok(asked);
+            }
+            break;
+        }
+    }
+    Ok(asked)
+}
+
+async fn decide_orders(world: &World, orders: &[Asked]) -> anyhow::Result<()> {
+    const CLINICIANS: [&str; 2] = ["clinician-2", "clinician-3"];
+    for (asked, clinician) in orders.iter().zip(CLINICIANS) {
+        let row = row(world, asked).await?;
+        let digest = row.digest.context("a waiting order has a digest")?;
+        let level = row.gate.as_ref().map(chaperone_core::gate::Gate::level);
+        approve(world, asked, clinician, digest, true).await?;
+        if level == Some(GateLevel::TwoPerson) {
+            approve(world, asked, "pharmacist", digest, true).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn refills(world: &World) -> anyhow::Result<()> {
+    for patient in world.patients.iter().take(4) {
+        let session = session(world, "refill-agent", "refill-request", patient).await?;
+        let prescriptions = session.read("list_medications", json!({})).await?;
+        if let Some(prior) = prescriptions.first().and_then(token) {
+            session
+                .propose("request_refill", "refill-1", json!({ "prior": prior }))
+                .await?;
+            return Ok(());
+        }
+    }
+    eprintln!("demo: no prescription to refill; left out");
+    Ok(())
+}
+
+/// What an agent that is wrong or manipulated tries, and where it ends.
+async fn attempts(world: &World) -> anyhow::Result<()> {
+    let [victim, other] = [0, 1].map(|n| world.patients.get(n).or(world.patients.first()));
+    let (Some(victim), Some(other)) = (victim, other) else {
+        return Ok(());
+    };
+    // A handle of one patient, used in another's envelope.
+    let own = session(world, "scribe-agent", "draft-note", victim).await?;
+    let stolen = own
+        .read("list_encounters", json!({}))
+        .await?
+        .first()
+        .and_then(token);
+    let foreign = session(world, "scribe-agent", "draft-note", other).await?;
+    if let Some(stolen) = stolen {
+        let arguments =
+            json!({ "encounter_token": stolen, "text": "x", "idempotency_key": "cross" });
+        expect_refused(
+            foreign.call("draft_note", arguments).await?.err(),
+            "another patient",
+        )?;
+    }
+    // The injected letter asks for a refill of oxycodone and an export; neither tool is in reach.
+    foreign.call("list_documents", json!({})).await?.ok();
+    for tool in ["order_medication", "export_records", "delete_resource"] {
+        expect_refused(
+            foreign
+                .call(tool, json!({ "idempotency_key": "x" }))
+                .await?
+                .err(),
+            tool,
+        )?;
+    }
+    // An argument that no tool declares, and a patient the agent names itself.
+    let arguments = json!({ "patient": "Patient/1" });
+    expect_refused(
+        foreign.call("list_encounters", arguments).await?.err(),
+        "naming a patient",
+    )?;
+    // A grant is spent by its first use, and serves nobody else.
+    let once = grant(
+        world,
+        "scribe-agent",
+        "draft-note",
+        victim,
+        "clinician",
+        false,
+    )
+    .await?;
+    let scribe = Agent::of(world, "scribe-agent")?;
+    scribe.open("draft-note", Some(once)).await?;
+    anyhow::ensure!(
+        scribe.is_refused("draft-note", Some(once)).await?,
+        "a grant worked twice"
+    );
+    let theirs = grant(
+        world,
+        "scribe-agent",
+        "draft-note",
+        victim,
+        "clinician",
+        false,
+    )
+    .await?;
+    let thief = Agent::of(world, "order-agent")?;
+    anyhow::ensure!(
+        thief.is_refused("chart-summary", Some(theirs)).await?,
+        "a stolen grant worked"
+    );
+    Ok(())
+}
+
+/// Where the EHR takes no writes, humans enter and attest.
+async fn attest_entries(world: &World) -> anyhow::Result<()> {
+    world.settle().await?;
+    for row in world.engine.waiting_for_entry().await? {
+        let human = world.cast.human("front-desk")?;
+        world
+            .engine
+            .attest_entry(human, row.id, "entered by hand as shown")
+            .await?;
+    }
+    Ok(())
+}
+
+async fn approve(
+    world: &World,
+    asked: &Asked,
+    name: &'static str,
+    digest: Digest,
+    second_factor: bool,
+) -> anyhow::Result<()> {
+    let step_up = match second_factor {
+        true => Some(world.cast.step_up(&world.engine, name, digest).await?),
+        false => None,
+    };
+    let request = ApproveRequest {
+        writeback: asked.id,
+        digest,
+        step_up,
+        review_ms: REVIEW_MS,
+    };
+    world
+        .engine
+        .approve(world.cast.human(name)?, request)
+        .await?;
+    Ok(())
+}
+
+async fn row(world: &World, asked: &Asked) -> anyhow::Result<WritebackRow> {
+    world
+        .engine
+        .writeback(asked.id)
+        .await?
+        .context("the proposal has no row")
+}
+
+fn asked_of(answer: &Value) -> anyhow::Result<Asked> {
+    let id = answer
+        .get("proposal")
+        .and_then(Value::as_str)
+        .context("an answer names its proposal")?;
+    Ok(Asked { id: id.parse()? })
+}
+
+fn expect_refused(refused: Option<super::agents::Refused>, what: &str) -> anyhow::Result<()> {
+    refused
+        .map(|_| ())
+        .with_context(|| format!("{what} was not refused"))
+}
+
+fn token(resource: &Value) -> Option<String> {
+    resource
+        .get("id")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+}
+
+fn second(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

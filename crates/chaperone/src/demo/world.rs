@@ -1,0 +1,271 @@
+//! What the demo puts up: sandbox EHR, store, keys, bundle with fresh agent keys, engine, gateway.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, ProfileSource};
+use chaperone_connect::notify::SilentNotifier;
+use chaperone_core::ids::{AgentId, ConnectionId, TenantId};
+use chaperone_core::ports::{Environment, ServerKind};
+use chaperone_engine::{Engine, EngineConfig};
+use chaperone_policy::Bundle;
+use chaperone_sandbox::{RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
+use serde_json::Value;
+
+use super::people::Cast;
+use super::{DemoArgs, Profile};
+use crate::bundle_files;
+use crate::compose::{self, Basics, Places};
+use crate::keys::AgentKeyPair;
+use crate::workers::Workers;
+
+/// Patients made when no data is given.
+const PATIENTS: usize = 12;
+/// Seed of the synthetic patients: the same ones each time.
+const SEED: u64 = 20_261_121;
+/// How long the scenes' writes may take to settle.
+const SETTLE: Duration = Duration::from_secs(60);
+/// How long after a send a miss means "not applied", in milliseconds. The sandbox answers at once.
+const SETTLE_MS: i64 = 200;
+
+/// Everything that is up.
+pub(crate) struct World {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) sandbox: RunningSandbox,
+    pub(crate) patients: Vec<String>,
+    pub(crate) agents: BTreeMap<AgentId, AgentKeyPair>,
+    pub(crate) basics: Basics,
+    pub(crate) cast: Cast,
+    pub(crate) base_url: String,
+    pub(crate) anchors: std::path::PathBuf,
+    web: Option<super::agents::Gateway>,
+    workers: Option<Workers>,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Puts everything up.
+    pub(crate) async fn put_up(args: &DemoArgs) -> anyhow::Result<Self> {
+        let basics = Basics::of_this_machine();
+        let folder = tempfile::Builder::new()
+            .prefix("chaperone-demo-")
+            .tempdir()?;
+        let (sandbox, patients) = ehr(args, &basics).await?;
+        let (bundle, agents) = bundle_with_keys()?;
+        let tenant = TenantId::new("demo")?;
+        let (keys, _escrow) = compose::open_keys(&folder.path().join("keys"), &tenant)?;
+        let listener =
+            tokio::net::TcpListener::bind(("127.0.0.1", if args.once { 0 } else { args.port }))
+                .await
+                .with_context(|| {
+                    format!("port {} is taken; choose another with --port", args.port)
+                })?;
+        let base_url = format!("http://{}", listener.local_addr()?);
+        let endpoint =
+            compose::endpoint(ehr_config(args.profile, &sandbox.base_url)?, &basics, false).await?;
+        let database = match &args.database {
+            Some(url) => url.clone(),
+            None => format!("sqlite:{}", folder.path().join("chaperone.db").display()),
+        };
+        let anchors = folder.path().join("anchors");
+        let engine = compose::engine(
+            EngineConfig::new(tenant, base_url.clone()),
+            bundle,
+            &Places {
+                database: &database,
+                keys: &folder.path().join("keys"),
+                anchors: &anchors,
+            },
+            keys,
+            endpoint,
+            Arc::new(SilentNotifier),
+            &basics,
+        )
+        .await?;
+        let workers = Workers::start(&engine);
+        let web = super::agents::Gateway::start(&engine, listener)?;
+        let cast = Cast::enrol(&engine).await?;
+        Ok(Self {
+            engine,
+            sandbox,
+            patients,
+            agents,
+            basics,
+            cast,
+            base_url,
+            anchors,
+            web: Some(web),
+            workers: Some(workers),
+            folder,
+        })
+    }
+
+    /// Waits until nothing is on its way any more; what waits for people may wait.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + SETTLE;
+        loop {
+            let moving = self.engine.in_motion().await?;
+            if moving == 0 {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!(
+                    "{moving} write-backs did not settle within {} s",
+                    SETTLE.as_secs()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Serves until interrupted.
+    pub(crate) async fn stay_open(self, args: &DemoArgs) -> anyhow::Result<ExitCode> {
+        super::scenes::play_without_people(&self).await?;
+        if let Some(file) = &args.state_file {
+            let state = serde_json::json!({ "base_url": self.base_url, "accounts": self.cast.evaluation() });
+            let unfinished = file.with_extension("part");
+            std::fs::write(&unfinished, serde_json::to_vec_pretty(&state)?)?;
+            std::fs::rename(&unfinished, file)?;
+        }
+        super::print_line(&format!(
+            "Chaperone is up with {} synthetic patients.\n\n  console  {}/console\n  agents   {}/mcp and {}/v1\n\nEvaluation accounts (this run only):\n{}\nStop with Ctrl-C.",
+            self.patients.len(),
+            self.base_url,
+            self.base_url,
+            self.base_url,
+            self.cast.in_words(),
+        ));
+        tokio::signal::ctrl_c().await?;
+        self.take_down().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Lets everything finish what it has in hand.
+    pub(crate) async fn take_down(mut self) {
+        if let Some(web) = self.web.take() {
+            web.stop().await;
+        }
+        if let Some(workers) = self.workers.take() {
+            workers.stop().await;
+        }
+        self.sandbox.stop().await;
+        drop(self.folder);
+    }
+}
+
+async fn ehr(args: &DemoArgs, basics: &Basics) -> anyhow::Result<(RunningSandbox, Vec<String>)> {
+    let profile = match args.profile {
+        Profile::Full => ServerProfile::Full,
+        Profile::Plain => ServerProfile::Plain,
+        Profile::ReadOnly => ServerProfile::ReadOnly,
+    };
+    let clock = Arc::clone(&basics.clock);
+    let sandbox =
+        Sandbox::start(SandboxConfig::new(profile, Arc::new(move || clock.now()))).await?;
+    let now = basics.clock.now();
+    let bundles = match &args.data {
+        Some(path) => bundles_from(path)?,
+        None => chaperone_sandbox::synthetic::patients(SEED, PATIENTS, now),
+    };
+    for bundle in &bundles {
+        sandbox
+            .handle
+            .load_bundle(bundle)
+            .context("a bundle cannot be loaded")?;
+    }
+    sandbox.handle.seed_operational(now)?;
+    let mut patients: Vec<String> = sandbox
+        .handle
+        .resources("Patient")
+        .iter()
+        .filter_map(|patient| patient.get("id").and_then(Value::as_str).map(str::to_owned))
+        .collect();
+    patients.sort();
+    if patients.is_empty() {
+        bail!("the data holds no patients");
+    }
+    Ok((sandbox, patients))
+}
+
+/// Bundles of a folder or archive of JSON files, in name order.
+fn bundles_from(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?.path();
+            if entry.extension().is_some_and(|e| e == "json") {
+                files.insert(entry.display().to_string(), std::fs::read(&entry)?);
+            }
+        }
+    } else {
+        let file = std::fs::File::open(path)
+            .with_context(|| format!("cannot open `{}`", path.display()))?;
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let name = entry.path()?.display().to_string();
+            if name.ends_with(".json") {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
+                files.insert(name, bytes);
+            }
+        }
+    }
+    if files.is_empty() {
+        bail!("`{}` holds no .json files", path.display());
+    }
+    files
+        .into_iter()
+        .map(|(name, bytes)| {
+            serde_json::from_slice(&bytes).with_context(|| format!("`{name}` is not JSON"))
+        })
+        .collect()
+}
+
+fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
+    let kind = match profile {
+        Profile::Full => ServerKind::Full,
+        Profile::Plain => ServerKind::Plain,
+        Profile::ReadOnly => ServerKind::ReadOnly,
+    };
+    Ok(EhrConfig {
+        connection: ConnectionId::new("sandbox")?,
+        environment: Environment::Sandbox,
+        base_url: base_url.to_owned(),
+        auth: EhrAuth::Open,
+        limits: EhrLimits::default(),
+        profile: ProfileSource::Kind {
+            kind,
+            types: Vec::new(),
+            transactions_are_atomic: true,
+        },
+        settle_ms: SETTLE_MS,
+        extra_root_pem: None,
+    })
+}
+
+/// The default bundle, with a key pair of this run for each agent.
+fn bundle_with_keys() -> anyhow::Result<(Arc<Bundle>, BTreeMap<AgentId, AgentKeyPair>)> {
+    let mut files = bundle_files::read(None)?;
+    let mut pairs = BTreeMap::new();
+    for (path, text) in &mut files {
+        let Some(name) = path
+            .strip_prefix("agents/")
+            .and_then(|p| p.strip_suffix(".toml"))
+        else {
+            continue;
+        };
+        let pair = AgentKeyPair::generate("demo")?;
+        let mut declaration: toml::Table = text.parse()?;
+        let key = toml::Value::try_from(&pair.public_jwk)?;
+        declaration.insert("keys".to_owned(), toml::Value::Array(vec![key]));
+        *text = toml::to_string(&declaration)?;
+        pairs.insert(AgentId::new(name)?, pair);
+    }
+    Ok((bundle_files::load(&files)?, pairs))
+}

@@ -1,0 +1,99 @@
+//! What runs in the background: delivery, the ledger's integrator, afterwork.
+//!
+//! The engine never spawns and never sleeps; this file does both for it, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chaperone_engine::Engine;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long the delivery worker waits when there is nothing to do.
+const IDLE: Duration = Duration::from_millis(250);
+/// How long it waits after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How often the integrator looks for new entries.
+const INTEGRATE_EVERY: Duration = Duration::from_millis(250);
+
+/// The background of one engine.
+pub(crate) struct Workers {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts them.
+    pub(crate) fn start(engine: &Arc<Engine>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let tasks = vec![
+            tokio::spawn(deliver(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(integrate(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(afterwork(Arc::clone(engine), stopped)),
+        ];
+        Self { stop, tasks }
+    }
+
+    /// Lets each finish what it has in hand.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            if let Err(failed) = task.await {
+                tracing::error!(error = %failed, "a worker ended badly");
+            }
+        }
+    }
+}
+
+async fn deliver(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let mut changes = engine.changes();
+    while !*stopped.borrow() {
+        let pause = match engine.deliver_due("delivery").await {
+            Ok(0) => IDLE,
+            Ok(_) => continue,
+            Err(failed) => {
+                tracing::warn!(error = %failed, "delivery waits");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = changes.changed() => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let is_last = *stopped.borrow();
+        match engine.integrate_ledger().await {
+            Ok(0) if is_last => return,
+            Ok(0) => {}
+            Ok(_) => continue,
+            Err(failed) => {
+                tracing::error!(error = %failed, "the ledger was not integrated");
+                if is_last {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTEGRATE_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn afterwork(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let Some(mut queue) = engine.afterwork() else {
+        return;
+    };
+    while !*stopped.borrow() {
+        tokio::select! {
+            more = engine.run_afterwork(&mut queue) => if !more { return },
+            _ = stopped.changed() => {}
+        }
+    }
+    engine.drain_afterwork(&mut queue).await;
+}
