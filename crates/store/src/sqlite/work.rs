@@ -30,8 +30,8 @@ pub(super) fn claim_due(connection: &Connection, claim: &Claim) -> Result<Vec<Cl
     let mut select = connection.prepare_cached(
         "SELECT w.position, w.tenant, w.id, w.kind, w.subject, w.order_key, w.due, w.claim
          FROM work w
-         WHERE w.state <> 'done'
-           AND ((w.state = 'waiting' AND w.due <= ?1) OR (w.state = 'claimed' AND w.claimed_until <= ?1))
+         WHERE w.state <> 'done' AND w.due <= ?1
+           AND (w.state = 'waiting' OR (w.state = 'claimed' AND w.claimed_until <= ?1))
            AND (w.order_key IS NULL OR NOT EXISTS (
                SELECT 1 FROM work o
                WHERE o.tenant = w.tenant AND o.order_key = w.order_key
