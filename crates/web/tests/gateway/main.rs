@@ -1,0 +1,20 @@
+//! The agents' side as agents meet it: real engine, real store, the default bundle, an EHR in memory.
+//!
+//! Start at [`house`] for the set-up, and at [`negative`] for everything that must be refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason
+)]
+
+mod house;
+mod mcp;
+mod negative;
+mod rest;
+mod tokens;
+mod wire;
