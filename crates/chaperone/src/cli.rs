@@ -20,14 +20,22 @@ struct Cli {
 enum Command {
     /// Everything embedded: store, sandbox EHR, synthetic patients, scripted agents, console.
     Demo(demo::DemoArgs),
+    /// Serve agents and people, as a configuration file says.
+    Serve(commands::serve::ServeArgs),
+    /// Check configuration, database, clock, EHR and keys, and say what to mend.
+    Doctor(commands::doctor::DoctorArgs),
     /// Write the default governance bundle and a commented configuration file to a folder.
     Init(commands::init::InitArgs),
     /// Check a governance bundle: declarations, policies against the schema, cases.
     Check(commands::check::CheckArgs),
+    /// Print the write-back matrix of a bundle.
+    Matrix(commands::matrix::MatrixArgs),
     /// Make a key pair for an agent: the public half is printed for its declaration.
     AgentKey(commands::agent_key::AgentKeyArgs),
     /// Export, verify and prove.
     Ledger(commands::ledger::LedgerArgs),
+    /// Print figures of this machine.
+    Bench(commands::bench::BenchArgs),
 }
 
 /// Where a bundle comes from.
@@ -45,10 +53,14 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
         Command::Init(args) => commands::init::run(args),
         Command::Check(args) => commands::check::run(args),
+        Command::Matrix(args) => commands::matrix::run(args),
         Command::AgentKey(args) => commands::agent_key::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     };
     match outcome {
         Ok(code) => code,

@@ -19,8 +19,6 @@ use chaperone_policy::Bundle;
 pub(crate) struct Places<'a> {
     /// URL of the store.
     pub(crate) database: &'a str,
-    /// Folder of the wrapped keys; never inside the database or its backups.
-    pub(crate) keys: &'a Path,
     /// Folder of the anchored checkpoints.
     pub(crate) anchors: &'a Path,
 }

@@ -86,6 +86,8 @@ pub(crate) struct Ehr {
     #[serde(default = "settle_ms")]
     pub(crate) settle_ms: i64,
     #[serde(default)]
+    pub(crate) exchange_timeout_ms: Option<u64>,
+    #[serde(default)]
     pub(crate) extra_root: Option<PathBuf>,
     #[serde(default)]
     pub(crate) smart: Option<Smart>,
@@ -137,6 +139,7 @@ pub(crate) struct Times {
     deliver_within_s: Option<i64>,
     deliver_within_grave_s: Option<i64>,
     session_idle_s: Option<i64>,
+    claim_ms: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -250,18 +253,31 @@ impl ConfigArgs {
 }
 
 impl Config {
+    /// A claim must outlast the calls of one delivery (look, send, read back), or two workers would
+    /// work on one order.
+    fn check_times(&self) -> anyhow::Result<()> {
+        let exchange_ms = i64::try_from(self.ehr.limits().exchange_timeout_ms)?;
+        let claim_ms = self.engine().claim_ms;
+        if claim_ms < exchange_ms.saturating_mul(3) {
+            bail!(
+                "`times.claim_ms` ({claim_ms}) must be at least three times `ehr.exchange_timeout_ms` ({exchange_ms})"
+            );
+        }
+        Ok(())
+    }
+
     /// Puts the engine together. The escrow text of keys made just now comes with it, once.
     pub(crate) async fn start(
         &self,
         basics: &Basics,
     ) -> anyhow::Result<(Arc<Engine>, Option<String>)> {
+        self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
         let (keys, escrow) = compose::open_keys(&self.keys.dir, &self.tenant)?;
         let probe = self.ehr.profile == EhrProfile::Probe;
         let endpoint = compose::endpoint(self.ehr.endpoint()?, basics, probe).await?;
         let places = Places {
             database: &self.store.url,
-            keys: &self.keys.dir,
             anchors: &self.anchors.dir,
         };
         let notifier = self.notifier()?;
@@ -276,6 +292,31 @@ impl Config {
         )
         .await?;
         Ok((engine, escrow.map(|secret| secret.expose().to_owned())))
+    }
+
+    /// Where and how to listen.
+    pub(crate) fn listener(&self) -> chaperone_web::serve::Listen {
+        let tls = self
+            .listen
+            .tls
+            .as_ref()
+            .map(|tls| chaperone_web::serve::TlsFiles {
+                certificates: tls.certificate.clone(),
+                key: tls.key.clone(),
+            });
+        chaperone_web::serve::Listen {
+            tls,
+            ..chaperone_web::serve::Listen::on(self.listen.address)
+        }
+    }
+
+    /// How session cookies are protected: as the public address says, not as this listener does.
+    pub(crate) fn cookies(&self) -> chaperone_web::console::CookieSecurity {
+        if self.public_url.starts_with("https:") {
+            chaperone_web::console::CookieSecurity::Tls
+        } else {
+            chaperone_web::console::CookieSecurity::Loopback
+        }
     }
 
     fn engine(&self) -> EngineConfig {
@@ -295,6 +336,7 @@ impl Config {
                 &mut config.deliver_within_grave_s,
             ),
             (times.session_idle_s, &mut config.session_idle_s),
+            (times.claim_ms, &mut config.claim_ms),
         ] {
             if let Some(seconds) = wanted {
                 *setting = seconds;
@@ -325,6 +367,15 @@ impl Config {
 }
 
 impl Ehr {
+    fn limits(&self) -> EhrLimits {
+        let mut limits = EhrLimits::default();
+        if let Some(exchange_timeout_ms) = self.exchange_timeout_ms {
+            limits.exchange_timeout_ms = exchange_timeout_ms;
+            limits.connect_timeout_ms = limits.connect_timeout_ms.min(exchange_timeout_ms / 2);
+        }
+        limits
+    }
+
     /// What the adapter is made from.
     pub(crate) fn endpoint(&self) -> anyhow::Result<EhrConfig> {
         let transactions_are_atomic = self.transactions_are_atomic;
@@ -366,7 +417,7 @@ impl Ehr {
             environment: self.environment,
             base_url: self.base_url.clone(),
             auth,
-            limits: EhrLimits::default(),
+            limits: self.limits(),
             profile,
             settle_ms: self.settle_ms,
             extra_root_pem,

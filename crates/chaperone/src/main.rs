@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod keys;
 mod telemetry;
+mod web;
 mod workers;
 
 use std::process::ExitCode;

@@ -25,7 +25,9 @@ pub mod serve;
 
 pub mod console;
 
-use axum::Router;
+pub use axum::Router;
+
+pub use serve::{Bound, Listen, ServeFailed, TlsFiles, serve};
 
 /// Log directives that must hold whatever an operator configures: the MCP library prints whole
 /// messages, arguments and answers alike, at its debug level (invariant 10).

@@ -1,6 +1,10 @@
 //! One file per subcommand.
 
 pub(crate) mod agent_key;
+pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod ledger;
+pub(crate) mod matrix;
+pub(crate) mod serve;

@@ -1,7 +1,6 @@
 //! `chaperone serve`: agents and people, as a configuration file says.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -39,8 +38,8 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             );
         }
         let workers = Workers::start(&engine);
-        let app = chaperone_web::app(Arc::clone(&engine), config.web_options(metrics));
-        let served = chaperone_web::serve(config.listener(), app, interrupted()).await;
+        let app = crate::web::app(&engine, config.cookies(), metrics);
+        let served = chaperone_web::serve::serve(config.listener(), app, interrupted()).await;
         workers.stop().await;
         served.context("serving failed")?;
         Ok(ExitCode::SUCCESS)

@@ -6,34 +6,53 @@ use anyhow::{Context as _, bail};
 use chaperone_connect::agent_client::{AgentAlgorithm, AgentClient, AgentCredential, AgentToken};
 use chaperone_core::ids::{AgentId, GrantId, IntentId, ToolName};
 use chaperone_engine::Engine;
+use chaperone_web::console::CookieSecurity;
+use chaperone_web::serve::Bound;
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::world::World;
 
-/// Placeholder.
-pub(crate) struct Gateway;
+/// Gateway and console on one listener.
+pub(crate) struct Gateway {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
 impl Gateway {
-    pub(crate) fn start(
-        _engine: &Arc<Engine>,
-        _listener: tokio::net::TcpListener,
-    ) -> anyhow::Result<Self> {
-        Ok(Self)
+    /// Serves on a loopback address that is held already.
+    pub(crate) fn start(engine: &Arc<Engine>, bound: Bound, metrics: PrometheusHandle) -> Self {
+        let app = crate::web::app(engine, CookieSecurity::Loopback, metrics);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            if let Err(failed) = bound.serve(app, shutdown).await {
+                tracing::error!(error = %failed, "the gateway ended badly");
+            }
+        });
+        Self { stop, task }
     }
-    pub(crate) async fn stop(self) {}
+
+    /// Stops taking requests and lets those in hand finish.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
 }
 
 /// An agent with its key.
 pub(crate) struct Agent {
     client: AgentClient,
-    engine: Arc<Engine>,
 }
 
 /// An agent inside an envelope.
 pub(crate) struct Session {
-    engine: Arc<Engine>,
-    token: String,
+    client: AgentClient,
+    token: AgentToken,
 }
 
 /// A refusal as the agent sees it.
@@ -63,10 +82,7 @@ impl Agent {
             Arc::clone(&world.basics.clock),
             Arc::clone(&world.basics.random),
         )?;
-        Ok(Self {
-            client,
-            engine: Arc::clone(&world.engine),
-        })
+        Ok(Self { client })
     }
 
     /// Opens an envelope.
@@ -75,34 +91,17 @@ impl Agent {
         intent: &str,
         grant: Option<GrantId>,
     ) -> anyhow::Result<Session> {
-        match self.ask(intent, grant).await? {
-            Ok(token) => Ok(Session {
-                engine: Arc::clone(&self.engine),
-                token,
-            }),
-            Err(e) => bail!("no envelope for {intent}: {e}"),
-        }
-    }
-    async fn ask(
-        &self,
-        intent: &str,
-        grant: Option<GrantId>,
-    ) -> anyhow::Result<Result<String, chaperone_engine::CallError>> {
-        let assertion = self
+        let answer = self
             .client
-            .assertion(&format!("{}/oauth/token", self.engine.config().audience))?;
-        let details = grant.map(|g| json!([{"type":"chaperone_context","grant":g}]).to_string());
-        let c = self.engine.correlation();
-        Ok(self
-            .engine
-            .open_envelope(chaperone_engine::open_envelope::TokenRequest {
-                assertion: &assertion,
-                scope: &format!("intent/{intent}"),
-                authorization_details: details.as_deref(),
-                correlation: c,
-            })
-            .await
-            .map(|a| a.access_token))
+            .token(&IntentId::new(intent)?, grant.as_ref())
+            .await?;
+        let Some(token) = answer.access_token() else {
+            bail!("no envelope for `{intent}`: {}", code_of(&answer.body));
+        };
+        Ok(Session {
+            client: self.client.clone(),
+            token,
+        })
     }
 
     /// Tries to open an envelope that must not open.
@@ -111,7 +110,11 @@ impl Agent {
         intent: &str,
         grant: Option<GrantId>,
     ) -> anyhow::Result<bool> {
-        Ok(self.ask(intent, grant).await?.is_err())
+        let answer = self
+            .client
+            .token(&IntentId::new(intent)?, grant.as_ref())
+            .await?;
+        Ok(answer.access_token().is_none())
     }
 }
 
@@ -122,30 +125,29 @@ impl Session {
         tool: &str,
         arguments: Value,
     ) -> anyhow::Result<Result<Value, Refused>> {
-        let c = self.engine.correlation();
-        let caller = match self.engine.enter(Some(&self.token), c).await {
-            Ok(c) => c,
-            Err(e) => {
-                return Ok(Err(Refused {
-                    code: e.code.to_owned(),
-                }));
-            }
+        let answer = self
+            .client
+            .tools_call(&self.token, &ToolName::new(tool)?, &arguments)
+            .await?;
+        let Some(result) = answer.result() else {
+            let body = answer
+                .error()
+                .and_then(|e| e.get("data"))
+                .unwrap_or(&answer.body);
+            return Ok(Err(Refused {
+                code: code_of(body),
+            }));
         };
-        Ok(self
-            .engine
-            .call(
-                &caller,
-                tool,
-                arguments.as_object().cloned().unwrap_or_default(),
-                c,
-            )
-            .await
-            .map_err(|e| {
-                eprintln!("   {tool}: {e}");
-                Refused {
-                    code: e.code.to_owned(),
-                }
-            }))
+        let content = result
+            .get("structuredContent")
+            .cloned()
+            .unwrap_or(Value::Null);
+        if result.get("isError").and_then(Value::as_bool) == Some(true) {
+            return Ok(Err(Refused {
+                code: code_of(&content),
+            }));
+        }
+        Ok(Ok(content))
     }
 
     /// Calls a tool that must answer.
@@ -177,4 +179,12 @@ impl Session {
             .cloned()
             .unwrap_or_default())
     }
+}
+
+fn code_of(body: &Value) -> String {
+    body.get("code")
+        .or_else(|| body.get("error"))
+        .and_then(Value::as_str)
+        .unwrap_or("unexplained")
+        .to_owned()
 }

@@ -345,7 +345,10 @@ async fn attest_entries(world: &World) -> anyhow::Result<()> {
         }
         for row in waiting {
             let human = world.cast.human("front-desk")?;
-            world.engine.attest_entry(human, row.id, "entered by hand as shown").await?;
+            world
+                .engine
+                .attest_entry(human, row.id, "entered by hand as shown")
+                .await?;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use chaperone_core::ports::{Environment, ServerKind};
 use chaperone_engine::{Engine, EngineConfig};
 use chaperone_policy::Bundle;
 use chaperone_sandbox::{RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
+use chaperone_web::serve::{Bound, Listen};
 use serde_json::Value;
 
 use super::people::Cast;
@@ -59,13 +61,10 @@ impl World {
         let (bundle, agents) = bundle_with_keys()?;
         let tenant = TenantId::new("demo")?;
         let (keys, _escrow) = compose::open_keys(&folder.path().join("keys"), &tenant)?;
-        let listener =
-            tokio::net::TcpListener::bind(("127.0.0.1", if args.once { 0 } else { args.port }))
-                .await
-                .with_context(|| {
-                    format!("port {} is taken; choose another with --port", args.port)
-                })?;
-        let base_url = format!("http://{}", listener.local_addr()?);
+        let port = if args.once { 0 } else { args.port };
+        let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+            .with_context(|| format!("port {port} cannot be used; choose another with --port"))?;
+        let base_url = format!("http://{}", bound.address());
         let endpoint =
             compose::endpoint(ehr_config(args.profile, &sandbox.base_url)?, &basics, false).await?;
         let database = match &args.database {
@@ -78,7 +77,6 @@ impl World {
             bundle,
             &Places {
                 database: &database,
-                keys: &folder.path().join("keys"),
                 anchors: &anchors,
             },
             keys,
@@ -88,7 +86,8 @@ impl World {
         )
         .await?;
         let workers = Workers::start(&engine);
-        let web = super::agents::Gateway::start(&engine, listener)?;
+        let metrics = crate::telemetry::start_metrics()?;
+        let web = super::agents::Gateway::start(&engine, bound, metrics);
         let cast = Cast::enrol(&engine).await?;
         Ok(Self {
             engine,

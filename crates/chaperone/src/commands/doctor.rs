@@ -1,0 +1,219 @@
+//! `chaperone doctor`: configuration, database, clock, EHR, keys; what stands well and what to mend.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chaperone_connect::ehr::FhirEndpoint;
+use chaperone_connect::keys::FileKeyVault;
+use chaperone_core::ports::{Clock, Ehr as _, Environment};
+use chaperone_store::Verdict;
+use serde::Serialize;
+
+use crate::bundle_files;
+use crate::cli;
+use crate::compose::Basics;
+use crate::config::{Config, ConfigArgs};
+use crate::demo::print_line;
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Look {
+    what: String,
+    verdict: &'static str,
+    say: String,
+}
+
+const GOOD: &str = "good";
+const WARNING: &str = "warning";
+const BAD: &str = "bad";
+
+/// Runs it: exit 0 when nothing is bad.
+pub(crate) fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let config = match args.config.read() {
+        Ok(config) => config,
+        Err(error) => {
+            let looks = [look("configuration", BAD, format!("{error:#}"))];
+            return Ok(answer(&looks, args.json));
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let looks = runtime.block_on(examine(&config));
+    Ok(answer(&looks, args.json))
+}
+
+async fn examine(config: &Config) -> Vec<Look> {
+    let basics = Basics::of_this_machine();
+    let mut looks = vec![look("configuration", GOOD, "every key is known")];
+    looks.push(bundle(config));
+    looks.push(listener(config));
+    looks.extend(store(config, &basics.clock).await);
+    looks.push(keys(config));
+    looks.extend(ehr(config, &basics).await);
+    looks
+}
+
+fn bundle(config: &Config) -> Look {
+    let loaded =
+        bundle_files::read(Some(&config.governance)).and_then(|files| bundle_files::load(&files));
+    match loaded {
+        Ok(bundle) => {
+            let keyless: Vec<String> = bundle
+                .agents()
+                .filter(|agent| agent.keys.is_empty())
+                .map(|agent| agent.id.to_string())
+                .collect();
+            if keyless.is_empty() {
+                look(
+                    "bundle",
+                    GOOD,
+                    format!("version {} loads", bundle.version()),
+                )
+            } else {
+                let say = format!(
+                    "it loads, but these agents have no key and cannot authenticate: {}; see `chaperone agent-key`",
+                    keyless.join(", ")
+                );
+                look("bundle", WARNING, say)
+            }
+        }
+        Err(error) => look("bundle", BAD, format!("{error:#}")),
+    }
+}
+
+fn listener(config: &Config) -> Look {
+    let is_loopback = config.listen.address.ip().is_loopback();
+    match &config.listen.tls {
+        None if is_loopback => look("listener", GOOD, "plain HTTP on this machine only"),
+        None => look(
+            "listener",
+            BAD,
+            "without [listen.tls] only a loopback address is accepted; give certificate and key",
+        ),
+        Some(tls) => {
+            let missing: Vec<String> = [&tls.certificate, &tls.key]
+                .into_iter()
+                .filter(|path| !path.is_file())
+                .map(|path| path.display().to_string())
+                .collect();
+            if missing.is_empty() {
+                look("listener", GOOD, "TLS files are there")
+            } else {
+                look("listener", BAD, format!("missing: {}", missing.join(", ")))
+            }
+        }
+    }
+}
+
+async fn store(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
+    let now = || clock.now();
+    match chaperone_store::diagnose(&config.store.url, &now).await {
+        Ok(diagnosis) => diagnosis
+            .findings
+            .iter()
+            .map(|finding| {
+                let verdict = match finding.verdict {
+                    Verdict::Good => GOOD,
+                    Verdict::Warning => WARNING,
+                    Verdict::Bad => BAD,
+                };
+                look(
+                    &format!("store: {}", finding.aspect),
+                    verdict,
+                    finding.say.clone(),
+                )
+            })
+            .collect(),
+        Err(error) => vec![look("store", BAD, error.to_string())],
+    }
+}
+
+fn keys(config: &Config) -> Look {
+    if !FileKeyVault::exists(&config.keys.dir, &config.tenant) {
+        let say = "no keys yet; they are made at first start, and an escrow text is printed once";
+        return look("keys", WARNING, say);
+    }
+    let checked = FileKeyVault::open(&config.keys.dir, &config.tenant)
+        .and_then(|keys| keys.check(&config.tenant));
+    match checked {
+        Ok(check) => look(
+            "keys",
+            GOOD,
+            format!(
+                "{} data keys can be unwrapped, {} were destroyed",
+                check.keys, check.destroyed
+            ),
+        ),
+        Err(error) => look("keys", BAD, error.to_string()),
+    }
+}
+
+async fn ehr(config: &Config, basics: &Basics) -> Vec<Look> {
+    let endpoint = config.ehr.endpoint().and_then(|ehr| {
+        Ok(FhirEndpoint::new(
+            ehr,
+            Arc::clone(&basics.clock),
+            Arc::clone(&basics.random),
+        )?)
+    });
+    let endpoint = match endpoint {
+        Ok(endpoint) => endpoint,
+        Err(error) => return vec![look("ehr", BAD, format!("{error:#}"))],
+    };
+    if endpoint.environment() == Environment::Production {
+        let say = "this version refuses production connections: consent, scrubbing, conformance and backup are not on yet";
+        return vec![look("ehr", BAD, say)];
+    }
+    let mut looks = Vec::new();
+    if let Err(error) = endpoint.check_credentials().await {
+        looks.push(look("ehr: credentials", BAD, error.to_string()));
+    }
+    looks.push(match endpoint.probe().await {
+        Ok(profile) => look(
+            "ehr",
+            GOOD,
+            format!(
+                "answers; {} kinds of write are supported",
+                profile.support.len()
+            ),
+        ),
+        Err(error) => look(
+            "ehr",
+            BAD,
+            format!("its CapabilityStatement cannot be read: {error}"),
+        ),
+    });
+    looks
+}
+
+fn look(what: &str, verdict: &'static str, say: impl Into<String>) -> Look {
+    Look {
+        what: what.to_owned(),
+        verdict,
+        say: say.into(),
+    }
+}
+
+fn answer(looks: &[Look], json: bool) -> ExitCode {
+    if json {
+        print_line(&serde_json::json!({ "looks": looks }).to_string());
+    } else {
+        for one in looks {
+            print_line(&format!("{:<8} {:<20} {}", one.verdict, one.what, one.say));
+        }
+    }
+    if looks.iter().any(|one| one.verdict == BAD) {
+        cli::no()
+    } else {
+        ExitCode::SUCCESS
+    }
+}
