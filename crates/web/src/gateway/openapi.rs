@@ -228,7 +228,7 @@ fn token_operation() -> Value {
             "client_assertion_type": { "const": crate::oauth::ASSERTION_TYPE },
             "client_assertion": { "type": "string" },
             "client_id": { "type": "string" },
-            "scope": { "type": "string", "pattern": "^intent/" },
+            "scope": { "type": "string", "pattern": "^(intent/.+|dispatch)$" },
             "authorization_details": {
                 "type": "string",
                 "description": "JSON: [{\"type\":\"chaperone_context\",\"grant\":\"grant_…\"}]",

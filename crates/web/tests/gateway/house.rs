@@ -224,6 +224,11 @@ pub(crate) fn token_request(
     grant: Option<&GrantId>,
 ) -> Request<Body> {
     let details = grant.map(|grant| json!([{"type": "chaperone_context", "grant": grant}]));
+    // A dispatcher opens no intent.
+    let scope = match intent {
+        "dispatch" => intent.to_owned(),
+        intent => format!("intent/{intent}"),
+    };
     form(&[
         ("grant_type", "client_credentials"),
         (
@@ -231,7 +236,7 @@ pub(crate) fn token_request(
             "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         ),
         ("client_assertion", assertion),
-        ("scope", &format!("intent/{intent}")),
+        ("scope", &scope),
         (
             "authorization_details",
             &details.map_or(String::new(), |details| details.to_string()),
@@ -329,8 +334,7 @@ fn public_x(agent: &str) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key.as_bytes())
 }
 
-/// The default bundle with keys for its agents, an intent for the dispatcher to open, and one access
-/// policy that cannot be evaluated.
+/// The default bundle with keys for its agents and one access policy that cannot be evaluated.
 fn bundle_files() -> BTreeMap<String, String> {
     let mut files = chaperone_policy::embedded::files();
     for agent in [SCHEDULER, SCRIBE, DISPATCHER] {
@@ -342,8 +346,6 @@ fn bundle_files() -> BTreeMap<String, String> {
         assert!(file.contains("keys = []"));
         *file = file.replace("keys = []", &key);
     }
-    let dispatcher = files.get_mut("agents/intake-dispatcher.toml").unwrap();
-    *dispatcher = dispatcher.replace("intents = []", "intents = [\"find-slots\"]");
     let access = files.get_mut("policies/access.cedar").unwrap();
     access.push_str(
         "\n@id(\"access-failing\")\n@denial(\"failing\")\n@text(\"A policy that cannot be evaluated.\")\n\

@@ -69,7 +69,7 @@ async fn a_proposal_is_made_once_and_asked_for_later() {
 #[tokio::test]
 async fn a_dispatcher_puts_patients_before_the_agents_on_its_list_only() {
     let house = House::new().await;
-    let token = house.token(DISPATCHER, "find-slots", None).await;
+    let token = house.token(DISPATCHER, "dispatch", None).await;
     let ask = |agent: &str, intent: &str, mrn: &str| {
         let body = json!({"agent": agent, "intent": intent,
             "patient": {"system": "urn:example:mrn", "value": mrn}});
@@ -103,6 +103,12 @@ async fn a_dispatcher_puts_patients_before_the_agents_on_its_list_only() {
         assert!(house.recorded_refusal(answer.correlation()).await.is_some());
         assert!(!answer.body.to_string().contains("CANARY"));
     }
+    // A dispatcher has no tools, and who is none cannot become one.
+    let listed = house.send(get(&token, "/v1/tools")).await;
+    assert_eq!(listed.body["tools"], json!([]));
+    let request = token_request(&house.assertion(SCHEDULER), "dispatch", None);
+    let answer = house.send(request).await;
+    assert_eq!((answer.status, answer.code()), (400, "invalid-scope"));
     let other = house.token(SCHEDULER, "find-slots", None).await;
     let body = json!({"agent": SCHEDULER, "intent": "schedule-appointment",
         "patient": {"system": "urn:example:mrn", "value": "CANARY-MRN-a"}});
