@@ -141,7 +141,12 @@ async function readReview(visit) {
   assert.notEqual(await page.locator('#change .change').innerText(), '', 'the change is not told in words');
 
   const patient = page.getByRole('region', { name: 'For whom' });
-  const shown = [...(await patient.locator('.patient b').allInnerTexts()), ...(await patient.locator('dd').allInnerTexts())];
+  const header = await patient.locator('.patient').innerText();
+  const shown = [
+    await patient.locator('.patient b').innerText(),
+    ...(header.match(/\d{4}-\d{2}-\d{2}/g) ?? []),
+    ...(await patient.locator('dd').allInnerTexts()),
+  ];
   const texts = shown.flatMap((text) => text.split('\n')).filter((text) => !NOT_ABOUT_ANYBODY.includes(text.trim()));
   texts.forEach((text) => watch.addCanary(text));
   assert.ok(watch.canaryCount > 0, 'the review names no patient, so nothing can be watched for');
