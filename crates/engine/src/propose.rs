@@ -2,31 +2,34 @@
 //!
 //! Merge first, then digest (invariant 4): what the reviewer sees and approves is the final body.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod answer;
+mod change;
+mod validate;
+
+use std::collections::BTreeMap;
 
 use chaperone_core::Timestamp;
 use chaperone_core::bundle::WriteAction;
-use chaperone_core::change::{Audience, Change, Direction};
+use chaperone_core::change::{Change, Direction};
 use chaperone_core::content::content_digest;
 use chaperone_core::digest::{Digest, PayloadAddress};
-use chaperone_core::evidence::{
-    AgentVersion, Conformant, Ruling, StageRecord, ValidationRecord, WriteOrder,
-};
+use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
 use chaperone_core::ids::{WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
     WorkItem, WorkKind,
 };
 use chaperone_core::request::WriteRequest;
-use chaperone_core::resource::{Code, Interaction, ResourceType};
+use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{
     Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent,
 };
-use chaperone_fhir::finding::{Finding, RestsOn, Severity};
-use chaperone_fhir::references::{PatientRef, stray_references};
-use chaperone_fhir::validate::{Limits, structure};
+use chaperone_fhir::finding::Finding;
 use serde_json::{Value, json};
 
+use self::answer::{findings_for_agent, refusal};
+use self::change::change_of;
+use self::validate::conformant;
 use crate::afterwork::Piece;
 use crate::call::{Admitted, is_token, proposal_answer};
 use crate::context::Engine;
@@ -88,8 +91,7 @@ impl Engine {
 
         let mut commit = self.commit_as(admitted.caller.actor());
         let payload = self.seal_request(admitted, &mut commit).await?;
-        let tainted = admitted.arguments.sources.len() > usize::from(u16::MAX)
-            || self.is_tainted(admitted, &inputs);
+        let tainted = self.is_tainted(admitted, &inputs);
         let proposal = Proposal {
             id,
             envelope: envelope.id,
@@ -329,51 +331,6 @@ impl Engine {
             validation,
             findings,
         })
-    }
-
-    /// Structure against R4, references bound to the patient, status transitions.
-    fn validate(
-        &self,
-        body: &str,
-        resource: &Value,
-        change: &Change,
-        inputs: &Inputs,
-    ) -> (ValidationRecord, Vec<Finding>) {
-        let outcome = structure(self.definitions, body.as_bytes(), &limits());
-        let package = format!("{}#{}", outcome.package.name, outcome.package.version);
-        let mut findings = outcome.findings;
-        let structural = findings.len();
-        let patient = PatientRef {
-            id: inputs.patient_id.as_deref().unwrap_or_default(),
-            base_url: self.ehr.endpoint(),
-        };
-        for path in stray_references(self.definitions, resource, &patient) {
-            findings.push(business_rule(
-                "chaperone.reference-outside-patient",
-                format!("{}.{path}", change.resource),
-                "a reference leads outside the bound patient or this EHR",
-            ));
-        }
-        for problem in self.transitions.check(inputs.base.as_ref(), resource) {
-            findings.push(business_rule(
-                "chaperone.status-transition",
-                format!("{}.{}", change.resource, problem.element),
-                "this state cannot follow the current one",
-            ));
-        }
-        let (first, second) = findings.split_at(structural.min(findings.len()));
-        let record = ValidationRecord {
-            validator: format!("{}/{}", outcome.validator.name, outcome.validator.version),
-            packages: vec![package],
-            stages: vec![
-                stage("structure", true, first),
-                stage("business-rules", true, second),
-                stage("plausibility", false, &[]),
-            ],
-            body: Digest::of_bytes(body.as_bytes()),
-            findings: None,
-        };
-        (record, findings)
     }
 
     #[expect(
@@ -639,188 +596,6 @@ fn order_key(ruled: &chaperone_core::writeback::Ruled) -> String {
     }
 }
 
-/// Limits of a proposed resource: far beyond any note, far below what could hurt.
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.json.bytes_max = limits.json.bytes_max.min(1 << 20);
-    limits.findings_max = limits.findings_max.min(100);
-    limits
-}
-
-/// What the change is, from base and result alone; never from what the agent calls it.
-fn change_of(
-    write: &WriteAction,
-    base: Option<&Value>,
-    resource: &Value,
-) -> Result<Change, CallError> {
-    let code = |value: Option<&Value>, pointer: &str| -> Option<Code> {
-        value?
-            .pointer(pointer)?
-            .as_str()
-            .and_then(|text| Code::new(text).ok())
-    };
-    let status = |value: Option<&Value>| match write.resource.as_str() {
-        "DocumentReference" => match code(value, "/status") {
-            Some(status) if status.as_str() != "current" => Some(status),
-            _ => code(value, "/docStatus"),
-        },
-        "Condition" | "AllergyIntolerance" => code(value, "/verificationStatus/coding/0/code"),
-        "Goal" => code(value, "/lifecycleStatus"),
-        _ => code(value, "/status"),
-    };
-    if write.interaction == Interaction::Update && base.is_none() {
-        return Err(CallError::invalid_proposal());
-    }
-    Ok(Change {
-        resource: write.resource.clone(),
-        interaction: write.interaction,
-        destination: write.destination,
-        from: status(base),
-        to: status(Some(resource)),
-        clinical_status: code(Some(resource), "/clinicalStatus/coding/0/code"),
-        request_intent: code(Some(resource), "/intent"),
-        categories: categories(resource),
-        elements: changed_elements(base, resource),
-        direction: direction(&write.resource, resource),
-        audience: audience(resource),
-        from_template: false,
-    })
-}
-
-fn categories(resource: &Value) -> BTreeSet<Code> {
-    let scopes = resource.get("scope").into_iter();
-    let listed: Vec<&Value> = match resource.get("category") {
-        Some(Value::Array(list)) => list.iter().collect(),
-        Some(one) => vec![one],
-        None => Vec::new(),
-    };
-    listed
-        .into_iter()
-        .chain(scopes)
-        .filter_map(|concept| concept.get("coding")?.as_array())
-        .flatten()
-        .filter_map(|coding| Code::new(coding.get("code")?.as_str()?).ok())
-        .collect()
-}
-
-fn changed_elements(base: Option<&Value>, resource: &Value) -> BTreeSet<String> {
-    const OURS: [&str; 4] = ["resourceType", "id", "meta", "text"];
-    let empty = serde_json::Map::new();
-    let before = base.and_then(Value::as_object).unwrap_or(&empty);
-    let after = resource.as_object().unwrap_or(&empty);
-    before
-        .keys()
-        .chain(after.keys())
-        .filter(|key| !OURS.contains(&key.as_str()) && before.get(*key) != after.get(*key))
-        .cloned()
-        .collect()
-}
-
-fn direction(resource_type: &ResourceType, resource: &Value) -> Direction {
-    if resource_type.as_str() != "Consent" {
-        return Direction::Neutral;
-    }
-    let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str);
-    match (text("/status"), text("/provision/type")) {
-        (Some("inactive"), _) | (_, Some("deny")) => Direction::MorePrivate,
-        (_, Some("permit")) => Direction::LessPrivate,
-        _ => Direction::Neutral,
-    }
-}
-
-fn audience(resource: &Value) -> Option<Audience> {
-    let recipients = resource.get("recipient")?.as_array()?;
-    let is_staff = |recipient: &Value| {
-        recipient
-            .get("reference")
-            .and_then(Value::as_str)
-            .is_some_and(|reference| {
-                [
-                    "Practitioner/",
-                    "PractitionerRole/",
-                    "CareTeam/",
-                    "Organization/",
-                ]
-                .iter()
-                .any(|staff| reference.starts_with(staff))
-            })
-    };
-    let only_staff = !recipients.is_empty() && recipients.iter().all(is_staff);
-    Some(if only_staff {
-        Audience::CareTeam
-    } else {
-        Audience::Patient
-    })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one site: called with zero findings of severity error"
-)]
-fn conformant(record: ValidationRecord) -> Conformant {
-    Conformant::attest(record)
-}
-
-fn stage(name: &str, ran: bool, findings: &[Finding]) -> StageRecord {
-    let count = |wanted: fn(Severity) -> bool| {
-        u32::try_from(findings.iter().filter(|f| wanted(f.severity)).count()).unwrap_or(u32::MAX)
-    };
-    StageRecord {
-        stage: name.to_owned(),
-        ran,
-        errors: count(Severity::is_error),
-        warnings: count(|severity| severity == Severity::Warning),
-    }
-}
-
-fn business_rule(id: &'static str, expression: String, message: &str) -> Finding {
-    Finding {
-        id,
-        severity: Severity::Error,
-        expression,
-        position: None,
-        message: message.to_owned(),
-        rests_on: RestsOn::Context,
-    }
-}
-
-/// An agent hears about its own input; what rests on other data is only "a human would look"
-/// (invariant 10).
-fn findings_for_agent(findings: &[Finding]) -> Value {
-    findings
-        .iter()
-        .filter(|finding| finding.severity.is_error())
-        .map(|finding| match finding.rests_on {
-            RestsOn::InputOnly => json!({
-                "id": finding.id,
-                "where": finding.expression,
-                "message": finding.message,
-            }),
-            RestsOn::Context => json!({
-                "id": "chaperone.context",
-                "message": "something outside your view speaks against this; ask a human",
-            }),
-        })
-        .collect()
-}
-
-fn refusal(by: &RefusedBy, ruled: Option<&chaperone_core::writeback::Ruled>) -> Value {
-    let reasons: Vec<&str> = ruled
-        .map(|r| {
-            r.ruling
-                .reasons
-                .iter()
-                .map(|reason| reason.text.as_str())
-                .collect()
-        })
-        .unwrap_or_default();
-    match by {
-        RefusedBy::Policy { code } => json!({ "by": "policy", "code": code, "reasons": reasons }),
-        RefusedBy::Validation { .. } => json!({ "by": "validation", "code": "invalid-proposal" }),
-        _ => json!({ "by": "other" }),
-    }
-}
-
 fn evidence_digests(admitted: &Admitted<'_>) -> Vec<Digest> {
     let rationale = admitted
         .arguments
@@ -852,34 +627,4 @@ pub(crate) fn move_failed(failed: MoveFailed) -> CallError {
 pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
     now.checked_add(jiff::SignedDuration::from_secs(seconds))
         .unwrap_or(Timestamp::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn staff_only_messages_are_internal_and_mixed_ones_are_not() {
-        let to = |references: &[&str]| {
-            let list: Vec<Value> = references
-                .iter()
-                .map(|r| json!({ "reference": r }))
-                .collect();
-            audience(&json!({ "recipient": list }))
-        };
-        assert_eq!(to(&["Practitioner/1"]), Some(Audience::CareTeam));
-        assert_eq!(
-            to(&["Practitioner/1", "Patient/2"]),
-            Some(Audience::Patient)
-        );
-        assert_eq!(to(&[]), Some(Audience::Patient));
-    }
-
-    #[test]
-    fn a_removed_element_counts_as_changed() {
-        let base = json!({ "resourceType": "Patient", "telecom": [1], "name": [2] });
-        let after = json!({ "resourceType": "Patient", "name": [2], "gender": "female" });
-        let changed = changed_elements(Some(&base), &after);
-        assert_eq!(changed, ["gender".to_owned(), "telecom".to_owned()].into());
-    }
 }

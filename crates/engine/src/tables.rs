@@ -295,7 +295,7 @@ mod tests {
         let read: Medications = toml::from_str(&text).unwrap();
         Tables {
             drugs: read.drugs,
-            visit_types: Vec::new(),
+            ..Tables::default()
         }
     }
 

@@ -1,0 +1,99 @@
+//! Validation of a merged proposal: structure against R4, business rules, and the evidence that it
+//! passed. Plausibility has no stage here yet, and the record says that it did not run.
+
+use chaperone_core::change::Change;
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Conformant, StageRecord, ValidationRecord};
+use chaperone_fhir::finding::{Finding, RestsOn, Severity};
+use chaperone_fhir::references::{PatientRef, stray_references};
+use chaperone_fhir::validate::{Limits, structure};
+use serde_json::Value;
+
+use super::Inputs;
+use crate::context::Engine;
+
+impl Engine {
+    /// Structure against R4, references bound to the patient, status transitions.
+    pub(super) fn validate(
+        &self,
+        body: &str,
+        resource: &Value,
+        change: &Change,
+        inputs: &Inputs,
+    ) -> (ValidationRecord, Vec<Finding>) {
+        let outcome = structure(self.definitions, body.as_bytes(), &limits());
+        let package = format!("{}#{}", outcome.package.name, outcome.package.version);
+        let mut findings = outcome.findings;
+        let structural = findings.len();
+        let patient = PatientRef {
+            id: inputs.patient_id.as_deref().unwrap_or_default(),
+            base_url: self.ehr.endpoint(),
+        };
+        for path in stray_references(self.definitions, resource, &patient) {
+            findings.push(business_rule(
+                "chaperone.reference-outside-patient",
+                format!("{}.{path}", change.resource),
+                "a reference leads outside the bound patient or this EHR",
+            ));
+        }
+        for problem in self.transitions.check(inputs.base.as_ref(), resource) {
+            findings.push(business_rule(
+                "chaperone.status-transition",
+                format!("{}.{}", change.resource, problem.element),
+                "this state cannot follow the current one",
+            ));
+        }
+        let (first, second) = findings.split_at(structural.min(findings.len()));
+        let record = ValidationRecord {
+            validator: format!("{}/{}", outcome.validator.name, outcome.validator.version),
+            packages: vec![package],
+            stages: vec![
+                stage("structure", true, first),
+                stage("business-rules", true, second),
+                stage("plausibility", false, &[]),
+            ],
+            body: Digest::of_bytes(body.as_bytes()),
+            findings: None,
+        };
+        (record, findings)
+    }
+}
+
+/// Limits of a proposed resource: far beyond any note, far below what could hurt.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.json.bytes_max = limits.json.bytes_max.min(1 << 20);
+    limits.findings_max = limits.findings_max.min(100);
+    limits
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one site: called with zero findings of severity error"
+)]
+pub(super) fn conformant(record: ValidationRecord) -> Conformant {
+    Conformant::attest(record)
+}
+
+fn stage(name: &str, ran: bool, findings: &[Finding]) -> StageRecord {
+    let count = |wanted: fn(Severity) -> bool| {
+        u32::try_from(findings.iter().filter(|f| wanted(f.severity)).count()).unwrap_or(u32::MAX)
+    };
+    StageRecord {
+        stage: name.to_owned(),
+        ran,
+        errors: count(Severity::is_error),
+        warnings: count(|severity| severity == Severity::Warning),
+    }
+}
+
+fn business_rule(id: &'static str, expression: String, message: &str) -> Finding {
+    Finding {
+        id,
+        severity: Severity::Error,
+        expression,
+        position: None,
+        message: message.to_owned(),
+        rests_on: RestsOn::Context,
+    }
+}
