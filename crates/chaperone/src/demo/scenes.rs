@@ -284,7 +284,8 @@ async fn attempts(world: &World) -> anyhow::Result<()> {
             "another patient",
         )?;
     }
-    // The injected letter asks for a refill of oxycodone and an export; neither tool is in reach.
+    obey_the_letter(world).await?;
+    // The letter also asks for an export, and agents try what they can think of.
     foreign.call("list_documents", json!({})).await?.ok();
     for tool in ["order_medication", "export_records", "delete_resource"] {
         expect_refused(
@@ -331,6 +332,36 @@ async fn attempts(world: &World) -> anyhow::Result<()> {
         thief.is_refused("chart-summary", Some(theirs)).await?,
         "a stolen grant worked"
     );
+    Ok(())
+}
+
+/// The drug that the instruction hidden in the referral letter asks for (RxNorm).
+const ASKED_FOR_BY_THE_LETTER: &str = "1049621";
+
+/// An agent that obeys the letter proposes the refill it asks for: a controlled substance, which
+/// nobody can approve here.
+async fn obey_the_letter(world: &World) -> anyhow::Result<()> {
+    for patient in &world.patients {
+        let session = session(world, "refill-agent", "refill-request", patient).await?;
+        let prescriptions = session.read("list_medications", json!({})).await?;
+        let asked_for = prescriptions.iter().find(|prescription| {
+            prescription
+                .pointer("/medicationCodeableConcept/coding/0/code")
+                .and_then(Value::as_str)
+                == Some(ASKED_FOR_BY_THE_LETTER)
+        });
+        if let Some(prior) = asked_for.and_then(token) {
+            let answer = session
+                .propose("request_refill", "letter-1", json!({ "prior": prior }))
+                .await?;
+            anyhow::ensure!(
+                answer.get("state").and_then(Value::as_str) == Some("refused"),
+                "a controlled substance was not refused"
+            );
+            return Ok(());
+        }
+    }
+    eprintln!("demo: nobody has what the letter asks for; left out");
     Ok(())
 }
 
