@@ -190,18 +190,25 @@ class Storage:
         pass
 
 
+class EnvelopeProvider(PrivateKeyJWTOAuthProvider):
+    """The client asks for the scope that the server announces; the intent is for the agent to choose."""
+
+    async def _perform_authorization(self):
+        self.context.client_metadata.scope = "intent/find-slots"
+        return await super()._perform_authorization()
+
+
 async def by_the_clients_own_oauth(base, agent):
     """The client finds the token endpoint by itself, from the first refusal on."""
 
     async def assertion(audience):
         return agent.assertion(audience)
 
-    provider = PrivateKeyJWTOAuthProvider(
+    provider = EnvelopeProvider(
         server_url=f"{base}/mcp",
         storage=Storage(),
         client_id=agent.name,
         assertion_provider=assertion,
-        scope="intent/find-slots",
         issuer=base,
     )
     try:

@@ -141,6 +141,7 @@ fn oauth_code(error: &CallError) -> &'static str {
         ("invalid-grant", _) => "invalid_grant",
         ("invalid-target", _) => "invalid_target",
         ("unsupported-grant-type", _) => "unsupported_grant_type",
+        ("unsupported-response-type", _) => "unsupported_response_type",
         ("agent-refused", _) => "unauthorized_client",
         _ if error.status >= 500 || error.status == 429 => "temporarily_unavailable",
         _ => "invalid_request",
@@ -264,6 +265,15 @@ pub(crate) fn unsupported_grant_type() -> CallError {
         "use `grant_type=client_credentials`",
     );
     own("unsupported-grant-type", 400, Retry::Changed, texts)
+}
+
+/// An authorization request: nobody signs in at this server.
+pub(crate) fn unsupported_response_type() -> CallError {
+    let texts = (
+        "nobody signs in here; agents use client credentials with a signed assertion",
+        "ask /oauth/token with `grant_type=client_credentials`",
+    );
+    own("unsupported-response-type", 400, Retry::Never, texts)
 }
 
 /// A `resource` that is not this server.

@@ -11,8 +11,8 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::gateway::GatewayState;
-use crate::gateway::refusal::json_response;
+use crate::gateway::refusal::{self, json_response};
+use crate::gateway::{Asked, GatewayState};
 
 /// Metadata of the REST interface.
 pub(super) async fn resource_root(State(gateway): State<GatewayState>) -> Response<Body> {
@@ -41,6 +41,9 @@ pub(super) async fn authorization_server(State(gateway): State<GatewayState>) ->
         StatusCode::OK,
         &json!({
             "issuer": base,
+            // Optional here by RFC 8414, but clients in use, the official MCP client for Python among
+            // them, accept no document without it. What stands there refuses and says what to use.
+            "authorization_endpoint": format!("{base}/oauth/authorize"),
             "token_endpoint": format!("{base}/oauth/token"),
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": ["EdDSA", "ES384", "RS384"],
@@ -49,4 +52,14 @@ pub(super) async fn authorization_server(State(gateway): State<GatewayState>) ->
             "authorization_details_types_supported": ["chaperone_context"],
         }),
     )
+}
+
+/// `/oauth/authorize`: nobody signs in here.
+pub(super) async fn no_authorization(
+    State(gateway): State<GatewayState>,
+    at: Asked,
+) -> Response<Body> {
+    gateway
+        .refuse(&at, None, refusal::unsupported_response_type())
+        .await
 }

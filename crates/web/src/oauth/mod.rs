@@ -8,7 +8,7 @@ mod metadata;
 mod token;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use crate::gateway::{GatewayState, wrong_method_open};
 
@@ -23,6 +23,7 @@ pub(crate) fn routes() -> Router<GatewayState> {
             "/oauth/token",
             post(token::open).fallback(token::wrong_method),
         )
+        .route("/oauth/authorize", any(metadata::no_authorization))
         .route(
             "/.well-known/oauth-protected-resource",
             get(metadata::resource_root).fallback(wrong_method_open),

@@ -156,7 +156,10 @@ fn check(mut form: Parameters, base: &str) -> Result<Form, CallError> {
     let assertion = form
         .remove("client_assertion")
         .ok_or_else(|| missing("client_assertion"))?;
-    let scope = form.remove("scope").ok_or_else(|| missing("scope"))?;
+    // RFC 6749, section 3.3: there is no default, so a request without a scope fails as one.
+    let scope = form
+        .remove("scope")
+        .ok_or_else(|| CallError::intent_refused().about("scope"))?;
     if form
         .get("client_id")
         .is_some_and(|client| Some(client) != claimed_subject(&assertion).as_ref())
@@ -237,7 +240,7 @@ mod tests {
             assert!(checked(&format!("{}{extra}", good())).is_ok(), "{extra}");
         }
         let without = |part: &str| checked(&good().replace(part, "x=1"));
-        assert_eq!(without("scope=intent%2Fx"), Err("invalid-request"));
+        assert_eq!(without("scope=intent%2Fx"), Err("invalid-scope"));
         assert_eq!(
             without("grant_type=client_credentials"),
             Err("invalid-request")

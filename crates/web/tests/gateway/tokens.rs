@@ -126,6 +126,13 @@ async fn malformed_token_requests_are_refused_in_the_shape_of_oauth() {
             405,
             "invalid_request",
         ),
+        (
+            "a sign-in",
+            bare("GET", None, "/oauth/authorize"),
+            400,
+            "unsupported_response_type",
+        ),
+        ("no scope", with(&[("scope", "")]), 400, "invalid_scope"),
     ] {
         let answer = house.send(request).await;
         assert_eq!(
