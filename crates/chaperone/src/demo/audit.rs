@@ -183,6 +183,10 @@ fn step(recorded: &Value, history: &mut History, summary: &mut Summary) {
                 _ => None,
             };
             history.needs_factor = matches!(gate.as_str(), "approve_2f" | "two_person");
+            if gate == "deny" {
+                let code = text("/event/ruling/denial").to_owned();
+                *summary.refused.entry(code).or_default() += 1;
+            }
             *summary.gates.entry(gate).or_default() += 1;
         }
         "verified" => history.needed = Some(0),
