@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Request};
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::ids::{AgentId, ConnectionId, GrantId, IntentId, TenantId};
-use chaperone_core::ports::{Clock as _, Store};
+use chaperone_core::ports::{Clock as _, ConsentHook, Store};
 use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
@@ -87,6 +87,10 @@ impl House {
     }
 
     pub(crate) async fn with_limits(limits: GatewayLimits) -> Self {
+        Self::with(limits, Arc::new(PermitConsent)).await
+    }
+
+    pub(crate) async fn with(limits: GatewayLimits, consent: Arc<dyn ConsentHook>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("test.db").display());
         let store = chaperone_store::open(&url, chaperone_store::Options::default())
@@ -102,7 +106,7 @@ impl House {
             keys: Arc::new(MemoryKeyVault::new(7)),
             clock: clock.clone(),
             random: Arc::new(SeededRandom::new(7)),
-            consent: Arc::new(PermitConsent),
+            consent,
             notifier: Arc::new(SilentNotifier::default()),
             anchor: Arc::new(MemoryAnchor::default()),
         };

@@ -15,6 +15,8 @@
 mod house;
 mod mcp;
 mod negative;
+mod quiet;
 mod rest;
+mod rude;
 mod tokens;
 mod wire;
