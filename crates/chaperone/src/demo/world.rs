@@ -126,10 +126,7 @@ impl World {
     pub(crate) async fn stay_open(self, args: &DemoArgs) -> anyhow::Result<ExitCode> {
         super::scenes::play_without_people(&self).await?;
         if let Some(file) = &args.state_file {
-            let state = serde_json::json!({ "base_url": self.base_url, "accounts": self.cast.evaluation() });
-            let unfinished = file.with_extension("part");
-            std::fs::write(&unfinished, serde_json::to_vec_pretty(&state)?)?;
-            std::fs::rename(&unfinished, file)?;
+            self.write_state(file)?;
         }
         super::print_line(&format!(
             "Chaperone is up with {} synthetic patients.\n\n  console  {}/console\n  agents   {}/mcp and {}/v1\n\nEvaluation accounts (this run only):\n{}\nStop with Ctrl-C.",
@@ -142,6 +139,29 @@ impl World {
         tokio::signal::ctrl_c().await?;
         self.take_down().await;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What a script needs to drive this run; readable by its owner alone.
+    fn write_state(&self, file: &Path) -> anyhow::Result<()> {
+        let agents: Vec<Value> = self
+            .agents
+            .iter()
+            .map(|(agent, pair)| {
+                serde_json::json!({
+                    "agent": agent, "key_id": pair.key_id, "private_pem": pair.private_pem,
+                })
+            })
+            .collect();
+        let state = serde_json::json!({
+            "base_url": self.base_url,
+            "accounts": self.cast.evaluation(),
+            "agents": agents,
+        });
+        let unfinished = file.with_extension("part");
+        let _ = std::fs::remove_file(&unfinished);
+        crate::commands::agent_key::write_private(&unfinished, &state.to_string())?;
+        std::fs::rename(&unfinished, file)?;
+        Ok(())
     }
 
     /// Lets everything finish what it has in hand.
