@@ -21,28 +21,35 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 /// covered by that token and by the cookie's `SameSite=Strict`.
 pub(super) async fn same_origin(request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if changes && !is_same_origin(request.headers()) {
+    // HTTP/2 names the authority in the address instead of a header.
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str());
+    if changes && !is_same_origin(request.headers(), authority) {
         return Refusal::Forbidden("This form did not come from Chaperone's own pages.")
             .into_response();
     }
     next.run(request).await
 }
 
-fn is_same_origin(headers: &HeaderMap) -> bool {
+fn is_same_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let text = |name: HeaderName| {
         headers
             .get(name)
             .map(|value| value.to_str().unwrap_or("unreadable"))
     };
     let site = text(HeaderName::from_static("sec-fetch-site"));
-    if site.is_some_and(|site| site != "same-origin") {
-        return false;
+    // Set by the browser and out of reach of pages, so it decides where it is there. `Origin` cannot:
+    // our own pages forbid referrers, and browsers then send `null` with their forms.
+    if let Some(site) = site {
+        return site == "same-origin";
     }
     match text(ORIGIN) {
         None => true,
         Some(origin) => {
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            authority.is_some() && authority == text(HOST)
+            let claimed = origin.split_once("://").map(|(_, authority)| authority);
+            claimed.is_some() && claimed == text(HOST).or(authority)
         }
     }
 }
@@ -86,7 +93,7 @@ mod tests {
         for (name, value) in pairs {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        is_same_origin(&headers)
+        is_same_origin(&headers, None)
     }
 
     #[test]
@@ -95,6 +102,11 @@ mod tests {
         assert!(allowed(&[host]));
         assert!(allowed(&[host, ("origin", "https://chaperone.test:8443")]));
         assert!(allowed(&[host, ("sec-fetch-site", "same-origin")]));
+        assert!(allowed(&[
+            host,
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "null")
+        ]));
         for bad in [
             ("origin", "https://chaperone.test"),
             ("origin", "https://evil.test"),

@@ -1,0 +1,422 @@
+//! A whole console on a real store, with a fake EHR, a clock that stands still, and a browser that
+//! keeps cookies. Agents are put into envelopes directly; how they get there is the gateway's tests.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use chaperone_core::envelope::{Envelope, Presence};
+use chaperone_core::event::StreamId;
+use chaperone_core::ids::{AccountName, ConnectionId, EnvelopeId, IntentId, TenantId, WritebackId};
+use chaperone_core::ports::{Clock, Random, Store};
+use chaperone_core::principal::{Human, Role};
+use chaperone_core::resource::Code;
+use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_engine::open_envelope::Caller;
+use chaperone_engine::people::{NewAccount, Password, PasswordHash, totp};
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_testkit::{
+    FakeEhr, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom, SilentNotifier,
+};
+use chaperone_web::console::{ConsoleState, CookieSecurity, router};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub(crate) const PASSWORD: &str = "a calm grey morning";
+/// A name that tries to be markup wherever it is shown.
+pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
+
+/// Read once: proving its cases takes a second without optimisation, and nothing changes it.
+static BUNDLE: LazyLock<Arc<chaperone_policy::Bundle>> = LazyLock::new(|| {
+    let loaded = chaperone_policy::Bundle::load(&chaperone_policy::embedded::files());
+    Arc::new(loaded.unwrap_or_else(|problems| panic!("{problems:?}")))
+});
+
+pub(crate) struct Bench {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<SeededClock>,
+    pub(crate) ehr: Arc<FakeEhr>,
+    random: SeededRandom,
+    router: Router,
+    _dir: tempfile::TempDir,
+}
+
+/// A signed-in person with their authenticator.
+pub(crate) struct Someone {
+    pub(crate) human: Human,
+    pub(crate) secret: [u8; totp::SECRET_BYTES],
+    pub(crate) cookie: String,
+    pub(crate) csrf: String,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn location(&self) -> &str {
+        self.headers
+            .get(header::LOCATION)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The value of the first attribute after a marker.
+    pub(crate) fn after(&self, marker: &str) -> &str {
+        let rest = self
+            .body
+            .split_once(marker)
+            .unwrap_or_else(|| panic!("no {marker}: {}", self.body))
+            .1;
+        rest.split_once('"').unwrap().0
+    }
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::new("clinic").unwrap()
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("console.db").display());
+        let store = chaperone_store::open(&url, Default::default())
+            .await
+            .unwrap();
+        let clock = Arc::new(SeededClock::at("2026-09-01T09:00:00Z".parse().unwrap()));
+        let ehr = Arc::new(FakeEhr::new(ConnectionId::new("fake").unwrap()));
+        for resource in records() {
+            ehr.put(resource);
+        }
+        let ports = Ports {
+            store: store.clone(),
+            ehr: ehr.clone(),
+            keys: Arc::new(MemoryKeyVault::new(1)),
+            clock: clock.clone(),
+            random: Arc::new(SeededRandom::new(1)),
+            consent: Arc::new(PermitConsent),
+            notifier: Arc::new(SilentNotifier::default()),
+            anchor: Arc::new(MemoryAnchor::default()),
+        };
+        let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+        let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+        let router = router(ConsoleState::new(engine.clone(), CookieSecurity::Loopback));
+        Self {
+            engine,
+            store,
+            clock,
+            ehr,
+            random: SeededRandom::new(2),
+            router,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str, cookie: &str) -> Answer {
+        self.send(Request::get(path), cookie, Body::empty()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, cookie: &str, form: &[(&str, &str)]) -> Answer {
+        self.send(Request::post(path), cookie, Body::from(encode(form)))
+            .await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        request: axum::http::request::Builder,
+        cookie: &str,
+        body: Body,
+    ) -> Answer {
+        let request = request
+            .header(header::HOST, "127.0.0.1:8080")
+            .header(header::COOKIE, cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body)
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// The first account, signed in, with its second factor.
+    pub(crate) async fn admin(&self) -> Someone {
+        let code = self.engine.bootstrap_code().await.unwrap().unwrap();
+        let account = NewAccount {
+            name: AccountName::new("admin").unwrap(),
+            person: None,
+            roles: vec![],
+        };
+        let human = self.engine.bootstrap(&code, account, hash()).await.unwrap();
+        self.ready(human).await
+    }
+
+    /// Another account, signed in, with its second factor.
+    pub(crate) async fn person(&self, admin: &Someone, name: &str, roles: &[Role]) -> Someone {
+        let account = NewAccount {
+            name: AccountName::new(name).unwrap(),
+            person: None,
+            roles: roles.to_vec(),
+        };
+        let code = self
+            .engine
+            .create_account(&admin.human, account)
+            .await
+            .unwrap();
+        let human = self.engine.enrol(name, &code, hash()).await.unwrap();
+        self.ready(human).await
+    }
+
+    async fn ready(&self, human: Human) -> Someone {
+        let enrolment = self.engine.second_factor_begin(&human).await.unwrap();
+        let secret = decode_base32(&enrolment.secret).try_into().unwrap();
+        // The code of the step before, so that the present one stays free.
+        let before = self
+            .clock
+            .now()
+            .checked_sub(jiff::SignedDuration::from_secs(30))
+            .unwrap();
+        self.engine
+            .second_factor_confirm(&human, &totp::code_at(secret, before))
+            .await
+            .unwrap();
+        let session = self.engine.sign_in_enrolled(&human).await.unwrap();
+        let cookie = format!("chaperone={}", session.token);
+        let csrf = self
+            .get("/console/health", &cookie)
+            .await
+            .after("name=\"csrf\" value=\"")
+            .to_owned();
+        Someone {
+            human,
+            secret,
+            cookie,
+            csrf,
+        }
+    }
+
+    pub(crate) fn code(&self, someone: &Someone) -> String {
+        totp::code_at(someone.secret, self.clock.now())
+    }
+
+    /// Puts a patient before an agent and opens an envelope.
+    pub(crate) async fn envelope(
+        &self,
+        by: &Someone,
+        agent: &str,
+        intent: &str,
+        patient: &str,
+    ) -> Caller {
+        let request = GrantRequest {
+            agent: agent.parse().unwrap(),
+            intent: intent.parse().unwrap(),
+            patient: PatientRef::LogicalId(patient.to_owned()),
+            encounter: None,
+            presence: true,
+        };
+        let grant = self
+            .engine
+            .issue_grant(GrantAuthor::Human(&by.human), request)
+            .await
+            .unwrap();
+        let now = self.clock.now();
+        let intent = IntentId::new(intent).unwrap();
+        let envelope = Envelope {
+            id: EnvelopeId::from_random(self.random.id()),
+            tenant: tenant(),
+            agent: grant.agent.clone(),
+            intent,
+            grant: Some(grant.id),
+            patient: grant.patient,
+            encounter: None,
+            presence: Some(Presence {
+                person: by.human.person,
+                until: grant.expires,
+            }),
+            purpose: Code::new("TREAT").unwrap(),
+            bundle: *self.engine.bundle().digest(),
+            opened: now,
+            expires: now
+                .checked_add(jiff::SignedDuration::from_secs(300))
+                .unwrap(),
+        };
+        Caller {
+            envelope: Arc::new(envelope),
+        }
+    }
+
+    pub(crate) async fn call(&self, caller: &Caller, tool: &str, arguments: Value) -> Value {
+        let Value::Object(arguments) = arguments else {
+            panic!("arguments are an object")
+        };
+        let correlation = self.engine.correlation();
+        self.engine
+            .call(caller, tool, arguments, correlation)
+            .await
+            .unwrap_or_else(|failed| panic!("{tool}: {failed:?}"))
+    }
+
+    /// An order that waits for approval: of lisinopril for one clinician, of warfarin for two people.
+    pub(crate) async fn order(&self, by: &Someone, drug: &str) -> WritebackId {
+        let caller = self.envelope(by, "order-agent", "submit-order", "a").await;
+        let list = self.call(&caller, "list_medications", json!({})).await;
+        let resources = list["resources"].as_array().unwrap();
+        let code = match drug {
+            "lisinopril" => "29046",
+            _ => "11289",
+        };
+        let prior = resources
+            .iter()
+            .find(|one| one.to_string().contains(code))
+            .unwrap_or_else(|| panic!("no {drug} in {list}"));
+        let answer = self
+            .call(
+                &caller,
+                "order_medication",
+                json!({
+                    "prior": token_of(prior), "dose": 20, "unit": "mg", "frequency": 1,
+                    "idempotency_key": format!("{drug}-{}", caller.envelope.id),
+                    "rationale": format!("Blood pressure above target {HOSTILE}"),
+                    "confidence": 0.9, "sources": [token_of(prior)],
+                }),
+            )
+            .await;
+        proposal_of(&answer)
+    }
+
+    /// A note that waits for one clinician, without a second factor.
+    pub(crate) async fn note(&self, by: &Someone) -> WritebackId {
+        let caller = self.envelope(by, "scribe-agent", "draft-note", "a").await;
+        let list = self.call(&caller, "list_encounters", json!({})).await;
+        let answer = self
+            .call(
+                &caller,
+                "draft_note",
+                json!({
+                    "encounter_token": token_of(&list["resources"][0]),
+                    "text": format!("Seen today. {HOSTILE}"),
+                    "idempotency_key": format!("note-{}", caller.envelope.id),
+                }),
+            )
+            .await;
+        proposal_of(&answer)
+    }
+
+    pub(crate) async fn kinds(&self, stream: StreamId) -> Vec<String> {
+        let events = self.store.stream(&tenant(), &stream).await.unwrap();
+        events
+            .iter()
+            .map(|recorded| recorded.event.kind())
+            .collect()
+    }
+}
+
+fn token_of(resource: &Value) -> String {
+    let text = resource.to_string();
+    let at = text
+        .find("res_")
+        .unwrap_or_else(|| panic!("no token in {text}"));
+    text[at..at + 36].to_owned()
+}
+
+fn proposal_of(answer: &Value) -> WritebackId {
+    answer["proposal"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer}"))
+        .parse()
+        .unwrap()
+}
+
+fn hash() -> PasswordHash {
+    PasswordHash::make(&Password::chosen(PASSWORD.to_owned()).unwrap(), [3; 16]).unwrap()
+}
+
+pub(crate) fn encode(form: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish()
+}
+
+/// RFC 4648 base 32, for reading back what is shown to people.
+fn decode_base32(text: &str) -> Vec<u8> {
+    let (mut bytes, mut bits, mut have) = (Vec::new(), 0_u32, 0);
+    for c in text.bytes() {
+        let value = if c.is_ascii_uppercase() {
+            c - b'A'
+        } else {
+            c - b'2' + 26
+        };
+        bits = bits << 5 | u32::from(value);
+        have += 5;
+        if have >= 8 {
+            have -= 8;
+            bytes.push((bits >> have) as u8);
+            bits &= (1 << have) - 1;
+        }
+    }
+    bytes
+}
+
+/// Two synthetic patients, of whom one has a record.
+fn records() -> Vec<Value> {
+    let medication = |id: &str, code: &str, name: &str| {
+        json!({
+            "resourceType": "MedicationRequest", "id": id, "status": "active", "intent": "order",
+            "subject": {"reference": "Patient/a"}, "authoredOn": "2026-05-01T10:00:00Z",
+            "medicationCodeableConcept": {"coding": [{
+                "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": code, "display": name,
+            }], "text": name},
+            "dosageInstruction": [{
+                "timing": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}},
+                "doseAndRate": [{"doseQuantity": {
+                    "value": 10, "unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg",
+                }}],
+            }],
+        })
+    };
+    let mrn = |value: &str| {
+        json!([{
+            "type": {"coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR",
+            }]},
+            "system": "urn:example:mrn", "value": value,
+        }])
+    };
+    vec![
+        json!({
+            "resourceType": "Patient", "id": "a", "active": true, "gender": "female",
+            "birthDate": "1950-02-03", "name": [{"family": "Sample", "given": ["Una"]}],
+            "identifier": mrn("MRN0001"),
+        }),
+        json!({
+            "resourceType": "Patient", "id": "b", "active": true, "gender": "male",
+            "birthDate": "1980-07-08", "name": [{"family": HOSTILE, "given": ["Ben"]}],
+            "identifier": mrn("MRN0002"),
+        }),
+        json!({
+            "resourceType": "AllergyIntolerance", "id": "p", "patient": {"reference": "Patient/a"},
+            "code": {"coding": [{
+                "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "723",
+                "display": "amoxicillin",
+            }]},
+        }),
+        json!({
+            "resourceType": "Encounter", "id": "e", "status": "in-progress",
+            "class": {
+                "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB",
+            },
+            "subject": {"reference": "Patient/a"}, "period": {"start": "2026-09-01T08:45:00Z"},
+        }),
+        medication("lis", "29046", "lisinopril"),
+        medication("war", "11289", "warfarin"),
+    ]
+}
