@@ -192,45 +192,63 @@ async fn decide_notes(world: &World, notes: &[Asked]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An order for the first patient whose list has a prescription that fits, and the drug's gate.
+/// Dose changes that make sense for a prescription on record: RxNorm code, milligrams once daily.
+const DOSE_CHANGES: [(&str, f64); 10] = [
+    ("314076", 20.0),
+    ("314077", 40.0),
+    ("197361", 10.0),
+    ("308136", 5.0),
+    ("310798", 12.5),
+    ("316049", 12.5),
+    ("866414", 50.0),
+    ("860975", 1000.0),
+    ("855332", 4.0),
+    ("855334", 4.0),
+];
+
+/// One order that a clinician decides with a second factor, and one that needs two people.
 async fn orders(world: &World) -> anyhow::Result<Vec<Asked>> {
     let mut asked = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
-    for patient in &world.patients {
+    let mut gates = std::collections::BTreeSet::new();
+    for (position, patient) in world.patients.iter().enumerate() {
         let session = session(world, "order-agent", "submit-order", patient).await?;
-        for prescription in session.read("list_medications", json!({})).await? {
-            let Some(prior) = token(&prescription) else {
-                continue;
-            };
-            let arguments = json!({
-                "prior": prior,
-                "dose": 20,
-                "unit": "mg",
-                "frequency": 1,
-                "rationale": "blood pressure above target at the last two visits",
-                "sources": [prior],
-            });
-            let answer = session
-                .propose("order_medication", &format!("order-{prior}"), arguments)
-                .await?;
-            let gate = answer
-                .get("gate")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            // One of each kind is enough; the rest of the list would only repeat it.
-            if seen.insert(gate)
-                && answer.get("state").and_then(Value::as_str) == Some("awaiting_approval")
-            {
-                asked.push(asked_of(&answer)?);
-            }
-            if seen.len() >= 3 || asked.len() >= 2 {
-                return Ok(asked);
-            }
+        let prescriptions = session.read("list_medications", json!({})).await?;
+        let Some((prior, dose)) = prescriptions.iter().find_map(dose_change) else {
+            continue;
+        };
+        let arguments = json!({
+            "prior": prior,
+            "dose": dose,
+            "unit": "mg",
+            "frequency": 1,
+            "rationale": "dose adjusted after the last two visits, as agreed with the patient",
+            "sources": [prior],
+        });
+        let answer = session
+            .propose("order_medication", &format!("order-{position}"), arguments)
+            .await?;
+        let is_waiting = answer.get("state").and_then(Value::as_str) == Some("awaiting_approval");
+        let gate = answer
+            .get("gate")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        if is_waiting && gates.insert(gate) {
+            asked.push(asked_of(&answer)?);
+        }
+        if asked.len() == 2 {
             break;
         }
     }
     Ok(asked)
+}
+
+fn dose_change(prescription: &Value) -> Option<(String, f64)> {
+    let code = prescription
+        .pointer("/medicationCodeableConcept/coding/0/code")?
+        .as_str()?;
+    let (_, dose) = DOSE_CHANGES.iter().find(|(known, _)| *known == code)?;
+    Some((token(prescription)?, *dose))
 }
 
 async fn decide_orders(world: &World, orders: &[Asked]) -> anyhow::Result<()> {
