@@ -9,6 +9,7 @@
 //! [`agents`].
 
 pub mod agents;
+mod displays;
 pub mod health;
 pub mod inbox;
 pub mod ledger_pages;

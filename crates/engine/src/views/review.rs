@@ -13,12 +13,14 @@ use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::principal::Human;
-use chaperone_core::resource::Interaction;
+use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{OrderRef, Proposal, RefusedBy, Ruled, Writeback, WritebackEvent};
-use chaperone_fhir::words::{self, DiffLine};
+use chaperone_fhir::words;
+pub use chaperone_fhir::words::DiffLine;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::displays::with_displays;
 use super::patients::{PatientHeader, sees_patients};
 use super::timeline::{TimelineEntry, is_approval};
 use super::{Turn, ViewFailed};
@@ -66,6 +68,8 @@ pub struct ReviewContent {
     pub diff: Vec<DiffLine>,
     /// Lines that were left off.
     pub diff_left_off: usize,
+    /// For an order that follows another, that other one and what differs.
+    pub follows: Option<Follows>,
     /// Texts of the change that can be read as a whole, such as a note.
     pub documents: Vec<String>,
     /// Whether the base is still what it was.
@@ -82,6 +86,15 @@ pub struct ReviewContent {
     pub findings: Vec<FindingView>,
     /// What the person who refused gave as the reason.
     pub refusal_reason: Option<String>,
+}
+
+/// The order that a new one follows, as the EHR has it now. Not part of what is approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follows {
+    /// It in one line.
+    pub words: String,
+    /// What of its clinical content differs.
+    pub diff: Vec<DiffLine>,
 }
 
 /// The patient on the review page.
@@ -153,8 +166,14 @@ pub(super) struct OrderContent {
 }
 
 impl OrderContent {
+    fn diff(&self) -> Vec<DiffLine> {
+        let base = self.base.as_ref().map(with_displays);
+        words::diff(base.as_ref(), &with_displays(&self.body))
+    }
+
     pub(super) fn words(&self) -> String {
-        words::describe_change(self.base.as_ref(), &self.body)
+        let base = self.base.as_ref().map(with_displays);
+        words::describe_change(base.as_ref(), &with_displays(&self.body))
     }
 }
 
@@ -289,12 +308,16 @@ impl Engine {
         }
         let (mut diff, base, documents, words) = match opened {
             Some(opened) => (
-                words::diff(opened.base.as_ref(), &opened.body),
+                opened.diff(),
                 self.base_state(opened).await,
                 documents(&opened.body),
                 opened.words(),
             ),
             None => (Vec::new(), BaseState::New, Vec::new(), String::new()),
+        };
+        let follows = match (opened, proposal.patient) {
+            (Some(opened), Some(_)) => self.follows(opened, proposal).await,
+            _ => None,
         };
         let diff_left_off = diff.len().saturating_sub(DIFF_LINES_MAX);
         diff.truncate(DIFF_LINES_MAX);
@@ -302,6 +325,7 @@ impl Engine {
             words,
             diff,
             diff_left_off,
+            follows,
             documents,
             base,
             patient,
@@ -310,6 +334,42 @@ impl Engine {
             sources,
             findings: Vec::new(),
             refusal_reason: None,
+        })
+    }
+
+    /// The prescription a new one names as its prior, when it is this patient's and can be read.
+    async fn follows(&self, opened: &OrderContent, proposal: &Proposal) -> Option<Follows> {
+        const CLINICAL: [&str; 5] = [
+            "medicationCodeableConcept",
+            "medicationReference",
+            "dosageInstruction",
+            "dispenseRequest",
+            "substitution",
+        ];
+        let reference = opened
+            .body
+            .pointer("/priorPrescription/reference")?
+            .as_str()?;
+        let id = reference.strip_prefix("MedicationRequest/")?;
+        let resource = ResourceType::new("MedicationRequest").ok()?;
+        let prior = self.ehr.read(&resource, id).await.ok()?;
+        let patient_id = self.patient_id(proposal.patient?).await.ok()?;
+        if !self.belongs_to(&prior, &patient_id) {
+            tracing::warn!("an order follows a prescription of somebody else; it is not shown");
+            return None;
+        }
+        let clinical = |of: &Value| {
+            let mut shown = with_displays(of);
+            if let Some(members) = shown.as_object_mut() {
+                members.retain(|name, _| CLINICAL.contains(&name.as_str()));
+            }
+            shown
+        };
+        let mut diff = words::diff(Some(&clinical(&prior)), &clinical(&opened.body));
+        diff.truncate(DIFF_LINES_MAX);
+        Some(Follows {
+            words: words::describe(&with_displays(&prior)),
+            diff,
         })
     }
 
@@ -328,7 +388,7 @@ impl Engine {
         };
         let untrusted = OUTSIDE.contains(&target.resource.as_str());
         let words = match self.ehr.read(&target.resource, &target.id).await {
-            Ok(resource) => words::describe(&resource),
+            Ok(resource) => words::describe(&with_displays(&resource)),
             Err(_) => format!("{} (cannot be read now)", target.resource),
         };
         SourceView { words, untrusted }

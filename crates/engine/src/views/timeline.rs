@@ -126,9 +126,12 @@ pub fn event_words(event: &Event) -> String {
                 envelope.agent, envelope.intent
             )
         }
-        Event::ReadPermitted(ceiling) => {
-            format!("{} of {} was permitted", ceiling.tool, ceiling.resource)
-        }
+        Event::ReadPermitted(ceiling) => match ceiling.tool.as_str() {
+            "console.search" => "Searched patients at the console".to_owned(),
+            "console.list" => "Saw a patient's initials in a list".to_owned(),
+            "console.review" => "Looked at a patient at the console".to_owned(),
+            tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
+        },
         Event::ReadReleased { resources, .. } => format!("{resources} resources were shown"),
         Event::ReadFailed { code, .. } => format!("A read showed nothing: {code}"),
         Event::CallRefused(refusal) => format!("A call was refused: {}", refusal.code),

@@ -118,7 +118,7 @@ pub(super) async fn show(
             .iter()
             .map(|item| item.since)
             .min()
-            .map(|at| phrases::ago(at, now)),
+            .map(|at| phrases::waited(at, now)),
         roles: person
             .human
             .roles
@@ -165,7 +165,7 @@ impl InboxRow {
             agent: item.agent.to_string(),
             intent: item.intent.to_string(),
             gate: phrases::gate_short(&item.gate),
-            since: phrases::ago(item.since, now),
+            since: phrases::waited(item.since, now),
             left: phrases::left(item.deadline, now),
             tainted: item.tainted,
             waits: item.turn == Turn::WaitsForOther,

@@ -99,6 +99,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/sign-in", get(sign_in::show).post(sign_in::submit))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/set-up", get(setup::show).post(setup::submit))
+        .route("/console/setup", get(setup::other_spelling))
         .route("/console/enrol", get(enrol::show).post(enrol::submit))
         .route(
             "/console/second-factor",

@@ -35,6 +35,16 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> Moment {
     }
 }
 
+/// How long something has waited.
+pub(super) fn waited(since: Timestamp, now: Timestamp) -> Moment {
+    let seconds = now.as_second().saturating_sub(since.as_second());
+    Moment {
+        words: span(seconds.max(0)),
+        exact: exact(since),
+        urgent: false,
+    }
+}
+
 /// How long until a deadline.
 pub(super) fn left(deadline: Timestamp, now: Timestamp) -> Moment {
     let seconds = deadline.as_second().saturating_sub(now.as_second());

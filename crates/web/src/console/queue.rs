@@ -104,7 +104,7 @@ pub(super) async fn list(
                     None => "patient (EHR does not answer)".to_owned(),
                 },
                 pending: queue.pending,
-                oldest: phrases::ago(queue.oldest, now),
+                oldest: phrases::waited(queue.oldest, now),
             })
             .collect(),
     };

@@ -63,6 +63,8 @@ pub(super) struct ContentRows {
     pub(super) words: String,
     pub(super) diff: Vec<DiffRow>,
     pub(super) left_off: usize,
+    pub(super) follows: String,
+    pub(super) follows_diff: Vec<DiffRow>,
     pub(super) documents: Vec<String>,
     pub(super) is_new: bool,
     pub(super) base_words: &'static str,
@@ -439,15 +441,16 @@ fn content_rows(content: ReviewContent) -> ContentRows {
     ContentRows {
         words: content.words,
         is_new: content.base == BaseState::New,
-        diff: content
-            .diff
-            .into_iter()
-            .map(|line| DiffRow {
-                path: line.path,
-                before: line.before.unwrap_or_default(),
-                after: line.after.unwrap_or_default(),
-            })
-            .collect(),
+        diff: diff_rows(content.diff),
+        follows: content
+            .follows
+            .as_ref()
+            .map(|follows| follows.words.clone())
+            .unwrap_or_default(),
+        follows_diff: content
+            .follows
+            .map(|follows| diff_rows(follows.diff))
+            .unwrap_or_default(),
         left_off: content.diff_left_off,
         documents: content.documents,
         base_words,
@@ -465,6 +468,16 @@ fn content_rows(content: ReviewContent) -> ContentRows {
             .collect(),
         refusal_reason: content.refusal_reason.unwrap_or_default(),
     }
+}
+
+fn diff_rows(lines: Vec<chaperone_engine::views::review::DiffLine>) -> Vec<DiffRow> {
+    let rows = lines.into_iter().map(|line| DiffRow {
+        // A place to break at, so that no name is torn apart.
+        path: line.path.replace('.', ".\u{200b}"),
+        before: line.before.unwrap_or_default(),
+        after: line.after.unwrap_or_default(),
+    });
+    rows.collect()
 }
 
 /// The receipt, as a file: every event of the write-back with its proof.

@@ -37,6 +37,11 @@ pub(super) async fn show(State(state): State<ConsoleState>) -> Result<Response, 
     Ok(render_as(StatusCode::OK, &page))
 }
 
+/// `/console/setup`, as people also write it.
+pub(super) async fn other_spelling() -> Redirect {
+    Redirect::permanent("/console/set-up")
+}
+
 pub(super) async fn submit(
     State(state): State<ConsoleState>,
     OpenForm(fields): OpenForm,

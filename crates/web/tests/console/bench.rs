@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use chaperone_core::envelope::{Envelope, Presence};
 use chaperone_core::event::StreamId;
+use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{AccountName, ConnectionId, EnvelopeId, IntentId, TenantId, WritebackId};
 use chaperone_core::ports::{Clock, Random, Store};
 use chaperone_core::principal::{Human, Role};
@@ -82,13 +83,19 @@ pub(crate) fn tenant() -> TenantId {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::delivering_by(Strategy::Conditional).await
+    }
+
+    /// The same in front of an EHR that takes writes in another way.
+    pub(crate) async fn delivering_by(strategy: Strategy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("console.db").display());
         let store = chaperone_store::open(&url, Default::default())
             .await
             .unwrap();
         let clock = Arc::new(SeededClock::at("2026-09-01T09:00:00Z".parse().unwrap()));
-        let ehr = Arc::new(FakeEhr::new(ConnectionId::new("fake").unwrap()));
+        let ehr =
+            Arc::new(FakeEhr::new(ConnectionId::new("fake").unwrap()).delivering_by(strategy));
         for resource in records() {
             ehr.put(resource);
         }
@@ -309,6 +316,32 @@ impl Bench {
             )
             .await;
         proposal_of(&answer)
+    }
+
+    /// Approves a note at the console and lets the worker have it.
+    pub(crate) async fn approved_note(&self, by: &Someone) -> WritebackId {
+        let id = self.note(by).await;
+        let page = self
+            .get(&format!("/console/writebacks/{id}"), &by.cookie)
+            .await;
+        let digest = page.after("name=\"digest\" value=\"").to_owned();
+        let form = [
+            ("csrf", by.csrf.as_str()),
+            ("digest", digest.as_str()),
+            ("opened", "0"),
+        ];
+        let path = format!("/console/writebacks/{id}/approve");
+        let taken = self.post(&path, &by.cookie, &form).await;
+        assert_eq!(taken.status, StatusCode::SEE_OTHER, "{}", taken.body);
+        id
+    }
+
+    /// Works until nothing is due, over an hour in steps.
+    pub(crate) async fn work(&self) {
+        for _ in 0..60 {
+            self.engine.deliver_due("worker").await.unwrap();
+            self.clock.advance_s(5);
+        }
     }
 
     pub(crate) async fn kinds(&self, stream: StreamId) -> Vec<String> {
