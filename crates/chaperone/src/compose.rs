@@ -11,7 +11,7 @@ use chaperone_connect::ehr::{EhrConfig, FhirEndpoint};
 use chaperone_connect::keys::{EscrowSecret, FileKeyVault};
 use chaperone_connect::random::OsRandom;
 use chaperone_core::ids::TenantId;
-use chaperone_core::ports::{Clock, Notifier, Random};
+use chaperone_core::ports::{Clock, Ehr, Notifier, Random};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 
@@ -61,7 +61,7 @@ pub(crate) async fn engine(
     bundle: Arc<Bundle>,
     places: &Places<'_>,
     keys: FileKeyVault,
-    ehr: FhirEndpoint,
+    ehr: impl Ehr,
     notifier: Arc<dyn Notifier>,
     basics: &Basics,
 ) -> anyhow::Result<Arc<Engine>> {

@@ -1,10 +1,17 @@
 //! Key pairs of agents, as JSON Web Keys and PEM.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chaperone_core::ids::AgentId;
+use chaperone_policy::Bundle;
 use serde_json::json;
+
+use crate::bundle_files;
 
 /// A new Ed25519 key pair.
 pub(crate) struct AgentKeyPair {
@@ -31,6 +38,29 @@ impl AgentKeyPair {
             private_pem: pem("PRIVATE KEY", pkcs8.as_ref()),
         })
     }
+}
+
+/// The built-in bundle, with a key pair of this run for each agent.
+pub(crate) fn bundle_with_agent_keys(
+    key_id: &str,
+) -> anyhow::Result<(Arc<Bundle>, BTreeMap<AgentId, AgentKeyPair>)> {
+    let mut files = bundle_files::read(None)?;
+    let mut pairs = BTreeMap::new();
+    for (path, text) in &mut files {
+        let Some(name) = path
+            .strip_prefix("agents/")
+            .and_then(|p| p.strip_suffix(".toml"))
+        else {
+            continue;
+        };
+        let pair = AgentKeyPair::generate(key_id)?;
+        let mut declaration: toml::Table = text.parse()?;
+        let key = toml::Value::try_from(&pair.public_jwk)?;
+        declaration.insert("keys".to_owned(), toml::Value::Array(vec![key]));
+        *text = toml::to_string(&declaration)?;
+        pairs.insert(AgentId::new(name)?, pair);
+    }
+    Ok((bundle_files::load(&files)?, pairs))
 }
 
 fn pem(label: &str, der: &[u8]) -> String {

@@ -3,6 +3,19 @@
 //! Reading order: `cli` (what can be asked), `compose` (how the parts are put together), `workers`
 //! (what runs in the background), then one file per subcommand in `commands` and `demo`.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason
+    )
+)]
+
 mod bundle_files;
 mod cli;
 mod commands;

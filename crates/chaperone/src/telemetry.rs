@@ -8,7 +8,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Libraries whose debug output holds requests.
-const QUIET: &str = "hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,lettre=warn,tokio_postgres=warn,rustls=warn";
+const QUIET: &str =
+    "hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,lettre=warn,tokio_postgres=warn,rustls=warn";
 
 /// The levels that may be asked for. No directives: a finer one could undo [`QUIET`].
 const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
@@ -16,7 +17,10 @@ const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
 /// Starts logging to standard error: `level` is error, warn, info or debug.
 pub(crate) fn start_logs(level: &str, json: bool) -> anyhow::Result<()> {
     if !LEVELS.contains(&level) {
-        bail!("the log level `{level}` is not one of: {}", LEVELS.join(", "));
+        bail!(
+            "the log level `{level}` is not one of: {}",
+            LEVELS.join(", ")
+        );
     }
     let always = chaperone_web::LOG_DIRECTIVES_ALWAYS.join(",");
     let filter = EnvFilter::try_new(format!("{level},{QUIET},{always}"))?;

@@ -16,8 +16,18 @@ pub(crate) fn app(
     cookies: CookieSecurity,
     metrics: PrometheusHandle,
 ) -> Router {
+    app_within(engine, cookies, metrics, GatewayLimits::default())
+}
+
+/// The same with other limits on the agents' side.
+pub(crate) fn app_within(
+    engine: &Arc<Engine>,
+    cookies: CookieSecurity,
+    metrics: PrometheusHandle,
+    limits: GatewayLimits,
+) -> Router {
     chaperone_web::app(App {
-        gateway: GatewayState::new(Arc::clone(engine), GatewayLimits::default()),
+        gateway: GatewayState::new(Arc::clone(engine), limits),
         operators: Some(OperatorsState {
             readiness: Arc::new(Ready(Arc::clone(engine))),
             metrics: Arc::new(move || metrics.render()),

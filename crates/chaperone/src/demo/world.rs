@@ -14,16 +14,14 @@ use chaperone_connect::notify::SilentNotifier;
 use chaperone_core::ids::{AgentId, ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
 use chaperone_engine::{Engine, EngineConfig};
-use chaperone_policy::Bundle;
 use chaperone_sandbox::{RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
 use chaperone_web::serve::{Bound, Listen};
 use serde_json::Value;
 
 use super::people::Cast;
 use super::{DemoArgs, Profile};
-use crate::bundle_files;
 use crate::compose::{self, Basics, Places};
-use crate::keys::AgentKeyPair;
+use crate::keys::{self, AgentKeyPair};
 use crate::workers::Workers;
 
 /// Patients made when no data is given.
@@ -58,7 +56,7 @@ impl World {
             .prefix("chaperone-demo-")
             .tempdir()?;
         let (sandbox, patients) = ehr(args, &basics).await?;
-        let (bundle, agents) = bundle_with_keys()?;
+        let (bundle, agents) = keys::bundle_with_agent_keys("demo")?;
         let tenant = TenantId::new("demo")?;
         let (keys, _escrow) = compose::open_keys(&folder.path().join("keys"), &tenant)?;
         let port = if args.once { 0 } else { args.port };
@@ -266,25 +264,4 @@ fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
         settle_ms: SETTLE_MS,
         extra_root_pem: None,
     })
-}
-
-/// The default bundle, with a key pair of this run for each agent.
-fn bundle_with_keys() -> anyhow::Result<(Arc<Bundle>, BTreeMap<AgentId, AgentKeyPair>)> {
-    let mut files = bundle_files::read(None)?;
-    let mut pairs = BTreeMap::new();
-    for (path, text) in &mut files {
-        let Some(name) = path
-            .strip_prefix("agents/")
-            .and_then(|p| p.strip_suffix(".toml"))
-        else {
-            continue;
-        };
-        let pair = AgentKeyPair::generate("demo")?;
-        let mut declaration: toml::Table = text.parse()?;
-        let key = toml::Value::try_from(&pair.public_jwk)?;
-        declaration.insert("keys".to_owned(), toml::Value::Array(vec![key]));
-        *text = toml::to_string(&declaration)?;
-        pairs.insert(AgentId::new(name)?, pair);
-    }
-    Ok((bundle_files::load(&files)?, pairs))
 }
