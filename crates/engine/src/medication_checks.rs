@@ -85,7 +85,7 @@ impl Engine {
         patient_id: &str,
         also: &[(&str, &str)],
     ) -> Result<Option<Vec<Value>>, CallError> {
-        let mut parameters = vec![("patient".to_owned(), patient_id.to_owned())];
+        let mut parameters = vec![("patient".to_owned(), format!("Patient/{patient_id}"))];
         parameters.extend(also.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
         let resource = ResourceType::new(resource).map_err(|_| CallError::internal())?;
         let found = self

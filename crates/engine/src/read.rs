@@ -14,7 +14,9 @@ use chaperone_core::bundle::{ReadAction, ToolAction};
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, ReadCeiling, StreamId};
 use chaperone_core::ids::{IntentId, PatientToken, ResourceToken, ToolName};
-use chaperone_core::ports::{ConsentDecision, ConsentQuestion, EhrRead, EhrSearch, Expected};
+use chaperone_core::ports::{
+    ConsentDecision, ConsentQuestion, EhrRead, EhrSearch, Expected, PayloadClass,
+};
 use chaperone_core::resource::ResourceType;
 use chaperone_fhir::Definitions;
 use chaperone_fhir::references::{Membership, PatientRef, in_patient_compartment};
@@ -126,7 +128,12 @@ impl Engine {
             Err(failed) => Err(failed.into()),
         };
         match shown {
-            Ok((shown, more)) => {
+            Ok((mut shown, more)) => {
+                // Logical ids can be guessed; what the ledger says about them must not confirm one.
+                let versions = [&shown.versions.as_bytes()[..]];
+                shown.versions = self
+                    .keyed_digest(PayloadClass::Derived, envelope.patient, &versions)
+                    .await?;
                 self.after_release(admitted, &shown);
                 Ok(answer(shown, more, admitted))
             }
@@ -159,7 +166,7 @@ impl Engine {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, template) = pair.split_once('=').ok_or_else(CallError::internal)?;
             is_about_patient |= template.contains("{patient}");
-            if let Some(value) = self.parameter(admitted, template).await? {
+            if let Some(value) = self.parameter(admitted, name, template).await? {
                 parameters.push((name.to_owned(), value));
             }
         }
@@ -177,6 +184,7 @@ impl Engine {
     async fn parameter(
         &self,
         admitted: &Admitted<'_>,
+        parameter: &str,
         template: &str,
     ) -> Result<Option<String>, CallError> {
         let Some((before, rest)) = template.split_once('{') else {
@@ -184,18 +192,30 @@ impl Engine {
         };
         let (name, after) = rest.split_once('}').ok_or_else(CallError::internal)?;
         let envelope = &admitted.caller.envelope;
+        // With its type, an id means one thing to every server: some compare references as text, and
+        // others would take a bare id for any type.
+        let is_bare = parameter == "_id" || before.ends_with('/');
+        let reference = |resource: &str, id: &str| {
+            if is_bare { id.to_owned() } else { format!("{resource}/{id}") }
+        };
         let value = match name {
             "patient" => {
                 let token = envelope.patient.ok_or_else(CallError::denied)?;
-                Some(self.patient_id(token).await.map_err(CallError::from)?)
+                Some(reference("Patient", &self.patient_id(token).await?))
             }
             "encounter" => match envelope.encounter {
-                Some(token) => Some(self.resource_target(token).await?.id),
+                Some(token) => {
+                    let target = self.resource_target(token).await?;
+                    Some(reference(target.resource.as_str(), &target.id))
+                }
                 None => None,
             },
             "now" => Some(instant(self.now())),
             input if is_token(admitted.tool, input) => match admitted.arguments.text(input) {
-                Some(token) => Some(self.own_target(admitted, input, token).await?.id),
+                Some(token) => {
+                    let target = self.own_target(admitted, input, token).await?;
+                    Some(reference(target.resource.as_str(), &target.id))
+                }
                 None => None,
             },
             input => admitted
