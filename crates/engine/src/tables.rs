@@ -136,7 +136,8 @@ impl Tables {
             .iter()
             .filter(|drug| drug.is_coded(&codes))
             .collect();
-        let mut known = !found.is_empty();
+        // Unknown until something was found, and for good once an ingredient was not.
+        let mut known = (!found.is_empty()).then_some(true);
         for text in texts {
             for ingredient in text.to_lowercase().split(" / ") {
                 let named: Vec<&Drug> = self
@@ -144,16 +145,12 @@ impl Tables {
                     .iter()
                     .filter(|drug| drug.is_named(ingredient))
                     .collect();
-                known = if found.is_empty() {
-                    !named.is_empty()
-                } else {
-                    known && !named.is_empty()
-                };
+                known = Some(known.unwrap_or(true) && !named.is_empty());
                 found.extend(named);
             }
         }
         Medication {
-            known,
+            known: known.unwrap_or(false),
             controlled: found.iter().any(|drug| drug.schedule.is_some()),
             high_alert: found.iter().any(|drug| drug.high_alert),
             critical: found.iter().any(|drug| drug.critical),
@@ -179,6 +176,7 @@ impl Tables {
             .collect();
         let codes: Vec<&str> = coded.iter().map(String::as_str).collect();
         let mut found: Vec<&Drug> = self.drugs.iter().filter(|d| d.is_coded(&codes)).collect();
+        let is_coded = !found.is_empty();
         for text in drug_words(concept) {
             for ingredient in text.split(" / ") {
                 let named: Vec<&Drug> = self
@@ -186,7 +184,8 @@ impl Tables {
                     .iter()
                     .filter(|drug| drug.is_named(ingredient))
                     .collect();
-                if named.is_empty() && found.is_empty() {
+                // A code stands for the whole drug; words stand for themselves alone.
+                if named.is_empty() && !is_coded {
                     return Vec::new();
                 }
                 found.extend(named);
@@ -283,7 +282,7 @@ mod tests {
     fn tables() -> Tables {
         let drug = |code: &str, name: &str, rest: &str| {
             format!(
-                "[[drugs]]\nrxnorm = ['{code}']\nnames = ['{name}']\ncritical = false\n{rest}\n"
+                "[[drugs]]\nid = '{name}'\nclass = '{name}'\nrxnorm = ['{code}']\nnames = ['{name}']\ncritical = false\n{rest}\n"
             )
         };
         let text = [
@@ -315,7 +314,27 @@ mod tests {
         assert!(both.known && both.controlled);
         let half = look_up("0", "Oxycodone 5 MG / Novelumab 325 MG Oral Tablet");
         assert!(!half.known && half.controlled);
+        // In whichever order the ingredients are written.
+        let half = look_up("0", "Novelumab 325 MG / Oxycodone 5 MG Oral Tablet");
+        assert!(!half.known && half.controlled);
         assert!(!look_up("0", "Placebo").known);
         assert!(!look_up("29046", "Placebo").known);
+    }
+
+    #[test]
+    fn a_combination_with_an_unknown_ingredient_means_no_drugs() {
+        let tables = tables();
+        let drugs = |text: &str| {
+            let concept = serde_json::json!({ "text": text });
+            tables.drugs_of(Some(&concept)).len()
+        };
+        assert_eq!(drugs("Oxycodone 5 MG / Acetaminophen 325 MG"), 2);
+        assert_eq!(drugs("Oxycodone 5 MG / Novelumab 325 MG"), 0);
+        assert_eq!(drugs("Novelumab 325 MG / Oxycodone 5 MG"), 0);
+        // A coded drug may have a brand name that no table holds.
+        let coded = serde_json::json!({
+            "coding": [{ "system": RXNORM, "code": "29046", "display": "Brandname" }]
+        });
+        assert_eq!(tables.drugs_of(Some(&coded)).len(), 1);
     }
 }
