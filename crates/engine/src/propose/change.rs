@@ -43,7 +43,7 @@ pub(super) fn change_of(
         request_intent: code(Some(resource), "/intent"),
         categories: categories(resource),
         elements: changed_elements(base, resource),
-        direction: direction(&write.resource, resource),
+        direction: direction(&write.resource, base, resource),
         audience: audience(resource),
         from_template: false,
     })
@@ -78,16 +78,38 @@ fn changed_elements(base: Option<&Value>, resource: &Value) -> BTreeSet<String> 
         .collect()
 }
 
-fn direction(resource_type: &ResourceType, resource: &Value) -> Direction {
+/// Whether a consent makes things more or less private. What cannot be told is neutral, which is the
+/// heaviest: ending or changing a refusal that is in force may open what it closed.
+fn direction(resource_type: &ResourceType, base: Option<&Value>, resource: &Value) -> Direction {
     if resource_type.as_str() != "Consent" {
         return Direction::Neutral;
     }
     let text = |pointer: &str| resource.pointer(pointer).and_then(Value::as_str);
+    let denies = says(resource, "deny") || base.is_some_and(|base| says(base, "deny"));
+    let refuses_already = base.is_some_and(|base| {
+        base.pointer("/status") == Some(&"active".into()) && says(base, "deny")
+    });
     match (text("/status"), text("/provision/type")) {
-        (Some("inactive"), _) | (_, Some("deny")) => Direction::MorePrivate,
+        (Some("inactive"), _) if !denies => Direction::MorePrivate,
+        (Some("inactive"), _) => Direction::Neutral,
+        (_, Some("deny")) if !refuses_already && !says(resource, "permit") => {
+            Direction::MorePrivate
+        }
         (_, Some("permit")) => Direction::LessPrivate,
         _ => Direction::Neutral,
     }
+}
+
+/// Whether a provision of a consent, or an exception from one, is of a type.
+fn says(consent: &Value, kind: &str) -> bool {
+    fn any(provision: &Value, kind: &str) -> bool {
+        provision.get("type").and_then(Value::as_str) == Some(kind)
+            || provision
+                .get("provision")
+                .and_then(Value::as_array)
+                .is_some_and(|inner| inner.iter().any(|one| any(one, kind)))
+    }
+    consent.get("provision").is_some_and(|root| any(root, kind))
 }
 
 fn audience(resource: &Value) -> Option<Audience> {
@@ -136,6 +158,35 @@ mod tests {
             Some(Audience::Patient)
         );
         assert_eq!(to(&[]), Some(Audience::Patient));
+    }
+
+    #[test]
+    fn ending_a_refusal_does_not_make_things_more_private() {
+        let consent = |status: &str, kind: &str| json!({ "resourceType": "Consent", "status": status, "provision": { "type": kind } });
+        let kind = ResourceType::new("Consent").unwrap();
+        let to = |base: Option<&Value>, after: &Value| direction(&kind, base, after);
+        let (sharing, refusing) = (consent("active", "permit"), consent("active", "deny"));
+        assert_eq!(to(None, &refusing), Direction::MorePrivate);
+        assert_eq!(to(Some(&sharing), &refusing), Direction::MorePrivate);
+        assert_eq!(
+            to(Some(&sharing), &consent("inactive", "permit")),
+            Direction::MorePrivate
+        );
+        assert_eq!(to(Some(&refusing), &sharing), Direction::LessPrivate);
+        assert_eq!(
+            to(Some(&refusing), &consent("inactive", "deny")),
+            Direction::Neutral
+        );
+        // Removing the refusal and ending the consent in one step is no way around.
+        let bare = json!({ "resourceType": "Consent", "status": "inactive" });
+        assert_eq!(to(Some(&refusing), &bare), Direction::Neutral);
+        // Nor is narrowing the refusal, or an exception from it.
+        let mut narrower = refusing.clone();
+        narrower["provision"]["class"] = json!([{ "code": "Observation" }]);
+        assert_eq!(to(Some(&refusing), &narrower), Direction::Neutral);
+        let mut excepted = refusing.clone();
+        excepted["provision"]["provision"] = json!([{ "type": "permit" }]);
+        assert_eq!(to(None, &excepted), Direction::Neutral);
     }
 
     #[test]
