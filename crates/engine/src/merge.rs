@@ -124,8 +124,9 @@ pub(crate) fn compose(
         }
     }
     resource.insert("resourceType".to_owned(), json!(write.resource));
+    let labels = security_of(&resource);
     merge_into(&mut resource, filled);
-    label(&mut resource);
+    label(&mut resource, labels);
     if has_identifier && base.is_none() {
         let ours = json!({ "system": WRITEBACK_SYSTEM, "value": id.to_string() });
         match resource.get_mut("identifier") {
@@ -153,8 +154,16 @@ fn merge_into(base: &mut Map<String, Value>, change: Map<String, Value>) {
     }
 }
 
-/// Marks the resource as asserted by AI, and drops what the server assigns.
-fn label(resource: &mut Map<String, Value>) {
+fn security_of(resource: &Map<String, Value>) -> Vec<Value> {
+    resource
+        .get("meta")
+        .and_then(|meta| meta.get("security")?.as_array().cloned())
+        .unwrap_or_default()
+}
+
+/// Marks the resource as asserted by AI, and drops what the server assigns. A label that the base had
+/// stays: a template adds labels and takes none away.
+fn label(resource: &mut Map<String, Value>, of_base: Vec<Value>) {
     let mut meta = resource
         .remove("meta")
         .and_then(|m| m.as_object().cloned())
@@ -166,6 +175,11 @@ fn label(resource: &mut Map<String, Value>) {
         .remove("security")
         .and_then(|s| s.as_array().cloned())
         .unwrap_or_default();
+    for known in of_base {
+        if !security.contains(&known) {
+            security.push(known);
+        }
+    }
     let is_ours = |label: &Value| {
         label.get("system").and_then(Value::as_str) == Some(OBSERVATION_VALUE)
             && label.get("code").and_then(Value::as_str) == Some(AI_ASSERTED)
@@ -231,12 +245,31 @@ mod tests {
     }
 
     #[test]
+    fn a_template_takes_no_label_away() {
+        let restricted = json!({ "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R" });
+        let reported = json!({ "system": OBSERVATION_VALUE, "code": "PATRPT" });
+        let base = json!({ "resourceType": "Observation", "id": "o1", "meta": { "security": [restricted] } });
+        let write: WriteAction = serde_json::from_value(json!({
+            "resource": "Observation", "interaction": "update", "destination": "ehr",
+            "target": "observation", "template": {},
+        }))
+        .unwrap();
+        let filled = object(json!({ "meta": { "security": [reported] } }));
+        let id = WritebackId::from_random([1; 16]);
+        let merged = compose(&write, Some(&base), None, filled, true, id);
+        assert_eq!(
+            merged["meta"]["security"],
+            json!([reported, restricted, { "system": OBSERVATION_VALUE, "code": AI_ASSERTED }])
+        );
+    }
+
+    #[test]
     fn labels_stay_and_are_not_doubled() {
         let mut resource = object(json!({
             "meta": { "versionId": "3", "security": [{ "system": OBSERVATION_VALUE, "code": AI_ASSERTED }] }
         }));
-        label(&mut resource);
-        label(&mut resource);
+        label(&mut resource, Vec::new());
+        label(&mut resource, Vec::new());
         assert_eq!(
             resource["meta"],
             json!({ "security": [{ "system": OBSERVATION_VALUE, "code": AI_ASSERTED }] })
