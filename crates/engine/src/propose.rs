@@ -13,14 +13,16 @@ use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Change, Direction};
 use chaperone_core::content::content_digest;
 use chaperone_core::digest::{Digest, PayloadAddress};
+use chaperone_core::envelope::{Envelope, GrantSource};
+use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
-use chaperone_core::ids::{WorkId, WritebackId};
+use chaperone_core::ids::{PersonId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
     WorkItem, WorkKind,
 };
 use chaperone_core::request::WriteRequest;
-use chaperone_core::resource::Interaction;
+use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{
     Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent,
 };
@@ -48,6 +50,8 @@ const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;
 pub(crate) struct Inputs {
     pub(crate) targets: BTreeMap<String, TokenTarget>,
     pub(crate) resources: BTreeMap<String, Value>,
+    /// Types of what the agent says it rests on.
+    pub(crate) sources: Vec<ResourceType>,
     pub(crate) base: Option<Value>,
     pub(crate) patient_id: Option<String>,
     pub(crate) encounter: Option<TokenTarget>,
@@ -69,18 +73,7 @@ impl Engine {
         write: &WriteAction,
     ) -> Result<Value, CallError> {
         let envelope = &admitted.caller.envelope;
-        let request = Digest::of_bytes(
-            &serde_json::to_vec(&(
-                &admitted.tool.name,
-                envelope.patient,
-                &admitted.arguments.raw,
-            ))
-            .map_err(|_| CallError::internal())?,
-        );
-        let key = self.tenant_digest(&[
-            envelope.agent.as_str().as_bytes(),
-            admitted.arguments.idempotency_key.as_bytes(),
-        ]);
+        let (key, request) = self.request_digests(admitted).await?;
         if let Some(answer) = self.answered_before(key, request).await? {
             return Ok(answer);
         }
@@ -99,7 +92,7 @@ impl Engine {
             intent: envelope.intent.clone(),
             tool: admitted.tool.name.clone(),
             patient: envelope.patient,
-            requester: envelope.presence.as_ref().map(|p| p.person),
+            requester: self.requester(envelope).await?,
             connection: self.ehr.connection().clone(),
             correlation: admitted.correlation,
             idempotency_key: key,
@@ -175,6 +168,57 @@ impl Engine {
         Ok(answer)
     }
 
+    /// The idempotency key and what it stands for, as they are recorded.
+    async fn request_digests(
+        &self,
+        admitted: &Admitted<'_>,
+    ) -> Result<(Digest, Digest), CallError> {
+        let envelope = &admitted.caller.envelope;
+        let asked = serde_json::to_vec(&(
+            &envelope.intent,
+            &admitted.tool.name,
+            envelope.patient,
+            envelope.encounter,
+            &admitted.arguments.raw,
+        ))
+        .map_err(|_| CallError::internal())?;
+        let transcript = PayloadClass::Transcript;
+        // The same key for another patient is a conflict too, so it is the tenant's.
+        let parts = [
+            envelope.agent.as_str().as_bytes(),
+            admitted.arguments.idempotency_key.as_bytes(),
+        ];
+        let key = self.keyed_digest(transcript, None, &parts).await?;
+        let request = self
+            .keyed_digest(transcript, envelope.patient, &[&asked])
+            .await?;
+        Ok((key, request))
+    }
+
+    /// The human the agent acts for: who is present, or else who put the patient before it.
+    ///
+    /// # Source
+    /// Requirement R033: where two people must agree, neither is the requester.
+    async fn requester(&self, envelope: &Envelope) -> Result<Option<PersonId>, CallError> {
+        if let Some(present) = &envelope.presence {
+            return Ok(Some(present.person));
+        }
+        let Some(grant) = envelope.grant else {
+            return Ok(None);
+        };
+        let events = self
+            .store
+            .stream(&self.config.tenant, &StreamId::Grant(grant))
+            .await?;
+        Ok(events.iter().find_map(|recorded| match &recorded.event {
+            Event::GrantIssued(grant) => match grant.source {
+                GrantSource::Human { person } => Some(person),
+                _ => None,
+            },
+            _ => None,
+        }))
+    }
+
     /// The answer given earlier under the same key, if the content is the same.
     async fn answered_before(
         &self,
@@ -242,11 +286,13 @@ impl Engine {
             targets.insert(name.clone(), target);
             resources.insert(name.clone(), resource);
         }
+        let mut sources = Vec::with_capacity(admitted.arguments.sources.len());
         for source in &admitted.arguments.sources {
             let target = self.resource_target(*source).await?;
             if target.patient.is_some() && target.patient != envelope.patient {
                 return Err(CallError::not_found().about("sources"));
             }
+            sources.push(target.resource);
         }
         let base = write
             .target
@@ -256,6 +302,7 @@ impl Engine {
         Ok(Inputs {
             targets,
             resources,
+            sources,
             base,
             patient_id,
             encounter,
@@ -284,7 +331,9 @@ impl Engine {
             || inputs
                 .targets
                 .values()
-                .any(|t| OUTSIDE.contains(&t.resource.as_str()))
+                .map(|target| &target.resource)
+                .chain(&inputs.sources)
+                .any(|resource| OUTSIDE.contains(&resource.as_str()))
     }
 
     fn merge(
@@ -323,7 +372,7 @@ impl Engine {
         );
         let body = serde_json::to_string(&resource).map_err(|_| CallError::internal())?;
         let change = change_of(write, inputs.base.as_ref(), &resource)?;
-        let (validation, findings) = self.validate(&body, &resource, &change, inputs);
+        let (validation, findings) = self.validate(write, &body, &resource, &change, inputs);
         Ok(Merged {
             body,
             resource,

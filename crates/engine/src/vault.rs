@@ -1,6 +1,6 @@
 //! The vault: payloads sealed under per-patient keys, addressed from the ledger.
 
-use chaperone_core::digest::PayloadAddress;
+use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::ids::PatientToken;
 use chaperone_core::ports::{KeyVaultFailed, PayloadClass, SealedPayload, StoreFailed};
 use chaperone_phi::seal::{Associated, SealedAs};
@@ -32,10 +32,7 @@ impl Engine {
         patient: Option<PatientToken>,
         payload: &[u8],
     ) -> Result<SealedPayload, KeyVaultFailed> {
-        let key_name = match patient {
-            Some(patient) => format!("{}/{patient}", class.as_str()),
-            None => format!("{}/tenant", class.as_str()),
-        };
+        let key_name = key_name(class, patient);
         let key = self.keys.data_key(&self.config.tenant, &key_name).await?;
         let (address, sealed) = chaperone_phi::seal::seal(
             &key,
@@ -50,6 +47,22 @@ impl Engine {
             key: key_name,
             sealed,
         })
+    }
+
+    /// A digest for the ledger of what may hold, or lets guess, something about a patient: without
+    /// the key nobody can try out texts against it, and it means nothing once the key is destroyed.
+    pub(crate) async fn keyed_digest(
+        &self,
+        class: PayloadClass,
+        patient: Option<PatientToken>,
+        parts: &[&[u8]],
+    ) -> Result<Digest, KeyVaultFailed> {
+        let key_name = key_name(class, patient);
+        let key = self.keys.data_key(&self.config.tenant, &key_name).await?;
+        let tenant = self.config.tenant.as_str().as_bytes();
+        let inner = [&key[..], b"ledger digest 1", tenant];
+        let inner = Digest::of_parts(inner.into_iter().chain(parts.iter().copied()));
+        Ok(Digest::of_parts([&key[..], inner.as_bytes()]))
     }
 
     /// Opens a payload.
@@ -83,5 +96,12 @@ impl Engine {
             key: key_name,
             sealed_as: SealedAs::Payload(class),
         }
+    }
+}
+
+fn key_name(class: PayloadClass, patient: Option<PatientToken>) -> String {
+    match patient {
+        Some(patient) => format!("{}/{patient}", class.as_str()),
+        None => format!("{}/tenant", class.as_str()),
     }
 }

@@ -1,6 +1,7 @@
 //! Validation of a merged proposal: structure against R4, business rules, and the evidence that it
 //! passed. Plausibility has no stage here yet, and the record says that it did not run.
 
+use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::Change;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Conformant, StageRecord, ValidationRecord};
@@ -16,6 +17,7 @@ impl Engine {
     /// Structure against R4, references bound to the patient, status transitions.
     pub(super) fn validate(
         &self,
+        write: &WriteAction,
         body: &str,
         resource: &Value,
         change: &Change,
@@ -24,6 +26,13 @@ impl Engine {
         let outcome = structure(self.definitions, body.as_bytes(), &limits());
         let package = format!("{}#{}", outcome.package.name, outcome.package.version);
         let mut findings = outcome.findings;
+        let rests_on_record = inputs.base.is_some() || write.copy.is_some();
+        for finding in &mut findings {
+            // What was merged in from the record is not the agent's input.
+            if rests_on_record && !is_of_template(write, &finding.expression) {
+                finding.rests_on = RestsOn::Context;
+            }
+        }
         let structural = findings.len();
         let patient = PatientRef {
             id: inputs.patient_id.as_deref().unwrap_or_default(),
@@ -57,6 +66,13 @@ impl Engine {
         };
         (record, findings)
     }
+}
+
+/// Whether a place lies in an element that the tool's template fills.
+fn is_of_template(write: &WriteAction, expression: &str) -> bool {
+    let (_, below) = expression.split_once('.').unwrap_or((expression, ""));
+    let element = below.split(['.', '[']).next().unwrap_or_default();
+    write.template.contains_key(element)
 }
 
 /// Limits of a proposed resource: far beyond any note, far below what could hurt.
@@ -95,5 +111,29 @@ fn business_rule(id: &'static str, expression: String, message: &str) -> Finding
         position: None,
         message: message.to_owned(),
         rests_on: RestsOn::Context,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_template_fills_is_the_agents_own() {
+        let write: WriteAction = serde_json::from_value(json!({
+            "resource": "Appointment", "interaction": "update", "destination": "ehr",
+            "target": "appointment", "template": { "status": "cancelled" },
+        }))
+        .unwrap();
+        assert!(is_of_template(&write, "Appointment.status"));
+        for record in [
+            "Appointment",
+            "Appointment.participant[0].status",
+            "Appointment.statusReason",
+        ] {
+            assert!(!is_of_template(&write, record), "{record}");
+        }
     }
 }
