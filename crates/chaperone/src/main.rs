@@ -23,6 +23,7 @@ mod compose;
 mod config;
 mod demo;
 mod keys;
+mod signals;
 mod telemetry;
 mod web;
 mod workers;

@@ -30,6 +30,8 @@ pub(crate) fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
         }
         std::fs::write(&file, text).with_context(|| format!("cannot write `{path}`"))?;
     }
+    // Where the configuration's `store.url` points.
+    std::fs::create_dir_all(args.dir.join("data"))?;
     std::fs::write(args.dir.join("chaperone.toml"), config::TEMPLATE)?;
     print_line(&format!(
         "Wrote the default bundle to `{0}/governance` and a commented configuration to `{0}/chaperone.toml`.\nNext: give each agent a key (`chaperone agent-key`), run `chaperone check --bundle {0}/governance`, then `chaperone doctor --config {0}/chaperone.toml`.",

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::compose::Basics;
 use crate::config::ConfigArgs;
+use crate::signals;
 use crate::telemetry;
 use crate::workers::Workers;
 
@@ -39,26 +40,9 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
         let workers = Workers::start(&engine);
         let app = crate::web::app(&engine, config.cookies(), metrics);
-        let served = chaperone_web::serve::serve(config.listener(), app, interrupted()).await;
+        let served = chaperone_web::serve::serve(config.listener(), app, signals::interrupted()).await;
         workers.stop().await;
         served.context("serving failed")?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Ctrl-C or a termination signal.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(failed) => {
-            tracing::error!(error = %failed, "termination signals cannot be received");
-            return std::future::pending().await;
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping: requests in hand finish first");
 }

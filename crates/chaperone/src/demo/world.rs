@@ -134,7 +134,7 @@ impl World {
             self.base_url,
             self.cast.in_words(),
         ));
-        tokio::signal::ctrl_c().await?;
+        crate::signals::interrupted().await;
         self.take_down().await;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,0 +1,18 @@
+//! Being asked to stop.
+
+/// Ctrl-C or a termination signal.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(failed) => {
+            tracing::error!(error = %failed, "termination signals cannot be received");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: requests in hand finish first");
+}
