@@ -14,6 +14,7 @@ use chaperone_core::ports::{
 };
 use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::resource::ResourceType;
+use chaperone_fhir::references::ReferenceForm;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -304,12 +305,10 @@ impl Engine {
                 Err(EhrReadFailed::NotFound) => return Err(GrantFailed::PatientNotFound),
                 Err(failed) => return Err(GrantFailed::Ehr(failed)),
             };
-            match replaced_by(&record) {
-                Some(next) => id = next,
-                None if record.get("active").and_then(Value::as_bool) == Some(false) => {
-                    return Err(GrantFailed::PatientNotFound);
-                }
-                None => return Ok(id),
+            match self.surviving(&record) {
+                Surviving::Other(next) => id = next,
+                Surviving::This => return Ok(id),
+                Surviving::Unclear => return Err(GrantFailed::PatientNotFound),
             }
         }
         Err(GrantFailed::PatientNotFound)
@@ -327,12 +326,40 @@ impl Engine {
             .await
             .map_err(GrantFailed::Ehr)?;
         match found.resources.as_slice() {
-            [one] if !found.more => one
+            // A server that passes over the parameter, or reads it its own way, finds somebody else.
+            [one] if !found.more && carries(one, system, value) => one
                 .get("id")
                 .and_then(Value::as_str)
                 .map(str::to_owned)
                 .ok_or(GrantFailed::PatientNotFound),
             _ => Err(GrantFailed::PatientNotFound),
+        }
+    }
+
+    /// Where a merged record leads. A link that cannot be followed is no reason to use the old record.
+    fn surviving(&self, patient: &Value) -> Surviving {
+        let links = patient.get("link").and_then(Value::as_array);
+        let replaced = links
+            .into_iter()
+            .flatten()
+            .find(|link| link.get("type").and_then(Value::as_str) == Some("replaced-by"));
+        let Some(link) = replaced else {
+            return match patient.get("active").and_then(Value::as_bool) {
+                Some(false) => Surviving::Unclear,
+                _ => Surviving::This,
+            };
+        };
+        let reference = link.pointer("/other/reference").and_then(Value::as_str);
+        match reference.map(ReferenceForm::parse) {
+            Some(ReferenceForm::Typed {
+                base,
+                resource_type: "Patient",
+                id,
+                ..
+            }) if base.is_none_or(|base| base == self.ehr.endpoint().trim_end_matches('/')) => {
+                Surviving::Other(id.to_owned())
+            }
+            _ => Surviving::Unclear,
         }
     }
 
@@ -388,16 +415,18 @@ fn after(now: Timestamp, seconds: i64) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-fn replaced_by(patient: &Value) -> Option<String> {
-    patient.get("link")?.as_array()?.iter().find_map(|link| {
-        (link.get("type")?.as_str()? == "replaced-by")
-            .then(|| {
-                link.get("other")?
-                    .get("reference")?
-                    .as_str()?
-                    .strip_prefix("Patient/")
-            })
-            .flatten()
-            .map(str::to_owned)
+/// Which record of a patient is in use.
+enum Surviving {
+    This,
+    Other(String),
+    Unclear,
+}
+
+fn carries(patient: &Value, system: &str, value: &str) -> bool {
+    let identifiers = patient.get("identifier").and_then(Value::as_array);
+    identifiers.into_iter().flatten().any(|identifier| {
+        let is =
+            |name: &str, wanted: &str| identifier.get(name).and_then(Value::as_str) == Some(wanted);
+        is("system", system) && is("value", value)
     })
 }
