@@ -9,7 +9,8 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::{ConnectionId, CorrelationId, TenantId};
 use chaperone_core::mode::{Mode, ModeSubject, Modes};
 use chaperone_core::ports::{
-    Anchor, Clock, ConsentHook, Ehr, Environment, KeyVault, Notifier, Random, Store, StoreFailed,
+    Anchor, Clock, CommitFailed, ConsentHook, Ehr, Environment, Expected, KeyVault, Notifier,
+    Random, Record, RecordChange, RecordKey, Store, StoreFailed,
 };
 use chaperone_fhir::Definitions;
 use chaperone_fhir::status::Transitions;
@@ -19,6 +20,11 @@ use tokio::sync::watch;
 use crate::afterwork::Afterwork;
 use crate::tables::Tables;
 use crate::tokens::TokenCache;
+
+/// Which bundle was recorded last. The tenant's stream holds far more than bundles, so it is not read
+/// for this.
+const BUNDLE: &str = "bundle";
+const IN_FORCE: &str = "in-force";
 
 /// The outside, as the engine sees it.
 pub struct Ports {
@@ -210,35 +216,37 @@ impl Engine {
 
     /// Records the bundle in force when it is not the one recorded last.
     async fn record_bundle(&self) -> Result<(), StartFailed> {
-        let stream = self
-            .store
-            .stream(&self.config.tenant, &StreamId::Tenant)
-            .await?;
+        const ATTEMPTS: u32 = 4;
         let bundle = *self.bundle.digest();
-        let last = stream
-            .iter()
-            .rev()
-            .find_map(|recorded| match &recorded.event {
-                Event::TenantInitialised { bundle } | Event::BundleActivated { bundle } => {
-                    Some(*bundle)
-                }
-                _ => None,
-            });
-        let event = match last {
-            Some(known) if known == bundle => return Ok(()),
-            Some(_) => Event::BundleActivated { bundle },
-            None => Event::TenantInitialised { bundle },
-        };
-        let mut commit = self.commit_as(setup());
-        commit.append(
-            StreamId::Tenant,
-            chaperone_core::ports::Expected::Version(stream.len() as u64),
-            event,
-        );
-        match self.store.commit(commit).await {
-            // Another node was first with the same bundle.
-            Ok(_) | Err(chaperone_core::ports::CommitFailed::Conflict { .. }) => Ok(()),
-            Err(failed) => Err(failed.into()),
+        let key = RecordKey::new(BUNDLE, IN_FORCE);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let known = self
+                .store
+                .record(&self.config.tenant, &key, self.now())
+                .await?;
+            let in_force = Record::new(BUNDLE, IN_FORCE, serde_json::json!(bundle));
+            let (change, event) = match known {
+                Some(known) if known.value == in_force.value => return Ok(()),
+                Some(known) => (
+                    RecordChange::Update(in_force, known.revision),
+                    Event::BundleActivated { bundle },
+                ),
+                None => (
+                    RecordChange::Create(in_force),
+                    Event::TenantInitialised { bundle },
+                ),
+            };
+            let mut commit = self.commit_as(setup());
+            commit.records.push(change);
+            commit.append(StreamId::Tenant, Expected::Any, event);
+            match self.store.commit(commit).await {
+                Ok(_) => return Ok(()),
+                // Another node was first, perhaps with the same bundle.
+                Err(CommitFailed::Record { .. }) if attempt < ATTEMPTS => {}
+                Err(failed) => return Err(failed.into()),
+            }
         }
     }
 
