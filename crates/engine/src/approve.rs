@@ -9,10 +9,10 @@ use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Approval, ApprovalRecord, Factor, Strategy};
 use chaperone_core::gate::{Gate, ProofLevel};
-use chaperone_core::ids::{PersonId, StepUpId, WritebackId};
+use chaperone_core::ids::{PersonId, StepUpId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, KeyVaultFailed, PayloadClass, RecordChange, RecordKey, StoreFailed,
-    WorkChange, WorkState,
+    WorkChange,
 };
 use chaperone_core::principal::{Actor, Human, Role};
 use chaperone_core::writeback::{
@@ -20,6 +20,7 @@ use chaperone_core::writeback::{
 };
 
 use crate::context::Engine;
+use crate::deliver::{HELD, approval_ran_out};
 use crate::projection::WritebackRow;
 use crate::transition::{InHand, MoveFailed};
 
@@ -168,7 +169,7 @@ impl Engine {
         reason: &str,
     ) -> Result<WritebackRow, DecideFailed> {
         let mut hand = self.take_in_hand(writeback).await?;
-        open_role(&hand.state, by)?;
+        gate_role(&hand.state, by)?;
         if hand
             .state
             .ruled()
@@ -186,7 +187,8 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Puts a dead letter back into the queue.
+    /// Puts a dead letter back into the queue, while the approvals it rests on are young enough to be
+    /// acted on; after that it must be proposed and approved anew.
     ///
     /// # Errors
     /// [`DecideFailed`]; nothing is queued then.
@@ -198,6 +200,11 @@ impl Engine {
     ) -> Result<WritebackRow, DecideFailed> {
         require(by, &[Role::ItAdmin, Role::Clinician, Role::Him])?;
         let mut hand = self.take_in_hand(writeback).await?;
+        if let Writeback::DeadLetter(dead) = &hand.state
+            && approval_ran_out(dead.ready(), self.now())
+        {
+            return Err(Refusal::OutsideDeliveryWindow.into());
+        }
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
         hand.step(
@@ -238,6 +245,9 @@ impl Engine {
     /// Decides about a send of unknown outcome after looking in the EHR. "Not there" puts it back
     /// into the queue; "there" ends it with the person's attestation.
     ///
+    /// Only once reconciling has put it before a human: until then the send may still be under way,
+    /// and "not there" would be seen too early (invariant 5).
+    ///
     /// # Errors
     /// [`DecideFailed`]; it stays unknown then.
     pub async fn resolve_unknown(
@@ -259,9 +269,12 @@ impl Engine {
         )?;
         let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
+        if !matches!(&hand.state, Writeback::Unknown(unknown) if unknown.human_needed().is_some()) {
+            return Err(Refusal::NotNow(hand.state.name()).into());
+        }
         let mut commit = self.commit_as(Actor::from(by));
         let note = self.seal_reason(&hand, note, &mut commit).await?;
-        let held = self.held_work(writeback).await?;
+        let held = self.release_held(writeback, &mut commit).await?;
         if applied {
             let receipt = attested(by.person, note);
             hand.step(Command::FindApplied { receipt }, now)?;
@@ -336,7 +349,7 @@ impl Engine {
             },
             self.now(),
         )?;
-        let held = self.held_work(writeback).await?;
+        let held = self.release_held(writeback, &mut commit).await?;
         commit
             .work
             .extend(held.map(|id| WorkChange::Complete { id, claim: None }));
@@ -409,18 +422,25 @@ impl Engine {
         Ok(address)
     }
 
-    /// The work item that holds a write-back's place in its patient's order.
-    async fn held_work(
+    /// The work item that holds a write-back's place in its patient's order; the note of it is taken
+    /// away in the commit that lets it go.
+    async fn release_held(
         &self,
         writeback: WritebackId,
-    ) -> Result<Option<chaperone_core::ids::WorkId>, StoreFailed> {
-        const UNFINISHED_MAX: u32 = 1_000;
-        let subject = writeback.to_string();
-        let work = self.store.work(&self.config.tenant, UNFINISHED_MAX).await?;
-        Ok(work
-            .into_iter()
-            .find(|row| row.item.subject == subject && row.state == WorkState::Held)
-            .map(|row| row.item.id))
+        commit: &mut Commit,
+    ) -> Result<Option<WorkId>, StoreFailed> {
+        let key = RecordKey::new(HELD, writeback);
+        let record = self
+            .store
+            .record(&self.config.tenant, &key, self.now())
+            .await?;
+        let Some(record) = record else {
+            return Ok(None);
+        };
+        commit.records.push(RecordChange::Consume(key));
+        serde_json::from_value(record.value)
+            .map(Some)
+            .map_err(|e| StoreFailed::Corrupt(e.to_string()))
     }
 }
 
@@ -443,7 +463,24 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
     }
 }
 
-/// The role under which a person can act on a waiting write-back.
+/// The role under which a person has a say about a waiting write-back: whoever may approve may refuse,
+/// also after having approved, while nothing is in the queue.
+fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
+    let Writeback::AwaitingApproval(waiting) = state else {
+        return Err(Refusal::NotNow(state.name()).into());
+    };
+    let roles: Vec<Role> = match &waiting.ruled().ruling.gate {
+        Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
+        Gate::TwoPerson { first, second } => vec![*first, *second],
+        Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => Vec::new(),
+    };
+    roles
+        .into_iter()
+        .find(|role| by.holds(*role))
+        .ok_or_else(|| Refusal::RoleNotPermitted.into())
+}
+
+/// The role under which a person can approve a waiting write-back.
 fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let Writeback::AwaitingApproval(waiting) = state else {
         return Err(Refusal::NotNow(state.name()).into());

@@ -19,8 +19,8 @@ use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{
     Claim, ClaimedWork, Commit, CommitFailed, ConsentDecision, ConsentQuestion, EhrReadFailed,
-    Guard, LeaseRefused, Notice, PayloadClass, Reconciliation, StoreFailed, WorkChange, WorkKind,
-    WriteFailed, WriteReceipt,
+    Guard, KeyVaultFailed, LeaseRefused, Notice, PayloadClass, Reconciliation, Record,
+    RecordChange, StoreFailed, WorkChange, WorkKind, WriteFailed, WriteReceipt,
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::writeback::{
@@ -34,6 +34,8 @@ use crate::order::complete_provenance;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
 
+/// Collection of the work items that wait for a human, by write-back.
+pub(crate) const HELD: &str = "held_work";
 /// Name of the lease that the one writing region holds.
 const WRITER_LEASE: &str = "writer";
 /// How long the writer's lease lives, in milliseconds.
@@ -148,11 +150,11 @@ impl Engine {
             Writeback::Delivering(s)
                 if s.ready().ruled().order.strategy == Strategy::HumanEntry =>
             {
-                self.hold(work).await
+                self.hold(id, work).await
             }
             Writeback::Delivering(_) => self.lose(hand, work).await,
             Writeback::Unknown(unknown) if unknown.human_needed().is_some() => {
-                self.hold(work).await
+                self.hold(id, work).await
             }
             Writeback::Unknown(_) => self.reconcile(hand, work).await,
             _ => self.complete(work).await,
@@ -207,10 +209,8 @@ impl Engine {
         });
         hand.write_into(&mut commit)?;
         if order.strategy == Strategy::HumanEntry {
-            commit.work.push(WorkChange::Hold {
-                id: work.item.id,
-                claim: Some(work.claim),
-            });
+            commit.work.push(held(work));
+            commit.records.push(held_by(hand.id, work)?);
             self.store.commit(commit).await?;
             self.tell_operator(hand.id, "human-entry");
             return Ok(());
@@ -285,10 +285,8 @@ impl Engine {
                     },
                     now,
                 )?;
-                WorkChange::Hold {
-                    id: work.item.id,
-                    claim: Some(work.claim),
-                }
+                commit.records.push(held_by(hand.id, work)?);
+                held(work)
             }
             Err(failed) => return Err(failed.into()),
         };
@@ -312,6 +310,14 @@ impl Engine {
         let now = self.now();
         let delivering = match self.reconciling(unknown.ready(), unknown.start()).await {
             Ok(delivering) => delivering,
+            // What was sent cannot be opened any more, so nothing can be compared with it.
+            Err(OrderUnusable::Vault(
+                VaultFailed::Missing
+                | VaultFailed::Sealed
+                | VaultFailed::Keys(KeyVaultFailed::Destroyed),
+            )) => {
+                return self.ask_human(hand, HumanNeeded::ReadBackFails, work).await;
+            }
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
             Err(OrderUnusable::Differs) => {
                 return self
@@ -381,12 +387,9 @@ impl Engine {
     ) -> Result<(), ItemFailed> {
         hand.step(Command::AskHuman { reason }, self.now())?;
         self.tell_operator(hand.id, "unknown-outcome");
-        let commit = self.commit_as(delivery());
-        let hold = WorkChange::Hold {
-            id: work.item.id,
-            claim: Some(work.claim),
-        };
-        self.record_outcome(hand, commit, hold).await
+        let mut commit = self.commit_as(delivery());
+        commit.records.push(held_by(hand.id, work)?);
+        self.record_outcome(hand, commit, held(work)).await
     }
 
     async fn record_outcome(
@@ -420,7 +423,7 @@ impl Engine {
 
     /// Why a ready order must not be sent any more. Consent is asked again here, at send time.
     async fn void_reason(&self, ready: &Ready, now: Timestamp) -> Option<VoidReason> {
-        if now > ready.deliver_by() {
+        if now > ready.deliver_by() || approval_ran_out(ready, now) {
             return Some(VoidReason::DeliverBy);
         }
         let ruled = ready.ruled();
@@ -522,12 +525,12 @@ impl Engine {
         self.change_work(self.completed(work)).await
     }
 
-    async fn hold(&self, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        self.change_work(WorkChange::Hold {
-            id: work.item.id,
-            claim: Some(work.claim),
-        })
-        .await
+    async fn hold(&self, id: WritebackId, work: &ClaimedWork) -> Result<(), ItemFailed> {
+        let mut commit = self.commit_as(delivery());
+        commit.work.push(held(work));
+        commit.records.push(held_by(id, work)?);
+        self.store.commit(commit).await?;
+        Ok(())
     }
 
     async fn defer(
@@ -595,6 +598,28 @@ fn delivery() -> Actor {
     Actor::System {
         part: SystemPart::Delivery,
     }
+}
+
+/// Whether what humans approved has waited longer than they were told it may. Putting a dead letter
+/// back into the queue does not make an approval younger.
+pub(crate) fn approval_ran_out(ready: &Ready, now: Timestamp) -> bool {
+    let within_ms = ready.ruled().order.deliver_within_s.saturating_mul(1_000);
+    let approved = ready.approvals().iter().map(|approval| approval.at).max();
+    approved.is_some_and(|at| now > later(at, within_ms))
+}
+
+fn held(work: &ClaimedWork) -> WorkChange {
+    WorkChange::Hold {
+        id: work.item.id,
+        claim: Some(work.claim),
+    }
+}
+
+/// Names the work item that waits for a human, so that their decision finds it whatever else waits.
+fn held_by(id: WritebackId, work: &ClaimedWork) -> Result<RecordChange, StoreFailed> {
+    let value =
+        serde_json::to_value(work.item.id).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+    Ok(RecordChange::Put(Record::new(HELD, id, value)))
 }
 
 fn deferred(work: &ClaimedWork, due: Timestamp, kind: WorkKind) -> WorkChange {

@@ -196,7 +196,11 @@ impl Engine {
         // others would take a bare id for any type.
         let is_bare = parameter == "_id" || before.ends_with('/');
         let reference = |resource: &str, id: &str| {
-            if is_bare { id.to_owned() } else { format!("{resource}/{id}") }
+            if is_bare {
+                id.to_owned()
+            } else {
+                format!("{resource}/{id}")
+            }
         };
         let value = match name {
             "patient" => {

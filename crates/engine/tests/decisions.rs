@@ -1,0 +1,466 @@
+//! What must not happen between a proposal and its delivery, each beside what may: on a real store,
+//! with an EHR in memory and a clock that stands still.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::sync::{Arc, LazyLock};
+
+use chaperone_core::envelope::Envelope;
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::evidence::Strategy;
+use chaperone_core::gate::GateLevel;
+use chaperone_core::ids::{
+    AccountName, AgentId, ConnectionId, EnvelopeId, IntentId, PersonId, TenantId, WorkId,
+    WritebackId,
+};
+use chaperone_core::ports::{Clock, Commit, Expected, Store, WorkChange, WorkItem, WorkKind};
+use chaperone_core::principal::{Actor, Human, Role, SystemPart};
+use chaperone_core::resource::{Code, ResourceType};
+use chaperone_core::writeback::{FailureCause, StateName, WritebackEvent};
+use chaperone_engine::approve::{ApproveRequest, DecideFailed};
+use chaperone_engine::grant::{GrantAuthor, GrantFailed, GrantRequest, PatientRef};
+use chaperone_engine::open_envelope::Caller;
+use chaperone_engine::projection::WritebackRow;
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_policy::Bundle;
+use chaperone_testkit::{
+    FakeEhr, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom,
+    SilentNotifier, WriteFault,
+};
+use serde_json::{Value, json};
+
+/// Read once: proving its cases takes a second without optimisation, and nothing changes it.
+static BUNDLE: LazyLock<Arc<Bundle>> =
+    LazyLock::new(|| bundle(&chaperone_policy::embedded::files()));
+
+fn bundle(files: &std::collections::BTreeMap<String, String>) -> Arc<Bundle> {
+    Arc::new(Bundle::load(files).unwrap_or_else(|problems| panic!("{problems:?}")))
+}
+
+struct Bench {
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    ehr: Arc<FakeEhr>,
+    clock: Arc<SeededClock>,
+    dir: tempfile::TempDir,
+}
+
+async fn bench(strategy: Strategy) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("decisions.db").display());
+    let store = chaperone_store::open(&url, Default::default())
+        .await
+        .unwrap();
+    let clock = Arc::new(SeededClock::new());
+    let fake = FakeEhr::new(ConnectionId::new("fake").unwrap());
+    let ehr = Arc::new(fake.delivering_by(strategy));
+    for id in ["p1", "p2"] {
+        ehr.put(json!({
+            "resourceType": "Patient", "id": id, "birthDate": "1950-02-03",
+            "identifier": [{ "system": "urn:example:mrn", "value": format!("MRN-{id}") }],
+        }));
+    }
+    let engine = start(&BUNDLE, store.clone(), ehr.clone(), clock.clone()).await;
+    Bench {
+        engine,
+        store,
+        ehr,
+        clock,
+        dir,
+    }
+}
+
+async fn start(
+    bundle: &Arc<Bundle>,
+    store: Arc<dyn Store>,
+    ehr: Arc<FakeEhr>,
+    clock: Arc<SeededClock>,
+) -> Arc<Engine> {
+    let ports = Ports {
+        store,
+        ehr,
+        keys: Arc::new(MemoryKeyVault::new(1)),
+        clock,
+        random: Arc::new(SeededRandom::new(1)),
+        consent: Arc::new(PermitConsent),
+        notifier: Arc::new(SilentNotifier::default()),
+        anchor: Arc::new(MemoryAnchor::default()),
+    };
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    Engine::start(config, bundle.clone(), ports).await.unwrap()
+}
+
+fn tenant() -> TenantId {
+    TenantId::new("clinic").unwrap()
+}
+
+fn human(n: u8, roles: &[Role]) -> Human {
+    Human {
+        account: AccountName::new(format!("person-{n}")).unwrap(),
+        person: PersonId::from_random([n; 16]),
+        roles: roles.to_vec(),
+    }
+}
+
+impl Bench {
+    async fn grant(
+        &self,
+        by: &Human,
+        agent: &str,
+        intent: &str,
+        patient: PatientRef,
+    ) -> Result<chaperone_core::envelope::Grant, GrantFailed> {
+        let request = GrantRequest {
+            agent: AgentId::new(agent).unwrap(),
+            intent: IntentId::new(intent).unwrap(),
+            patient,
+            encounter: None,
+            presence: true,
+        };
+        self.engine
+            .issue_grant(GrantAuthor::Human(by), request)
+            .await
+    }
+
+    /// An agent in an envelope that a person opened the way for.
+    async fn caller(&self, by: &Human, agent: &str, intent: &str, patient: &str) -> Caller {
+        let patient = PatientRef::LogicalId(patient.to_owned());
+        let grant = self.grant(by, agent, intent, patient).await.unwrap();
+        let now = self.clock.now();
+        Caller {
+            envelope: Arc::new(Envelope {
+                id: EnvelopeId::from_random([7; 16]),
+                tenant: tenant(),
+                agent: grant.agent,
+                intent: grant.intent,
+                grant: Some(grant.id),
+                patient: grant.patient,
+                encounter: grant.encounter,
+                presence: grant.presence,
+                purpose: Code::new("TREAT").unwrap(),
+                bundle: *self.engine.bundle().digest(),
+                opened: now,
+                expires: now
+                    .checked_add(jiff::SignedDuration::from_secs(300))
+                    .unwrap(),
+            }),
+        }
+    }
+
+    async fn call(&self, caller: &Caller, tool: &str, arguments: Value) -> Value {
+        let Value::Object(arguments) = arguments else {
+            panic!("arguments are an object")
+        };
+        let correlation = self.engine.correlation();
+        self.engine
+            .call(caller, tool, arguments, correlation)
+            .await
+            .unwrap()
+    }
+
+    async fn task(&self, caller: &Caller, key: &str, sources: Value) -> WritebackRow {
+        let answer = self
+            .call(
+                caller,
+                "create_task",
+                json!({ "idempotency_key": key, "summary": "Call back.", "pool": "nursing", "sources": sources }),
+            )
+            .await;
+        self.row(answer["proposal"].as_str().unwrap().parse().unwrap())
+            .await
+    }
+
+    async fn row(&self, id: WritebackId) -> WritebackRow {
+        self.engine.writeback(id).await.unwrap().unwrap()
+    }
+
+    async fn deliver(&self) {
+        self.engine.deliver_due("worker").await.unwrap();
+    }
+
+    async fn state(&self, id: WritebackId) -> StateName {
+        self.row(id).await.state
+    }
+}
+
+fn nurse() -> Human {
+    human(1, &[Role::Rn])
+}
+
+#[tokio::test]
+async fn a_bundle_is_recorded_however_much_the_tenant_has_done_since() {
+    let bench = bench(Strategy::Conditional).await;
+    let mut commit = Commit::new(
+        tenant(),
+        bench.clock.now(),
+        Actor::System {
+            part: SystemPart::Gateway,
+        },
+    );
+    for _ in 0..9_999 {
+        let resource = ResourceType::new("Slot").unwrap();
+        commit.append(
+            StreamId::Tenant,
+            Expected::Any,
+            Event::TokenMinted { resource },
+        );
+    }
+    bench.store.commit(commit.clone()).await.unwrap();
+    bench.store.commit(commit).await.unwrap();
+    let before = bench.store.size(&tenant()).await.unwrap();
+
+    let mut files = chaperone_policy::embedded::files();
+    let text = files.get_mut("bundle.toml").unwrap();
+    *text = text.replace("version = \"1.0.0\"", "version = \"1.0.1\"");
+    let next = bundle(&files);
+    for (bundle, events) in [(&next, 1), (&next, 1), (&*BUNDLE, 2)] {
+        start(
+            bundle,
+            bench.store.clone(),
+            bench.ehr.clone(),
+            bench.clock.clone(),
+        )
+        .await;
+        let after = bench.store.size(&tenant()).await.unwrap();
+        assert_eq!(after - before, events);
+    }
+}
+
+#[tokio::test]
+async fn a_patient_is_found_by_the_identifier_itself_and_not_by_what_a_server_makes_of_it() {
+    let bench = bench(Strategy::Conditional).await;
+    let by = |system: &str| PatientRef::Identifier {
+        system: system.to_owned(),
+        value: "MRN-p1".to_owned(),
+    };
+    let nurse = nurse();
+    let found = |patient| bench.grant(&nurse, "intake-agent", "intake", patient);
+    assert!(found(by("urn:example:mrn")).await.is_ok());
+    // This EHR passes over the system.
+    assert!(matches!(
+        found(by("urn:example:other")).await,
+        Err(GrantFailed::PatientNotFound)
+    ));
+}
+
+#[tokio::test]
+async fn a_merged_record_leads_to_the_surviving_one_or_nowhere() {
+    let bench = bench(Strategy::Conditional).await;
+    let merged = |reference: Value| {
+        json!({ "resourceType": "Patient", "id": "old",
+            "link": [{ "type": "replaced-by", "other": reference }] })
+    };
+    let nurse = nurse();
+    let grant = || {
+        let old = PatientRef::LogicalId("old".to_owned());
+        bench.grant(&nurse, "intake-agent", "intake", old)
+    };
+    let direct = PatientRef::LogicalId("p1".to_owned());
+    let survivor = bench
+        .grant(&nurse, "intake-agent", "intake", direct)
+        .await
+        .unwrap()
+        .patient;
+    for followed in ["Patient/p1", "http://ehr.test/fhir/Patient/p1"] {
+        bench.ehr.put(merged(json!({ "reference": followed })));
+        assert_eq!(grant().await.unwrap().patient, survivor, "{followed}");
+    }
+    for lost in [
+        json!({ "reference": "http://elsewhere.test/fhir/Patient/p1" }),
+        json!({ "identifier": { "system": "urn:example:mrn", "value": "MRN-p1" } }),
+    ] {
+        bench.ehr.put(merged(lost.clone()));
+        assert!(
+            matches!(grant().await, Err(GrantFailed::PatientNotFound)),
+            "{lost}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_source_from_outside_taints_whatever_the_intent_reads() {
+    let bench = bench(Strategy::Conditional).await;
+    bench.ehr.put(json!({
+        "resourceType": "DocumentReference", "id": "d1", "status": "current",
+        "subject": { "reference": "Patient/p1" },
+    }));
+    let clinician = human(2, &[Role::Clinician]);
+    let reader = bench
+        .caller(&clinician, "order-agent", "chart-summary", "p1")
+        .await;
+    let read = bench.call(&reader, "list_documents", json!({})).await;
+    let document = read["resources"][0]["id"].clone();
+    let agent = bench
+        .caller(&clinician, "refill-agent", "refill-request", "p1")
+        .await;
+    let clean = bench.task(&agent, "1", json!([])).await;
+    assert!(!clean.tainted && clean.gate.unwrap().level() == GateLevel::Auto);
+    let tainted = bench.task(&agent, "2", json!([document])).await;
+    assert!(tainted.tainted && tainted.gate.unwrap().level() == GateLevel::Approve);
+}
+
+#[tokio::test]
+async fn who_put_the_patient_before_the_agent_is_the_requester() {
+    let bench = bench(Strategy::Conditional).await;
+    let nurse = nurse();
+    let agent = bench.caller(&nurse, "intake-agent", "intake", "p1").await;
+    // A nurse's presence does not count, and yet the request is theirs.
+    assert_eq!(agent.envelope.presence, None);
+    let row = bench.task(&agent, "1", json!([])).await;
+    assert_eq!(row.requester, Some(nurse.person));
+}
+
+#[tokio::test]
+async fn the_ledger_holds_no_digest_that_lets_arguments_be_guessed() {
+    let bench = bench(Strategy::Conditional).await;
+    let agent = bench.caller(&nurse(), "intake-agent", "intake", "p1").await;
+    let row = bench.task(&agent, "1", json!([])).await;
+    let stream = StreamId::Writeback(row.id);
+    let events = bench.store.stream(&tenant(), &stream).await.unwrap();
+    let Event::Writeback(WritebackEvent::Proposed(proposal)) = &events[0].event else {
+        panic!("a write-back begins with a proposal");
+    };
+    let tenant = tenant();
+    let guess = chaperone_core::digest::Digest::of_parts([
+        tenant.as_str().as_bytes(),
+        b"intake-agent",
+        b"1",
+    ]);
+    assert_ne!(proposal.idempotency_key, guess);
+    // The same key and content is the same proposal.
+    assert_eq!(bench.task(&agent, "1", json!([])).await.id, row.id);
+}
+
+#[tokio::test]
+async fn nobody_decides_about_an_unknown_outcome_before_it_was_looked_up() {
+    let bench = bench(Strategy::Conditional).await;
+    let nurse = nurse();
+    let agent = bench.caller(&nurse, "intake-agent", "intake", "p1").await;
+    bench.ehr.fail_next_write(WriteFault::LostAfter);
+    let id = bench.task(&agent, "1", json!([])).await.id;
+    bench.deliver().await;
+    assert_eq!(bench.state(id).await, StateName::Unknown);
+    let decided = bench
+        .engine
+        .resolve_unknown(&nurse, id, false, "not there")
+        .await;
+    assert!(matches!(decided, Err(DecideFailed::Refused(_))));
+    bench.deliver().await;
+    assert_eq!(bench.state(id).await, StateName::Delivered);
+    assert_eq!(bench.ehr.written().len(), 1);
+}
+
+#[tokio::test]
+async fn a_decision_frees_the_patients_order_however_much_else_waits() {
+    let bench = bench(Strategy::PlainPost).await;
+    let mut commit = Commit::new(
+        tenant(),
+        bench.clock.now(),
+        Actor::System {
+            part: SystemPart::Expiry,
+        },
+    );
+    let later = bench
+        .clock
+        .now()
+        .checked_add(jiff::SignedDuration::from_hours(24))
+        .unwrap();
+    for n in 0..1_100_u16 {
+        let mut raw = [9; 16];
+        raw[..2].copy_from_slice(&n.to_be_bytes());
+        commit.work.push(WorkChange::Enqueue(WorkItem {
+            id: WorkId::from_random(raw),
+            kind: WorkKind::Expire,
+            subject: WritebackId::from_random(raw).to_string(),
+            order_key: None,
+            due: later,
+        }));
+    }
+    bench.store.commit(commit).await.unwrap();
+
+    let nurse = nurse();
+    let agent = bench.caller(&nurse, "intake-agent", "intake", "p1").await;
+    for (applied, key) in [(true, "1"), (false, "2")] {
+        bench.ehr.fail_next_write(WriteFault::LostAfter);
+        let id = bench.task(&agent, key, json!([])).await.id;
+        bench.deliver().await;
+        bench.deliver().await;
+        assert!(bench.row(id).await.human_needed.is_some());
+        bench
+            .engine
+            .resolve_unknown(&nurse, id, applied, "looked")
+            .await
+            .unwrap();
+        bench.deliver().await;
+        assert_eq!(bench.state(id).await, StateName::Delivered);
+    }
+    let next = bench.task(&agent, "3", json!([])).await.id;
+    bench.deliver().await;
+    assert_eq!(bench.state(next).await, StateName::Delivered);
+}
+
+/// A task that a nurse had to approve, so that an approval is behind it.
+async fn approved_task(bench: &Bench, document: &Value, agent: &Caller, key: &str) -> WritebackId {
+    let row = bench.task(agent, key, json!([document])).await;
+    let request = ApproveRequest {
+        writeback: row.id,
+        digest: row.digest.unwrap(),
+        step_up: None,
+        review_ms: 5_000,
+    };
+    let approver = human(3, &[Role::MaRn]);
+    bench.engine.approve(&approver, request).await.unwrap();
+    row.id
+}
+
+#[tokio::test]
+async fn a_dead_letter_goes_back_only_while_its_approval_is_young_enough() {
+    let bench = bench(Strategy::Conditional).await;
+    bench.ehr.put(json!({
+        "resourceType": "DocumentReference", "id": "d1", "status": "current",
+        "subject": { "reference": "Patient/p1" },
+    }));
+    let clinician = human(2, &[Role::Clinician]);
+    let reader = bench
+        .caller(&clinician, "order-agent", "chart-summary", "p1")
+        .await;
+    let read = bench.call(&reader, "list_documents", json!({})).await;
+    let document = read["resources"][0]["id"].clone();
+    let agent = bench
+        .caller(&clinician, "refill-agent", "refill-request", "p1")
+        .await;
+    let within = bench.engine.config().deliver_within_s;
+    let mut dead = Vec::new();
+    for key in ["1", "2", "3"] {
+        bench
+            .ehr
+            .fail_next_write(WriteFault::Refuse(FailureCause::Rejected));
+        dead.push(approved_task(&bench, &document, &agent, key).await);
+        bench.deliver().await;
+        assert_eq!(
+            bench.state(dead[dead.len() - 1]).await,
+            StateName::DeadLetter
+        );
+    }
+    let requeue = |id| bench.engine.requeue(&clinician, id, "the EHR is mended");
+    requeue(dead[0]).await.unwrap();
+    bench.deliver().await;
+    assert_eq!(bench.state(dead[0]).await, StateName::Delivered);
+    // Put back in time, and then not sent in time: the approval has not become younger.
+    bench.clock.advance_s(within - 10);
+    requeue(dead[1]).await.unwrap();
+    bench.clock.advance_s(20);
+    bench.deliver().await;
+    assert_eq!(bench.state(dead[1]).await, StateName::Void);
+    assert!(matches!(
+        requeue(dead[2]).await,
+        Err(DecideFailed::Refused(_))
+    ));
+    assert_eq!(bench.ehr.written().len(), 1);
+    drop(bench.dir);
+}
