@@ -14,6 +14,8 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 const DOCUMENT_CATEGORY: &str =
     "http://hl7.org/fhir/us/core/CodeSystem/us-core-documentreference-category";
 
+const THE_PATIENT: &str = "the patient";
+
 /// System, code, display.
 ///
 /// # Source
@@ -40,11 +42,11 @@ const DISPLAYS: [(&str, &str, &str); 38] = [
     (LOINC, "85354-9", "Blood pressure panel"),
     (LOINC, "8480-6", "Systolic blood pressure"),
     (LOINC, "8462-4", "Diastolic blood pressure"),
-    (SNOMED, "26643006", "oral route"),
-    (SNOMED, "34206005", "subcutaneous route"),
-    (SNOMED, "78421000", "intramuscular route"),
-    (SNOMED, "47625008", "intravenous route"),
-    (SNOMED, "6064005", "topical route"),
+    (SNOMED, "26643006", "Oral route"),
+    (SNOMED, "34206005", "Subcutaneous route"),
+    (SNOMED, "78421000", "Intramuscular route"),
+    (SNOMED, "47625008", "Intravenous route"),
+    (SNOMED, "6064005", "Topical route"),
     (SNOMED, "108252007", "Laboratory procedure"),
     (VISIT, "ROUTINE", "routine visit"),
     (VISIT, "CHECKUP", "routine check-up"),
@@ -64,11 +66,32 @@ const DISPLAYS: [(&str, &str, &str); 38] = [
     (DOCUMENT_CATEGORY, "clinical-note", "clinical note"),
 ];
 
-/// The same resource, for display, with a display beside each known code that has none.
+/// The same resource, for display, with a display beside each known code that has none, and beside the
+/// reference to its patient.
 pub(super) fn with_displays(resource: &Value) -> Value {
     let mut shown = resource.clone();
     fill(&mut shown);
     shown
+}
+
+/// The same, for one line of words: the patient of the page is "the patient" there, without an id.
+pub(super) fn for_words(resource: &Value) -> Value {
+    let mut shown = with_displays(resource);
+    drop_patient_ids(&mut shown);
+    shown
+}
+
+fn drop_patient_ids(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(drop_patient_ids),
+        Value::Object(members) => {
+            members.values_mut().for_each(drop_patient_ids);
+            if members.get("display").and_then(Value::as_str) == Some(THE_PATIENT) {
+                members.remove("reference");
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn fill(value: &mut Value) {
@@ -87,8 +110,11 @@ fn fill(value: &mut Value) {
                     .map(|(_, _, display)| *display),
                 _ => None,
             };
+            // An order that passed validation refers to no other patient than the one it is about.
+            let own = text("reference").is_some_and(|reference| reference.starts_with("Patient/"));
+            let own = own && !members.contains_key("display");
             members.values_mut().for_each(fill);
-            if let Some(display) = known {
+            if let Some(display) = known.or(own.then_some(THE_PATIENT)) {
                 members.insert("display".to_owned(), json!(display));
             }
         }
@@ -118,6 +144,33 @@ mod tests {
         assert_eq!(display(1), Some("as sent"));
         assert_eq!(display(2), None);
         assert_eq!(display(3), None);
+    }
+
+    #[test]
+    fn the_patient_keeps_the_id_in_the_difference_and_not_in_words() {
+        let resource =
+            json!({"actor": {"reference": "Patient/a"}, "other": {"reference": "Practitioner/b"}});
+        let text = |shown: Value, pointer: &str| {
+            shown
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        let coded = with_displays(&resource);
+        assert_eq!(
+            text(coded.clone(), "/actor/display").as_deref(),
+            Some(THE_PATIENT)
+        );
+        assert_eq!(
+            text(coded, "/actor/reference").as_deref(),
+            Some("Patient/a")
+        );
+        let words = for_words(&resource);
+        assert_eq!(text(words.clone(), "/actor/reference"), None);
+        assert_eq!(
+            text(words, "/other/reference").as_deref(),
+            Some("Practitioner/b")
+        );
     }
 
     #[test]

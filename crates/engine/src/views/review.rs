@@ -20,7 +20,7 @@ pub use chaperone_fhir::words::DiffLine;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::displays::with_displays;
+use super::displays::{for_words, with_displays};
 use super::patients::{PatientHeader, sees_patients};
 use super::timeline::{TimelineEntry, is_approval};
 use super::{Turn, ViewFailed};
@@ -172,8 +172,8 @@ impl OrderContent {
     }
 
     pub(super) fn words(&self) -> String {
-        let base = self.base.as_ref().map(with_displays);
-        words::describe_change(base.as_ref(), &with_displays(&self.body))
+        let base = self.base.as_ref().map(for_words);
+        words::describe_change(base.as_ref(), &for_words(&self.body))
     }
 }
 
@@ -368,7 +368,7 @@ impl Engine {
         let mut diff = words::diff(Some(&clinical(&prior)), &clinical(&opened.body));
         diff.truncate(DIFF_LINES_MAX);
         Some(Follows {
-            words: words::describe(&with_displays(&prior)),
+            words: words::describe(&for_words(&prior)),
             diff,
         })
     }
@@ -388,7 +388,7 @@ impl Engine {
         };
         let untrusted = OUTSIDE.contains(&target.resource.as_str());
         let words = match self.ehr.read(&target.resource, &target.id).await {
-            Ok(resource) => words::describe(&with_displays(&resource)),
+            Ok(resource) => words::describe(&for_words(&resource)),
             Err(_) => format!("{} (cannot be read now)", target.resource),
         };
         SourceView { words, untrusted }

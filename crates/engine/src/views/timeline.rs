@@ -3,6 +3,7 @@
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
+use chaperone_core::gate::Gate;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
@@ -148,7 +149,16 @@ fn writeback_words(event: &WritebackEvent) -> String {
         }
         E::Proposed(_) => "Proposed".to_owned(),
         E::Validated { class, .. } => format!("Passed validation; class {class}"),
-        E::Ruled { ruling, .. } => format!("Ruled: {}", ruling.gate),
+        E::Ruled { ruling, .. } => match &ruling.gate {
+            Gate::Auto => "Ruled: nobody needs to agree".to_owned(),
+            Gate::AutoVerified { .. } => "Ruled: facts must be established first".to_owned(),
+            Gate::Approve { .. } => "Ruled: one person must approve".to_owned(),
+            Gate::Approve2f { .. } => {
+                "Ruled: one person must approve, with a second factor".to_owned()
+            }
+            Gate::TwoPerson { .. } => "Ruled: two people must approve".to_owned(),
+            Gate::Deny => "Ruled: denied".to_owned(),
+        },
         E::Verified { .. } => "The facts its gate names were established".to_owned(),
         E::Approved { approval } => {
             let factor = match approval.factor {

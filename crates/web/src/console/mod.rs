@@ -128,7 +128,10 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/health", get(health::show))
         .route("/console/agents", get(agents::show))
         .route("/console/assign", get(assign::show).post(assign::submit))
-        .route("/console/assign/search", post(assign::search))
+        .route(
+            "/console/assign/search",
+            get(assign::show).post(assign::search),
+        )
         .route("/console/people", get(people::show).post(people::create))
         .route("/console/people/{account}/reissue", post(people::reissue))
         .route("/console/static/console.css", get(assets::stylesheet))

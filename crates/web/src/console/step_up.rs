@@ -95,10 +95,6 @@ pub(super) async fn submit(
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one page with what it repeats; a struct would only rename it"
-)]
 async fn form(
     state: &ConsoleState,
     person: &Person,

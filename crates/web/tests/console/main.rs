@@ -1058,5 +1058,5 @@ async fn an_order_that_follows_another_shows_what_it_replaces() {
         "{}",
         page.body
     );
-    assert!(page.body.contains("oral route") && !page.body.contains("20 mg SNOMED"));
+    assert!(page.body.contains("Oral route") && !page.body.contains("20 mg SNOMED"));
 }
