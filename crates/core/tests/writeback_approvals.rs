@@ -127,7 +127,11 @@ fn w19_an_approval_is_spent_once() {
 
 #[test]
 fn an_automatic_gate_takes_no_approval_and_a_denial_takes_nothing() {
-    check(Gate::Auto, clinician(), expect!["refused: approval-consumed"]);
+    check(
+        Gate::Auto,
+        clinician(),
+        expect!["refused: approval-consumed"],
+    );
     check(auto_verified(), clinician(), expect!["refused: not-now"]);
     check(Gate::Deny, clinician(), expect!["refused: not-now"]);
 }
