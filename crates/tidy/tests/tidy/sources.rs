@@ -136,6 +136,8 @@ fn problems(path: &str, text: &str) -> Vec<String> {
             .iter()
             .any(|s| text.contains(s))
         && folder != "tidy"
+        // Looking again at another process, with a bound, is the only way to wait for it.
+        && !path.starts_with("crates/chaperone/tests/end_to_end/")
     {
         say("a test does not sleep".to_owned());
     }
