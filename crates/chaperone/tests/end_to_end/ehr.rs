@@ -1,0 +1,67 @@
+//! The sandbox EHR in the test's own process, and what is in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chaperone_sandbox::{ChangeKind, RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// System of the synthetic medical record numbers.
+pub(crate) const MRN: &str = "urn:chaperone:synthetic:mrn";
+/// System of the business identifiers that write-backs carry.
+const WRITEBACK: &str = "urn:chaperone:writeback";
+/// Seed of the synthetic patients.
+const SEED: u64 = 20_260_901;
+/// Synthetic patients with whole charts.
+const CHARTED: usize = 4;
+
+/// A sandbox with a few charts and free slots.
+pub(crate) async fn start(profile: ServerProfile) -> RunningSandbox {
+    let now = Timestamp::now();
+    let config = SandboxConfig::new(profile, Arc::new(Timestamp::now));
+    let sandbox = Sandbox::start(config).await.unwrap();
+    for bundle in chaperone_sandbox::synthetic::patients(SEED, CHARTED, now) {
+        sandbox.handle.load_bundle(&bundle).unwrap();
+    }
+    sandbox.handle.seed_operational(now).unwrap();
+    sandbox
+}
+
+/// Adds a patient of whom nothing is known but a medical record number, which is returned.
+pub(crate) fn add_patient(sandbox: &RunningSandbox, number: usize) -> String {
+    let mrn = format!("KILL-{number:05}");
+    let patient = json!({
+        "resourceType": "Patient",
+        "id": format!("kill-{number}"),
+        "active": true,
+        "identifier": [{ "system": MRN, "value": mrn }],
+        "name": [{ "family": "Testcase", "given": ["Synthetic"] }],
+    });
+    sandbox.handle.put(&patient).unwrap();
+    mrn
+}
+
+/// How often each write-back took effect as a new resource, by its business identifier. Counted from
+/// the changes that came in by HTTP; a copy that was removed again would count all the same.
+pub(crate) fn copies(sandbox: &RunningSandbox) -> BTreeMap<String, usize> {
+    let mut copies = BTreeMap::new();
+    for change in sandbox.handle.changes_by_request() {
+        if change.resource_type == "Provenance" {
+            continue;
+        }
+        assert_eq!(change.kind, ChangeKind::Created, "{change:?}");
+        let versions = sandbox.handle.history(change.resource_type, &change.id);
+        let writeback = writeback_of(&versions[0]).expect("a resource without our identifier");
+        *copies.entry(writeback).or_default() += 1;
+    }
+    copies
+}
+
+fn writeback_of(resource: &Value) -> Option<String> {
+    let identifiers = resource.get("identifier")?.as_array()?;
+    let ours = identifiers
+        .iter()
+        .find(|identifier| identifier["system"] == WRITEBACK)?;
+    Some(ours["value"].as_str()?.to_owned())
+}

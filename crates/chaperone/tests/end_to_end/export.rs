@@ -1,0 +1,70 @@
+//! An exported ledger, read as plain JSON: shares no code with what wrote it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::installation::{Installation, chaperone, printed};
+
+/// Exports the ledger of a stopped server, has it verified against its key and the checkpoints
+/// outside, and reads it.
+pub(crate) fn verified_export(installation: &Installation, name: &str) -> Export {
+    let file = installation.file(name);
+    printed(&installation.run(&["ledger", "export", file.to_str().unwrap()]));
+    let key = printed(&installation.run(&["ledger", "key"]));
+    let anchors = installation.anchors();
+    let report = printed(&chaperone(&[
+        "ledger",
+        "verify",
+        file.to_str().unwrap(),
+        "--anchors",
+        anchors.to_str().unwrap(),
+        "--key",
+        key.trim(),
+        "--json",
+    ]));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["integrity"], "holds", "{report}");
+    assert_eq!(report["completeness"], "holds", "{report}");
+    Export::read(&file)
+}
+
+/// Every event, in order.
+pub(crate) struct Export {
+    pub(crate) events: Vec<Value>,
+}
+
+impl Export {
+    fn read(file: &Path) -> Self {
+        let text = fs::read_to_string(file).unwrap();
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter_map(|line| Some(serde_json::from_str(line.get("leaf")?.as_str()?).unwrap()))
+            .collect();
+        Self { events }
+    }
+
+    /// What happened to each write-back, in order.
+    pub(crate) fn histories(&self) -> BTreeMap<String, Vec<Value>> {
+        let mut histories: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for recorded in &self.events {
+            let stream = recorded["stream"].as_str().unwrap();
+            if let Some(id) = stream.strip_prefix("writeback/") {
+                let event = recorded["event"].clone();
+                histories.entry(id.to_owned()).or_default().push(event);
+            }
+        }
+        histories
+    }
+}
+
+/// The kinds of the events of one write-back.
+pub(crate) fn kinds(history: &[Value]) -> Vec<&str> {
+    history
+        .iter()
+        .map(|event| event["what"].as_str().unwrap())
+        .collect()
+}

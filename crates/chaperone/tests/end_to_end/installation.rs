@@ -1,0 +1,318 @@
+//! An installation as an operator makes one (`init`, `agent-key`, a configuration file) and its server
+//! process. Nothing is put together in-process.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// How long a server may take to be ready, and to stop when asked to.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Where listeners are put: below the range from which systems take ports for outgoing connections.
+const PORTS: std::ops::Range<u16> = 12_000..19_000;
+/// How much of a server's log a failure shows, in lines.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// What a test chooses of the configuration.
+pub(crate) struct Settings {
+    /// URL of the store.
+    pub(crate) store: String,
+    /// FHIR base URL of the EHR.
+    pub(crate) ehr: String,
+    /// `full`, `plain` or `read-only`.
+    pub(crate) profile: &'static str,
+    /// Whether target and Provenance go in one transaction.
+    pub(crate) transactions_are_atomic: bool,
+    /// One request to the EHR, in milliseconds.
+    pub(crate) exchange_timeout_ms: u64,
+    /// How long after a send a miss means "not applied", in milliseconds.
+    pub(crate) settle_ms: u64,
+    /// error, warn, info or debug.
+    pub(crate) log_level: &'static str,
+}
+
+impl Settings {
+    /// Short times, so that what a crash left is taken up soon.
+    pub(crate) fn new(store: &str, ehr: &str, profile: &'static str) -> Self {
+        Self {
+            store: store.to_owned(),
+            ehr: ehr.to_owned(),
+            profile,
+            transactions_are_atomic: true,
+            exchange_timeout_ms: 600,
+            settle_ms: 300,
+            log_level: "info",
+        }
+    }
+
+    fn toml(&self, address: SocketAddr) -> String {
+        let Self {
+            store,
+            ehr,
+            profile,
+            transactions_are_atomic,
+            exchange_timeout_ms,
+            settle_ms,
+            log_level,
+        } = self;
+        let claim_ms = exchange_timeout_ms * 3;
+        format!(
+            r#"tenant = "clinic"
+public_url = "http://{address}"
+[listen]
+address = "{address}"
+[store]
+url = "{store}"
+[keys]
+dir = "keys"
+[anchors]
+dir = "anchors"
+[ehr]
+connection = "ehr"
+environment = "test"
+base_url = "{ehr}"
+profile = "{profile}"
+transactions_are_atomic = {transactions_are_atomic}
+settle_ms = {settle_ms}
+exchange_timeout_ms = {exchange_timeout_ms}
+[times]
+claim_ms = {claim_ms}
+[log]
+level = "{log_level}"
+json = true
+"#
+        )
+    }
+}
+
+/// An HTTP client of the test's own, for what no other client offers.
+pub(crate) fn http() -> reqwest::Client {
+    install_cryptography();
+    reqwest::Client::new()
+}
+
+/// HTTP clients want a provider for TLS even where they use none. A second installation of the same one
+/// is refused, and changes nothing.
+pub(crate) fn install_cryptography() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Runs a subcommand to its end.
+pub(crate) fn chaperone<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chaperone"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// What it printed, and that it ended well.
+pub(crate) fn printed(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {text}{said}", output.status);
+    text
+}
+
+/// A folder with bundle, configuration, keys and, once it ran, data.
+pub(crate) struct Installation {
+    folder: TempDir,
+    /// Where the server will be.
+    pub(crate) base_url: String,
+    /// The agents' private keys, PKCS#8 PEM, by agent.
+    pub(crate) agent_keys: BTreeMap<String, String>,
+}
+
+impl Installation {
+    /// The default bundle with a key for each agent, and a configuration file.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        printed(&chaperone(&["init".as_ref(), home.as_os_str()]));
+        let secrets = folder.path().join("secrets");
+        fs::create_dir(&secrets).unwrap();
+        let mut agent_keys = BTreeMap::new();
+        for entry in fs::read_dir(home.join("governance/agents")).unwrap() {
+            let declaration = entry.unwrap().path();
+            let agent = declaration
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            let private = secrets.join(&agent);
+            let line = printed(&chaperone(&[
+                "agent-key".as_ref(),
+                "--private".as_ref(),
+                private.as_os_str(),
+            ]));
+            let text = fs::read_to_string(&declaration).unwrap();
+            assert!(text.contains("keys = []"), "{agent} has a key already");
+            fs::write(&declaration, text.replace("keys = []", line.trim())).unwrap();
+            agent_keys.insert(agent, fs::read_to_string(&private).unwrap());
+        }
+        let address = free_address();
+        fs::write(home.join("chaperone.toml"), settings.toml(address)).unwrap();
+        Self {
+            folder,
+            base_url: format!("http://{address}"),
+            agent_keys,
+        }
+    }
+
+    /// The folder that `init` wrote.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.home().join("chaperone.toml")
+    }
+
+    /// The checkpoints outside the database.
+    pub(crate) fn anchors(&self) -> PathBuf {
+        self.home().join("anchors/clinic.checkpoints")
+    }
+
+    /// A place for a file of the test.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Everything that any server of this installation printed.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.file("server.log")
+    }
+
+    /// Runs a subcommand that takes the configuration, while no server runs.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let config = self.config();
+        let mut all: Vec<&str> = arguments.to_vec();
+        all.extend(["--config", config.to_str().unwrap()]);
+        chaperone(&all)
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub(crate) async fn start(&self) -> Server {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_chaperone"))
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut server = Server {
+            child,
+            log: self.log(),
+        };
+        server.ready(&self.base_url).await;
+        server
+    }
+}
+
+/// A running `chaperone serve`; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    async fn ready(&mut self, base_url: &str) {
+        let http = http();
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let looked = http.get(format!("{base_url}/readyz")).send().await;
+            if looked.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", tail(&self.log));
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the server was not ready within {READY_WITHIN:?}:\n{}",
+                tail(&self.log)
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// SIGKILL: the process has no chance to do anything more.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        let told = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the server did not stop within {STOPPED_WITHIN:?}:\n{}",
+                tail(&self.log)
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut shown = String::new();
+    for line in lines
+        .iter()
+        .skip(lines.len().saturating_sub(LOG_LINES_SHOWN))
+    {
+        let _ = writeln!(shown, "  {line}");
+    }
+    shown
+}
+
+fn free_address() -> SocketAddr {
+    let mut random = rand::rng();
+    for _ in 0..200 {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, random.random_range(PORTS)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port");
+}

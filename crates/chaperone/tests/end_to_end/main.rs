@@ -1,0 +1,25 @@
+//! The binary from the outside: real processes, the sandbox EHR over HTTP, both databases.
+//!
+//! Not the place for rules of single crates: what is asserted here holds for the product as it is
+//! installed and run. Start at [`kill`] (nothing is lost and nothing takes effect twice), then
+//! [`faults`], [`canary`] (nothing of a patient gets out) and [`cli`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason
+)]
+
+mod agents;
+mod ehr;
+mod export;
+mod installation;
+
+#[path = "../../../store/tests/support/cluster.rs"]
+mod cluster;
+
+mod kill;
