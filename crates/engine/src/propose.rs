@@ -600,9 +600,7 @@ impl Engine {
             due,
         };
         let work = match &hand.state {
-            Writeback::Ready(ready) => {
-                item(WorkKind::Deliver, Some(order_key(ready.ruled())), commit.at)
-            }
+            Writeback::Ready(ready) => item(WorkKind::Deliver, order_key(ready.ruled()), commit.at),
             Writeback::AwaitingApproval(waiting) => {
                 item(WorkKind::Expire, None, waiting.ruled().order.approve_by)
             }
@@ -632,17 +630,20 @@ impl Engine {
     }
 }
 
-/// Writes for one patient keep their order; safety flags and opt-outs have a lane of their own, so
-/// that nothing of unknown outcome can hold them up (invariant 5).
-fn order_key(ruled: &chaperone_core::writeback::Ruled) -> String {
-    let lane = match (ruled.change.resource.as_str(), ruled.change.direction) {
-        ("Flag", _) | ("Consent", Direction::MorePrivate) => "safety",
-        _ => "patient",
-    };
-    match ruled.proposal.patient {
-        Some(patient) => format!("{lane}/{patient}"),
-        None => format!("{lane}/none"),
+/// Writes for one patient keep their order. Safety flags and opt-outs wait for nothing, not even for
+/// each other, so that no write of unknown outcome can hold them up (invariant 5).
+fn order_key(ruled: &chaperone_core::writeback::Ruled) -> Option<String> {
+    let change = &ruled.change;
+    let is_urgent = (change.resource.as_str() == "Flag"
+        && change.interaction == Interaction::Create)
+        || change.direction == Direction::MorePrivate;
+    if is_urgent {
+        return None;
     }
+    Some(match ruled.proposal.patient {
+        Some(patient) => format!("patient/{patient}"),
+        None => "patient/none".to_owned(),
+    })
 }
 
 fn evidence_digests(admitted: &Admitted<'_>) -> Vec<Digest> {
