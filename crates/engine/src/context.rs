@@ -1,6 +1,7 @@
 //! What every use case works with: the ports, the bundle in force and the settings of one tenant.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
@@ -163,6 +164,8 @@ pub struct Engine {
     pub(crate) definitions: &'static Definitions,
     pub(crate) tokens: TokenCache,
     pub(crate) afterwork: Afterwork,
+    /// Whether the newest checkpoint is signed and not anchored yet.
+    pub(crate) anchor_owed: AtomicBool,
     pub(crate) changed: watch::Sender<u64>,
 }
 
@@ -208,6 +211,7 @@ impl Engine {
             definitions,
             tokens: TokenCache::default(),
             afterwork: Afterwork::default(),
+            anchor_owed: AtomicBool::new(false),
             changed: watch::Sender::new(0),
         });
         engine.record_bundle().await?;

@@ -2,6 +2,7 @@
 //! the database, export, prove.
 
 use std::io::Write;
+use std::sync::atomic::Ordering;
 
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{LeafInvalid, Recorded, StreamId};
@@ -67,6 +68,13 @@ impl Engine {
         let size = newest.as_ref().map_or(0, |c| c.size);
         let leaves = self.store.leaves(tenant, size, LEAVES_AT_ONCE).await?;
         if leaves.is_empty() {
+            // An anchor that failed is tried again, not only when something else happens.
+            if let Some(newest) = &newest
+                && self.anchor_owed.load(Ordering::Acquire)
+            {
+                self.anchor.anchor(tenant, size, &newest.note).await?;
+                self.anchor_owed.store(false, Ordering::Release);
+            }
             return Ok(0);
         }
         let edge = self
@@ -96,7 +104,9 @@ impl Engine {
         {
             return Ok(0);
         }
+        self.anchor_owed.store(true, Ordering::Release);
         self.anchor.anchor(tenant, head.size, &note).await?;
+        self.anchor_owed.store(false, Ordering::Release);
         self.announce_change();
         Ok(leaves.len() as u64)
     }

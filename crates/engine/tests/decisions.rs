@@ -18,7 +18,9 @@ use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, EnvelopeId, IntentId, PersonId, TenantId, WorkId,
     WritebackId,
 };
-use chaperone_core::ports::{Clock, Commit, Expected, Store, WorkChange, WorkItem, WorkKind};
+use chaperone_core::ports::{
+    Anchor, AnchorFailed, Clock, Commit, Expected, Store, WorkChange, WorkItem, WorkKind,
+};
 use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::writeback::{FailureCause, StateName, WritebackEvent};
@@ -81,7 +83,13 @@ async fn start(
     ehr: Arc<FakeEhr>,
     clock: Arc<SeededClock>,
 ) -> Arc<Engine> {
-    let ports = Ports {
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let ports = ports(store, ehr, clock);
+    Engine::start(config, bundle.clone(), ports).await.unwrap()
+}
+
+fn ports(store: Arc<dyn Store>, ehr: Arc<FakeEhr>, clock: Arc<SeededClock>) -> Ports {
+    Ports {
         store,
         ehr,
         keys: Arc::new(MemoryKeyVault::new(1)),
@@ -90,9 +98,7 @@ async fn start(
         consent: Arc::new(PermitConsent),
         notifier: Arc::new(SilentNotifier::default()),
         anchor: Arc::new(MemoryAnchor::default()),
-    };
-    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
-    Engine::start(config, bundle.clone(), ports).await.unwrap()
+    }
 }
 
 fn tenant() -> TenantId {
@@ -463,4 +469,51 @@ async fn a_dead_letter_goes_back_only_while_its_approval_is_young_enough() {
     ));
     assert_eq!(bench.ehr.written().len(), 1);
     drop(bench.dir);
+}
+
+/// An anchor that is out of reach for a while.
+#[derive(Debug, Default)]
+struct AwayAnchor {
+    away: std::sync::atomic::AtomicBool,
+    kept: MemoryAnchor,
+}
+
+#[async_trait::async_trait]
+impl Anchor for AwayAnchor {
+    async fn anchor(&self, tenant: &TenantId, size: u64, note: &str) -> Result<(), AnchorFailed> {
+        if self.away.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(AnchorFailed("away".to_owned()));
+        }
+        self.kept.anchor(tenant, size, note).await
+    }
+
+    async fn newest(&self, tenant: &TenantId) -> Result<Option<String>, AnchorFailed> {
+        self.kept.newest(tenant).await
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_could_not_be_anchored_is_anchored_once_that_works_again() {
+    let bench = bench(Strategy::Conditional).await;
+    let anchor = Arc::new(AwayAnchor::default());
+    let ports = Ports {
+        anchor: anchor.clone(),
+        ..ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone())
+    };
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+    let away = |away| {
+        anchor
+            .away
+            .store(away, std::sync::atomic::Ordering::Relaxed)
+    };
+    away(true);
+    assert!(engine.integrate_ledger().await.is_err());
+    assert!(engine.integrate_ledger().await.is_err());
+    away(false);
+    // Nothing new has happened, and the checkpoint is anchored all the same, once.
+    for _ in 0..2 {
+        assert_eq!(engine.integrate_ledger().await.unwrap(), 0);
+        assert_eq!(anchor.kept.anchored().len(), 1);
+    }
 }
