@@ -101,7 +101,7 @@ impl FhirEndpoint {
             sendable.provenance = None;
         }
         if delivering.attempt() > 1
-            && let Some(receipt) = self.applied_meanwhile(&sendable).await
+            && let Ok(Some(receipt)) = self.soon(self.applied_meanwhile(&sendable)).await
         {
             return Ok(receipt);
         }
@@ -110,6 +110,16 @@ impl FhirEndpoint {
             Strategy::PlainPost => self.deliver_plain(&sendable).await,
             Strategy::HumanEntry => Err(not_applied(FailureCause::Rejected)),
         }
+    }
+
+    /// What comes before a send may take as long as one exchange: the worker's claim on the order is
+    /// sized by that, and a send must not begin after the claim has run out.
+    async fn soon<T>(
+        &self,
+        step: impl Future<Output = T>,
+    ) -> Result<T, tokio::time::error::Elapsed> {
+        let limit = Duration::from_millis(self.limits.exchange_timeout_ms);
+        tokio::time::timeout(limit, step).await
     }
 
     /// Checks everything about an order that can be checked without asking the EHR, and without regard
@@ -202,7 +212,9 @@ impl FhirEndpoint {
 
     async fn deliver_plain(&self, sendable: &Sendable<'_>) -> Result<WriteReceipt, WriteFailed> {
         if let Target::Existing { id } = sendable.target {
-            self.base_unchanged(sendable.order, id).await?;
+            self.soon(self.base_unchanged(sendable.order, id))
+                .await
+                .unwrap_or_else(|_| Err(not_applied(FailureCause::Unreachable)))?;
         }
         let accepted = self.send_target(sendable).await?;
         let provenance_written = self.send_provenance(sendable, &accepted).await;
@@ -400,7 +412,11 @@ impl FhirEndpoint {
             .header(PREFER, "return=representation");
         let mut used = None;
         if let Some(auth) = &self.write_auth {
-            let header = auth.authorization().await.map_err(token_failed)?;
+            let header = self
+                .soon(auth.authorization())
+                .await
+                .map_err(|_| not_applied(FailureCause::Unreachable))?
+                .map_err(token_failed)?;
             request = request.header(AUTHORIZATION, header.clone());
             used = Some((auth, header));
         }
