@@ -19,6 +19,7 @@ use chaperone_policy::Bundle;
 use tokio::sync::watch;
 
 use crate::afterwork::Afterwork;
+use crate::recent::Recent;
 use crate::tables::Tables;
 use crate::tokens::TokenCache;
 
@@ -163,6 +164,7 @@ pub struct Engine {
     pub(crate) tables: Tables,
     pub(crate) definitions: &'static Definitions,
     pub(crate) tokens: TokenCache,
+    pub(crate) recent: Recent,
     pub(crate) afterwork: Afterwork,
     /// Whether the newest checkpoint is signed and not anchored yet.
     pub(crate) anchor_owed: AtomicBool,
@@ -210,6 +212,7 @@ impl Engine {
             tables,
             definitions,
             tokens: TokenCache::default(),
+            recent: Recent::default(),
             afterwork: Afterwork::default(),
             anchor_owed: AtomicBool::new(false),
             changed: watch::Sender::new(0),
@@ -311,9 +314,17 @@ impl Engine {
         Ok((modes, events.last().map_or(0, |last| last.version)))
     }
 
-    /// The mode that applies to a subject.
+    /// The mode that applies to a subject of an agent's call, as the switches stood a moment ago.
     pub(crate) async fn mode_of(&self, subject: ModeSubject<'_>) -> Result<Mode, StoreFailed> {
-        Ok(self.modes().await?.0.effective(subject))
+        let now = self.now();
+        let modes = match self.recent.modes(now) {
+            Ok(modes) => modes,
+            Err(round) => {
+                let (modes, _version) = self.modes().await?;
+                self.recent.keep_modes(round, now, modes)
+            }
+        };
+        Ok(modes.effective(subject))
     }
 
     /// A digest bound to this tenant.

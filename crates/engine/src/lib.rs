@@ -29,6 +29,7 @@ mod medication_checks;
 pub mod projection;
 mod tables;
 mod tokens;
+mod recent;
 mod transition;
 mod vault;
 

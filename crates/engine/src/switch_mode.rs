@@ -91,7 +91,10 @@ impl Engine {
             },
         );
         commit.payloads.push(sealed);
-        match self.store.commit(commit).await {
+        let committed = self.store.commit(commit).await;
+        // Whatever became of it: what was read before is not relied on.
+        self.recent.forget_modes();
+        match committed {
             Ok(_) => {}
             Err(CommitFailed::Conflict { .. }) => return Err(SwitchFailed::Again),
             Err(failed) => return Err(failed.into()),
