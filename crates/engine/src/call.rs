@@ -234,7 +234,7 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         "state": row.state,
         "gate": row.gate.as_ref().map(chaperone_core::gate::Gate::level),
         "class": row.class,
-        "poll_after_s": poll_after_s,
+        "poll_after": poll_after_s,
         "resume": resume,
     })
 }

@@ -186,6 +186,14 @@ impl Engine {
                 ports.ehr.connection().clone(),
             ));
         }
+        if bundle
+            .intents()
+            .any(|intent| intent.id.as_str() == crate::open_envelope::DISPATCH)
+        {
+            let why =
+                "the intent name `dispatch` is taken by dispatchers; choose another".to_owned();
+            return Err(StartFailed::View(why));
+        }
         let definitions = Definitions::r4();
         let views =
             crate::read::CompiledViews::compile(&bundle, definitions).map_err(StartFailed::View)?;

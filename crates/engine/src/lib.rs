@@ -27,9 +27,9 @@ pub mod errors;
 mod afterwork;
 mod medication_checks;
 pub mod projection;
+mod recent;
 mod tables;
 mod tokens;
-mod recent;
 mod transition;
 mod vault;
 

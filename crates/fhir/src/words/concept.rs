@@ -22,39 +22,6 @@ const SYSTEMS: [(&str, &str); 11] = [
     ("urn:ietf:bcp:47", "language"),
 ];
 
-/// Displays of codes that Chaperone's own tools write without one. Only names of what the code means;
-/// a display in the resource comes first.
-///
-/// # Source
-/// LOINC and SNOMED CT preferred names, shortened.
-const DISPLAYS: [(&str, &str, &str); 14] = [
-    ("http://loinc.org", "11506-3", "Progress note"),
-    ("http://loinc.org", "34117-2", "History and physical note"),
-    ("http://loinc.org", "18842-5", "Discharge summary"),
-    ("http://loinc.org", "8867-4", "Heart rate"),
-    ("http://loinc.org", "9279-1", "Respiratory rate"),
-    ("http://loinc.org", "2708-6", "Oxygen saturation"),
-    ("http://loinc.org", "8310-5", "Body temperature"),
-    ("http://loinc.org", "29463-7", "Body weight"),
-    ("http://loinc.org", "8302-2", "Body height"),
-    ("http://snomed.info/sct", "26643006", "Oral route"),
-    ("http://snomed.info/sct", "34206005", "Subcutaneous route"),
-    ("http://snomed.info/sct", "78421000", "Intramuscular route"),
-    ("http://snomed.info/sct", "47625008", "Intravenous route"),
-    ("http://snomed.info/sct", "6064005", "Topical route"),
-];
-
-/// The display of a coding: its own, else the one known for its code.
-fn display(coding: &Value) -> Option<&str> {
-    text(coding, "display").or_else(|| {
-        let (system, code) = (text(coding, "system")?, text(coding, "code")?);
-        DISPLAYS
-            .iter()
-            .find(|(s, c, _)| *s == system && *c == code)
-            .map(|(_, _, name)| *name)
-    })
-}
-
 /// The text of a member.
 pub(super) fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     value.get(key).and_then(Value::as_str)
@@ -104,7 +71,7 @@ pub fn coding(value: &Value) -> String {
         (Some(system), None) => format!("{} without code", system_name(system)),
         (None, None) => "no code".to_owned(),
     };
-    match display(value) {
+    match text(value, "display") {
         Some(display) => format!("{display} ({code})"),
         None => code,
     }
@@ -115,7 +82,7 @@ pub fn coding(value: &Value) -> String {
 #[must_use]
 pub fn concept(value: &Value) -> String {
     let codings = list(value, "coding");
-    if let Some(display) = codings.iter().find_map(display) {
+    if let Some(display) = codings.iter().find_map(|it| text(it, "display")) {
         return display.to_owned();
     }
     if let Some(first) = codings.first() {

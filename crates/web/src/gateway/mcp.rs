@@ -55,7 +55,7 @@ const MESSAGE_MEMBERS: [&str; 4] = ["jsonrpc", "id", "method", "params"];
 const CALL_MEMBERS: [&str; 3] = ["name", "arguments", "_meta"];
 
 const INSTRUCTIONS: &str = "Every tool works on the one patient of your envelope, or on none; you cannot name another. \
-A write tool makes a proposal and answers {proposal, state, poll_after_s, resume}: it is not in the record until its \
+A write tool makes a proposal and answers {proposal, state, poll_after, resume}: it is not in the record until its \
 state says delivered. Values such as pat_… and res_… are tokens of this server; use them as they are. An error says \
 in `retry` and `next` how to go on.";
 

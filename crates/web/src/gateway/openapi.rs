@@ -284,7 +284,7 @@ fn proposal_schema() -> Value {
             "state": { "type": "string" },
             "gate": { "type": ["string", "null"] },
             "class": { "type": ["string", "null"] },
-            "poll_after_s": { "type": ["integer", "null"] },
+            "poll_after": { "type": ["integer", "null"] },
             "resume": { "type": "string" },
         },
         "required": ["proposal", "state", "resume"],
