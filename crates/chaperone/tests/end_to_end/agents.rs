@@ -16,6 +16,10 @@ use crate::installation::{Installation, http, install_cryptography};
 
 pub(crate) const SCHEDULER: &str = "scheduler-agent";
 const DISPATCHER: &str = "intake-dispatcher";
+/// Most tries of one request against a server that is up, where the EHR is slow on purpose.
+pub(crate) const TRIES_MAX: usize = 40;
+/// The pause between them.
+const TRY_EVERY: Duration = Duration::from_millis(10);
 /// The longest that a limited agent is told to wait is believed, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 10;
 
@@ -95,6 +99,26 @@ pub(crate) async fn open(
     let intent = IntentId::new(intent).unwrap();
     let answer = agent.token(&intent, grant).await.ok()?;
     Some(answer.access_token().ok_or(answer.body))
+}
+
+/// Opens an envelope for a patient. `None` when the server is gone.
+pub(crate) async fn enter(
+    scheduler: &AgentClient,
+    dispatcher: &Dispatcher,
+    mrn: &str,
+) -> Option<AgentToken> {
+    for _ in 0..TRIES_MAX {
+        match dispatcher.grant(mrn).await? {
+            Ok(grant) => {
+                let opened = open(scheduler, "schedule-appointment", Some(&grant)).await?;
+                return Some(opened.unwrap_or_else(|body| panic!("no envelope: {body}")));
+            }
+            // The EHR is slow on purpose.
+            Err(body) if body["code"] == "ehr-unavailable" => tokio::time::sleep(TRY_EVERY).await,
+            Err(body) => panic!("no grant: {body}"),
+        }
+    }
+    panic!("no grant after {TRIES_MAX} tries");
 }
 
 /// Calls a tool over REST, as often as the rate limit asks for.

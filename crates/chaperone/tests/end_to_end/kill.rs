@@ -19,10 +19,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::agents::{self, Dispatcher, SCHEDULER, agent, call, free_slots, open};
+use crate::agents::{Dispatcher, SCHEDULER, TRIES_MAX, agent, call, enter, free_slots};
 use crate::cluster;
 use crate::ehr;
-use crate::export::{kinds, verified_export};
+use crate::export::{kinds, last_export};
 use crate::installation::{Installation, Settings, tail};
 
 /// Kills per test unless the environment says otherwise.
@@ -36,15 +36,11 @@ const PROPOSALS_PER_PATIENT: usize = 2;
 const KILL_WITHIN_MS: u64 = 120;
 /// Faults that are prepared for one round.
 const FAULTS_PER_ROUND: usize = 24;
-/// Most tries of one request against a server that is up.
-const TRIES_MAX: usize = 40;
 /// How long delivery may take to begin, and to end when nothing disturbs it any more.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
 const SETTLED_WITHIN: Duration = Duration::from_secs(240);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How often a stopped server is started again for what it had no time for.
-const FURTHER_STARTS_MAX: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite_with_a_full_ehr_everything_takes_effect_once() {
@@ -180,27 +176,10 @@ impl Run {
             self.ask_again(visits).await;
         }
         self.sandbox.handle.clear_faults();
-        let mut states = self.settled().await;
-        assert!(server.stop().await.success());
+        let states = self.settled().await;
         self.sends += self.sends_received();
-        let mut histories = verified_export(&self.installation, "ledger-0.jsonl").histories();
-        // A send of unknown outcome is put before a human in a step of its own.
-        for again in 1..=FURTHER_STARTS_MAX {
-            let is_asked = |id: &String| kinds(&histories[id]).last() == Some(&"human_needed");
-            if self.kind == Kind::Full
-                || states
-                    .iter()
-                    .all(|(id, state)| state != "unknown" || is_asked(id))
-            {
-                break;
-            }
-            let server = self.installation.start().await;
-            states = self.settled().await;
-            assert!(server.stop().await.success());
-            let name = format!("ledger-{again}.jsonl");
-            histories = verified_export(&self.installation, &name).histories();
-        }
-        self.judge(&states, &histories);
+        let export = last_export(&self.installation, server).await;
+        self.judge(&states, &export.histories());
     }
 
     /// The proposals of one round, grouped by patient.
@@ -468,6 +447,29 @@ fn never_sends_blindly(happened: &[&str], kind: Kind) {
     }
 }
 
+#[test]
+fn a_retry_after_knowing_passes() {
+    never_sends_blindly(
+        &[
+            "delivery_started",
+            "outcome_unknown",
+            "found_not_applied",
+            "delivery_started",
+            "delivered",
+        ],
+        Kind::Full,
+    );
+}
+
+#[test]
+#[should_panic(expected = "sent again without knowing")]
+fn a_retry_without_knowing_is_found() {
+    never_sends_blindly(
+        &["delivery_started", "outcome_unknown", "delivery_started"],
+        Kind::Full,
+    );
+}
+
 /// Proposals on their way.
 struct Proposing {
     acknowledged: Arc<AtomicUsize>,
@@ -482,22 +484,6 @@ impl Proposing {
         }
         visits
     }
-}
-
-/// Opens an envelope for a patient. `None` when the server is gone.
-async fn enter(scheduler: &AgentClient, dispatcher: &Dispatcher, mrn: &str) -> Option<AgentToken> {
-    for _ in 0..TRIES_MAX {
-        match dispatcher.grant(mrn).await? {
-            Ok(grant) => {
-                let opened = open(scheduler, "schedule-appointment", Some(&grant)).await?;
-                return Some(opened.unwrap_or_else(|body| panic!("no envelope: {body}")));
-            }
-            // The EHR is slow on purpose.
-            Err(body) if body["code"] == "ehr-unavailable" => tokio::time::sleep(LOOK_EVERY).await,
-            Err(body) => panic!("no grant: {body}"),
-        }
-    }
-    panic!("no grant after {TRIES_MAX} tries");
 }
 
 /// Proposes for one patient until the server is gone.
@@ -538,7 +524,7 @@ async fn ask_once(scheduler: &AgentClient, token: &AgentToken, ask: &Ask) -> Opt
     let arguments = json!({ "slot": ask.slot });
     for _ in 0..TRIES_MAX {
         let key = Some(ask.key.as_str());
-        let answer = agents::call(scheduler, token, "book_appointment", &arguments, key)
+        let answer = call(scheduler, token, "book_appointment", &arguments, key)
             .await
             .ok()?;
         if answer.status == 200 {

@@ -22,4 +22,6 @@ mod installation;
 #[path = "../../../store/tests/support/cluster.rs"]
 mod cluster;
 
+mod cli;
+mod faults;
 mod kill;
