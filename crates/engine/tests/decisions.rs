@@ -18,6 +18,7 @@ use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, EnvelopeId, IntentId, PersonId, TenantId, WorkId,
     WritebackId,
 };
+use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::ports::{
     Anchor, AnchorFailed, Clock, Commit, Expected, Store, WorkChange, WorkItem, WorkKind,
 };
@@ -516,4 +517,53 @@ async fn a_checkpoint_that_could_not_be_anchored_is_anchored_once_that_works_aga
         assert_eq!(engine.integrate_ledger().await.unwrap(), 0);
         assert_eq!(anchor.kept.anchored().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_switch_stops_calls_at_once_here_and_within_a_second_at_another_node() {
+    let bench = bench(Strategy::Conditional).await;
+    // Two nodes that share store and keys.
+    let keys = Arc::new(MemoryKeyVault::new(2));
+    let node = async || {
+        let ports = Ports {
+            keys: keys.clone(),
+            ..ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone())
+        };
+        let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+        Engine::start(config, BUNDLE.clone(), ports).await.unwrap()
+    };
+    let (here, other) = (node().await, node().await);
+    let bench = Bench {
+        engine: here,
+        ..bench
+    };
+    let caller = bench
+        .caller(&nurse(), "order-agent", "chart-summary", "p1")
+        .await;
+    let reads = async |engine: &Arc<Engine>| {
+        let correlation = engine.correlation();
+        engine
+            .call(
+                &caller,
+                "list_recent_vitals",
+                Default::default(),
+                correlation,
+            )
+            .await
+            .map_or_else(|refused| refused.code, |_| "ok")
+    };
+    assert_eq!([reads(&bench.engine).await, reads(&other).await], ["ok"; 2]);
+    let operator = human(9, &[Role::ItAdmin]);
+    let switch = async |engine: &Arc<Engine>, mode| {
+        let switched = engine.switch_mode(&operator, ModeScope::Tenant, mode, "a drill");
+        switched.await.unwrap();
+    };
+    switch(&bench.engine, Mode::Halted).await;
+    assert_eq!(reads(&bench.engine).await, "halted");
+    bench.clock.advance_ms(1_000);
+    assert_eq!(reads(&other).await, "halted");
+    switch(&other, Mode::Normal).await;
+    assert_eq!(reads(&other).await, "ok");
+    bench.clock.advance_ms(1_000);
+    assert_eq!(reads(&bench.engine).await, "ok");
 }
