@@ -74,7 +74,7 @@ fn a_broken_bundle_is_refused_and_the_place_is_named() {
         (ORDERS, "@gate(\"approve_2f\")", "@gate(\"auto\")", ORDERS),
         (ORDERS, "@class(\"M4\")", "@class(\"M1\")", ORDERS),
         (ORDERS, "permit (", "permitted (", ORDERS),
-        (CASES, "\"approve_2f\"", "\"auto\"", CASES),
+        (CASES, "\"gate\": \"auto\"", "\"gate\": \"deny\"", CASES),
         (VISITS, "self_schedule = true", "self_schedule = 1", VISITS),
     ] {
         let (_folder, home) = initialised();
