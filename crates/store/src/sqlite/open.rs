@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::diagnose::{Aspect, Finding};
@@ -47,8 +48,7 @@ pub(super) fn connect_to_write(path: &Path) -> Result<Connection, rusqlite::Erro
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    prepare_once(&connection)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -67,10 +67,18 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, rusqlite::Error
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    prepare_once(&connection)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
     Ok(connection)
+}
+
+/// Prepared statements are kept, and planned without looking at the values bound to them: otherwise
+/// SQLite plans a statement anew each time a value changes that a partial index might depend on.
+fn prepare_once(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Opens the file and brings its schema up to date.
@@ -197,4 +205,30 @@ fn writable(path: &Path) -> Result<(), rusqlite::Error> {
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK;")
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+    use rusqlite::params;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("planned.db");
+        let connection = open_and_migrate(&path).unwrap();
+        for sql in [
+            "DELETE FROM record WHERE rowid IN (
+                SELECT rowid FROM record WHERE tenant = ?1 AND expires <= ?2 ORDER BY expires LIMIT ?3)",
+            "UPDATE record SET sort = sort WHERE tenant = ?1 AND idx = ?2 AND revision < ?3",
+        ] {
+            let mut statement = connection.prepare(sql).unwrap();
+            for value in 0..10 {
+                statement.execute(params!["t", value, value]).unwrap();
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
+        }
+    }
 }
