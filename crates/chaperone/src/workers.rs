@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chaperone_engine::Engine;
+use chaperone_engine::ledger::LEAVES_AT_ONCE;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -69,8 +70,10 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         let is_last = *stopped.borrow();
         match engine.integrate_ledger().await {
             Ok(0) if is_last => return,
-            Ok(0) => {}
-            Ok(_) => continue,
+            // Each checkpoint is signed and flushed twice: entries that come in one by one are gathered
+            // for a moment, and only a backlog is worked off without a pause.
+            Ok(taken) if is_last || taken >= u64::from(LEAVES_AT_ONCE) => continue,
+            Ok(_) => {}
             Err(failed) => {
                 tracing::error!(error = %failed, "the ledger was not integrated");
                 if is_last {

@@ -17,8 +17,8 @@ use chaperone_ledger::tree::{self, TreeFailed};
 
 use crate::context::Engine;
 
-/// Leaves taken into the tree at once.
-const LEAVES_AT_ONCE: u32 = 1_000;
+/// Most leaves taken into the tree at once. As many as this, and there are probably more.
+pub const LEAVES_AT_ONCE: u32 = 1_000;
 /// This version has no restore, so every ledger is in its first epoch.
 const EPOCH: u64 = 0;
 
