@@ -41,6 +41,9 @@ pub(super) fn checked_path(path: &str) -> Result<PathBuf, OpenFailed> {
 }
 
 /// Opens the write connection, creating the file for its owner alone.
+///
+/// What a savepoint needs to undo itself stays in memory (`temp_store`): it is of use only while the
+/// transaction lives, and would be written to a file again and again while a large group runs.
 pub(super) fn connect_to_write(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(
         path,
@@ -55,6 +58,7 @@ pub(super) fn connect_to_write(path: &Path) -> Result<Connection, rusqlite::Erro
          PRAGMA fullfsync = ON;
          PRAGMA checkpoint_fullfsync = ON;
          PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY;
          PRAGMA wal_autocheckpoint = 4000;
          PRAGMA trusted_schema = OFF;",
     )?;
