@@ -3,7 +3,7 @@
 //! It keeps what a general reader throws away and FHIR needs: the byte position of every value
 //! (so that findings can name line and column), the order of members, the text of numbers (so that
 //! `1.50` stays `1.50`), and keys that occur twice.
-//! It is not a writer; [`Document::to_json`] hands over to `serde_json` for everything after validation.
+//! It is not a writer; [`Value::to_json`] hands over to `serde_json` for everything after validation.
 //! Start at [`Document::parse`].
 
 mod parse;

@@ -33,7 +33,9 @@ pub(super) async fn follow(
         state.live_pages.clone().try_acquire_owned().map_err(|_| {
             Refusal::Unavailable("Too many pages follow changes; reload now and then.")
         })?;
-    let changes = state.engine.changes();
+    let mut changes = state.engine.changes();
+    // What changed between the page's making and this connection would otherwise be missed.
+    changes.mark_changed();
     let events = stream::unfold(
         Some((state, token, changes, permit)),
         |following| async move {
