@@ -58,6 +58,13 @@ pub(crate) fn copies(sandbox: &RunningSandbox) -> BTreeMap<String, usize> {
     copies
 }
 
+/// How many changes came in by HTTP, Provenance apart.
+pub(crate) fn effects(sandbox: &RunningSandbox) -> usize {
+    let changes = sandbox.handle.changes_by_request();
+    let is_ours = |change: &&chaperone_sandbox::Change| change.resource_type != "Provenance";
+    changes.iter().filter(is_ours).count()
+}
+
 fn writeback_of(resource: &Value) -> Option<String> {
     let identifiers = resource.get("identifier")?.as_array()?;
     let ours = identifiers

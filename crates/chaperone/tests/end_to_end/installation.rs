@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) settle_ms: u64,
     /// error, warn, info or debug.
     pub(crate) log_level: &'static str,
+    /// Further sections.
+    pub(crate) further: String,
 }
 
 impl Settings {
@@ -52,6 +54,7 @@ impl Settings {
             exchange_timeout_ms: 600,
             settle_ms: 300,
             log_level: "info",
+            further: String::new(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Settings {
             exchange_timeout_ms,
             settle_ms,
             log_level,
+            further,
         } = self;
         let claim_ms = exchange_timeout_ms * 3;
         format!(
@@ -90,7 +94,7 @@ claim_ms = {claim_ms}
 [log]
 level = "{log_level}"
 json = true
-"#
+{further}"#
         )
     }
 }

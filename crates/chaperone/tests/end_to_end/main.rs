@@ -15,13 +15,18 @@
 )]
 
 mod agents;
+mod console;
 mod ehr;
 mod export;
 mod installation;
+mod mail;
+mod needle;
+mod wire;
 
 #[path = "../../../store/tests/support/cluster.rs"]
 mod cluster;
 
+mod canary;
 mod cli;
 mod faults;
 mod kill;
