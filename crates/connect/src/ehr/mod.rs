@@ -32,8 +32,7 @@ mod transaction;
 mod write;
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use chaperone_core::evidence::Delivering;
@@ -67,9 +66,18 @@ pub struct FhirEndpoint {
     write_client: Client,
     read_auth: Option<SmartClient>,
     write_auth: Option<SmartClient>,
-    // Whether this server has shown that it answers searches by GET only.
-    search_by_get: AtomicBool,
+    // How this server has shown that it answers searches.
+    search_by: OnceLock<SearchBy>,
     clock: Arc<dyn Clock>,
+}
+
+/// How a server answers searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SearchBy {
+    /// By POST, so that identifiers stay out of URLs.
+    Post,
+    /// By GET only.
+    Get,
 }
 
 impl fmt::Debug for FhirEndpoint {
@@ -171,7 +179,7 @@ impl FhirEndpoint {
             write_client,
             read_auth,
             write_auth,
-            search_by_get: AtomicBool::new(false),
+            search_by: OnceLock::new(),
             clock,
         })
     }

@@ -1,6 +1,5 @@
 //! Reading and searching. Reads may be repeated; nothing of an answer is logged.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chaperone_core::ports::{EhrRead, EhrReadFailed, EhrSearch};
@@ -10,7 +9,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::FhirEndpoint;
+use super::{FhirEndpoint, SearchBy};
 use crate::http::{Answer, BodyUnusable, exchange};
 use crate::smart::TokenFailed;
 
@@ -119,13 +118,15 @@ impl FhirEndpoint {
     }
 
     /// By POST, so that identifiers stay out of URLs. A server that answers POST with 404, 405 or 501 and
-    /// the same search by GET with 200 is asked by GET from then on.
+    /// the same search by GET with 200 is asked by GET from then on. One that has answered a search by
+    /// POST is never asked by GET: whatever fails there later, an identifier in a URL does not mend it.
     async fn first_page(
         &self,
         resource: &ResourceType,
         parameters: &[(String, String)],
     ) -> Result<Value, EhrReadFailed> {
-        if !self.search_by_get.load(Ordering::Relaxed) {
+        let known = self.search_by.get();
+        if known != Some(&SearchBy::Get) {
             let url = self
                 .base
                 .at(&format!("{resource}/_search"))
@@ -141,8 +142,10 @@ impl FhirEndpoint {
                     | StatusCode::METHOD_NOT_ALLOWED
                     | StatusCode::NOT_IMPLEMENTED
             );
-            if !by_get_only {
-                return bundle_of(&answer);
+            if known == Some(&SearchBy::Post) || !by_get_only {
+                let page = bundle_of(&answer)?;
+                let _ = self.search_by.set(SearchBy::Post);
+                return Ok(page);
             }
         }
         let url = self.search_url(resource, parameters)?;
@@ -150,7 +153,7 @@ impl FhirEndpoint {
             .read_exchange(|| self.searching(self.read_client.get(url.clone())))
             .await?;
         let page = bundle_of(&answer)?;
-        if !self.search_by_get.swap(true, Ordering::Relaxed) {
+        if self.search_by.set(SearchBy::Get).is_ok() {
             tracing::warn!(
                 connection = %self.connection,
                 "the EHR answers searches by GET only; identifiers will be in its access logs"

@@ -151,6 +151,30 @@ async fn a_server_without_post_search_is_asked_by_get_from_then_on() {
 }
 
 #[tokio::test]
+async fn a_server_with_post_search_is_never_asked_by_get() {
+    let bench = bench(ServerProfile::Full).await;
+    let look = async || {
+        bench
+            .ehr
+            .search(search("Patient", &[("name", "x")], 1))
+            .await
+    };
+    assert!(look().await.is_ok());
+    for code in [404, 405, 501] {
+        let fault = FaultKind::Status { code };
+        bench
+            .sandbox
+            .handle
+            .inject(FaultRule::once("GET", "Patient", fault));
+        assert!(look().await.is_err(), "{code}");
+    }
+    assert!(look().await.is_ok());
+    let requests = bench.sandbox.handle.requests();
+    assert_eq!(requests.len(), 5);
+    assert!(requests.iter().all(|request| request.query.is_none()));
+}
+
+#[tokio::test]
 async fn a_server_that_ignored_a_parameter_is_not_believed() {
     let base = serve(Router::new().fallback(any(|| async {
         axum::Json(json!({
