@@ -1,5 +1,5 @@
 //! What the outside sees of Chaperone over HTTP: agents at the [`gateway`], clinicians and operators at
-//! the [`console`], probes and metrics in [`operators`], all behind one listener ([`serve`]).
+//! the [`console`], probes and metrics in [`operators`], all behind one listener ([`mod@serve`]).
 //!
 //! Gateway and console share the engine and no code path. Reading order: [`app`], [`gateway`],
 //! `oauth`, [`operators`], [`mod@serve`], [`console`].
