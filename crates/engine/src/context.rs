@@ -147,6 +147,51 @@ pub enum StartFailed {
     Commit(#[from] chaperone_core::ports::CommitFailed),
 }
 
+/// Whether an engine would start with this bundle: what cannot be judged without FHIR's definitions and
+/// the engine's own tables. The rest is judged when a bundle is loaded.
+///
+/// # Errors
+/// [`StartFailed`] names the file, or the tool and the element.
+pub fn check_bundle(bundle: &Bundle) -> Result<(), StartFailed> {
+    Compiled::of(bundle, Definitions::r4()).map(|_| ())
+}
+
+/// What the engine makes of a bundle.
+struct Compiled {
+    views: crate::read::CompiledViews,
+    tables: Tables,
+    transitions: Transitions,
+}
+
+impl Compiled {
+    fn of(bundle: &Bundle, definitions: &'static Definitions) -> Result<Self, StartFailed> {
+        if bundle
+            .intents()
+            .any(|intent| intent.id.as_str() == crate::open_envelope::DISPATCH)
+        {
+            let why =
+                "the intent name `dispatch` is taken by dispatchers; choose another".to_owned();
+            return Err(StartFailed::View(why));
+        }
+        let views =
+            crate::read::CompiledViews::compile(bundle, definitions).map_err(StartFailed::View)?;
+        let tables = Tables::read(bundle)?;
+        let transitions = bundle
+            .rule_text("status-transitions")
+            .ok_or_else(|| "it is missing".to_owned())
+            .and_then(|text| Transitions::parse(text).map_err(|why| why.to_string()))
+            .map_err(|why| StartFailed::Table {
+                file: "rules/status-transitions.toml",
+                why,
+            })?;
+        Ok(Self {
+            views,
+            tables,
+            transitions,
+        })
+    }
+}
+
 /// The use cases of one tenant.
 pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
@@ -186,24 +231,12 @@ impl Engine {
                 ports.ehr.connection().clone(),
             ));
         }
-        if bundle
-            .intents()
-            .any(|intent| intent.id.as_str() == crate::open_envelope::DISPATCH)
-        {
-            let why =
-                "the intent name `dispatch` is taken by dispatchers; choose another".to_owned();
-            return Err(StartFailed::View(why));
-        }
         let definitions = Definitions::r4();
-        let views =
-            crate::read::CompiledViews::compile(&bundle, definitions).map_err(StartFailed::View)?;
-        let table = "rules/status-transitions.toml";
-        let tables = Tables::read(&bundle)?;
-        let transitions = bundle
-            .rule_text("status-transitions")
-            .ok_or_else(|| "it is missing".to_owned())
-            .and_then(|text| Transitions::parse(text).map_err(|why| why.to_string()))
-            .map_err(|why| StartFailed::Table { file: table, why })?;
+        let Compiled {
+            views,
+            tables,
+            transitions,
+        } = Compiled::of(&bundle, definitions)?;
         let engine = Arc::new(Self {
             store: ports.store,
             ehr: ports.ehr,

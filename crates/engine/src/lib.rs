@@ -52,5 +52,5 @@ pub mod deliver;
 pub mod expire;
 pub mod ledger;
 
-pub use context::{Engine, EngineConfig, Ports, StartFailed};
+pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle};
 pub use errors::{CallError, Retry};

@@ -47,6 +47,18 @@ impl CompiledViews {
     pub(crate) fn compile(bundle: &Bundle, definitions: &Definitions) -> Result<Self, String> {
         let mut views = BTreeMap::new();
         for intent in bundle.intents() {
+            // A misspelt element would otherwise silently show nothing.
+            for (resource, fields) in &intent.view {
+                if let Some(unknown) = fields
+                    .iter()
+                    .find(|field| definitions.element_type(resource.as_str(), field).is_none())
+                {
+                    return Err(format!(
+                        "intents/{}.toml: `view.{resource}`: `{unknown}` is no element of {resource}",
+                        intent.id
+                    ));
+                }
+            }
             for name in &intent.tools {
                 let Some(tool) = bundle.tool(name) else {
                     continue;

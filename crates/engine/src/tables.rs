@@ -105,14 +105,14 @@ struct VitalRanges {
 impl Tables {
     /// Reads the tables of a bundle.
     pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
-        let medications: Medications = table(bundle, "medications")?;
-        let self_schedule: SelfSchedule = table(bundle, "self-schedule")?;
-        let vitals: VitalRanges = table(bundle, "vital-ranges")?;
+        let medications: Medications = table(bundle, "rules/medications.toml")?;
+        let self_schedule: SelfSchedule = table(bundle, "rules/self-schedule.toml")?;
+        let vitals: VitalRanges = table(bundle, "rules/vital-ranges.toml")?;
         Ok(Self {
             drugs: medications.drugs,
             visit_types: self_schedule.visit_types,
             vital_ranges: vitals.ranges,
-            checks: table(bundle, "medication-checks")?,
+            checks: table(bundle, "rules/medication-checks.toml")?,
         })
     }
 
@@ -257,14 +257,15 @@ fn has_words(text: &str, known: &str) -> bool {
 
 fn table<T: serde::de::DeserializeOwned>(
     bundle: &Bundle,
-    name: &'static str,
+    file: &'static str,
 ) -> Result<T, StartFailed> {
+    let name = file.trim_start_matches("rules/").trim_end_matches(".toml");
     let text = bundle.rule_text(name).ok_or_else(|| StartFailed::Table {
-        file: name,
-        why: "it is missing from `rules/`".to_owned(),
+        file,
+        why: "it is missing".to_owned(),
     })?;
     toml::from_str(text).map_err(|e| StartFailed::Table {
-        file: name,
+        file,
         why: e.message().to_owned(),
     })
 }

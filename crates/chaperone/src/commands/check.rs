@@ -1,5 +1,6 @@
 //! `chaperone check`: whether a governance bundle loads.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use chaperone_policy::Bundle;
@@ -22,7 +23,7 @@ pub(crate) struct CheckArgs {
 /// Runs it: exit 0 when the bundle loads, 1 when it does not.
 pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let files = bundle_files::read(args.bundle.bundle.as_deref())?;
-    match Bundle::load(&files) {
+    match loaded(&files) {
         Ok(bundle) => {
             if args.json {
                 print_line(
@@ -53,15 +54,24 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         }
         Err(problems) => {
             if args.json {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 print_line(&json!({ "loads": false, "problems": problems }).to_string());
             } else {
                 print_line(&format!(
-                    "The bundle does not load:\n{}",
-                    bundle_files::listed(&problems)
+                    "The bundle does not load:\n  {}",
+                    problems.join("\n  ")
                 ));
             }
             Ok(cli::no())
         }
+    }
+}
+
+/// The bundle, if an engine would start with it, or everything that is wrong with it.
+fn loaded(files: &BTreeMap<String, String>) -> Result<Bundle, Vec<String>> {
+    let bundle = Bundle::load(files)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    match chaperone_engine::check_bundle(&bundle) {
+        Ok(()) => Ok(bundle),
+        Err(unusable) => Err(vec![unusable.to_string()]),
     }
 }

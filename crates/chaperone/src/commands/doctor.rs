@@ -63,8 +63,11 @@ async fn examine(config: &Config) -> Vec<Look> {
 }
 
 fn bundle(config: &Config) -> Look {
-    let loaded =
-        bundle_files::read(Some(&config.governance)).and_then(|files| bundle_files::load(&files));
+    let loaded = bundle_files::read(Some(&config.governance)).and_then(|files| {
+        let bundle = bundle_files::load(&files)?;
+        chaperone_engine::check_bundle(&bundle)?;
+        Ok(bundle)
+    });
     match loaded {
         Ok(bundle) => {
             let keyless: Vec<String> = bundle

@@ -57,6 +57,7 @@ fn a_broken_bundle_is_refused_and_the_place_is_named() {
     const SCRIBE: &str = "agents/scribe-agent.toml";
     const ORDERS: &str = "policies/matrix-orders.cedar";
     const CASES: &str = "policies/cases/orders.json";
+    const CHART: &str = "intents/chart-summary.toml";
     const VISITS: &str = "rules/self-schedule.toml";
     const SCHEDULE: &str = "intents/schedule-appointment.toml";
     for (file, before, after, named) in [
@@ -75,7 +76,14 @@ fn a_broken_bundle_is_refused_and_the_place_is_named() {
         (ORDERS, "@class(\"M4\")", "@class(\"M1\")", ORDERS),
         (ORDERS, "permit (", "permitted (", ORDERS),
         (CASES, "\"gate\": \"auto\"", "\"gate\": \"deny\"", CASES),
-        (VISITS, "self_schedule = true", "self_schedule = 1", VISITS),
+        (
+            VISITS,
+            "\nself_schedule = true",
+            "\nself_schedule = 1",
+            VISITS,
+        ),
+        (VISITS, "\nsensitive = true", "\nsensitiv = true", VISITS),
+        (CHART, "\"onsetDateTime\"", "\"onsetDayTime\"", CHART),
     ] {
         let (_folder, home) = initialised();
         let path = home.join("governance").join(file);

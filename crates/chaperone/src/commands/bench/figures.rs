@@ -184,6 +184,8 @@ pub(super) struct ReadsMost {
     pub(super) clients: usize,
     pub(super) per_s: f64,
     pub(super) total: Spread,
+    /// Processor time of one read: gateway, sandbox EHR and load together.
+    pub(super) processor_us: Option<f64>,
     pub(super) failed: BTreeMap<String, u64>,
 }
 
@@ -197,6 +199,8 @@ pub(super) struct Proposals {
     pub(super) callers: usize,
     pub(super) per_s: f64,
     pub(super) time: Spread,
+    /// Processor time of one proposal: everything in this process together.
+    pub(super) processor_us: Option<f64>,
     pub(super) failed: BTreeMap<String, u64>,
     pub(super) aim: Aim,
 }
@@ -326,22 +330,24 @@ impl Database {
         if let Some(most) = &self.reads_most {
             let _ = write!(
                 text,
-                "\n  governed reads, {} clients, each waiting for its answer: {:.0} a second, {}{}",
+                "\n  governed reads, {} clients, each waiting for its answer: {:.0} a second, {}{}{}",
                 most.clients,
                 most.per_s,
                 most.total.shown(),
+                processor(most.processor_us),
                 failures(&most.failed)
             );
         }
         for proposals in &self.proposals {
             let _ = write!(
                 text,
-                "\n  durable proposals {} ({}), {} callers: {:.0} a second, {}{}  {}",
+                "\n  durable proposals {} ({}), {} callers: {:.0} a second, {}{}{}  {}",
                 proposals.way,
                 proposals.upstream,
                 proposals.callers,
                 proposals.per_s,
                 proposals.time.shown(),
+                processor(proposals.processor_us),
                 failures(&proposals.failed),
                 proposals.aim.shown()
             );
@@ -359,6 +365,12 @@ fn failures(failed: &BTreeMap<String, u64>) -> String {
         .map(|(said, count)| format!("{count} × {said}"))
         .collect();
     format!(", WITHOUT ANSWER: {}", each.join(", "))
+}
+
+fn processor(us: Option<f64>) -> String {
+    us.map_or_else(String::new, |us| {
+        format!(", {} of processor time each", in_words(us))
+    })
 }
 
 fn megabytes(bytes: u64) -> String {

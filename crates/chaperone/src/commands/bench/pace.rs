@@ -13,7 +13,8 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::disk::now;
+use super::disk::{now, processor_time};
+use super::figures::us;
 
 /// Most requests under way at once; arrivals beyond it are not sent and count as given up.
 const UNDER_WAY_MAX: usize = 4_096;
@@ -44,6 +45,8 @@ pub(super) struct Outcome<T> {
     pub(super) failed: BTreeMap<String, u64>,
     /// From the first arrival to the last answer.
     pub(super) took: Duration,
+    /// Processor time of the whole process meanwhile.
+    pub(super) processor: Option<Duration>,
 }
 
 impl<T> Outcome<T> {
@@ -52,6 +55,7 @@ impl<T> Outcome<T> {
             answered: Vec::new(),
             failed: BTreeMap::new(),
             took: Duration::ZERO,
+            processor: None,
         }
     }
 
@@ -73,6 +77,12 @@ impl<T> Outcome<T> {
         } else {
             0.0
         }
+    }
+
+    /// Processor time of one answer: gateway, sandbox EHR and load together.
+    pub(super) fn processor_us(&self) -> Option<f64> {
+        let answers = self.answered.len();
+        (answers > 0).then_some(us(self.processor?) / answers as f64)
     }
 
     /// Requests that brought no answer.
@@ -190,6 +200,7 @@ where
     F: Future<Output = Result<T, String>> + Send + 'static,
 {
     let call = Arc::new(call);
+    let used_before = processor_time();
     let started = now();
     let mut tasks = JoinSet::new();
     for caller in 0..callers {
@@ -216,6 +227,9 @@ where
         }
     }
     all.took = started.elapsed();
+    all.processor = processor_time()
+        .zip(used_before)
+        .and_then(|(after, before)| after.checked_sub(before));
     Ok(all)
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn measure(bed: &Bed, span: Duration) -> anyhow::Result<Vec<Pro
 
 fn figures_of(way: &'static str, upstream: &'static str, outcome: Outcome<()>) -> Proposals {
     let per_s = outcome.per_s();
+    let processor_us = outcome.processor_us();
     let mut aim = Aim::at_least_per_s(PROPOSALS_PER_S, per_s);
     aim.met &= outcome.failures() == 0;
     Proposals {
@@ -50,6 +51,7 @@ fn figures_of(way: &'static str, upstream: &'static str, outcome: Outcome<()>) -
         upstream,
         callers: CALLERS,
         per_s,
+        processor_us,
         time: Spread::of(outcome.answered.iter().map(|a| a.total).collect()),
         failed: outcome.failed,
         aim,

@@ -116,6 +116,7 @@ pub(super) async fn most(bed: &Bed, span: Duration) -> anyhow::Result<ReadsMost>
     Ok(ReadsMost {
         clients: MOST_CLIENTS,
         per_s: outcome.per_s(),
+        processor_us: outcome.processor_us(),
         total: Spread::of(outcome.answered.iter().map(|a| a.total).collect()),
         failed: outcome.failed,
     })
