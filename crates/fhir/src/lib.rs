@@ -9,12 +9,13 @@
 //! 1. [`json`]: a strict JSON reader that keeps positions, key order and the text of numbers.
 //! 2. [`package`]: reads FHIR NPM packages from bytes.
 //! 3. [`definitions`]: StructureDefinitions compiled into tables; [`Definitions::r4`] is embedded.
-//! 4. [`primitive`]: the formats of FHIR's primitive types.
-//! 5. [`finding`]: what a check reports.
-//! 6. [`validate`]: the structural check of a resource against the definitions.
-//! 7. [`references`]: which references a resource holds and whose compartment it is in.
-//! 8. [`status`]: which status changes are allowed.
-//! 9. [`words`]: resources and differences in the language of the reviewer.
+//! 4. [`canonical`] and [`catalogue`]: profiles, value sets and code systems as data, found by URL.
+//! 5. [`primitive`]: the formats of FHIR's primitive types.
+//! 6. [`finding`]: what a check reports.
+//! 7. [`validate`]: the structural check of a resource against the definitions.
+//! 8. [`references`]: which references a resource holds and whose compartment it is in.
+//! 9. [`status`]: which status changes are allowed.
+//! 10. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -29,6 +30,8 @@
     )
 )]
 
+pub mod canonical;
+pub mod catalogue;
 pub mod definitions;
 pub mod finding;
 pub mod json;
