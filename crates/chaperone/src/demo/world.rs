@@ -154,12 +154,31 @@ impl World {
             "base_url": self.base_url,
             "accounts": self.cast.evaluation(),
             "agents": agents,
+            "patients": self.business_identifiers(),
         });
         let unfinished = file.with_extension("part");
         let _ = std::fs::remove_file(&unfinished);
         crate::commands::agent_key::write_private(&unfinished, &state.to_string())?;
         std::fs::rename(&unfinished, file)?;
         Ok(())
+    }
+
+    /// The first business identifier of each synthetic patient, as `SYSTEM|VALUE`: how dispatchers name one.
+    fn business_identifiers(&self) -> Vec<String> {
+        let text = |it: &Value, name: &str| it.get(name).and_then(Value::as_str).map(str::to_owned);
+        self.sandbox
+            .handle
+            .resources("Patient")
+            .iter()
+            .filter_map(|patient| {
+                let identifier = patient.get("identifier")?.get(0)?;
+                Some(format!(
+                    "{}|{}",
+                    text(identifier, "system")?,
+                    text(identifier, "value")?
+                ))
+            })
+            .collect()
     }
 
     /// Lets everything finish what it has in hand.
