@@ -73,6 +73,48 @@ pub struct Finding {
     pub message: String,
     /// What it was drawn from.
     pub rests_on: RestsOn,
+    /// Which definition demands it, if more is known than the id says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<Details>>,
+}
+
+/// Which definition demands what a finding reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Details {
+    /// Canonical URL of the profile, extension, questionnaire or rule set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Key of the invariant, such as `ele-1`, or id of the rule within its set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<String>,
+}
+
+impl Details {
+    /// The details as one line: `key (url)`.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        match (&self.constraint, &self.profile) {
+            (Some(key), Some(url)) => Some(format!("{key} ({url})")),
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Finding {
+    /// A finding about the input alone, without a place in the text.
+    #[must_use]
+    pub fn new(id: &'static str, severity: Severity, expression: String, message: String) -> Self {
+        Self {
+            id,
+            severity,
+            expression,
+            position: None,
+            message,
+            rests_on: RestsOn::InputOnly,
+            details: None,
+        }
+    }
 }
 
 /// The ids of all findings of this crate. An id keeps its meaning forever; a new meaning gets a new id.
@@ -167,9 +209,51 @@ pub mod id {
     pub const CONTAINED_ID_MISSING: &str = "contained.id-missing";
     /// Two contained resources have the same id.
     pub const CONTAINED_ID_DUPLICATE: &str = "contained.id-duplicate";
+    /// The resource claims a profile, or a definition names one, that is not at hand.
+    pub const PROFILE_UNKNOWN: &str = "profile.unknown";
+    /// The type is not among those that the profile allows.
+    pub const PROFILE_TYPE: &str = "profile.type";
+    /// Fewer values than the profile demands.
+    pub const PROFILE_TOO_FEW: &str = "profile.too-few";
+    /// More values than the profile allows.
+    pub const PROFILE_TOO_MANY: &str = "profile.too-many";
+    /// The value is not the fixed one.
+    pub const PROFILE_FIXED: &str = "profile.fixed";
+    /// The value does not hold the pattern.
+    pub const PROFILE_PATTERN: &str = "profile.pattern";
+    /// The value is below the least or above the greatest allowed.
+    pub const PROFILE_RANGE: &str = "profile.range";
+    /// The text is longer than the profile allows.
+    pub const PROFILE_MAX_LENGTH: &str = "profile.max-length";
+    /// A value belongs to no slice, and no other values are allowed.
+    pub const PROFILE_SLICE_CLOSED: &str = "profile.slice-closed";
+    /// Values are not in the order of the slices.
+    pub const PROFILE_SLICE_ORDER: &str = "profile.slice-order";
+    /// The value conforms to none of the profiles that are allowed here.
+    pub const PROFILE_VALUE: &str = "profile.value";
+    /// A demand of a profile that could not be checked.
+    pub const PROFILE_NOT_CHECKED: &str = "profile.not-checked";
+    /// An invariant does not hold.
+    pub const INVARIANT: &str = "profile.invariant";
+    /// An invariant could not be evaluated.
+    pub const INVARIANT_NOT_CHECKED: &str = "profile.invariant-not-checked";
+    /// What the reference points to does not conform to any profile allowed here.
+    pub const REFERENCE_TARGET_PROFILE: &str = "reference.target-profile";
+    /// The reference points to where it must not (contained, bundled or elsewhere).
+    pub const REFERENCE_AGGREGATION: &str = "reference.aggregation";
+    /// The reference must, or must not, name a version.
+    pub const REFERENCE_VERSIONING: &str = "reference.versioning";
+    /// The definition of the extension is not at hand.
+    pub const EXTENSION_UNKNOWN: &str = "extension.unknown";
+    /// The extension must not stand here.
+    pub const EXTENSION_CONTEXT: &str = "extension.context";
+    /// A modifier extension stands in `extension`, or the reverse.
+    pub const EXTENSION_MODIFIER_MISPLACED: &str = "extension.modifier-misplaced";
+    /// The extension has no nested extension of that name.
+    pub const EXTENSION_NOT_DEFINED: &str = "extension.not-defined";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 45] = [
+    pub const ALL: [&str; 66] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -215,6 +299,27 @@ pub mod id {
         CONTAINED_NESTED,
         CONTAINED_ID_MISSING,
         CONTAINED_ID_DUPLICATE,
+        PROFILE_UNKNOWN,
+        PROFILE_TYPE,
+        PROFILE_TOO_FEW,
+        PROFILE_TOO_MANY,
+        PROFILE_FIXED,
+        PROFILE_PATTERN,
+        PROFILE_RANGE,
+        PROFILE_MAX_LENGTH,
+        PROFILE_SLICE_CLOSED,
+        PROFILE_SLICE_ORDER,
+        PROFILE_VALUE,
+        PROFILE_NOT_CHECKED,
+        INVARIANT,
+        INVARIANT_NOT_CHECKED,
+        REFERENCE_TARGET_PROFILE,
+        REFERENCE_AGGREGATION,
+        REFERENCE_VERSIONING,
+        EXTENSION_UNKNOWN,
+        EXTENSION_CONTEXT,
+        EXTENSION_MODIFIER_MISPLACED,
+        EXTENSION_NOT_DEFINED,
     ];
 }
 
@@ -231,11 +336,21 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         | id::TOO_FEW
         | id::BINDING_NO_CODE
         | id::RESOURCE_TYPE_MISSING
+        | id::PROFILE_TOO_FEW
         | id::CONTAINED_ID_MISSING => "required",
         id::BINDING_REQUIRED => "code-invalid",
-        id::BINDING_NOT_CHECKED => "informational",
-        id::EXTENSION_MODIFIER => "extension",
-        id::PRIMITIVE_TOO_LONG => "too-long",
+        id::BINDING_NOT_CHECKED | id::PROFILE_NOT_CHECKED | id::INVARIANT_NOT_CHECKED => {
+            "informational"
+        }
+        id::EXTENSION_MODIFIER
+        | id::EXTENSION_UNKNOWN
+        | id::EXTENSION_CONTEXT
+        | id::EXTENSION_MODIFIER_MISPLACED
+        | id::EXTENSION_NOT_DEFINED => "extension",
+        id::PROFILE_UNKNOWN => "not-found",
+        id::PROFILE_FIXED | id::PROFILE_PATTERN | id::PROFILE_RANGE => "value",
+        id::INVARIANT => "invariant",
+        id::PRIMITIVE_TOO_LONG | id::PROFILE_MAX_LENGTH => "too-long",
         id::PRIMITIVE_EMPTY
         | id::PRIMITIVE_BLANK
         | id::PRIMITIVE_FORMAT
@@ -279,6 +394,9 @@ pub fn to_operation_outcome(findings: &[Finding]) -> serde_json::Value {
                 "details".to_owned(),
                 json!({"coding": [{"system": FINDING_SYSTEM, "code": finding.id}], "text": finding.message}),
             );
+            if let Some(line) = finding.details.as_ref().and_then(|it| it.line()) {
+                issue.insert("diagnostics".to_owned(), json!(line));
+            }
             if !finding.expression.is_empty() {
                 issue.insert("expression".to_owned(), json!([finding.expression]));
             }

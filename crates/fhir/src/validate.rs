@@ -235,6 +235,7 @@ fn duplicate_keys(document: &Document<'_>, findings_max: usize) -> Vec<Finding> 
                     path::quotable(duplicate.key().unwrap_or_default())
                 ),
                 rests_on: RestsOn::InputOnly,
+                details: None,
             }
         })
         .collect()
@@ -285,6 +286,7 @@ fn unreadable(error: &crate::json::ParseError) -> Finding {
         }),
         message,
         rests_on: RestsOn::InputOnly,
+        details: None,
     }
 }
 

@@ -111,6 +111,7 @@ fn business_rule(id: &'static str, expression: String, message: &str) -> Finding
         position: None,
         message: message.to_owned(),
         rests_on: RestsOn::Context,
+        details: None,
     }
 }
 

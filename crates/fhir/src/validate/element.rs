@@ -74,6 +74,7 @@ impl<'d> Walk<'d> {
                 message: "there are more findings than are reported; mend these and check again"
                     .to_owned(),
                 rests_on: RestsOn::InputOnly,
+                details: None,
             });
         }
         self.findings
@@ -116,6 +117,7 @@ impl<'d> Walk<'d> {
             position: Some(Position { line, column }),
             message,
             rests_on: RestsOn::InputOnly,
+            details: None,
         });
     }
 
