@@ -251,9 +251,29 @@ pub mod id {
     pub const EXTENSION_MODIFIER_MISPLACED: &str = "extension.modifier-misplaced";
     /// The extension has no nested extension of that name.
     pub const EXTENSION_NOT_DEFINED: &str = "extension.not-defined";
+    /// Narrative holds an element, attribute or instruction that it must not have.
+    pub const NARRATIVE_CONTENT: &str = "narrative.content";
+    /// Narrative would run or fetch something.
+    pub const NARRATIVE_ACTIVE: &str = "narrative.active";
+    /// Narrative holds neither text nor image.
+    pub const NARRATIVE_EMPTY: &str = "narrative.empty";
+    /// Two elements of a resource have the same id.
+    pub const ELEMENT_ID_DUPLICATE: &str = "structure.element-id-duplicate";
+    /// Nothing refers to the contained resource.
+    pub const CONTAINED_UNREFERENCED: &str = "contained.unreferenced";
+    /// A contained resource has metadata of its own.
+    pub const CONTAINED_META: &str = "contained.meta";
+    /// The stated size is not the size of the data.
+    pub const ATTACHMENT_SIZE: &str = "attachment.size";
+    /// The stated hash is not the hash of the data.
+    pub const ATTACHMENT_HASH: &str = "attachment.hash";
+    /// A system that is not an absolute URI.
+    pub const SYSTEM_RELATIVE: &str = "system.relative";
+    /// A system that names a value set.
+    pub const SYSTEM_VALUE_SET: &str = "system.value-set";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 66] = [
+    pub const ALL: [&str; 76] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -320,6 +340,16 @@ pub mod id {
         EXTENSION_CONTEXT,
         EXTENSION_MODIFIER_MISPLACED,
         EXTENSION_NOT_DEFINED,
+        NARRATIVE_CONTENT,
+        NARRATIVE_ACTIVE,
+        NARRATIVE_EMPTY,
+        ELEMENT_ID_DUPLICATE,
+        CONTAINED_UNREFERENCED,
+        CONTAINED_META,
+        ATTACHMENT_SIZE,
+        ATTACHMENT_HASH,
+        SYSTEM_RELATIVE,
+        SYSTEM_VALUE_SET,
     ];
 }
 
@@ -361,6 +391,11 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         id::EXTENSION_VALUE_AND_NESTED
         | id::EXTENSION_EMPTY
         | id::CONTAINED_NESTED
+        | id::CONTAINED_UNREFERENCED
+        | id::CONTAINED_META
+        | id::NARRATIVE_CONTENT
+        | id::NARRATIVE_ACTIVE
+        | id::NARRATIVE_EMPTY
         | id::NARRATIVE_DIV => "invariant",
         _ => "structure",
     }

@@ -11,11 +11,12 @@
 //! 3. [`definitions`]: StructureDefinitions compiled into tables; [`Definitions::r4`] is embedded.
 //! 4. [`canonical`] and [`catalogue`]: profiles, value sets and code systems as data, found by URL.
 //! 5. [`primitive`]: the formats of FHIR's primitive types.
-//! 6. [`finding`]: what a check reports.
-//! 7. [`validate`]: the structural check of a resource against the definitions.
-//! 8. [`references`]: which references a resource holds and whose compartment it is in.
-//! 9. [`status`]: which status changes are allowed.
-//! 10. [`words`]: resources and differences in the language of the reviewer.
+//! 6. [`xhtml`]: the narrative that resources carry.
+//! 7. [`finding`]: what a check reports.
+//! 8. [`validate`]: the structural check of a resource against the definitions.
+//! 9. [`references`]: which references a resource holds and whose compartment it is in.
+//! 10. [`status`]: which status changes are allowed.
+//! 11. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -41,6 +42,7 @@ pub mod references;
 pub mod status;
 pub mod validate;
 pub mod words;
+pub mod xhtml;
 
 pub use definitions::Definitions;
 pub use finding::{Finding, Position, RestsOn, Severity};

@@ -153,7 +153,7 @@ impl Primitive {
             }
             Primitive::Url => "a URL without white space",
             Primitive::Canonical => {
-                "a canonical URL without white space, optionally with `|version`"
+                "an absolute canonical URL without white space, optionally with `|version`, or `#id` of a contained resource"
             }
             Primitive::Oid => "`urn:oid:` followed by an OID",
             Primitive::Uuid => "`urn:uuid:` followed by a lower-case UUID",
@@ -224,7 +224,8 @@ impl Primitive {
             Primitive::Time => return dates::check_time(text),
             Primitive::Code => text::is_code(text),
             Primitive::Id => text::is_id(text),
-            Primitive::Uri | Primitive::Canonical => text::is_uri(text),
+            Primitive::Uri => text::is_uri(text),
+            Primitive::Canonical => text::is_canonical(text),
             Primitive::Url => text::is_url(text),
             Primitive::Oid => text.strip_prefix("urn:oid:").is_some_and(text::is_oid),
             Primitive::Uuid => text.strip_prefix("urn:uuid:").is_some_and(text::is_uuid),
@@ -233,6 +234,15 @@ impl Primitive {
         };
         if right { Ok(()) } else { Err(Fault::Format) }
     }
+}
+
+/// Whether the text begins with a scheme (`http:`, `urn:`, …), as absolute URIs do.
+///
+/// # Source
+/// RFC 3986, section 3.1.
+#[must_use]
+pub fn is_absolute_uri(text: &str) -> bool {
+    text::is_absolute(text)
 }
 
 /// Whether the text is a FHIR logical id.

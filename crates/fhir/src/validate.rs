@@ -6,11 +6,14 @@
 //! Start at [`structure`].
 
 mod contained;
+mod datatype;
 mod element;
 mod path;
 mod primitive_element;
 mod reference;
 mod rules;
+
+pub(crate) use path::quotable;
 
 use crate::definitions::Definitions;
 use crate::finding::{Finding, Position, RestsOn, Severity, id};

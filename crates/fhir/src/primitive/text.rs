@@ -79,6 +79,22 @@ pub(super) fn is_uri(text: &str) -> bool {
     }
 }
 
+/// Begins with a scheme of RFC 3986.
+pub(super) fn is_absolute(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        !rest.is_empty()
+            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
+}
+
+/// Absolute, or a fragment that names a contained resource.
+pub(super) fn is_canonical(text: &str) -> bool {
+    is_uri(text) && (text.starts_with('#') || is_absolute(text))
+}
+
 pub(super) fn is_url(text: &str) -> bool {
     is_uri(text)
 }
@@ -177,6 +193,16 @@ mod tests {
                 "urn:oid:3.1",
                 "urn:oid:1.02",
             ],
+        );
+        check(
+            Primitive::Canonical,
+            &[
+                "http://a/b|1.0",
+                "#q",
+                "urn:uuid:c757873d-ec9a-4326-a141-556f43239520",
+                "urn:oid:1.2|3",
+            ],
+            &["Library/a", "a", "", "http://a b"],
         );
         check(
             Primitive::Oid,

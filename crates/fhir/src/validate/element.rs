@@ -4,6 +4,8 @@
 //! elements that are right.
 //! Start at [`Walk::root`].
 
+use std::collections::HashSet;
+
 use super::contained::Scope;
 use super::path::{Path, quotable};
 use crate::definitions::Definitions;
@@ -41,6 +43,8 @@ pub(super) struct Walk<'d> {
     pub(super) path: Path<'d>,
     /// Resources that `#id` references can name here.
     pub(super) scope: Option<Scope<'d>>,
+    /// Ids of the elements of the current resource, as far as it was walked.
+    element_ids: HashSet<&'d str>,
     /// Code lists already reported as not checked.
     pub(super) unchecked_lists: Vec<u32>,
 }
@@ -59,6 +63,7 @@ impl<'d> Walk<'d> {
             findings_max,
             path: Path::new(),
             scope: None,
+            element_ids: HashSet::new(),
             unchecked_lists: Vec::new(),
         }
     }
@@ -175,6 +180,7 @@ impl<'d> Walk<'d> {
 
     /// A resource inside another; a contained one keeps its container's scope, any other opens its own.
     fn inner_resource(&mut self, value: Value<'d>, element_name: &str) {
+        let outer_ids = std::mem::take(&mut self.element_ids);
         if element_name == "contained" {
             self.resource(value, false);
         } else {
@@ -182,6 +188,7 @@ impl<'d> Walk<'d> {
             self.resource(value, false);
             self.scope = outer;
         }
+        self.element_ids = outer_ids;
     }
 
     /// Whether the value is an object with members; reports if not.
@@ -252,6 +259,9 @@ impl<'d> Walk<'d> {
             let key = member.key().unwrap_or_default();
             if key == "resourceType" && node.rule == NodeRule::Resource {
                 continue;
+            }
+            if key == "id" && node.rule != NodeRule::Resource {
+                self.element_id(member, node);
             }
             self.member(value, node, member, key, has_siblings, &mut seen);
         }
@@ -328,6 +338,30 @@ impl<'d> Walk<'d> {
             self.complex_member(member, element, type_use);
         }
         self.path.pop();
+    }
+
+    /// The id of an element is unique within its resource.
+    ///
+    /// # Source
+    /// FHIR R4, Element.id: unique id for the element within a resource. The ids of ElementDefinitions say
+    /// which element they define, so a snapshot and a differential share them.
+    fn element_id(&mut self, member: Value<'d>, node: &Node) {
+        if self.definitions.text(node.path) == "ElementDefinition" {
+            return;
+        }
+        if member
+            .as_str()
+            .is_some_and(|id| !self.element_ids.insert(id))
+        {
+            let message = "another element of this resource has the same `id`; ids of elements are unique within a resource".to_owned();
+            self.report(
+                id::ELEMENT_ID_DUPLICATE,
+                Severity::Error,
+                member,
+                Some("id"),
+                message,
+            );
+        }
     }
 
     /// Whether an earlier occurrence of the choice was this same type (a value and its `_` sibling).

@@ -76,7 +76,7 @@ impl<'d> Path<'d> {
 /// The text itself if it is a short name or code, otherwise a placeholder.
 ///
 /// Names and codes of the input go into messages; anything that could be text about a person does not.
-pub(super) fn quotable(text: &str) -> String {
+pub(crate) fn quotable(text: &str) -> String {
     let is_code = !text.is_empty()
         && text.len() <= QUOTED_CHARACTERS_MAX
         && text

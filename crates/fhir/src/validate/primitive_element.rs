@@ -9,6 +9,7 @@ use crate::definitions::tables::{Content, Element, TypeUse, flag};
 use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
 use crate::primitive::{Fault, Primitive};
+use crate::xhtml::{self, FaultKind};
 
 impl<'d> Walk<'d> {
     /// Checks a primitive element: `value` is `name`, `sibling` is `_name`; at least one is there.
@@ -110,6 +111,9 @@ impl<'d> Walk<'d> {
     /// Checks format and kind; answers whether the value can be looked at further.
     fn primitive_value(&mut self, value: Value<'d>, primitive: Primitive) -> bool {
         let Err(fault) = primitive.check(value) else {
+            if primitive == Primitive::Xhtml {
+                self.narrative(value);
+            }
             return true;
         };
         let expected = primitive.expected();
@@ -174,5 +178,29 @@ impl<'d> Walk<'d> {
         };
         self.report(finding_id, severity, value, None, message);
         severity < Severity::Error
+    }
+
+    /// Checks the inside of a `div`.
+    fn narrative(&mut self, value: Value<'d>) {
+        for fault in xhtml::check(value.as_str().unwrap_or_default()) {
+            let finding_id = match fault.kind {
+                FaultKind::NotXml
+                | FaultKind::Entity(_)
+                | FaultKind::NotADiv
+                | FaultKind::Namespace => id::NARRATIVE_DIV,
+                FaultKind::Element(_) | FaultKind::Attribute(..) | FaultKind::Instruction => {
+                    id::NARRATIVE_CONTENT
+                }
+                FaultKind::Active(_) => id::NARRATIVE_ACTIVE,
+                FaultKind::Nothing => id::NARRATIVE_EMPTY,
+            };
+            let message = format!(
+                "{} (line {}, column {} of the narrative)",
+                fault.kind.message(),
+                fault.line,
+                fault.column
+            );
+            self.error(finding_id, value, message);
+        }
     }
 }

@@ -29,7 +29,7 @@ impl<'d> Walk<'d> {
                             format!("`{}` is not a resource type", quotable(resource_type));
                         self.report(
                             id::REFERENCE_UNRECOGNISED,
-                            Severity::Warning,
+                            Severity::Error,
                             at,
                             None,
                             message,
@@ -43,7 +43,7 @@ impl<'d> Walk<'d> {
                             "expected `Type/id`, an absolute URL, `urn:uuid:…`, `urn:oid:…` or `#id`".to_owned();
                         self.report(
                             id::REFERENCE_UNRECOGNISED,
-                            Severity::Warning,
+                            Severity::Error,
                             at,
                             None,
                             message,

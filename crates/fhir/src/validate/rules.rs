@@ -26,11 +26,9 @@ impl<'d> Walk<'d> {
         match node.rule {
             NodeRule::Extension => self.extension(value),
             NodeRule::Reference => self.reference(value, type_use),
-            NodeRule::None
-            | NodeRule::Resource
-            | NodeRule::Coding
-            | NodeRule::CodeableConcept
-            | NodeRule::Narrative => {}
+            NodeRule::Coding => self.system(value),
+            NodeRule::None => self.datatype(value, node),
+            NodeRule::Resource | NodeRule::CodeableConcept | NodeRule::Narrative => {}
         }
     }
 
