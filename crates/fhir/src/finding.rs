@@ -271,9 +271,27 @@ pub mod id {
     pub const SYSTEM_RELATIVE: &str = "system.relative";
     /// A system that names a value set.
     pub const SYSTEM_VALUE_SET: &str = "system.value-set";
+    /// An invariant of Bundle does not hold; the details name it.
+    pub const BUNDLE_INVARIANT: &str = "bundle.invariant";
+    /// `fullUrl` is missing or not absolute.
+    pub const BUNDLE_FULL_URL: &str = "bundle.full-url";
+    /// `fullUrl` and the id of the resource disagree.
+    pub const BUNDLE_FULL_URL_ID: &str = "bundle.full-url-id";
+    /// An entry does not fit the search that it answers.
+    pub const BUNDLE_SEARCH: &str = "bundle.search";
+    /// Method, URL and resource of a request do not fit together.
+    pub const BUNDLE_REQUEST: &str = "bundle.request";
+    /// What must be in the Bundle is not there, or not alone.
+    pub const BUNDLE_REFERENCE_MISSING: &str = "bundle.reference-missing";
+    /// An entry has the type and id of a reference, but not its URL.
+    pub const BUNDLE_REFERENCE_NEAR: &str = "bundle.reference-near";
+    /// No entry has the URN of a reference.
+    pub const BUNDLE_REFERENCE_URN: &str = "bundle.reference-urn";
+    /// An entry of a document or message is not linked with the first one.
+    pub const BUNDLE_UNREACHABLE: &str = "bundle.unreachable";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 76] = [
+    pub const ALL: [&str; 85] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -350,6 +368,15 @@ pub mod id {
         ATTACHMENT_HASH,
         SYSTEM_RELATIVE,
         SYSTEM_VALUE_SET,
+        BUNDLE_INVARIANT,
+        BUNDLE_FULL_URL,
+        BUNDLE_FULL_URL_ID,
+        BUNDLE_SEARCH,
+        BUNDLE_REQUEST,
+        BUNDLE_REFERENCE_MISSING,
+        BUNDLE_REFERENCE_NEAR,
+        BUNDLE_REFERENCE_URN,
+        BUNDLE_UNREACHABLE,
     ];
 }
 
@@ -397,6 +424,12 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         | id::NARRATIVE_ACTIVE
         | id::NARRATIVE_EMPTY
         | id::NARRATIVE_DIV => "invariant",
+        id::BUNDLE_INVARIANT => "invariant",
+        id::BUNDLE_FULL_URL | id::BUNDLE_FULL_URL_ID => "value",
+        id::BUNDLE_SEARCH | id::BUNDLE_REQUEST | id::BUNDLE_UNREACHABLE => "business-rule",
+        id::BUNDLE_REFERENCE_MISSING | id::BUNDLE_REFERENCE_NEAR | id::BUNDLE_REFERENCE_URN => {
+            "not-found"
+        }
         _ => "structure",
     }
 }

@@ -14,9 +14,10 @@
 //! 6. [`xhtml`]: the narrative that resources carry.
 //! 7. [`finding`]: what a check reports.
 //! 8. [`validate`]: the structural check of a resource against the definitions.
-//! 9. [`references`]: which references a resource holds and whose compartment it is in.
-//! 10. [`status`]: which status changes are allowed.
-//! 11. [`words`]: resources and differences in the language of the reviewer.
+//! 9. [`bundle`]: what each type of Bundle demands of its entries.
+//! 10. [`references`]: which references a resource holds and whose compartment it is in.
+//! 11. [`status`]: which status changes are allowed.
+//! 12. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -31,6 +32,7 @@
     )
 )]
 
+pub mod bundle;
 pub mod canonical;
 pub mod catalogue;
 pub mod definitions;

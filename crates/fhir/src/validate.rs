@@ -11,9 +11,11 @@ mod element;
 mod path;
 mod primitive_element;
 mod reference;
+mod report;
 mod rules;
 
 pub(crate) use path::quotable;
+pub(crate) use report::Report;
 
 use crate::definitions::Definitions;
 use crate::finding::{Finding, Position, RestsOn, Severity, id};

@@ -10,6 +10,7 @@ mod xml;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use chaperone_fhir::bundle;
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::package::Package;
 use chaperone_fhir::validate::{Limits, structure};
@@ -287,7 +288,12 @@ fn rests_on_unloaded(issue: &Value, catalogue: &Catalogue) -> bool {
 
 /// The findings on an input.
 fn check(input: &[u8], _catalogue: Catalogue, _profiles: &[String]) -> Vec<Finding> {
-    structure(Definitions::r4(), input, &Limits::default()).findings
+    let outcome = structure(Definitions::r4(), input, &Limits::default());
+    let mut findings = outcome.findings;
+    if let Some(document) = &outcome.document {
+        findings.extend(bundle::check(Definitions::r4(), document, 500));
+    }
+    findings
 }
 
 /// How many runs stand where.
