@@ -1,15 +1,23 @@
 //! FHIR's definitions as data: what a profile, a value set or a code system says, without its prose.
 //!
-//! These are plain records, read from the JSON of packages with `serde`; nothing here interprets them.
+//! These are plain records; nothing here interprets them. `serde` reads them from the JSON of packages,
+//! where prose is passed over, and in the compact form that [`crate::catalogue`] embeds; they are not
+//! made for writing JSON.
 //! Start at [`StructureDefinition`]; what is loaded and found by URL is in [`crate::catalogue`].
 
 mod code_system;
+mod element_json;
+mod extensions;
 mod structure_definition;
 mod value_set;
 
-pub use code_system::{CodeSystem, Concept, ConceptProperty, Content, Filter as FilterDefinition};
+pub use code_system::{
+    CodeSystem, Coding, Concept, ConceptProperty, Content, Designation, Filter as FilterDefinition,
+    PropertyDefinition,
+};
+pub use extensions::{AdditionalBinding, BestPractice, Bounds, FhirType, Imposed, ProfileElements};
 pub use structure_definition::{
-    Binding, Constraint, ConstraintSeverity, Context, Discriminator, Element, ElementBase,
+    Binding, Choice, Constraint, ConstraintSeverity, Context, Discriminator, Element, ElementBase,
     ElementDefinition, Slicing, StructureDefinition, TypeRef,
 };
 pub use value_set::{

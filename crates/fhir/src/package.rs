@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -18,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const FILES_MAX: usize = 100_000;
 
 /// Which package a definition or a verdict comes from.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PackageId {
     /// Name, such as `hl7.fhir.r4.core`.
     pub name: String,
@@ -37,8 +38,10 @@ pub struct PackageId {
 pub struct Package {
     /// Name, version and checksum.
     pub id: PackageId,
+    /// Packages that it builds on: name to version, such as `6.4.0` or `4.0.x`.
+    pub dependencies: BTreeMap<String, String>,
     /// File name (without `package/`) to content.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, Arc<[u8]>>,
 }
 
 /// Why a package could not be read.
@@ -66,6 +69,8 @@ struct Manifest {
     license: String,
     #[serde(default, rename = "fhirVersions", alias = "fhir-version-list")]
     fhir_versions: Vec<String>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, String>,
 }
 
 impl Package {
@@ -109,7 +114,7 @@ impl Package {
             if is_manifest {
                 manifest = Some(content);
             } else {
-                files.insert(name.to_owned(), content);
+                files.insert(name.to_owned(), Arc::from(content));
             }
         }
         let manifest: Manifest =
@@ -118,16 +123,65 @@ impl Package {
         let id = PackageId {
             name: manifest.name,
             version: manifest.version,
-            fhir_version: manifest
-                .fhir_versions
-                .into_iter()
-                .next()
-                .unwrap_or_default(),
+            fhir_version: fhir_version(manifest.fhir_versions),
             licence: manifest.license,
             sha256: hex::encode(Sha256::digest(tgz)),
         };
-        Ok(Self { id, files })
+        Ok(Self {
+            id,
+            dependencies: manifest.dependencies,
+            files,
+        })
     }
+
+    /// Unpacks the files that may define something: see [`Package::may_define`].
+    ///
+    /// # Errors
+    /// As for [`Package::read`].
+    pub fn read_definitions(tgz: &[u8]) -> Result<Self, PackageReadError> {
+        Self::read(tgz, Self::may_define)
+    }
+
+    /// Whether a file of this name may hold a conformance resource: JSON at the top of the package.
+    /// Examples lie in folders of their own.
+    #[must_use]
+    pub fn may_define(name: &str) -> bool {
+        name.ends_with(".json")
+            && !name.starts_with('.')
+            && !name.contains('/')
+            && name != "package.json"
+    }
+}
+
+/// The R4 among several versions of FHIR, or the first.
+fn fhir_version(versions: Vec<String>) -> String {
+    let r4 = versions.iter().position(|it| it.starts_with("4.0"));
+    versions
+        .into_iter()
+        .nth(r4.unwrap_or_default())
+        .unwrap_or_default()
+}
+
+/// Whether a version of a package is what a dependency asks for: the same, or alike up to a segment
+/// `x`; `current`, `latest` and `*` are content with any.
+///
+/// # Source
+/// FHIR NPM Package Specification, version references in dependencies.
+#[must_use]
+pub fn version_satisfies(version: &str, asked: &str) -> bool {
+    if matches!(asked, "current" | "dev" | "latest" | "*") || version == asked {
+        return true;
+    }
+    let mut segments = version.split('.');
+    for wanted in asked.split('.') {
+        if wanted == "x" {
+            return true;
+        }
+        if segments.next() != Some(wanted) {
+            return false;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -16,9 +16,11 @@
 
 use std::path::Path;
 
+use chaperone_fhir::catalogue::{self, Catalogue};
 use chaperone_fhir::definitions::{DecodeError, Definitions, generate};
 
 const EMBEDDED: &[u8] = include_bytes!("../definitions/r4-core.bin");
+const EMBEDDED_CATALOGUE: &[u8] = include_bytes!("../definitions/r4-catalogue.bin");
 
 #[test]
 fn regenerating_gives_the_same_bytes() {
@@ -33,6 +35,10 @@ fn regenerating_gives_the_same_bytes() {
         generated == EMBEDDED,
         "run `cargo run -p chaperone-fhir --bin compile-definitions -- PACKAGE.tgz` and commit the result"
     );
+    assert!(
+        catalogue::generate(&tgz).unwrap() == EMBEDDED_CATALOGUE,
+        "run `cargo run -p chaperone-fhir --bin compile-definitions -- PACKAGE.tgz` and commit the result"
+    );
 }
 
 #[test]
@@ -42,6 +48,7 @@ fn the_header_names_the_source() {
     assert_eq!(source.version, "4.0.1");
     assert_eq!(source.licence, "CC0-1.0");
     assert_eq!(source.sha256.len(), 64);
+    assert_eq!(Catalogue::r4().packages(), std::slice::from_ref(source));
     assert_eq!(Definitions::r4().resource_types().count(), 146);
 }
 

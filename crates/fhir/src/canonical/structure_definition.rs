@@ -5,7 +5,9 @@
 //! <https://hl7.org/fhir/R4/elementdefinition.html>.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use super::element_json;
+use super::extensions::{self, Bounds};
 
 /// A type, or a profile on one.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -17,6 +19,10 @@ pub struct StructureDefinition {
     pub version: Option<String>,
     /// Name for computers.
     pub name: String,
+    /// Title for people.
+    pub title: Option<String>,
+    /// `draft`, `active`, `retired` or `unknown`.
+    pub status: Option<String>,
     /// `primitive-type`, `complex-type`, `resource` or `logical`.
     pub kind: String,
     /// Whether no instance can be of this type itself.
@@ -33,6 +39,9 @@ pub struct StructureDefinition {
     pub context: Vec<Context>,
     /// FHIRPath conditions on where an extension may stand.
     pub context_invariant: Vec<String>,
+    /// Canonical URLs of profiles that instances must conform to as well.
+    #[serde(rename = "extension", deserialize_with = "extensions::read")]
+    pub imposes: extensions::Imposed,
     /// Every element, as it holds after everything that was inherited.
     pub snapshot: Element,
     /// Only what differs from the base.
@@ -44,6 +53,7 @@ pub struct StructureDefinition {
 #[serde(default)]
 pub struct Element {
     /// In tree order.
+    #[serde(deserialize_with = "element_json::read_all")]
     pub element: Vec<ElementDefinition>,
 }
 
@@ -97,30 +107,47 @@ pub struct ElementDefinition {
     pub is_summary: Option<bool>,
     /// Value set of its codes.
     pub binding: Option<Binding>,
-    /// `fixed[x]`, `pattern[x]`, `minValue[x]`, `maxValue[x]` under their JSON names, and whatever else
-    /// was kept; prose is dropped by [`ElementDefinition::keep_rules_only`].
-    #[serde(flatten)]
-    pub rest: std::collections::BTreeMap<String, Value>,
+    /// `fixed[x]`: the value must be this one.
+    pub fixed: Option<Choice>,
+    /// `pattern[x]`: the value must hold at least this.
+    pub pattern: Option<Choice>,
+    /// `minValue[x]`: the least value.
+    pub min_value: Option<Choice>,
+    /// `maxValue[x]`: the greatest value.
+    pub max_value: Option<Choice>,
+}
+
+/// A value that stands in a definition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Choice {
+    /// The name of its type as it stands in the JSON name, such as `CodeableConcept` or `Code`.
+    pub type_name: String,
+    /// The value as it is written, in JSON.
+    pub json: String,
 }
 
 impl ElementDefinition {
-    /// The value whose name starts with the prefix (`fixed`, `pattern`, `minValue`, `maxValue`), with the
-    /// name of its type as it stands in the JSON name (`CodeableConcept`, `Code`).
+    /// The value under `fixed`, `pattern`, `minValue` or `maxValue`: the name of its type as it stands in
+    /// the JSON name (`CodeableConcept`, `Code`), and the value as JSON text.
     #[must_use]
-    pub fn choice(&self, prefix: &str) -> Option<(&str, &Value)> {
-        self.rest
-            .iter()
-            .find_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)))
-            .filter(|(type_name, _)| type_name.starts_with(|c: char| c.is_ascii_uppercase()))
+    pub fn choice(&self, prefix: &str) -> Option<(&str, &str)> {
+        let choice = match prefix {
+            "fixed" => &self.fixed,
+            "pattern" => &self.pattern,
+            "minValue" => &self.min_value,
+            "maxValue" => &self.max_value,
+            _ => return None,
+        };
+        choice
+            .as_ref()
+            .map(|it| (it.type_name.as_str(), it.json.as_str()))
     }
 
-    /// Drops everything that states no rule: descriptions, mappings, examples.
-    pub fn keep_rules_only(&mut self) {
-        self.rest.retain(|name, _| {
-            ["fixed", "pattern", "minValue", "maxValue"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        });
+    /// The path with slice names: the id, or the path where there is none.
+    #[must_use]
+    pub fn id_or_path(&self) -> &str {
+        self.id.as_deref().unwrap_or(&self.path)
     }
 }
 
@@ -173,8 +200,12 @@ pub struct TypeRef {
     pub aggregation: Vec<String>,
     /// `either`, `independent` or `specific`.
     pub versioning: Option<String>,
-    /// Carries the FHIR type of the `id` elements.
-    pub extension: Vec<Value>,
+    /// The FHIR type behind a `http://hl7.org/fhirpath/System.` code, as on `id` elements.
+    #[serde(rename = "extension", deserialize_with = "extensions::read")]
+    pub fhir_type: extensions::FhirType,
+    /// Beside each entry of `profile` the id of the element in it that is meant, or nothing for its root.
+    #[serde(rename = "_profile", deserialize_with = "extensions::read_beside")]
+    pub profile_element: extensions::ProfileElements,
 }
 
 /// An invariant.
@@ -191,6 +222,9 @@ pub struct Constraint {
     pub expression: Option<String>,
     /// Canonical URL of the definition that introduced it.
     pub source: Option<String>,
+    /// Whether it states good practice rather than a rule.
+    #[serde(rename = "extension", deserialize_with = "extensions::read")]
+    pub best_practice: extensions::BestPractice,
 }
 
 /// How grave the breach of an invariant is.
@@ -212,6 +246,7 @@ pub struct Binding {
     pub strength: String,
     /// Canonical URL, with version if stated.
     pub value_set: Option<String>,
-    /// Carries the largest and the least value set.
-    pub extension: Vec<Value>,
+    /// The largest and the least value set, and further bindings.
+    #[serde(rename = "extension", deserialize_with = "extensions::read")]
+    pub bounds: Bounds,
 }

@@ -13,6 +13,14 @@ pub struct ValueSet {
     pub url: String,
     /// Business version.
     pub version: Option<String>,
+    /// Name for computers.
+    pub name: Option<String>,
+    /// Title for people.
+    pub title: Option<String>,
+    /// `draft`, `active`, `retired` or `unknown`.
+    pub status: Option<String>,
+    /// Whether it is for trying things out only.
+    pub experimental: Option<bool>,
     /// What is in it, as a rule.
     pub compose: Option<Compose>,
     /// What is in it, code by code.
