@@ -162,12 +162,13 @@ impl Catalogue {
         let types = KINDS.map(|(name, _)| Arc::<str>::from(name));
         let mut entries: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
         for it in index.definitions {
+            let (url, version) = split_url(&it.url, it.version.as_deref());
             let resource_type = types
                 .get(usize::from(it.kind))
                 .ok_or(DecodeError::Damaged)?;
-            entries.entry(it.url).or_default().push(Entry::new(
+            entries.entry(url.to_owned()).or_default().push(Entry::new(
                 Arc::clone(resource_type),
-                it.version,
+                version.map(str::to_owned),
                 Some(0),
                 Source::Compact(it.place),
             ));
@@ -250,8 +251,8 @@ impl Catalogue {
         let (Some(resource_type), Some(url)) = (header.resource_type, header.url) else {
             return Ok(());
         };
-        let versions = self.entries.entry(url.into_owned()).or_default();
-        let version = header.version.as_deref();
+        let (url, version) = split_url(&url, header.version.as_deref());
+        let versions = self.entries.entry(url.to_owned()).or_default();
         let is_new = versions
             .iter()
             .all(|it| *it.resource_type != *resource_type || it.version.as_deref() != version);
@@ -443,6 +444,15 @@ impl Catalogue {
             }
         }
         best
+    }
+}
+
+/// The URL and version that a definition is found by. Where the URL itself holds a version, as R4 core
+/// has it for table 0006 of HL7 version 2, that one counts.
+fn split_url<'t>(url: &'t str, version: Option<&'t str>) -> (&'t str, Option<&'t str>) {
+    match split_version(url) {
+        (url, None) => (url, version),
+        (url, inside) => (url, inside),
     }
 }
 
