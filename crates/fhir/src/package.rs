@@ -1,15 +1,22 @@
 //! Reads FHIR NPM packages (`.tgz`) from bytes.
 //!
 //! It opens no file and fetches nothing: the caller brings the bytes.
-//! Start at [`Package::read`].
+//! Start at [`Package::read`]; which packages a store holds is in [`Lock`], in which order they build on
+//! each other in [`resolve`].
 //!
 //! Format: <https://confluence.hl7.org/display/FHIR/NPM+Package+Specification>.
+
+mod lock;
+mod order;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+
+pub use lock::{Lock, LockAddError, LockAdded, LockCheckError, LockParseError, Locked, file_name};
+pub use order::{Available, Resolution, resolve};
 
 /// Largest package accepted, unpacked, in bytes.
 const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -224,6 +231,25 @@ mod tests {
             package.files.keys().collect::<Vec<_>>(),
             ["ValueSet-a.json"]
         );
+    }
+
+    #[test]
+    fn a_version_satisfies_what_is_asked() {
+        for (version, asked, expected) in [
+            ("4.0.1", "4.0.1", true),
+            ("4.0.1", "4.0.x", true),
+            ("4.0.1", "4.x", true),
+            ("4.0.1", "latest", true),
+            ("4.0.1", "4.0", false),
+            ("4.0.10", "4.0.1", false),
+            ("4.1.0", "4.0.x", false),
+        ] {
+            assert_eq!(
+                version_satisfies(version, asked),
+                expected,
+                "{version} {asked}"
+            );
+        }
     }
 
     #[test]
