@@ -256,6 +256,21 @@ impl<'d> Value<'d> {
             .and_then(|node| node.key.as_deref())
     }
 
+    /// The value's place in its document, in the order of the source.
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Tells documents apart, for as long as both live.
+    pub(crate) fn document_address(self) -> usize {
+        std::ptr::from_ref(self.document).addr()
+    }
+
+    /// Whether both are the same value of the same document.
+    pub(crate) fn is_same(self, other: Value<'_>) -> bool {
+        self.index == other.index && self.document_address() == other.document_address()
+    }
+
     /// Byte offset of the value in the source.
     #[must_use]
     pub fn offset(self) -> usize {

@@ -40,6 +40,7 @@ pub mod finding;
 pub mod json;
 pub mod package;
 pub mod primitive;
+mod profile;
 pub mod references;
 pub mod status;
 pub mod validate;

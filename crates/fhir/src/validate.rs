@@ -247,7 +247,7 @@ fn duplicate_keys(document: &Document<'_>, findings_max: usize) -> Vec<Finding> 
 }
 
 /// The path of any value of a document, as findings state it.
-fn expression_of(document: &Document<'_>, value: crate::json::Value<'_>) -> String {
+pub(crate) fn expression_of(document: &Document<'_>, value: crate::json::Value<'_>) -> String {
     let mut expression = document
         .root()
         .get("resourceType")

@@ -1,0 +1,146 @@
+//! Extensions by their definitions: whether they are known, may stand where they do, and hold what they should.
+//!
+//! Start at [`Walk::extension`].
+//!
+//! # Source
+//! FHIR R4, <https://hl7.org/fhir/R4/extensibility.html> and
+//! <https://hl7.org/fhir/R4/defining-extensions.html>.
+
+use super::BASE_URL;
+use super::base_walk::Place;
+use super::report::Draft;
+use super::walk::{Item, Walk};
+use crate::finding::{Severity, id};
+use crate::json::Value;
+use crate::validate::quotable;
+
+impl<'d> Walk<'d> {
+    pub(super) fn extension(&mut self, extension: Value<'d>, place: &Place<'_, 'd>) {
+        let Some(url_value) = extension.get("url") else {
+            return;
+        };
+        let Some(url) = url_value.as_str().filter(|it| !it.is_empty()) else {
+            return;
+        };
+        if !url.contains(':') {
+            self.nested(url_value, url, place);
+            return;
+        }
+        let found = self
+            .profiles
+            .get(url)
+            .filter(|it| &*it.type_name == "Extension");
+        let Some(profile) = found else {
+            self.unknown_extension(url_value, url, place);
+            return;
+        };
+        if let Some(rule) = &profile.extension {
+            let is_placed_as_modifier = place.element == "modifierExtension";
+            if rule.is_modifier != is_placed_as_modifier && !is_nested(place) {
+                let message = if rule.is_modifier {
+                    format!("`{}` changes the meaning of what it stands in; it belongs into `modifierExtension`", quotable(url))
+                } else {
+                    format!("`{}` is no modifier; it belongs into `extension`", quotable(url))
+                };
+                self.report.add(
+                    url_value,
+                    Draft::error(id::EXTENSION_MODIFIER_MISPLACED, message)
+                        .of_profile(&profile.url),
+                );
+            }
+            if !self.stands_in_context(rule, place) {
+                let allowed: Vec<&str> = rule
+                    .contexts
+                    .iter()
+                    .map(|it| it.expression.as_str())
+                    .collect();
+                let message = format!(
+                    "the extension `{}` must not stand here; allowed: {}",
+                    quotable(url),
+                    allowed.join(", ")
+                );
+                self.report.add(
+                    url_value,
+                    Draft::error(id::EXTENSION_CONTEXT, message).of_profile(&profile.url),
+                );
+            }
+            self.context_invariants(rule, extension, place);
+        }
+        self.item_of_profile(&profile, Item::of(extension, "Extension"));
+    }
+
+    /// An extension within another, named by a plain name: the outer definition must know it.
+    fn nested(&mut self, at: Value<'d>, name: &str, place: &Place<'_, 'd>) {
+        let mut outer = place.parent;
+        while let Some(it) = outer {
+            let url = it.value.get("url").and_then(Value::as_str);
+            let (Some(url), "Extension") = (url, it.type_code) else {
+                return;
+            };
+            if url.contains(':') {
+                let Some(profile) = self.profiles.get(url) else {
+                    return;
+                };
+                let Some(rule) = &profile.extension else {
+                    return;
+                };
+                // Deeper levels are checked by the slices of the definition.
+                let is_direct = place.parent.is_some_and(|parent| parent.value.is_same(it.value));
+                if is_direct && !rule.nested.iter().any(|it| **it == *name) {
+                    let message = format!(
+                        "the extension `{}` has no nested extension `{}`; it has: {}",
+                        quotable(url),
+                        quotable(name),
+                        rule.nested.join(", ")
+                    );
+                    self.report.add(
+                        at,
+                        Draft::error(id::EXTENSION_NOT_DEFINED, message).of_profile(&profile.url),
+                    );
+                }
+                return;
+            }
+            outer = it.parent;
+        }
+    }
+
+    fn unknown_extension(&mut self, at: Value<'d>, url: &str, place: &Place<'_, 'd>) {
+        let (severity, message) = if place.element == "modifierExtension" {
+            let message = format!(
+                "the modifier extension `{}` is not known, so the meaning of this element is not known",
+                quotable(url)
+            );
+            (Severity::Error, message)
+        } else if is_of_fhir_itself(url) {
+            let message = format!(
+                "the extension `{}` is not in the packages at hand (FHIR's own extensions are published in later packages too)",
+                quotable(url)
+            );
+            (self.options.unknown_extension.min(Severity::Warning), message)
+        } else {
+            let message = format!(
+                "the extension `{}` is not in the packages at hand and was not checked",
+                quotable(url)
+            );
+            (self.options.unknown_extension, message)
+        };
+        self.report
+            .add(at, Draft::new(id::EXTENSION_UNKNOWN, severity, message));
+    }
+}
+
+/// Whether the URL is one under which FHIR publishes extensions of its own, also of other versions.
+fn is_of_fhir_itself(url: &str) -> bool {
+    let is_version = |it: &str| {
+        it.split_once("/StructureDefinition/").is_some_and(|(version, _)| {
+            version.bytes().all(|it| it.is_ascii_digit() || it == b'.')
+        })
+    };
+    url.starts_with(BASE_URL)
+        || url.strip_prefix("http://hl7.org/fhir/").is_some_and(is_version)
+}
+
+/// Whether the extension stands in another extension, where placement is the outer definition's matter.
+fn is_nested(place: &Place<'_, '_>) -> bool {
+    place.parent.is_some_and(|it| it.type_code == "Extension")
+}

@@ -1,0 +1,345 @@
+//! Follows a compiled profile over a value.
+//!
+//! Start at [`Walk::whole`].
+
+use std::sync::Arc;
+
+use super::pattern::{holds_pattern, is_fixed, shown};
+use super::range::Breach;
+use super::report::Draft;
+use super::tree::{Node, Profile, ProfileLink, TypeRule};
+use super::walk::{Frame, Item, Walk, resource_type};
+use crate::finding::id;
+use crate::json::{Kind, Value};
+use crate::validate::quotable;
+
+impl<'d> Walk<'d> {
+    /// Checks a whole resource against a profile; the frame is the resource's own.
+    pub(super) fn whole(&mut self, profile: &Arc<Profile>, resource: Value<'d>) {
+        self.item_of_profile(profile, Item::of(resource, ""));
+    }
+
+    /// Checks a value against a profile.
+    pub(super) fn item_of_profile(&mut self, profile: &Arc<Profile>, item: Item<'d>) {
+        if let Some(root) = profile.node(profile.root) {
+            self.item(profile, root, item);
+        }
+    }
+
+    /// Checks the values of one element (or slice) together and one by one.
+    pub(super) fn items(
+        &mut self,
+        profile: &Profile,
+        node: &Node,
+        items: &[Item<'d>],
+        parent: Value<'d>,
+    ) {
+        let count = items.len();
+        if count < node.min as usize {
+            let message = if node.min == 1 && count == 0 {
+                format!("`{}` must be given", node.label)
+            } else {
+                format!("`{}` is needed at least {} times; {count} given", node.label, node.min)
+            };
+            self.report.add(
+                parent,
+                Draft::error(id::PROFILE_TOO_FEW, message).of_profile(&profile.url),
+            );
+        }
+        if let Some(max) = node.max
+            && count > max as usize
+        {
+            let at = items
+                .get(max as usize)
+                .and_then(Item::at)
+                .unwrap_or(parent);
+            let message = if max == 0 {
+                format!("`{}` must not be given", node.label)
+            } else {
+                format!("`{}` is allowed at most {max} times; {count} given", node.label)
+            };
+            self.report.add(
+                at,
+                Draft::error(id::PROFILE_TOO_MANY, message).of_profile(&profile.url),
+            );
+        }
+        if let Some(slicing) = &node.slicing {
+            self.slices(profile, node, slicing, items, parent);
+        }
+        if !node.asks_nothing_of_values() {
+            for item in items {
+                self.item(profile, node, *item);
+            }
+        }
+    }
+
+    /// Checks one value.
+    fn item(&mut self, profile: &Profile, node: &Node, item: Item<'d>) {
+        let Some(at) = item.at() else { return };
+        if !self.step(at) {
+            return;
+        }
+        if let Some(types) = &node.types {
+            self.types(profile, node, types, item);
+        }
+        if let Some(value) = item.value {
+            self.value(profile, node, value);
+        } else if node.fixed.is_some() {
+            let message = format!("`{}` must have its fixed value", node.label);
+            self.report.add(
+                at,
+                Draft::error(id::PROFILE_FIXED, message).of_profile(&profile.url),
+            );
+        }
+        if let Some(binding) = &node.binding {
+            self.bound(binding, item, Some(&profile.url));
+        }
+        if !node.children.is_empty()
+            && let Some(object) = item.object()
+        {
+            self.children(profile, node, object);
+        }
+        for invariant in &node.invariants {
+            self.invariant(invariant, item);
+        }
+    }
+
+    fn value(&mut self, profile: &Profile, node: &Node, value: Value<'d>) {
+        if let Some(fixed) = &node.fixed
+            && !is_fixed(value, fixed)
+        {
+            let message = format!("`{}` must be exactly {}", node.label, shown(fixed));
+            self.report.add(
+                value,
+                Draft::error(id::PROFILE_FIXED, message).of_profile(&profile.url),
+            );
+        }
+        if let Some(pattern) = &node.pattern
+            && !holds_pattern(value, pattern)
+        {
+            let message = format!("`{}` must hold {}", node.label, shown(pattern));
+            self.report.add(
+                value,
+                Draft::error(id::PROFILE_PATTERN, message).of_profile(&profile.url),
+            );
+        }
+        if let Some(breach) = node.range.as_ref().and_then(|it| it.breach(value)) {
+            let (finding_id, message) = match breach {
+                Breach::BelowLeast(least) => (
+                    id::PROFILE_RANGE,
+                    format!("`{}` must not be below {least}", node.label),
+                ),
+                Breach::AboveGreatest(greatest) => (
+                    id::PROFILE_RANGE,
+                    format!("`{}` must not be above {greatest}", node.label),
+                ),
+                Breach::TooLong(most) => (
+                    id::PROFILE_MAX_LENGTH,
+                    format!("`{}` may have at most {most} characters", node.label),
+                ),
+            };
+            self.report.add(
+                value,
+                Draft::error(finding_id, message).of_profile(&profile.url),
+            );
+        }
+    }
+
+    /// Goes through the members of an object once, and gives each child its values.
+    fn children(&mut self, profile: &Profile, node: &Node, object: Value<'d>) {
+        let mut found: Vec<(u32, Item<'d>)> = Vec::new();
+        let mut has_siblings = None;
+        for member in object.children() {
+            let Some(key) = member.key() else { continue };
+            let (name, is_beside) = match key.strip_prefix('_') {
+                Some(name) => (name, true),
+                None => (key, false),
+            };
+            let Some(child) = node.child(name) else {
+                continue;
+            };
+            if is_beside {
+                if object.get(name).is_none() {
+                    push_items(&mut found, child.place, child.type_code, None, Some(member));
+                }
+                continue;
+            }
+            let has_siblings = *has_siblings.get_or_insert_with(|| {
+                object
+                    .children()
+                    .any(|it| it.key().is_some_and(|it| it.starts_with('_')))
+            });
+            let beside = has_siblings
+                .then(|| {
+                    object
+                        .children()
+                        .find(|it| it.key().and_then(|it| it.strip_prefix('_')) == Some(name))
+                })
+                .flatten();
+            push_items(&mut found, child.place, child.type_code, Some(member), beside);
+        }
+        let mut items = Vec::new();
+        for (place, child) in node.children.iter().enumerate() {
+            let Some(child) = profile.node(*child) else {
+                continue;
+            };
+            items.clear();
+            items.extend(
+                found
+                    .iter()
+                    .filter(|(it, _)| *it as usize == place)
+                    .map(|(_, item)| *item),
+            );
+            self.items(profile, child, &items, object);
+        }
+    }
+
+    fn types(&mut self, profile: &Profile, node: &Node, types: &[TypeRule], item: Item<'d>) {
+        let Some(at) = item.at() else { return };
+        let resource = item.value.filter(|it| it.kind() == Kind::Object);
+        let stated = resource.and_then(resource_type);
+        let actual = stated.unwrap_or(item.type_code);
+        let rule = types.iter().find(|it| {
+            *it.code == *actual
+                || stated.is_some() && matches!(&*it.code, "Resource" | "DomainResource")
+        });
+        let Some(rule) = rule else {
+            if !actual.is_empty() {
+                let allowed: Vec<&str> = types.iter().map(|it| &*it.code).collect();
+                let message = format!(
+                    "`{}` must not be of type {}; allowed: {}",
+                    node.label,
+                    quotable(actual),
+                    allowed.join(", ")
+                );
+                self.report.add(
+                    at,
+                    Draft::error(id::PROFILE_TYPE, message).of_profile(&profile.url),
+                );
+            }
+            return;
+        };
+        if !rule.profiles.is_empty() {
+            match (stated, resource) {
+                (Some(_), Some(resource)) => {
+                    let frame = self.frame_of_inner(resource);
+                    self.within(frame, |walk| {
+                        walk.one_of(profile, node, &rule.profiles, item);
+                    });
+                }
+                _ => self.one_of(profile, node, &rule.profiles, item),
+            }
+        }
+        if rule.asks_of_references() {
+            self.reference(profile, node, rule, item);
+        }
+    }
+
+    /// The frame of a resource inside the current one, as far as profiles need it.
+    fn frame_of_inner(&self, resource: Value<'d>) -> Frame<'d> {
+        if resource_type(self.frame.resource) == Some("Bundle") {
+            let bundle = self.frame.resource;
+            let entry = bundle
+                .get("entry")
+                .into_iter()
+                .flat_map(Value::children)
+                .find(|it| it.get("resource").is_some_and(|it| it.is_same(resource)));
+            return Frame {
+                bundle: Some(bundle),
+                full_url: entry.and_then(|it| it.get("fullUrl")?.as_str()),
+                ..Frame::of(resource)
+            };
+        }
+        let is_contained = self
+            .frame
+            .resource
+            .get("contained")
+            .into_iter()
+            .flat_map(Value::children)
+            .any(|it| it.is_same(resource));
+        if is_contained {
+            Frame {
+                resource,
+                ..self.frame
+            }
+        } else {
+            Frame::of(resource)
+        }
+    }
+
+    /// A value must conform to one of the profiles.
+    fn one_of(
+        &mut self,
+        profile: &Profile,
+        node: &Node,
+        links: &[ProfileLink],
+        item: Item<'d>,
+    ) {
+        let Some(at) = item.at() else { return };
+        if let [link] = links {
+            if let Some(demanded) = self.follow(link, at) {
+                self.item_of_profile(&demanded, item);
+            }
+            return;
+        }
+        let mut all_known = true;
+        for link in links {
+            match self.profiles.follow(link) {
+                Some(candidate) if self.conforms(&candidate, item) => return,
+                Some(_) => {}
+                None => all_known = false,
+            }
+        }
+        if !all_known {
+            for link in links {
+                self.follow(link, at);
+            }
+            return;
+        }
+        let urls: Vec<&str> = links.iter().map(|it| &*it.url).collect();
+        let message = format!(
+            "`{}` must conform to one of: {}",
+            node.label,
+            urls.join(", ")
+        );
+        self.report.add(
+            at,
+            Draft::error(id::PROFILE_VALUE, message).of_profile(&profile.url),
+        );
+    }
+}
+
+/// Adds the values of a member: one, or each of a list, with what stands beside.
+fn push_items<'d>(
+    found: &mut Vec<(u32, Item<'d>)>,
+    place: u32,
+    type_code: &'static str,
+    value: Option<Value<'d>>,
+    beside: Option<Value<'d>>,
+) {
+    let is_list = |it: Option<Value<'d>>| it.is_some_and(|it| it.kind() == Kind::Array);
+    if !is_list(value) && !is_list(beside) {
+        let item = Item {
+            value: value.filter(|it| it.kind() != Kind::Null),
+            beside,
+            type_code,
+        };
+        found.push((place, item));
+        return;
+    }
+    let mut values = value.map(Value::children);
+    let mut besides = beside.map(Value::children);
+    loop {
+        let value = values.as_mut().and_then(Iterator::next);
+        let beside = besides.as_mut().and_then(Iterator::next);
+        if value.is_none() && beside.is_none() {
+            return;
+        }
+        let item = Item {
+            value: value.filter(|it| it.kind() != Kind::Null),
+            beside: beside.filter(|it| it.kind() != Kind::Null),
+            type_code,
+        };
+        found.push((place, item));
+    }
+}

@@ -1,0 +1,186 @@
+//! Collects findings during a walk, and orders them.
+//!
+//! A walk finds things in its own order and may find one twice, by two profiles; what is given out stands
+//! in the order of the text, each thing once.
+//! Start at [`Report::add`] and [`Report::finish`].
+
+use crate::finding::{Details, Finding, Position, RestsOn, Severity, id};
+use crate::json::{Document, Locator, Value};
+use crate::validate::expression_of;
+
+/// Most findings that are kept beyond the limit of the caller, so that the order decides which are shown.
+const KEPT_FACTOR: usize = 4;
+
+/// Findings on their way.
+pub(crate) struct Report<'d> {
+    found: Vec<Found<'d>>,
+    findings_max: usize,
+    errors: usize,
+    dropped: bool,
+}
+
+struct Found<'d> {
+    at: Value<'d>,
+    finding: Finding,
+}
+
+/// A finding before it has a place.
+pub(crate) struct Draft {
+    pub(crate) id: &'static str,
+    pub(crate) severity: Severity,
+    pub(crate) message: String,
+    pub(crate) profile: Option<String>,
+    pub(crate) constraint: Option<String>,
+}
+
+impl Draft {
+    pub(crate) fn new(id: &'static str, severity: Severity, message: String) -> Self {
+        Self {
+            id,
+            severity,
+            message,
+            profile: None,
+            constraint: None,
+        }
+    }
+
+    pub(crate) fn error(id: &'static str, message: String) -> Self {
+        Self::new(id, Severity::Error, message)
+    }
+
+    pub(crate) fn of_profile(mut self, url: &str) -> Self {
+        self.profile = Some(url.to_owned());
+        self
+    }
+
+    pub(crate) fn of_constraint(mut self, key: &str) -> Self {
+        self.constraint = Some(key.to_owned());
+        self
+    }
+}
+
+/// How far a report had come; see [`Report::errors_since`].
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    found: usize,
+    errors: usize,
+    dropped: bool,
+}
+
+impl<'d> Report<'d> {
+    pub(crate) fn new(findings_max: usize) -> Self {
+        Self {
+            found: Vec::new(),
+            findings_max,
+            errors: 0,
+            dropped: false,
+        }
+    }
+
+    pub(crate) fn add(&mut self, at: Value<'d>, draft: Draft) {
+        self.errors += usize::from(draft.severity.is_error());
+        if self.found.len() >= self.findings_max.saturating_mul(KEPT_FACTOR) {
+            self.dropped = true;
+            return;
+        }
+        let details = (draft.profile.is_some() || draft.constraint.is_some()).then(|| {
+            Box::new(Details {
+                profile: draft.profile,
+                constraint: draft.constraint,
+            })
+        });
+        self.found.push(Found {
+            at,
+            finding: Finding {
+                id: draft.id,
+                severity: draft.severity,
+                expression: String::new(),
+                position: None,
+                message: draft.message,
+                rests_on: RestsOn::InputOnly,
+                details,
+            },
+        });
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            found: self.found.len(),
+            errors: self.errors,
+            dropped: self.dropped,
+        }
+    }
+
+    /// Whether errors came after the mark.
+    pub(crate) fn has_errors_since(&self, mark: Mark) -> bool {
+        self.errors > mark.errors
+    }
+
+    /// Forgets everything after the mark.
+    pub(crate) fn forget_since(&mut self, mark: Mark) {
+        self.found.truncate(mark.found);
+        self.errors = mark.errors;
+        self.dropped = mark.dropped;
+    }
+
+    /// The findings in the order of the text (then by id, key and message), each once, with those that
+    /// were found `before`.
+    pub(crate) fn finish(self, document: &Document<'_>, before: Vec<Finding>) -> Vec<Finding> {
+        let mut findings = before;
+        if self.found.is_empty() {
+            return findings;
+        }
+        let mut found = self.found;
+        found.sort_by_key(|it| it.at.offset());
+        let mut locator = Locator::new(document);
+        for mut it in found {
+            let (line, column) = locator.locate(it.at.offset());
+            it.finding.position = Some(Position { line, column });
+            it.finding.expression = expression_of(document, it.at);
+            findings.push(it.finding);
+        }
+        let key = |it: &Finding| it.details.as_ref().and_then(|it| it.constraint.clone());
+        findings.sort_by(|a, b| {
+            (a.position, a.id, key(a), &a.message).cmp(&(b.position, b.id, key(b), &b.message))
+        });
+        // The same thing found by two profiles differs only in who demands it.
+        findings.dedup_by(|b, a| {
+            a.id == b.id
+                && a.position == b.position
+                && a.expression == b.expression
+                && (a.message == b.message || key(a).is_some() && key(a) == key(b))
+        });
+        limit(findings, self.findings_max, self.dropped)
+    }
+}
+
+/// Keeps as many findings as are allowed, errors first.
+fn limit(mut findings: Vec<Finding>, findings_max: usize, dropped: bool) -> Vec<Finding> {
+    if findings.len() <= findings_max && !dropped {
+        return findings;
+    }
+    for least in [Severity::Warning, Severity::Error] {
+        let mut excess = findings.len().saturating_sub(findings_max);
+        findings.reverse();
+        findings.retain(|it| {
+            let goes = excess > 0 && it.severity < least;
+            excess -= usize::from(goes);
+            !goes
+        });
+        findings.reverse();
+    }
+    findings.truncate(findings_max);
+    let has_errors = findings.iter().any(|it| it.severity.is_error());
+    let severity = if has_errors {
+        Severity::Error
+    } else {
+        Severity::Information
+    };
+    findings.push(Finding::new(
+        id::FINDINGS_LIMIT,
+        severity,
+        String::new(),
+        "there are more findings than are reported; mend these and check again".to_owned(),
+    ));
+    findings
+}

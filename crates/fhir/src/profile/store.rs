@@ -1,0 +1,177 @@
+//! Compiled profiles, base rules and invariants: built when first needed, kept, shared between threads.
+//!
+//! Start at [`Profiles::get`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+
+use super::BASE_URL;
+use super::base::NodeRules;
+use super::compile::compile;
+use super::invariant::Invariant;
+use super::tree::{Profile, ProfileLink};
+use crate::Definitions;
+use crate::canonical::{Constraint, ElementDefinition, StructureDefinition, split_version};
+use crate::catalogue::Catalogue;
+
+/// Key, expression and severity of an invariant.
+type InvariantKey = (String, String, bool);
+
+/// The compiled form of a catalogue's definitions.
+pub(crate) struct Profiles {
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) definitions: &'static Definitions,
+    compiled: RwLock<HashMap<Box<str>, Option<Arc<Profile>>>>,
+    invariants: RwLock<HashMap<InvariantKey, Option<Arc<Invariant>>>>,
+    /// What base definitions demand, by node of [`Definitions`].
+    base: Box<[OnceLock<NodeRules>]>,
+}
+
+/// An element of a base definition.
+pub(super) struct Origin {
+    definition: Arc<StructureDefinition>,
+    at: usize,
+}
+
+impl Origin {
+    pub(super) fn element(&self) -> &ElementDefinition {
+        static NONE: std::sync::LazyLock<ElementDefinition> =
+            std::sync::LazyLock::new(ElementDefinition::default);
+        self.definition
+            .snapshot
+            .element
+            .get(self.at)
+            .unwrap_or(&NONE)
+    }
+}
+
+impl Profiles {
+    pub(crate) fn new(catalogue: Arc<Catalogue>, definitions: &'static Definitions) -> Self {
+        let mut base = Vec::new();
+        base.resize_with(definitions.tables.nodes.len(), OnceLock::new);
+        Self {
+            catalogue,
+            definitions,
+            compiled: RwLock::default(),
+            invariants: RwLock::default(),
+            base: base.into(),
+        }
+    }
+
+    /// The profile of a canonical URL, with or without `|version`; `None` if it is not at hand.
+    pub(crate) fn get(&self, canonical: &str) -> Option<Arc<Profile>> {
+        let kept = self
+            .compiled
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(canonical)
+            .cloned();
+        if let Some(kept) = kept {
+            return kept;
+        }
+        let profile = self
+            .definition(canonical)
+            .and_then(|it| compile(self, it))
+            .map(Arc::new);
+        let mut compiled = self
+            .compiled
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // URLs that are not at hand come from outside: only known ones are kept, so that memory is bounded.
+        if profile.is_none() {
+            return None;
+        }
+        compiled.entry(canonical.into()).or_insert(profile).clone()
+    }
+
+    /// The profile that a definition links to.
+    pub(crate) fn follow(&self, link: &ProfileLink) -> Option<Arc<Profile>> {
+        link.found
+            .get_or_init(|| self.get(&link.url).map(|it| Arc::downgrade(&it)))
+            .as_ref()
+            .and_then(Weak::upgrade)
+    }
+
+    /// The definition of a canonical URL.
+    pub(super) fn definition(&self, canonical: &str) -> Option<Arc<StructureDefinition>> {
+        self.catalogue.structure(canonical)
+    }
+
+    /// The resource type that a canonical URL of a profile or base type constrains.
+    pub(super) fn type_of(&self, canonical: &str) -> Option<Box<str>> {
+        let link = ProfileLink::new(canonical);
+        if let Some(name) = link.base_type()
+            && self.definitions.structure_named(name).is_some()
+        {
+            return Some(name.into());
+        }
+        self.definition(canonical)
+            .map(|it| it.type_name.as_str().into())
+    }
+
+    /// The name of a type of FHIR, as the definitions keep it.
+    pub(super) fn type_name(&self, name: &str) -> Option<&'static str> {
+        let structure = self.definitions.structure_named(name)?;
+        Some(self.definitions.text(structure.type_name))
+    }
+
+    /// The type that a JSON name states behind the name of a choice: `DateTime` for `dateTime`.
+    pub(super) fn type_of_suffix(&self, suffix: &str) -> Option<&'static str> {
+        self.type_name(suffix).or_else(|| {
+            let mut characters = suffix.chars();
+            let first = characters.next()?.to_ascii_lowercase();
+            self.type_name(&format!("{first}{}", characters.as_str()))
+        })
+    }
+
+    /// The type that a profile named by a link is for; `None` if that is not known.
+    pub(super) fn link_type(&self, link: &ProfileLink) -> Option<&'static str> {
+        if let Some(known) = link.base_type().and_then(|it| self.type_name(it)) {
+            return Some(known);
+        }
+        self.type_name(&self.follow(link)?.type_name)
+    }
+
+    /// The element of a base type at a path such as `Quantity.code`, or `Quantity` for the type as a whole.
+    pub(super) fn base_element(&self, path: &str) -> Option<Origin> {
+        let type_name = path.split('.').next()?;
+        let definition = self.definition(&format!("{BASE_URL}{type_name}"))?;
+        let at = definition
+            .snapshot
+            .element
+            .iter()
+            .position(|it| it.path == path)?;
+        Some(Origin { definition, at })
+    }
+
+    /// The invariant of a constraint, shared with all that state the same.
+    pub(super) fn invariant(&self, constraint: &Constraint, source: &str) -> Option<Arc<Invariant>> {
+        let key = (
+            constraint.key.clone(),
+            constraint.expression.clone()?,
+            constraint.severity == crate::canonical::ConstraintSeverity::Error,
+        );
+        let kept = self
+            .invariants
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
+        if let Some(kept) = kept {
+            return kept;
+        }
+        let invariant = Invariant::of(constraint, split_version(source).0);
+        let mut invariants = self
+            .invariants
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        invariants.entry(key).or_insert(invariant).clone()
+    }
+
+    /// What the base demands of a node, beyond its structure.
+    pub(super) fn base_rules(&self, node: u32) -> Option<&NodeRules> {
+        self.base
+            .get(node as usize)
+            .map(|it| it.get_or_init(|| NodeRules::compile(self, node)))
+    }
+}

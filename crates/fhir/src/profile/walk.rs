@@ -1,0 +1,299 @@
+//! The walk over a text: every resource in it with its base rules and its profiles.
+//!
+//! Start at [`Walk::resource`]; the base rules are followed in [`super::base_walk`], profiles in
+//! [`super::node_walk`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::report::{Draft, Report};
+use super::resolve::{Resolver, Supporting};
+use super::store::Profiles;
+use super::tree::{Profile, ProfileLink};
+use crate::finding::{Severity, id};
+use crate::json::{Kind, Value};
+use crate::validate::quotable;
+
+/// Most steps (values looked at by a rule) of one text; then the walk stops and says so.
+const STEPS_MAX: u64 = 50_000_000;
+/// Most references followed one from the other while targets are checked against profiles.
+const PROBES_NESTED_MAX: u32 = 6;
+/// Most profiles that one resource may claim; more are not looked at, and that is said.
+const CLAIMS_MAX: usize = 50;
+
+/// What the caller decides about profiles.
+#[derive(Clone, Copy, Debug)]
+pub struct ProfileOptions {
+    /// How grave it is that a resource claims a profile that is not at hand.
+    pub unknown_profile: Severity,
+    /// How grave an extension is whose definition is not at hand; modifier extensions are errors.
+    pub unknown_extension: Severity,
+    /// Whether observations with a vital sign's LOINC code must conform to R4's vital signs profiles, as
+    /// R4 demands of all of them.
+    pub vital_signs: bool,
+}
+
+impl Default for ProfileOptions {
+    fn default() -> Self {
+        Self {
+            unknown_profile: Severity::Warning,
+            unknown_extension: Severity::Information,
+            vital_signs: true,
+        }
+    }
+}
+
+/// The resource that is looked at, and what is around it.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'d> {
+    /// `%resource`.
+    pub(crate) resource: Value<'d>,
+    /// `%rootResource`: the container of a contained resource, or the resource itself.
+    pub(crate) root: Value<'d>,
+    /// The Bundle that the resource is an entry of.
+    pub(crate) bundle: Option<Value<'d>>,
+    /// The `fullUrl` of that entry.
+    pub(crate) full_url: Option<&'d str>,
+}
+
+impl<'d> Frame<'d> {
+    /// A resource with nothing around it.
+    pub(crate) fn of(resource: Value<'d>) -> Self {
+        Self {
+            resource,
+            root: resource,
+            bundle: None,
+            full_url: None,
+        }
+    }
+}
+
+/// One value of an element: a JSON value, the `_` object beside a primitive, or both.
+#[derive(Clone, Copy)]
+pub(crate) struct Item<'d> {
+    pub(crate) value: Option<Value<'d>>,
+    pub(crate) beside: Option<Value<'d>>,
+    /// The type as the definitions name it; empty if it is not known.
+    pub(crate) type_code: &'static str,
+}
+
+impl<'d> Item<'d> {
+    pub(crate) fn of(value: Value<'d>, type_code: &'static str) -> Self {
+        Self {
+            value: Some(value),
+            beside: None,
+            type_code,
+        }
+    }
+
+    /// Where findings about it point.
+    pub(crate) fn at(&self) -> Option<Value<'d>> {
+        self.value.or(self.beside)
+    }
+
+    /// The object that holds its children: itself, or the `_` object.
+    pub(crate) fn object(&self) -> Option<Value<'d>> {
+        self.value
+            .filter(|it| it.kind() == Kind::Object)
+            .or(self.beside)
+    }
+}
+
+/// The state of one walk.
+pub(crate) struct Walk<'d> {
+    pub(super) profiles: &'d Profiles,
+    pub(super) options: &'d ProfileOptions,
+    pub(super) resolver: Resolver<'d>,
+    pub(super) report: Report<'d>,
+    pub(super) frame: Frame<'d>,
+    /// Results of earlier probes; `None` while one is under way.
+    probes: HashMap<(usize, usize, u32), Option<bool>>,
+    probes_nested: u32,
+    steps: u64,
+}
+
+impl<'d> Walk<'d> {
+    pub(crate) fn new(
+        profiles: &'d Profiles,
+        options: &'d ProfileOptions,
+        root: Value<'d>,
+        supporting: Option<&'d dyn Supporting>,
+        findings_max: usize,
+    ) -> Self {
+        Self {
+            profiles,
+            options,
+            resolver: Resolver::new(root, supporting),
+            report: Report::new(findings_max),
+            frame: Frame::of(root),
+            probes: HashMap::new(),
+            probes_nested: 0,
+            steps: 0,
+        }
+    }
+
+    pub(crate) fn into_report(self) -> Report<'d> {
+        self.report
+    }
+
+    /// Counts a step; false when there have been too many.
+    pub(super) fn step(&mut self, at: Value<'d>) -> bool {
+        self.steps += 1;
+        if self.steps == STEPS_MAX {
+            let message = "checking would take too long and was stopped here".to_owned();
+            self.report.add(at, Draft::error(id::FINDINGS_LIMIT, message));
+        }
+        self.steps < STEPS_MAX
+    }
+
+    /// Checks a resource with its base rules, the profiles it claims, and those that are asked for.
+    pub(crate) fn resource(&mut self, resource: Value<'d>, asked: &[&str]) {
+        let Some(type_name) = resource_type(resource) else {
+            return;
+        };
+        let Some(structure) = self.profiles.definitions.resource(type_name) else {
+            return;
+        };
+        self.base_resource(resource, structure.root, self.profiles.definitions.text(structure.type_name));
+        let mut applied: Vec<Arc<Profile>> = Vec::new();
+        for url in asked {
+            self.claimed(resource, resource, url, type_name, &mut applied, true);
+        }
+        let claims = resource
+            .get("meta")
+            .and_then(|it| it.get("profile"))
+            .into_iter()
+            .flat_map(Value::children);
+        for (count, claim) in claims.enumerate() {
+            if count == CLAIMS_MAX {
+                let message = "more profiles are claimed than are looked at".to_owned();
+                self.report
+                    .add(claim, Draft::error(id::FINDINGS_LIMIT, message));
+                break;
+            }
+            if let Some(url) = claim.as_str() {
+                self.claimed(resource, claim, url, type_name, &mut applied, false);
+            }
+        }
+        if self.options.vital_signs && type_name == "Observation" {
+            for url in super::vital_signs::profiles_of(resource) {
+                if let Some(profile) = self.profiles.get(url)
+                    && !applied.iter().any(|it| Arc::ptr_eq(it, &profile))
+                {
+                    self.whole(&profile, resource);
+                    applied.push(profile);
+                }
+            }
+        }
+    }
+
+    /// Applies a profile by URL; one that is not at hand is reported.
+    fn claimed(
+        &mut self,
+        resource: Value<'d>,
+        at: Value<'d>,
+        url: &str,
+        type_name: &str,
+        applied: &mut Vec<Arc<Profile>>,
+        is_asked: bool,
+    ) {
+        let Some(profile) = self.profiles.get(url) else {
+            let severity = if is_asked {
+                Severity::Error
+            } else {
+                self.options.unknown_profile
+            };
+            let message = format!(
+                "the profile `{}` is not at hand, so conformance to it was not checked",
+                quotable(url)
+            );
+            self.report
+                .add(at, Draft::new(id::PROFILE_UNKNOWN, severity, message));
+            return;
+        };
+        if applied.iter().any(|it| Arc::ptr_eq(it, &profile)) {
+            return;
+        }
+        if !is_type_or_above(&profile.type_name, type_name) {
+            let message = format!(
+                "the profile is for {}, but the resource is a {}",
+                profile.type_name,
+                quotable(type_name)
+            );
+            self.report.add(
+                at,
+                Draft::error(id::PROFILE_TYPE, message).of_profile(&profile.url),
+            );
+            return;
+        }
+        self.whole(&profile, resource);
+        applied.push(profile);
+    }
+
+    /// Runs `inner` with another resource as `%resource`.
+    pub(super) fn within<T>(&mut self, frame: Frame<'d>, inner: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.frame, frame);
+        let result = inner(self);
+        self.frame = outer;
+        result
+    }
+
+    /// Whether an item conforms to a profile, without reporting anything. While that is being found out
+    /// (profiles may refer to each other), it counts as conforming.
+    pub(super) fn conforms(&mut self, profile: &Arc<Profile>, item: Item<'d>) -> bool {
+        let Some(at) = item.at() else {
+            return true;
+        };
+        let key = (Arc::as_ptr(profile).addr(), at.document_address(), at.index());
+        if let Some(known) = self.probes.get(&key) {
+            return known.unwrap_or(true);
+        }
+        if self.probes_nested >= PROBES_NESTED_MAX {
+            return true;
+        }
+        let type_fits = match resource_type(at).filter(|_| item.value.is_some()) {
+            Some(type_name) => is_type_or_above(&profile.type_name, type_name),
+            None => item.type_code.is_empty() || *profile.type_name == *item.type_code,
+        };
+        if !type_fits {
+            return false;
+        }
+        self.probes.insert(key, None);
+        self.probes_nested += 1;
+        let mark = self.report.mark();
+        self.item_of_profile(profile, item);
+        let conforms = !self.report.has_errors_since(mark);
+        self.report.forget_since(mark);
+        self.probes_nested -= 1;
+        self.probes.insert(key, Some(conforms));
+        conforms
+    }
+
+    /// The profile behind a link; what is not at hand is reported once where it is missed.
+    pub(super) fn follow(&mut self, link: &ProfileLink, at: Value<'d>) -> Option<Arc<Profile>> {
+        let found = self.profiles.follow(link);
+        if found.is_none() {
+            let message = format!(
+                "the profile `{}` is not at hand, so conformance to it was not checked",
+                link.url
+            );
+            self.report.add(
+                at,
+                Draft::new(id::PROFILE_UNKNOWN, Severity::Warning, message),
+            );
+        }
+        found
+    }
+}
+
+/// The type that a resource states.
+pub(super) fn resource_type(value: Value<'_>) -> Option<&str> {
+    value.get("resourceType").and_then(Value::as_str)
+}
+
+/// Whether a profile on `general` can be for a resource of type `type_name`.
+pub(super) fn is_type_or_above(general: &str, type_name: &str) -> bool {
+    general == type_name
+        || general == "Resource"
+        || general == "DomainResource" && !matches!(type_name, "Bundle" | "Parameters" | "Binary")
+}
