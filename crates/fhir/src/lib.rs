@@ -15,9 +15,10 @@
 //! 7. [`finding`]: what a check reports.
 //! 8. [`validate`]: the structural check of a resource against the definitions.
 //! 9. [`bundle`]: what each type of Bundle demands of its entries.
-//! 10. [`references`]: which references a resource holds and whose compartment it is in.
-//! 11. [`status`]: which status changes are allowed.
-//! 12. [`words`]: resources and differences in the language of the reviewer.
+//! 10. [`validator`]: the whole validator; its profiles are in `profile`.
+//! 11. [`references`]: which references a resource holds and whose compartment it is in.
+//! 12. [`status`]: which status changes are allowed.
+//! 13. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -44,9 +45,11 @@ mod profile;
 pub mod references;
 pub mod status;
 pub mod validate;
+pub mod validator;
 pub mod words;
 pub mod xhtml;
 
 pub use definitions::Definitions;
 pub use finding::{Finding, Position, RestsOn, Severity};
 pub use validate::{Limits, StructureOutcome};
+pub use validator::{Request, ValidationOutcome, Validator, ValidatorOptions};

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
+use super::BASE_URL;
 use super::binding::BindingRule;
 use super::invariant::Invariant;
 use super::snapshot_tree::type_code;
 use super::store::Profiles;
-use super::BASE_URL;
 use crate::canonical::{Constraint, ElementDefinition, StructureDefinition};
 use crate::definitions::tables::flag;
 

@@ -89,7 +89,9 @@ impl<'d> Walk<'d> {
                 Content::Primitive(_) if is_beside => self.base_beside(member, stem, place, &below),
                 Content::Primitive(_) => self.base_primitive(member, stem, &below),
                 Content::Node(next) => {
-                    each(member, |value| self.base_complex(value, next, place, &below));
+                    each(member, |value| {
+                        self.base_complex(value, next, place, &below)
+                    });
                 }
                 Content::AnyResource => {
                     let is_entry = definitions.text(node.path) == "Bundle.entry";
@@ -144,9 +146,10 @@ impl<'d> Walk<'d> {
             return;
         }
         let type_code = self.profiles.definitions.text(below.type_use.code);
-        let beside = below.parent.children().find(|it| {
-            it.key().and_then(|it| it.strip_prefix('_')) == Some(stem)
-        });
+        let beside = below
+            .parent
+            .children()
+            .find(|it| it.key().and_then(|it| it.strip_prefix('_')) == Some(stem));
         if member.kind() == Kind::Array {
             let mut besides = beside.map(Value::children);
             for value in member.children() {
@@ -235,7 +238,8 @@ impl<'d> Walk<'d> {
         let Some(text) = reference.get("reference") else {
             return;
         };
-        let is_stated = |it: &str| it.starts_with('#') || self.stated_target_type(reference).is_some();
+        let is_stated =
+            |it: &str| it.starts_with('#') || self.stated_target_type(reference).is_some();
         let Some(wanted) = text.as_str().filter(|it| !is_stated(it)) else {
             return;
         };

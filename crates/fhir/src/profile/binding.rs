@@ -33,7 +33,13 @@ impl BindingRule {
 
 impl<'d> Walk<'d> {
     /// Checks the codes of an item against a binding.
-    pub(super) fn bound(&mut self, _binding: &BindingRule, _item: Item<'d>, _profile: Option<&str>) {}
+    pub(super) fn bound(
+        &mut self,
+        _binding: &BindingRule,
+        _item: Item<'d>,
+        _profile: Option<&str>,
+    ) {
+    }
 
     /// Whether the item holds a code of the value set; `None` if that cannot be decided.
     pub(super) fn is_bound(&mut self, _binding: &BindingRule, _item: Item<'d>) -> Option<bool> {

@@ -26,7 +26,10 @@ use crate::definitions::tables::choice_name;
 const DEFAULT_SLICE: &str = "@default";
 
 /// Compiles a definition with a snapshot; `None` if there is no snapshot.
-pub(super) fn compile(profiles: &Profiles, definition: Arc<StructureDefinition>) -> Option<Profile> {
+pub(super) fn compile(
+    profiles: &Profiles,
+    definition: Arc<StructureDefinition>,
+) -> Option<Profile> {
     if definition.snapshot.element.is_empty() {
         return None;
     }
@@ -116,7 +119,11 @@ impl Compiler<'_> {
     /// Gives nodes that refer to another's content the children of that one.
     fn link_references(&mut self) {
         for (from, to) in std::mem::take(&mut self.references) {
-            let Some(to) = self.places.get(&to).and_then(|it| self.nodes.get(*it as usize)) else {
+            let Some(to) = self
+                .places
+                .get(&to)
+                .and_then(|it| self.nodes.get(*it as usize))
+            else {
                 continue;
             };
             let children = to.children.clone();
@@ -176,9 +183,10 @@ impl Compiler<'_> {
         node.pattern = stated(element, "pattern").map(Box::new);
         node.range = range(element, base);
         let is_bound_anew = base.and_then(|it| it.binding.as_ref()).is_none_or(|base| {
-            element.binding.as_ref().is_some_and(|own| {
-                own.strength != base.strength || own.value_set != base.value_set
-            })
+            element
+                .binding
+                .as_ref()
+                .is_some_and(|own| own.strength != base.strength || own.value_set != base.value_set)
         });
         node.binding = element
             .binding
@@ -274,7 +282,10 @@ impl Compiler<'_> {
                 continue;
             }
             // With open rules, a slice that demands nothing changes nothing.
-            if node.is_none() && !is_ordered && rules == SlicingRules::Open && !has_default(tree, at)
+            if node.is_none()
+                && !is_ordered
+                && rules == SlicingRules::Open
+                && !has_default(tree, at)
             {
                 continue;
             }
@@ -358,7 +369,9 @@ fn type_rules(
         match types.iter_mut().find(|other| other.code == it.code) {
             Some(other) => {
                 other.profile.extend(it.profile.iter().cloned());
-                other.target_profile.extend(it.target_profile.iter().cloned());
+                other
+                    .target_profile
+                    .extend(it.target_profile.iter().cloned());
             }
             None => types.push(it.clone()),
         }
@@ -396,7 +409,10 @@ fn type_rules(
 
 fn is_same_targets(own: &[String], base: &[String]) -> bool {
     let url = |it: &String| split_version(it).0.to_owned();
-    own.len() == base.len() && own.iter().all(|it| base.iter().any(|other| url(other) == url(it)))
+    own.len() == base.len()
+        && own
+            .iter()
+            .all(|it| base.iter().any(|other| url(other) == url(it)))
 }
 
 fn extension_rule(profiles: &Profiles, tree: &SnapshotTree) -> ExtensionRule {

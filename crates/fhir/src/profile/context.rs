@@ -141,7 +141,11 @@ impl<'d> Walk<'d> {
             return;
         };
         for invariant in &rule.invariants {
-            self.invariant_of_context(invariant, Item::of(container.value, container.type_code), extension);
+            self.invariant_of_context(
+                invariant,
+                Item::of(container.value, container.type_code),
+                extension,
+            );
         }
     }
 }

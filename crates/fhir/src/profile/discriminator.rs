@@ -102,7 +102,11 @@ fn parse(path: &str) -> Option<Vec<Step>> {
             .map_or(rest.len(), |(at, _)| at);
         let (step, tail) = rest.split_at_checked(end)?;
         rest = tail.strip_prefix('.').unwrap_or(tail);
-        let argument = |name: &str| step.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        let argument = |name: &str| {
+            step.strip_prefix(name)?
+                .strip_prefix('(')?
+                .strip_suffix(')')
+        };
         if step == "$this" {
             continue;
         }
@@ -207,10 +211,10 @@ impl Search<'_> {
                         let before = self.tests.len();
                         self.from(tree, slice, rest, path);
                         if self.tests.len() == before {
-                            self.into_profiles(tree, slice, rest, path);
+                            self.follow_profiles(tree, slice, rest, path);
                         }
                     }
-                    None => self.into_profiles(tree, at, steps, path),
+                    None => self.follow_profiles(tree, at, steps, path),
                 }
             }
             Step::OfType(wanted) => {
@@ -245,7 +249,7 @@ impl Search<'_> {
                 _ => {
                     let mut steps = vec![Step::Child(name.into())];
                     steps.extend_from_slice(rest);
-                    self.into_profiles(tree, at, &steps, path);
+                    self.follow_profiles(tree, at, &steps, path);
                 }
             }
             return;
@@ -253,7 +257,10 @@ impl Search<'_> {
         // Where the child is itself sliced, what its obligatory slices state is more than what it states.
         let before = self.tests.len();
         for slice in tree.slices(child) {
-            if tree.element(*slice).is_some_and(|it| it.min.unwrap_or_default() > 0) {
+            if tree
+                .element(*slice)
+                .is_some_and(|it| it.min.unwrap_or_default() > 0)
+            {
                 self.from(tree, *slice, rest, path);
             }
         }
@@ -263,7 +270,7 @@ impl Search<'_> {
     }
 
     /// Looks for the rest of the way in the profile that the element's type names.
-    fn into_profiles(
+    fn follow_profiles(
         &mut self,
         tree: &Arc<SnapshotTree>,
         at: usize,
@@ -275,11 +282,11 @@ impl Search<'_> {
         };
         let urls: Vec<&String> = element.types.iter().flat_map(|it| &it.profile).collect();
         if let [url] = urls.as_slice() {
-            self.into_profile(url, steps, path);
+            self.follow_profile(url, steps, path);
         }
     }
 
-    fn into_profile(&mut self, url: &str, steps: &[Step], path: &[Step]) {
+    fn follow_profile(&mut self, url: &str, steps: &[Step], path: &[Step]) {
         if self.followed >= PROFILES_FOLLOWED_MAX {
             return;
         }
@@ -313,7 +320,7 @@ impl Search<'_> {
             }
             _ => {
                 if let [target] = targets.as_slice() {
-                    self.into_profile(target, rest, path);
+                    self.follow_profile(target, rest, path);
                 }
             }
         }
@@ -373,8 +380,10 @@ impl Search<'_> {
         let before = self.tests.len();
         if levels < LEVELS_BELOW_MAX {
             for child in tree.children(at) {
-                let is_obligatory =
-                    |at: usize| tree.element(at).is_some_and(|it| it.min.unwrap_or_default() > 0);
+                let is_obligatory = |at: usize| {
+                    tree.element(at)
+                        .is_some_and(|it| it.min.unwrap_or_default() > 0)
+                };
                 let Some(name) = tree.element(*child).map(last_name) else {
                     continue;
                 };
@@ -400,7 +409,7 @@ impl Search<'_> {
             self.expect(path, Expected::Bound(Box::new(binding)));
             return;
         }
-        self.into_profiles(tree, at, &[], path);
+        self.follow_profiles(tree, at, &[], path);
         if self.tests.len() == before && !path.is_empty() && element.min.unwrap_or_default() > 0 {
             self.expect(path, Expected::Present);
         }
@@ -436,13 +445,22 @@ mod tests {
         for (path, expected) in [
             ("$this", Some(vec![])),
             ("", Some(vec![])),
-            ("code.coding.code", Some(vec![child("code"), child("coding"), child("code")])),
+            (
+                "code.coding.code",
+                Some(vec![child("code"), child("coding"), child("code")]),
+            ),
             ("$this.resolve()", Some(vec![Step::Resolve])),
             (
                 "extension('http://x.org/a').value",
-                Some(vec![Step::Extension("http://x.org/a".into()), child("value")]),
+                Some(vec![
+                    Step::Extension("http://x.org/a".into()),
+                    child("value"),
+                ]),
             ),
-            ("value.ofType(Quantity)", Some(vec![child("value"), Step::OfType("Quantity".into())])),
+            (
+                "value.ofType(Quantity)",
+                Some(vec![child("value"), Step::OfType("Quantity".into())]),
+            ),
             ("value[x]", Some(vec![child("value")])),
             ("code.where(x = 'y')", None),
             ("a = b", None),

@@ -38,9 +38,15 @@ impl<'d> Walk<'d> {
             let is_placed_as_modifier = place.element == "modifierExtension";
             if rule.is_modifier != is_placed_as_modifier && !is_nested(place) {
                 let message = if rule.is_modifier {
-                    format!("`{}` changes the meaning of what it stands in; it belongs into `modifierExtension`", quotable(url))
+                    format!(
+                        "`{}` changes the meaning of what it stands in; it belongs into `modifierExtension`",
+                        quotable(url)
+                    )
                 } else {
-                    format!("`{}` is no modifier; it belongs into `extension`", quotable(url))
+                    format!(
+                        "`{}` is no modifier; it belongs into `extension`",
+                        quotable(url)
+                    )
                 };
                 self.report.add(
                     url_value,
@@ -85,7 +91,9 @@ impl<'d> Walk<'d> {
                     return;
                 };
                 // Deeper levels are checked by the slices of the definition.
-                let is_direct = place.parent.is_some_and(|parent| parent.value.is_same(it.value));
+                let is_direct = place
+                    .parent
+                    .is_some_and(|parent| parent.value.is_same(it.value));
                 if is_direct && !rule.nested.iter().any(|it| **it == *name) {
                     let message = format!(
                         "the extension `{}` has no nested extension `{}`; it has: {}",
@@ -116,7 +124,10 @@ impl<'d> Walk<'d> {
                 "the extension `{}` is not in the packages at hand (FHIR's own extensions are published in later packages too)",
                 quotable(url)
             );
-            (self.options.unknown_extension.min(Severity::Warning), message)
+            (
+                self.options.unknown_extension.min(Severity::Warning),
+                message,
+            )
         } else {
             let message = format!(
                 "the extension `{}` is not in the packages at hand and was not checked",
@@ -132,12 +143,13 @@ impl<'d> Walk<'d> {
 /// Whether the URL is one under which FHIR publishes extensions of its own, also of other versions.
 fn is_of_fhir_itself(url: &str) -> bool {
     let is_version = |it: &str| {
-        it.split_once("/StructureDefinition/").is_some_and(|(version, _)| {
-            version.bytes().all(|it| it.is_ascii_digit() || it == b'.')
-        })
+        it.split_once("/StructureDefinition/")
+            .is_some_and(|(version, _)| version.bytes().all(|it| it.is_ascii_digit() || it == b'.'))
     };
     url.starts_with(BASE_URL)
-        || url.strip_prefix("http://hl7.org/fhir/").is_some_and(is_version)
+        || url
+            .strip_prefix("http://hl7.org/fhir/")
+            .is_some_and(is_version)
 }
 
 /// Whether the extension stands in another extension, where placement is the outer definition's matter.

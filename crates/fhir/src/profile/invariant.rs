@@ -13,6 +13,7 @@ use super::walk::{Item, Walk};
 
 /// One invariant.
 #[derive(Debug)]
+#[expect(dead_code, reason = "read as soon as FHIRPath evaluates them")]
 pub(crate) struct Invariant {
     /// Its id, such as `ele-1`.
     pub(crate) key: Box<str>,
@@ -31,7 +32,10 @@ pub(crate) struct Invariant {
 /// FHIR R4, Element (ele-1) and Extension (ext-1).
 const CHECKED_WITH_STRUCTURE: [(&str, &str); 3] = [
     ("ele-1", "hasValue() or (children().count() > id.count())"),
-    ("ele-1", "hasValue() or (children().count() > id.count()) or $this is Parameters"),
+    (
+        "ele-1",
+        "hasValue() or (children().count() > id.count()) or $this is Parameters",
+    ),
     ("ext-1", "extension.exists() != value.exists()"),
 ];
 
@@ -39,7 +43,10 @@ impl Invariant {
     /// The invariant of a constraint; `None` if it states no expression or is checked with the structure.
     pub(crate) fn of(constraint: &Constraint, source: &str) -> Option<Arc<Self>> {
         let expression = constraint.expression.as_deref()?;
-        if CHECKED_WITH_STRUCTURE.contains(&(constraint.key.as_str(), expression)) {
+        let key = constraint.key.as_str();
+        if CHECKED_WITH_STRUCTURE.contains(&(key, expression))
+            || crate::bundle::INVARIANTS.contains(&key) && source.ends_with("/Bundle")
+        {
             return None;
         }
         Some(Arc::new(Self {

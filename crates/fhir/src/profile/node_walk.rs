@@ -39,7 +39,10 @@ impl<'d> Walk<'d> {
             let message = if node.min == 1 && count == 0 {
                 format!("`{}` must be given", node.label)
             } else {
-                format!("`{}` is needed at least {} times; {count} given", node.label, node.min)
+                format!(
+                    "`{}` is needed at least {} times; {count} given",
+                    node.label, node.min
+                )
             };
             self.report.add(
                 parent,
@@ -49,14 +52,14 @@ impl<'d> Walk<'d> {
         if let Some(max) = node.max
             && count > max as usize
         {
-            let at = items
-                .get(max as usize)
-                .and_then(Item::at)
-                .unwrap_or(parent);
+            let at = items.get(max as usize).and_then(Item::at).unwrap_or(parent);
             let message = if max == 0 {
                 format!("`{}` must not be given", node.label)
             } else {
-                format!("`{}` is allowed at most {max} times; {count} given", node.label)
+                format!(
+                    "`{}` is allowed at most {max} times; {count} given",
+                    node.label
+                )
             };
             self.report.add(
                 at,
@@ -176,7 +179,13 @@ impl<'d> Walk<'d> {
                         .find(|it| it.key().and_then(|it| it.strip_prefix('_')) == Some(name))
                 })
                 .flatten();
-            push_items(&mut found, child.place, child.type_code, Some(member), beside);
+            push_items(
+                &mut found,
+                child.place,
+                child.type_code,
+                Some(member),
+                beside,
+            );
         }
         let mut items = Vec::new();
         for (place, child) in node.children.iter().enumerate() {
@@ -268,13 +277,7 @@ impl<'d> Walk<'d> {
     }
 
     /// A value must conform to one of the profiles.
-    fn one_of(
-        &mut self,
-        profile: &Profile,
-        node: &Node,
-        links: &[ProfileLink],
-        item: Item<'d>,
-    ) {
+    fn one_of(&mut self, profile: &Profile, node: &Node, links: &[ProfileLink], item: Item<'d>) {
         let Some(at) = item.at() else { return };
         if let [link] = links {
             if let Some(demanded) = self.follow(link, at) {

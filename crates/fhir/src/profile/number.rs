@@ -26,7 +26,10 @@ fn parts(text: &str) -> Option<Parts> {
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     if !(-EXPONENT_MAX..=EXPONENT_MAX).contains(&exponent)
-        || !whole.bytes().chain(fraction.bytes()).all(|it| it.is_ascii_digit())
+        || !whole
+            .bytes()
+            .chain(fraction.bytes())
+            .all(|it| it.is_ascii_digit())
     {
         return None;
     }

@@ -60,9 +60,9 @@ fn is_same_primitive(value: Value<'_>, expected: &Json) -> bool {
     match expected {
         Json::String(text) => value.as_str() == Some(text),
         Json::Bool(expected) => value.as_bool() == Some(*expected),
-        Json::Number(number) => value.as_number().is_some_and(|it| {
-            number::compare(it, &number.to_string()) == Some(Ordering::Equal)
-        }),
+        Json::Number(number) => value
+            .as_number()
+            .is_some_and(|it| number::compare(it, &number.to_string()) == Some(Ordering::Equal)),
         Json::Null => value.kind() == Kind::Null,
         Json::Array(_) | Json::Object(_) => false,
     }
@@ -109,6 +109,9 @@ mod tests {
         assert!(!with("\"1\"", |it| is_fixed(it, &json!(1))));
         assert!(with("true", |it| holds_pattern(it, &json!(true))));
         assert!(!with("false", |it| holds_pattern(it, &json!(true))));
-        assert!(!with("{\"a\":\"x\"}", |it| holds_pattern(it, &json!(["x"]))));
+        assert!(!with("{\"a\":\"x\"}", |it| holds_pattern(
+            it,
+            &json!(["x"])
+        )));
     }
 }

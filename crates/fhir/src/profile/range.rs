@@ -66,7 +66,9 @@ fn shown(bound: &Json) -> String {
 /// Numbers, dates and times, and quantities of the same unit.
 fn compare(value: Value<'_>, bound: &Json) -> Option<Ordering> {
     match (value.kind(), bound) {
-        (Kind::Number, Json::Number(bound)) => number::compare(value.as_number()?, &bound.to_string()),
+        (Kind::Number, Json::Number(bound)) => {
+            number::compare(value.as_number()?, &bound.to_string())
+        }
         (Kind::String, Json::String(bound)) => compare_dates(value.as_str()?, bound),
         (Kind::Object, Json::Object(bound)) => {
             let same = |name: &str| {

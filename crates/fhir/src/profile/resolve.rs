@@ -86,7 +86,10 @@ impl<'d> Resolver<'d> {
             &absolute
         };
         let entry = if is_outermost {
-            *self.entries.get_or_init(|| by_full_url(bundle)).get(wanted)?
+            *self
+                .entries
+                .get_or_init(|| by_full_url(bundle))
+                .get(wanted)?
         } else {
             entries(bundle)
                 .find(|entry| entry.get("fullUrl").and_then(Value::as_str) == Some(wanted))?

@@ -102,8 +102,7 @@ impl<'d> Walk<'d> {
                         );
                         self.report.add(
                             at,
-                            Draft::error(id::PROFILE_SLICE_ORDER, message)
-                                .of_profile(&profile.url),
+                            Draft::error(id::PROFILE_SLICE_ORDER, message).of_profile(&profile.url),
                         );
                     }
                     last = last.max(*slice);
@@ -116,8 +115,7 @@ impl<'d> Walk<'d> {
                         );
                         self.report.add(
                             at,
-                            Draft::error(id::PROFILE_SLICE_ORDER, message)
-                                .of_profile(&profile.url),
+                            Draft::error(id::PROFILE_SLICE_ORDER, message).of_profile(&profile.url),
                         );
                     }
                 }
@@ -161,12 +159,12 @@ impl<'d> Walk<'d> {
                     if is_beside && object.get(stem).is_some() {
                         continue;
                     }
-                    let items: &mut dyn Iterator<Item = Value<'d>> =
-                        if member.kind() == Kind::Array {
-                            &mut member.children()
-                        } else {
-                            &mut std::iter::once(member)
-                        };
+                    let items: &mut dyn Iterator<Item = Value<'d>> = if member.kind() == Kind::Array
+                    {
+                        &mut member.children()
+                    } else {
+                        &mut std::iter::once(member)
+                    };
                     for value in items.filter(|it| it.kind() != Kind::Null) {
                         let (value, beside) = if is_beside {
                             (None, Some(value))

@@ -41,7 +41,9 @@ impl SnapshotTree {
         for (at, element) in elements.iter().enumerate().take(count) {
             let path = element.path.as_str();
             let slice_name = element.slice_name.as_deref().unwrap_or_default();
-            let parent = path.rsplit_once('.').and_then(|(parent, _)| last.get(parent));
+            let parent = path
+                .rsplit_once('.')
+                .and_then(|(parent, _)| last.get(parent));
             if let Some(parent) = parent.copied() {
                 let sliced = (!slice_name.is_empty())
                     .then(|| slice_name.rsplit_once('/').map_or("", |(outer, _)| outer))

@@ -21,7 +21,7 @@ type InvariantKey = (String, String, bool);
 pub(crate) struct Profiles {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) definitions: &'static Definitions,
-    compiled: RwLock<HashMap<Box<str>, Option<Arc<Profile>>>>,
+    compiled: RwLock<HashMap<Box<str>, Arc<Profile>>>,
     invariants: RwLock<HashMap<InvariantKey, Option<Arc<Invariant>>>>,
     /// What base definitions demand, by node of [`Definitions`].
     base: Box<[OnceLock<NodeRules>]>,
@@ -66,22 +66,18 @@ impl Profiles {
             .unwrap_or_else(PoisonError::into_inner)
             .get(canonical)
             .cloned();
-        if let Some(kept) = kept {
+        if kept.is_some() {
             return kept;
         }
-        let profile = self
-            .definition(canonical)
-            .and_then(|it| compile(self, it))
-            .map(Arc::new);
+        // URLs that are not at hand come from outside: only known ones are kept, so that memory is bounded.
+        let profile = Arc::new(compile(self, self.definition(canonical)?)?);
         let mut compiled = self
             .compiled
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        // URLs that are not at hand come from outside: only known ones are kept, so that memory is bounded.
-        if profile.is_none() {
-            return None;
-        }
-        compiled.entry(canonical.into()).or_insert(profile).clone()
+        Some(Arc::clone(
+            compiled.entry(canonical.into()).or_insert(profile),
+        ))
     }
 
     /// The profile that a definition links to.
@@ -145,7 +141,11 @@ impl Profiles {
     }
 
     /// The invariant of a constraint, shared with all that state the same.
-    pub(super) fn invariant(&self, constraint: &Constraint, source: &str) -> Option<Arc<Invariant>> {
+    pub(super) fn invariant(
+        &self,
+        constraint: &Constraint,
+        source: &str,
+    ) -> Option<Arc<Invariant>> {
         let key = (
             constraint.key.clone(),
             constraint.expression.clone()?,

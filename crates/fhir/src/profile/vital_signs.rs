@@ -8,18 +8,42 @@ use crate::json::Value;
 
 /// LOINC codes and the profiles that they call for.
 const BY_CODE: [(&str, &str); 12] = [
-    ("85353-1", "http://hl7.org/fhir/StructureDefinition/vitalspanel"),
+    (
+        "85353-1",
+        "http://hl7.org/fhir/StructureDefinition/vitalspanel",
+    ),
     ("9279-1", "http://hl7.org/fhir/StructureDefinition/resprate"),
-    ("8867-4", "http://hl7.org/fhir/StructureDefinition/heartrate"),
-    ("2708-6", "http://hl7.org/fhir/StructureDefinition/oxygensat"),
-    ("59408-5", "http://hl7.org/fhir/StructureDefinition/oxygensat"),
+    (
+        "8867-4",
+        "http://hl7.org/fhir/StructureDefinition/heartrate",
+    ),
+    (
+        "2708-6",
+        "http://hl7.org/fhir/StructureDefinition/oxygensat",
+    ),
+    (
+        "59408-5",
+        "http://hl7.org/fhir/StructureDefinition/oxygensat",
+    ),
     ("8310-5", "http://hl7.org/fhir/StructureDefinition/bodytemp"),
-    ("8302-2", "http://hl7.org/fhir/StructureDefinition/bodyheight"),
-    ("9843-4", "http://hl7.org/fhir/StructureDefinition/headcircum"),
-    ("29463-7", "http://hl7.org/fhir/StructureDefinition/bodyweight"),
+    (
+        "8302-2",
+        "http://hl7.org/fhir/StructureDefinition/bodyheight",
+    ),
+    (
+        "9843-4",
+        "http://hl7.org/fhir/StructureDefinition/headcircum",
+    ),
+    (
+        "29463-7",
+        "http://hl7.org/fhir/StructureDefinition/bodyweight",
+    ),
     ("39156-5", "http://hl7.org/fhir/StructureDefinition/bmi"),
     ("85354-9", "http://hl7.org/fhir/StructureDefinition/bp"),
-    ("8716-3", "http://hl7.org/fhir/StructureDefinition/vitalsigns"),
+    (
+        "8716-3",
+        "http://hl7.org/fhir/StructureDefinition/vitalsigns",
+    ),
 ];
 
 /// The profiles that the codes of an observation call for.

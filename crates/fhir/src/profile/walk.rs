@@ -141,7 +141,8 @@ impl<'d> Walk<'d> {
         self.steps += 1;
         if self.steps == STEPS_MAX {
             let message = "checking would take too long and was stopped here".to_owned();
-            self.report.add(at, Draft::error(id::FINDINGS_LIMIT, message));
+            self.report
+                .add(at, Draft::error(id::FINDINGS_LIMIT, message));
         }
         self.steps < STEPS_MAX
     }
@@ -154,7 +155,11 @@ impl<'d> Walk<'d> {
         let Some(structure) = self.profiles.definitions.resource(type_name) else {
             return;
         };
-        self.base_resource(resource, structure.root, self.profiles.definitions.text(structure.type_name));
+        self.base_resource(
+            resource,
+            structure.root,
+            self.profiles.definitions.text(structure.type_name),
+        );
         let mut applied: Vec<Arc<Profile>> = Vec::new();
         for url in asked {
             self.claimed(resource, resource, url, type_name, &mut applied, true);
@@ -244,7 +249,11 @@ impl<'d> Walk<'d> {
         let Some(at) = item.at() else {
             return true;
         };
-        let key = (Arc::as_ptr(profile).addr(), at.document_address(), at.index());
+        let key = (
+            Arc::as_ptr(profile).addr(),
+            at.document_address(),
+            at.index(),
+        );
         if let Some(known) = self.probes.get(&key) {
             return known.unwrap_or(true);
         }
