@@ -18,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(3);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
-    let mut catalogue = Catalogue::new();
+    let mut catalogue = Catalogue::with_base(Catalogue::r4());
     let mut files = Vec::new();
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {

@@ -117,21 +117,12 @@ impl ValidationOutcome<'_> {
 }
 
 impl Validator {
-    /// A validator for what a catalogue defines, over the embedded definitions of R4.
+    /// A validator for what a catalogue defines, which should lie over [`Catalogue::r4`].
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, options: ValidatorOptions) -> Self {
-        let definitions = Definitions::r4();
-        let mut packages = vec![definitions.source().clone()];
-        for it in catalogue.packages() {
-            if packages
-                .iter()
-                .all(|other| (&other.name, &other.version) != (&it.name, &it.version))
-            {
-                packages.push(it.clone());
-            }
-        }
+        let packages = catalogue.packages().to_vec();
         Self {
-            profiles: Profiles::new(catalogue, definitions),
+            profiles: Profiles::new(catalogue, Definitions::r4()),
             packages,
             options,
             later: Vec::new(),

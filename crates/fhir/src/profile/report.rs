@@ -116,6 +116,16 @@ impl<'d> Report<'d> {
         self.errors > mark.errors
     }
 
+    /// Lowers the severity of everything after the mark to at most `most`.
+    pub(crate) fn soften_since(&mut self, mark: Mark, most: Severity) {
+        for it in self.found.iter_mut().skip(mark.found) {
+            it.finding.severity = it.finding.severity.min(most);
+        }
+        if !most.is_error() {
+            self.errors = mark.errors;
+        }
+    }
+
     /// Forgets everything after the mark.
     pub(crate) fn forget_since(&mut self, mark: Mark) {
         self.found.truncate(mark.found);

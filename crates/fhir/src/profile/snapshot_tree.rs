@@ -115,7 +115,7 @@ pub(super) fn last_name(element: &ElementDefinition) -> &str {
 
 /// The value under `fixed`, `pattern`, `minValue` or `maxValue`.
 pub(super) fn stated(element: &ElementDefinition, prefix: &str) -> Option<serde_json::Value> {
-    element.choice(prefix).map(|(_, it)| it.clone())
+    serde_json::from_str(element.choice(prefix)?.1).ok()
 }
 
 /// The type's name as it is used in JSON: FHIRPath's system types stand for the primitive ones.

@@ -10,6 +10,7 @@ use super::report::{Draft, Report};
 use super::resolve::{Resolver, Supporting};
 use super::store::Profiles;
 use super::tree::{Profile, ProfileLink};
+use crate::catalogue::VersionMatch;
 use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
 use crate::validate::quotable;
@@ -28,6 +29,9 @@ pub struct ProfileOptions {
     pub unknown_profile: Severity,
     /// How grave an extension is whose definition is not at hand; modifier extensions are errors.
     pub unknown_extension: Severity,
+    /// The greatest severity of what is found by a profile whose loaded version is another one than the
+    /// resource claims: versions differ in what they demand.
+    pub other_version: Severity,
     /// Whether observations with a vital sign's LOINC code must conform to R4's vital signs profiles, as
     /// R4 demands of all of them.
     pub vital_signs: bool,
@@ -38,6 +42,7 @@ impl Default for ProfileOptions {
         Self {
             unknown_profile: Severity::Warning,
             unknown_extension: Severity::Information,
+            other_version: Severity::Warning,
             vital_signs: true,
         }
     }
@@ -219,6 +224,42 @@ impl<'d> Walk<'d> {
         if applied.iter().any(|it| Arc::ptr_eq(it, &profile)) {
             return;
         }
+        let mark = self.report.mark();
+        if let Some(loaded) = self.other_version(url) {
+            let message = format!(
+                "`{}` is at hand in version {loaded} only; conformance was checked to that one, and its findings are advice",
+                quotable(url)
+            );
+            self.report.add(
+                at,
+                Draft::new(id::PROFILE_UNKNOWN, self.options.unknown_profile, message),
+            );
+            self.apply(&profile, resource, at, type_name);
+            self.report.soften_since(mark, self.options.other_version);
+        } else {
+            self.apply(&profile, resource, at, type_name);
+        }
+        applied.push(profile);
+    }
+
+    /// The loaded version of a definition, if a version is asked for that is not loaded.
+    fn other_version(&self, canonical: &str) -> Option<String> {
+        crate::canonical::split_version(canonical).1?;
+        let located = self
+            .profiles
+            .catalogue
+            .locate("StructureDefinition", canonical)?;
+        (located.version_match == VersionMatch::Other)
+            .then(|| located.version.unwrap_or("unknown").to_owned())
+    }
+
+    fn apply(
+        &mut self,
+        profile: &Arc<Profile>,
+        resource: Value<'d>,
+        at: Value<'d>,
+        type_name: &str,
+    ) {
         if !is_type_or_above(&profile.type_name, type_name) {
             let message = format!(
                 "the profile is for {}, but the resource is a {}",
@@ -231,8 +272,7 @@ impl<'d> Walk<'d> {
             );
             return;
         }
-        self.whole(&profile, resource);
-        applied.push(profile);
+        self.whole(profile, resource);
     }
 
     /// Runs `inner` with another resource as `%resource`.
