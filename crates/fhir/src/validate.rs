@@ -14,7 +14,7 @@ mod reference;
 mod report;
 mod rules;
 
-pub(crate) use path::quotable;
+pub(crate) use path::{quotable, quotable_url};
 pub(crate) use report::Report;
 
 use crate::definitions::Definitions;

@@ -100,9 +100,9 @@ impl<'d> Walk<'d> {
                 "Dosage" | "Timing" | "ElementDefinition" | "DataRequirement"
             );
         match wanted {
-            "*" => true,
+            // `Element` is meant, and used by FHIR's own extensions, for resources too.
+            "*" | "Element" => true,
             _ if wanted == own => true,
-            "Element" => !is_resource,
             "BackboneElement" => is_backbone,
             "Resource" => is_resource,
             "DomainResource" => is_resource && !matches!(own, "Bundle" | "Binary" | "Parameters"),

@@ -12,7 +12,7 @@ use super::report::Draft;
 use super::walk::{Item, Walk};
 use crate::finding::{Severity, id};
 use crate::json::Value;
-use crate::validate::quotable;
+use crate::validate::{quotable, quotable_url};
 
 impl<'d> Walk<'d> {
     pub(super) fn extension(&mut self, extension: Value<'d>, place: &Place<'_, 'd>) {
@@ -40,12 +40,12 @@ impl<'d> Walk<'d> {
                 let message = if rule.is_modifier {
                     format!(
                         "`{}` changes the meaning of what it stands in; it belongs into `modifierExtension`",
-                        quotable(url)
+                        quotable_url(url)
                     )
                 } else {
                     format!(
                         "`{}` is no modifier; it belongs into `extension`",
-                        quotable(url)
+                        quotable_url(url)
                     )
                 };
                 self.report.add(
@@ -62,7 +62,7 @@ impl<'d> Walk<'d> {
                     .collect();
                 let message = format!(
                     "the extension `{}` must not stand here; allowed: {}",
-                    quotable(url),
+                    quotable_url(url),
                     allowed.join(", ")
                 );
                 self.report.add(
@@ -97,7 +97,7 @@ impl<'d> Walk<'d> {
                 if is_direct && !rule.nested.iter().any(|it| **it == *name) {
                     let message = format!(
                         "the extension `{}` has no nested extension `{}`; it has: {}",
-                        quotable(url),
+                        quotable_url(url),
                         quotable(name),
                         rule.nested.join(", ")
                     );
@@ -116,13 +116,13 @@ impl<'d> Walk<'d> {
         let (severity, message) = if place.element == "modifierExtension" {
             let message = format!(
                 "the modifier extension `{}` is not known, so the meaning of this element is not known",
-                quotable(url)
+                quotable_url(url)
             );
             (Severity::Error, message)
         } else if is_of_fhir_itself(url) {
             let message = format!(
                 "the extension `{}` is not in the packages at hand (FHIR's own extensions are published in later packages too)",
-                quotable(url)
+                quotable_url(url)
             );
             (
                 self.options.unknown_extension.min(Severity::Warning),
@@ -131,7 +131,7 @@ impl<'d> Walk<'d> {
         } else {
             let message = format!(
                 "the extension `{}` is not in the packages at hand and was not checked",
-                quotable(url)
+                quotable_url(url)
             );
             (self.options.unknown_extension, message)
         };

@@ -13,7 +13,7 @@ use super::tree::{Profile, ProfileLink};
 use crate::catalogue::VersionMatch;
 use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
-use crate::validate::quotable;
+use crate::validate::{quotable, quotable_url};
 
 /// Most steps (values looked at by a rule) of one text; then the walk stops and says so.
 const STEPS_MAX: u64 = 50_000_000;
@@ -215,7 +215,7 @@ impl<'d> Walk<'d> {
             };
             let message = format!(
                 "the profile `{}` is not at hand, so conformance to it was not checked",
-                quotable(url)
+                quotable_url(url)
             );
             self.report
                 .add(at, Draft::new(id::PROFILE_UNKNOWN, severity, message));
@@ -228,7 +228,7 @@ impl<'d> Walk<'d> {
         if let Some(loaded) = self.other_version(url) {
             let message = format!(
                 "`{}` is at hand in version {loaded} only; conformance was checked to that one, and its findings are advice",
-                quotable(url)
+                quotable_url(url)
             );
             self.report.add(
                 at,

@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 /// Longest element name or code that is quoted from the input.
 const QUOTED_CHARACTERS_MAX: usize = 64;
+/// Longest canonical URL that is quoted from the input.
+const QUOTED_URL_CHARACTERS_MAX: usize = 250;
 
 /// One step: a member, and an index if it is in a list.
 #[derive(Clone, Copy)]
@@ -77,8 +79,17 @@ impl<'d> Path<'d> {
 ///
 /// Names and codes of the input go into messages; anything that could be text about a person does not.
 pub(crate) fn quotable(text: &str) -> String {
+    quotable_to(text, QUOTED_CHARACTERS_MAX)
+}
+
+/// The same for canonical URLs, which name definitions and may be longer.
+pub(crate) fn quotable_url(text: &str) -> String {
+    quotable_to(text, QUOTED_URL_CHARACTERS_MAX)
+}
+
+fn quotable_to(text: &str, characters_max: usize) -> String {
     let is_code = !text.is_empty()
-        && text.len() <= QUOTED_CHARACTERS_MAX
+        && text.len() <= characters_max
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/#|[]$".contains(&byte));

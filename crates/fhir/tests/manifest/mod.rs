@@ -9,12 +9,12 @@ mod xml;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use chaperone_fhir::bundle;
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::package::Package;
-use chaperone_fhir::validate::{Limits, structure};
-use chaperone_fhir::{Definitions, Finding};
+use chaperone_fhir::validator::ProfileOptions;
+use chaperone_fhir::{Definitions, Finding, Request, Severity, Validator, ValidatorOptions};
 use serde_json::Value;
 
 /// Which run of a case.
@@ -145,7 +145,7 @@ impl Manifest {
             Kind::Profile => &case["profile"],
         };
         let mut missing = Vec::new();
-        let mut catalogue = Catalogue::new();
+        let mut catalogue = Catalogue::with_base(Catalogue::r4());
         let mut parts = vec![case];
         if kind == Kind::Profile {
             parts.push(part);
@@ -203,7 +203,21 @@ impl Manifest {
             run.standing = Standing::NeedsPackage;
             return run;
         };
-        run.found = check(&input, catalogue, &profiles)
+        // The manifest's validator knows all extensions there are, so unknown ones are errors to it, unless
+        // the case says that example URLs may be used.
+        let unknown_extension = if case["examples"].as_bool() == Some(true) {
+            Severity::Information
+        } else {
+            Severity::Error
+        };
+        let options = ValidatorOptions {
+            profiles: ProfileOptions {
+                unknown_extension,
+                ..ProfileOptions::default()
+            },
+            ..ValidatorOptions::default()
+        };
+        run.found = check(&input, catalogue, &profiles, options)
             .into_iter()
             .filter(|it| it.severity.is_error())
             .map(|it| format!("{} {} {}", it.id, it.expression, it.message))
@@ -287,13 +301,20 @@ fn rests_on_unloaded(issue: &Value, catalogue: &Catalogue) -> bool {
 }
 
 /// The findings on an input.
-fn check(input: &[u8], _catalogue: Catalogue, _profiles: &[String]) -> Vec<Finding> {
-    let outcome = structure(Definitions::r4(), input, &Limits::default());
-    let mut findings = outcome.findings;
-    if let Some(document) = &outcome.document {
-        findings.extend(bundle::check(Definitions::r4(), document, 500));
-    }
-    findings
+fn check(
+    input: &[u8],
+    catalogue: Catalogue,
+    profiles: &[String],
+    options: ValidatorOptions,
+) -> Vec<Finding> {
+    let profiles: Vec<&str> = profiles.iter().map(String::as_str).collect();
+    let request = Request {
+        profiles: &profiles,
+        ..Request::default()
+    };
+    Validator::new(Arc::new(catalogue), options)
+        .validate(input, &request)
+        .findings
 }
 
 /// How many runs stand where.
