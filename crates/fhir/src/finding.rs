@@ -187,6 +187,22 @@ pub mod id {
     pub const BINDING_NO_CODE: &str = "binding.no-code";
     /// The value set cannot be enumerated here, so the code was not checked.
     pub const BINDING_NOT_CHECKED: &str = "binding.not-checked";
+    /// The code is not in the extensible value set.
+    pub const BINDING_EXTENSIBLE: &str = "binding.extensible";
+    /// The code is not in the preferred value set.
+    pub const BINDING_PREFERRED: &str = "binding.preferred";
+    /// The code only groups others.
+    pub const BINDING_ABSTRACT_CODE: &str = "binding.abstract-code";
+    /// The code is no longer in use.
+    pub const BINDING_INACTIVE_CODE: &str = "binding.inactive-code";
+    /// The code is written in another case than in its system.
+    pub const BINDING_CODE_CASE: &str = "binding.code-case";
+    /// The code system does not have the code.
+    pub const CODING_UNKNOWN_CODE: &str = "coding.unknown-code";
+    /// The display is not the code's own.
+    pub const CODING_DISPLAY: &str = "coding.display";
+    /// The system of a coding is a value set.
+    pub const CODING_SYSTEM_IS_VALUE_SET: &str = "coding.system-is-value-set";
     /// An extension with both a value and nested extensions.
     pub const EXTENSION_VALUE_AND_NESTED: &str = "extension.value-and-nested";
     /// An extension with neither a value nor nested extensions.
@@ -291,7 +307,7 @@ pub mod id {
     pub const BUNDLE_UNREACHABLE: &str = "bundle.unreachable";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 85] = [
+    pub const ALL: [&str; 93] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -326,6 +342,14 @@ pub mod id {
         BINDING_REQUIRED,
         BINDING_NO_CODE,
         BINDING_NOT_CHECKED,
+        BINDING_EXTENSIBLE,
+        BINDING_PREFERRED,
+        BINDING_ABSTRACT_CODE,
+        BINDING_INACTIVE_CODE,
+        BINDING_CODE_CASE,
+        CODING_UNKNOWN_CODE,
+        CODING_DISPLAY,
+        CODING_SYSTEM_IS_VALUE_SET,
         EXTENSION_VALUE_AND_NESTED,
         EXTENSION_EMPTY,
         EXTENSION_URL_RELATIVE,
@@ -395,7 +419,15 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         | id::RESOURCE_TYPE_MISSING
         | id::PROFILE_TOO_FEW
         | id::CONTAINED_ID_MISSING => "required",
-        id::BINDING_REQUIRED => "code-invalid",
+        id::BINDING_REQUIRED
+        | id::BINDING_EXTENSIBLE
+        | id::BINDING_PREFERRED
+        | id::BINDING_ABSTRACT_CODE
+        | id::BINDING_INACTIVE_CODE
+        | id::BINDING_CODE_CASE
+        | id::CODING_UNKNOWN_CODE
+        | id::CODING_DISPLAY
+        | id::CODING_SYSTEM_IS_VALUE_SET => "code-invalid",
         id::BINDING_NOT_CHECKED | id::PROFILE_NOT_CHECKED | id::INVARIANT_NOT_CHECKED => {
             "informational"
         }

@@ -10,15 +10,16 @@
 //! 2. [`package`]: reads FHIR NPM packages from bytes.
 //! 3. [`definitions`]: StructureDefinitions compiled into tables; [`Definitions::r4`] is embedded.
 //! 4. [`canonical`] and [`catalogue`]: profiles, value sets and code systems as data, found by URL.
-//! 5. [`primitive`]: the formats of FHIR's primitive types.
-//! 6. [`xhtml`]: the narrative that resources carry.
-//! 7. [`finding`]: what a check reports.
-//! 8. [`validate`]: the structural check of a resource against the definitions.
-//! 9. [`bundle`]: what each type of Bundle demands of its entries.
-//! 10. [`validator`]: the whole validator; its profiles are in `profile`.
-//! 11. [`references`]: which references a resource holds and whose compartment it is in.
-//! 12. [`status`]: which status changes are allowed.
-//! 13. [`words`]: resources and differences in the language of the reviewer.
+//! 5. [`terminology`]: which codes exist and which value sets hold them; units of measure.
+//! 6. [`primitive`]: the formats of FHIR's primitive types.
+//! 7. [`xhtml`]: the narrative that resources carry.
+//! 8. [`finding`]: what a check reports.
+//! 9. [`validate`]: the structural check of a resource against the definitions.
+//! 10. [`bundle`]: what each type of Bundle demands of its entries.
+//! 11. [`validator`]: the whole validator; its profiles are in `profile`.
+//! 12. [`references`]: which references a resource holds and whose compartment it is in.
+//! 13. [`status`]: which status changes are allowed.
+//! 14. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -44,6 +45,7 @@ pub mod primitive;
 mod profile;
 pub mod references;
 pub mod status;
+pub mod terminology;
 pub mod validate;
 pub mod validator;
 pub mod words;

@@ -1,0 +1,251 @@
+//! Code systems whose codes are made by a rule instead of a list.
+//!
+//! Where the rule needs a register that is not part of this crate (three-letter languages, media types),
+//! the answer is "cannot say", not "yes".
+//! Start at [`Grammar::decide`].
+
+use std::sync::Arc;
+
+use super::language::LanguageTag;
+use super::ucum::Ucum;
+use crate::canonical::Filter;
+
+/// A code system defined by a rule.
+#[derive(Clone, Debug)]
+pub(super) enum Grammar {
+    /// Units of measure.
+    Ucum {
+        ucum: Arc<Ucum>,
+        /// Only units with this canonical unit.
+        canonical: Option<Box<str>>,
+    },
+    /// Language tags, without some of their parts.
+    Language { without: Vec<LanguagePart> },
+    /// Media types.
+    MediaType,
+    /// URIs.
+    Uri,
+}
+
+/// A part of a language tag beside its language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LanguagePart {
+    ExtendedLanguage,
+    Script,
+    Region,
+    Variant,
+    Extension,
+    PrivateUse,
+}
+
+impl Grammar {
+    /// The rule behind a system's URL.
+    ///
+    /// # Source
+    /// FHIR R4, Using external code systems, <https://hl7.org/fhir/R4/terminologies-systems.html>.
+    pub(super) fn of(url: &str, ucum: &Arc<Ucum>) -> Option<Self> {
+        Some(match url {
+            "http://unitsofmeasure.org" => Grammar::Ucum {
+                ucum: Arc::clone(ucum),
+                canonical: None,
+            },
+            "urn:ietf:bcp:47" => Grammar::Language {
+                without: Vec::new(),
+            },
+            "urn:ietf:bcp:13" => Grammar::MediaType,
+            "urn:ietf:rfc:3986" => Grammar::Uri,
+            _ => return None,
+        })
+    }
+
+    /// Whether every code gets a definite answer.
+    pub(super) fn is_total(&self) -> bool {
+        match self {
+            Grammar::Ucum { .. } | Grammar::MediaType | Grammar::Uri => true,
+            Grammar::Language { .. } => false,
+        }
+    }
+
+    /// Whether the code is made by the rule; `None` if that takes a register that is not here.
+    pub(super) fn decide(&self, code: &str) -> Option<bool> {
+        match self {
+            Grammar::Ucum { ucum, canonical } => Some(match (ucum.unit(code), canonical) {
+                (Err(_), _) => false,
+                (Ok(_), None) => true,
+                (Ok(unit), Some(wanted)) => unit.canonical() == &**wanted,
+            }),
+            Grammar::Language { without } => {
+                let tag = match LanguageTag::parse(code) {
+                    Ok(tag) => tag,
+                    Err(_) => return Some(false),
+                };
+                if without.iter().any(|part| tag.has(*part)) {
+                    return Some(false);
+                }
+                tag.is_registered()
+            }
+            Grammar::MediaType => Some(is_media_type(code)),
+            Grammar::Uri => Some(is_absolute_uri(code)),
+        }
+    }
+
+    /// The rule with a filter; `None` if the rule has no such property.
+    ///
+    /// # Source
+    /// FHIR R4, Using UCUM with FHIR (`canonical`), <https://hl7.org/fhir/R4/ucum.html>; the properties of
+    /// BCP 47 are those of HL7's terminology, <https://terminology.hl7.org/CodeSystem-v3-ietf3066.html>.
+    pub(super) fn narrow(&self, filter: &Filter) -> Option<Self> {
+        match (self, filter.property.as_str(), filter.op.as_str()) {
+            (
+                Grammar::Ucum {
+                    ucum,
+                    canonical: None,
+                },
+                "canonical",
+                "=",
+            ) => Some(Grammar::Ucum {
+                ucum: Arc::clone(ucum),
+                canonical: Some(ucum.unit(&filter.value).ok()?.canonical().into()),
+            }),
+            (Grammar::Language { without }, property, "exists") if filter.value == "false" => {
+                let part = match property {
+                    "ext-lang" => LanguagePart::ExtendedLanguage,
+                    "script" => LanguagePart::Script,
+                    "region" => LanguagePart::Region,
+                    "variant" => LanguagePart::Variant,
+                    "extension" => LanguagePart::Extension,
+                    "private-use" => LanguagePart::PrivateUse,
+                    _ => return None,
+                };
+                let mut without = without.clone();
+                without.push(part);
+                Some(Grammar::Language { without })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether this is `type/subtype`, with parameters or without. Whether the type is registered is not
+/// asked: new ones appear all the time, and private ones are allowed.
+///
+/// # Source
+/// RFC 6838 section 4.2 (names) and RFC 2045 section 5.1 (parameters); FHIR R4 allows parameters in
+/// `Attachment.contentType` (<https://hl7.org/fhir/R4/datatypes.html#Attachment>).
+fn is_media_type(code: &str) -> bool {
+    let (name, parameters) = match code.split_once(';') {
+        Some((name, parameters)) => (name.trim_end(), Some(parameters)),
+        None => (code, None),
+    };
+    let Some((kind, subtype)) = name.split_once('/') else {
+        return false;
+    };
+    let parameters_fit = parameters.is_none_or(|text| {
+        text.split(';').all(|parameter| {
+            parameter
+                .trim()
+                .split_once('=')
+                .is_some_and(|(key, value)| is_token(key.trim()) && !value.trim().is_empty())
+        })
+    });
+    is_restricted_name(kind) && is_restricted_name(subtype) && parameters_fit
+}
+
+fn is_restricted_name(text: &str) -> bool {
+    /// RFC 6838 section 4.2.
+    const LENGTH_MAX: usize = 127;
+    text.len() <= LENGTH_MAX
+        && text.starts_with(|it: char| it.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || "!#$&-^_.+".contains(it))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|it| it.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(it))
+}
+
+/// Whether this is a URI with a scheme.
+///
+/// # Source
+/// RFC 3986 sections 2 and 3.1.
+fn is_absolute_uri(code: &str) -> bool {
+    let Some((scheme, rest)) = code.split_once(':') else {
+        return false;
+    };
+    scheme.starts_with(|it: char| it.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || "+-.".contains(it))
+        && !rest.is_empty()
+        && rest
+            .chars()
+            .all(|it| !it.is_whitespace() && !it.is_control() && !"<>\"{}|\\^`".contains(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(system: &str, code: &str) -> Option<bool> {
+        Grammar::of(system, &Arc::default()).unwrap().decide(code)
+    }
+
+    #[test]
+    fn each_rule_and_the_nearest_code_outside() {
+        for (system, inside, outside) in [
+            ("http://unitsofmeasure.org", "mm[Hg]", "mmHg"),
+            ("http://unitsofmeasure.org", "10*3/uL", "10^3 /uL"),
+            ("urn:ietf:bcp:47", "en-US", "en_US"),
+            ("urn:ietf:bcp:47", "de", "dq"),
+            ("urn:ietf:bcp:13", "application/fhir+json", "application"),
+            (
+                "urn:ietf:bcp:13",
+                "text/plain; charset=utf-8",
+                "text/plain;",
+            ),
+            ("urn:ietf:bcp:13", "image/svg+xml", "image/"),
+            ("urn:ietf:rfc:3986", "urn:oid:1.2.3", "1.2.3"),
+            (
+                "urn:ietf:rfc:3986",
+                "https://example.org/a",
+                "https://example.org/a b",
+            ),
+        ] {
+            assert_eq!(decide(system, inside), Some(true), "{system} {inside}");
+            assert_eq!(decide(system, outside), Some(false), "{system} {outside}");
+        }
+        assert_eq!(decide("urn:ietf:bcp:47", "haw"), None);
+    }
+
+    #[test]
+    fn filters_narrow_units_and_languages() {
+        let filter = |property: &str, op: &str, value: &str| Filter {
+            property: property.to_owned(),
+            op: op.to_owned(),
+            value: value.to_owned(),
+        };
+        let ucum = Arc::default();
+        let lengths = Grammar::of("http://unitsofmeasure.org", &ucum)
+            .unwrap()
+            .narrow(&filter("canonical", "=", "m"))
+            .unwrap();
+        assert_eq!(lengths.decide("[in_i]"), Some(true));
+        assert_eq!(lengths.decide("kg"), Some(false));
+        let simple = Grammar::of("urn:ietf:bcp:47", &ucum)
+            .unwrap()
+            .narrow(&filter("script", "exists", "false"))
+            .unwrap();
+        assert_eq!(simple.decide("zh-CN"), Some(true));
+        assert_eq!(simple.decide("zh-Hans"), Some(false));
+        assert!(simple.narrow(&filter("tone", "exists", "false")).is_none());
+        assert!(
+            Grammar::Uri
+                .narrow(&filter("canonical", "=", "m"))
+                .is_none()
+        );
+    }
+}
