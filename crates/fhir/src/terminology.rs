@@ -25,12 +25,12 @@ mod wording;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
-use crate::canonical::Content;
-use crate::catalogue::Catalogue;
+use crate::canonical::{CodeSystem, Content, split_version};
+use crate::catalogue::{Catalogue, VersionMatch};
 use crate::finding::Severity;
 
 pub use additions::{AddedCode, Addition, Additions, AdditionsError};
@@ -80,6 +80,8 @@ pub struct Terminology {
     ucum: Arc<Ucum>,
     systems: RwLock<FxHashMap<Box<str>, Loaded>>,
     sets: RwLock<FxHashMap<Box<str>, Arc<Set>>>,
+    /// Canonical URLs of supplements, each with the system that it supplements.
+    supplements: OnceLock<Vec<(String, String)>>,
 }
 
 /// Whether a value set holds a code.
@@ -137,6 +139,7 @@ impl Terminology {
             ucum: Arc::new(Ucum::default()),
             systems: RwLock::default(),
             sets: RwLock::default(),
+            supplements: OnceLock::new(),
         }
     }
 
@@ -315,12 +318,23 @@ impl Terminology {
     }
 
     fn load(&self, canonical: &str) -> Loaded {
-        let (url, _) = crate::canonical::split_version(canonical);
+        let (url, version) = split_version(canonical);
         if let Some(grammar) = Grammar::of(url, &self.ucum) {
             return Loaded::ByGrammar(
                 grammar,
                 Arc::new(Undecided::SystemIncomplete(url.to_owned())),
             );
+        }
+        if let Some(version) = version
+            && self
+                .catalogue
+                .locate("CodeSystem", canonical)
+                .is_none_or(|it| it.version_match == VersionMatch::Other)
+        {
+            return Loaded::Absent(Arc::new(Undecided::SystemVersionNotLoaded {
+                system: url.to_owned(),
+                version: version.to_owned(),
+            }));
         }
         let addition = self.additions.of_system(url);
         let Some(code_system) = self.catalogue.code_system(canonical) else {
@@ -339,6 +353,9 @@ impl Terminology {
             };
         };
         let mut system = System::compile(&code_system);
+        for supplement in self.supplements_of(url) {
+            system.supplement(&supplement);
+        }
         if let Some(addition) = addition {
             system.add(addition);
         }
@@ -354,6 +371,46 @@ impl Terminology {
                 Arc::new(Undecided::SystemIncomplete(url.to_owned())),
             )
         }
+    }
+}
+
+impl Terminology {
+    /// The loaded supplements of a system. Those of R4's own package are examples and left out.
+    fn supplements_of(&self, url: &str) -> Vec<Arc<CodeSystem>> {
+        const R4_CORE: &str = "hl7.fhir.r4.core";
+        let supplements = self.supplements.get_or_init(|| {
+            let mut found = Vec::new();
+            for located in self.catalogue.resources("CodeSystem") {
+                if located.package.is_some_and(|it| it.name == R4_CORE) {
+                    continue;
+                }
+                let canonical = match located.version {
+                    Some(version) => format!("{}|{version}", located.url),
+                    None => located.url.to_owned(),
+                };
+                let is_near = self
+                    .catalogue
+                    .text("CodeSystem", &canonical)
+                    .is_some_and(|text| {
+                        std::str::from_utf8(&text).is_ok_and(|it| it.contains("\"supplements\""))
+                    });
+                if !is_near {
+                    continue;
+                }
+                if let Some(definition) = self.catalogue.code_system(&canonical)
+                    && definition.content == Content::Supplement
+                    && let Some(supplemented) = &definition.supplements
+                {
+                    found.push((split_version(supplemented).0.to_owned(), canonical));
+                }
+            }
+            found
+        });
+        supplements
+            .iter()
+            .filter(|(system, _)| system == url)
+            .filter_map(|(_, canonical)| self.catalogue.code_system(canonical))
+            .collect()
     }
 }
 

@@ -22,8 +22,6 @@ use crate::finding::{Severity, id};
 /// Most codes that are looked through to say what would be right.
 const SUGGESTED_MAX: usize = 64;
 
-const MAX_VALUE_SET: &str = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet";
-
 /// How strictly a value set is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strength {
@@ -130,13 +128,8 @@ impl Terminology {
             "example" => Strength::Example,
             _ => return None,
         };
-        let max = binding
-            .extension
-            .iter()
-            .find(|it| it.get("url").and_then(|url| url.as_str()) == Some(MAX_VALUE_SET))
-            .and_then(|it| it.get("valueCanonical").or_else(|| it.get("valueUri")))
-            .and_then(|it| it.as_str())
-            .map(|it| self.set(it));
+        let max = binding.bounds.max_value_set.as_deref();
+        let max = max.map(|it| self.set(it));
         Some(BoundSet {
             strength,
             set: self.set(binding.value_set.as_deref()?),

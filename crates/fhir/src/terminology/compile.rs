@@ -15,6 +15,7 @@ use super::set::{Clause, Codes, Listed, Listing, Set, Test};
 use super::system::{Loaded, System};
 use super::undecided::Undecided;
 use crate::canonical::{ConceptSet, Expansion, ExpansionEntry, ValueSet, split_version};
+use crate::catalogue::VersionMatch;
 
 /// Deepest chain of value sets that import each other.
 const IMPORT_DEPTH_MAX: usize = 16;
@@ -141,11 +142,27 @@ impl Compiler<'_> {
                 }
             }
         }
+        set.other_version = self.other_version(canonical);
         if set.includes.is_empty() && set.open.is_none() {
             set.open = Some(Undecided::ValueSetEmpty(url.to_owned()));
             set.includes = nothing(canonical, Undecided::ValueSetEmpty(url.to_owned())).includes;
         }
         set
+    }
+
+    /// Why the definition found is not quite the one asked for. R4's own bindings name R4's version, while
+    /// the value sets of HL7 V2 and V3 in it keep their own: those are meant.
+    fn other_version(&self, canonical: &str) -> Option<Undecided> {
+        const FHIR_VERSION: &str = "4.0.1";
+        let (url, version) = split_version(canonical);
+        let version = version.filter(|it| *it != FHIR_VERSION)?;
+        let located = self.terminology.catalogue.locate("ValueSet", canonical)?;
+        (located.version_match == VersionMatch::Other).then(|| {
+            Undecided::ValueSetVersionNotLoaded {
+                value_set: url.to_owned(),
+                version: version.to_owned(),
+            }
+        })
     }
 
     fn clause(&mut self, url: &str, part: &ConceptSet, set: &mut Set) -> Clause {
@@ -303,6 +320,7 @@ fn nothing(canonical: &str, why: Undecided) -> Set {
         excludes: Vec::new(),
         active_only: false,
         expansion: None,
+        other_version: None,
         systems: Vec::new(),
         open: Some(why),
         cost: 1,

@@ -151,7 +151,8 @@ fn known(system: &System, filter: &Filter, is_code: bool) -> Result<(), &'static
             .iter()
             .any(|it| it.properties.iter().any(|(code, _)| **code == *name))
     };
-    if is_own || is_stated() {
+    let is_declared = system.declared.iter().any(|it| **it == *name);
+    if is_own || is_declared || is_stated() {
         Ok(())
     } else {
         Err("the system has no such property")

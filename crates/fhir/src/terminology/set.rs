@@ -25,6 +25,8 @@ pub struct Set {
     /// Whether codes that are no longer in use are kept out.
     pub(super) active_only: bool,
     pub(super) expansion: Option<Listing>,
+    /// Why "not a member" is not to be trusted: another version was asked for.
+    pub(super) other_version: Option<Undecided>,
     /// Systems that codes may come from, in order.
     pub(super) systems: Vec<Box<str>>,
     /// Why codes of any other system may be in it too.
@@ -142,6 +144,9 @@ impl Set {
     /// Whether every possible code of every system gets a definite answer.
     #[must_use]
     pub fn is_decidable(&self) -> bool {
+        if self.other_version.is_some() {
+            return false;
+        }
         if self.expansion.as_ref().is_some_and(|it| it.is_complete) {
             return true;
         }
@@ -156,6 +161,13 @@ impl Set {
     /// Whether the value set holds a code of a system.
     #[must_use]
     pub fn decide(&self, system: &str, code: &str) -> Decision<'_> {
+        match (self.as_loaded(system, code), &self.other_version) {
+            (Decision::NotMember, Some(why)) => Decision::NotDecidable(why),
+            (decision, _) => decision,
+        }
+    }
+
+    fn as_loaded(&self, system: &str, code: &str) -> Decision<'_> {
         let decision = self.by_definition(system, code);
         let (Decision::NotDecidable(_), Some(listing)) = (&decision, &self.expansion) else {
             return decision;
@@ -173,7 +185,7 @@ impl Set {
     /// Whether the value set holds the code in any of its systems.
     #[must_use]
     pub fn decide_code(&self, code: &str) -> Decision<'_> {
-        let mut undecided = self.open.as_ref();
+        let mut undecided = self.open.as_ref().or(self.other_version.as_ref());
         for system in &self.systems {
             match self.decide(system, code) {
                 Decision::NotMember => {}

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde_json::Value;
 
 use super::additions::Addition;
 use super::grammar::Grammar;
@@ -73,6 +72,8 @@ pub struct System {
     case_matters: bool,
     /// Whether nesting and `parent` mean "is a".
     pub(super) is_hierarchy: bool,
+    /// Properties that it says its codes may have.
+    pub(super) declared: Vec<Box<str>>,
     /// Whether codes were left out for their number.
     pub(super) is_cut: bool,
     rows: Vec<Concept>,
@@ -93,6 +94,11 @@ impl System {
             url: definition.url.as_str().into(),
             version: definition.version.as_deref().map(Into::into),
             case_matters: definition.case_sensitive == Some(true),
+            declared: definition
+                .property
+                .iter()
+                .map(|it| it.code.as_str().into())
+                .collect(),
             is_hierarchy: matches!(definition.hierarchy_meaning.as_deref(), None | Some("is-a")),
             ..Self::default()
         };
@@ -148,6 +154,28 @@ impl System {
             });
         }
         system
+    }
+
+    /// Adds what a supplement says of the system's codes; it brings no codes of its own.
+    ///
+    /// # Source
+    /// FHIR R4, Code system supplements, <https://hl7.org/fhir/R4/codesystem.html#supplements>.
+    pub(super) fn supplement(&mut self, definition: &CodeSystem) {
+        self.declared
+            .extend(definition.property.iter().map(|it| it.code.as_str().into()));
+        let mut waiting: Vec<&Definition> = definition.concept.iter().collect();
+        while let Some(concept) = waiting.pop() {
+            waiting.extend(&concept.concept);
+            let Some(row) = self.row(&concept.code) else {
+                continue;
+            };
+            let more = read(concept, &mut Vec::new());
+            if let Some(it) = self.rows.get_mut(row as usize) {
+                it.designations.extend(more.designations);
+                it.designations.extend(more.display);
+                it.properties.extend(more.properties);
+            }
+        }
     }
 
     /// Adds curated codes; what the system says itself stays.
@@ -303,7 +331,7 @@ fn read(definition: &Definition, edges: &mut Vec<(Box<str>, Box<str>)>) -> Conce
         ..Concept::default()
     };
     for property in &definition.property {
-        let Some(value) = property.value.values().find_map(text) else {
+        let Some(value) = property.text().map(Box::<str>::from) else {
             continue;
         };
         match (property.code.as_str(), &*value) {
@@ -320,15 +348,4 @@ fn read(definition: &Definition, edges: &mut Vec<(Box<str>, Box<str>)>) -> Conce
             .push((property.code.as_str().into(), value));
     }
     concept
-}
-
-/// The text of a property's value; of a Coding, its code.
-fn text(value: &Value) -> Option<Box<str>> {
-    match value {
-        Value::String(text) => Some(text.as_str().into()),
-        Value::Bool(value) => Some(value.to_string().into()),
-        Value::Number(value) => Some(value.to_string().into()),
-        Value::Object(coding) => coding.get("code").and_then(Value::as_str).map(Into::into),
-        Value::Null | Value::Array(_) => None,
-    }
 }

@@ -32,8 +32,10 @@ const KEPT_MAX: usize = 4096;
 /// Units that were parsed, by code. Shared by all threads.
 #[derive(Debug, Default)]
 pub struct Ucum {
-    kept: RwLock<FxHashMap<Box<str>, Result<Arc<Unit>, NotAUnit>>>,
+    kept: RwLock<FxHashMap<Box<str>, Understood>>,
 }
+
+type Understood = Result<Arc<Unit>, NotAUnit>;
 
 /// Why a text is not a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -208,16 +210,8 @@ fn understand(code: &str) -> Result<Unit, NotAUnit> {
     if !code.bytes().all(|it| it.is_ascii_graphic()) {
         return Err(NotAUnit::Character);
     }
-    let result = octofhir_ucum::parse_expression(code)
-        .and_then(|it| octofhir_ucum::evaluate(&it))
-        .map_err(|error| match error.kind {
-            ErrorKind::UnitNotFound { .. } => NotAUnit::UnknownUnit,
-            ErrorKind::SpecialUnitError { .. } => NotAUnit::SpecialCombined,
-            ErrorKind::PrecisionOverflow { .. } | ErrorKind::NestingTooDeep { .. } => {
-                NotAUnit::Size
-            }
-            _ => NotAUnit::Syntax,
-        })?;
+    let expression = octofhir_ucum::parse_expression(code).map_err(|it| reason(&it.kind))?;
+    let result = octofhir_ucum::evaluate(&expression).map_err(|it| reason(&it.kind))?;
     let scale = scale(&result).ok_or(NotAUnit::Size)?;
     Ok(Unit {
         canonical: canonical(&result),
@@ -225,6 +219,15 @@ fn understand(code: &str) -> Result<Unit, NotAUnit> {
         arbitrary: result.arbitrary.into_boxed_slice(),
         scale,
     })
+}
+
+fn reason(kind: &ErrorKind) -> NotAUnit {
+    match kind {
+        ErrorKind::UnitNotFound { .. } => NotAUnit::UnknownUnit,
+        ErrorKind::SpecialUnitError { .. } => NotAUnit::SpecialCombined,
+        ErrorKind::PrecisionOverflow { .. } | ErrorKind::NestingTooDeep { .. } => NotAUnit::Size,
+        _ => NotAUnit::Syntax,
+    }
 }
 
 /// How values relate to the canonical unit. Of special units, only temperatures are linear (section 22.4).

@@ -8,6 +8,14 @@ pub enum Undecided {
     /// The value set, or one that it imports, is not loaded.
     #[error("value set `{0}` is not loaded")]
     ValueSetNotLoaded(String),
+    /// Another version of the value set is loaded, and what that does not hold may be in this one.
+    #[error("version `{version}` of value set `{value_set}` is not loaded")]
+    ValueSetVersionNotLoaded {
+        /// The value set.
+        value_set: String,
+        /// The version that was asked for.
+        version: String,
+    },
     /// The value set says nothing about what is in it.
     #[error("value set `{0}` states no content")]
     ValueSetEmpty(String),

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use serde_json::json;
 
 use super::{animals, terminology, value_set};
-use crate::canonical::Binding;
+use crate::canonical::{Binding, Bounds};
 use crate::terminology::{
     Coded, Coding, Place, ServerQuestion, ServerVerdict, Terminology, TerminologyServer,
 };
@@ -37,12 +37,10 @@ fn binding(strength: &str, value_set: &str, max: Option<&str>) -> Binding {
     Binding {
         strength: strength.to_owned(),
         value_set: Some(value_set.to_owned()),
-        extension: max
-            .map(|it| {
-                json!({"url": "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet", "valueCanonical": it})
-            })
-            .into_iter()
-            .collect(),
+        bounds: Bounds {
+            max_value_set: max.map(str::to_owned),
+            ..Bounds::default()
+        },
     }
 }
 
@@ -139,8 +137,8 @@ fn required_wants_one_of_the_codes() {
         "required",
         &Coded::Concept { codings: &[] },
         expect![[r#"
-        error binding.no-code: no code is given; a code from value set `urn:pets` must be
-    "#]],
+            error binding.no-code: no code is given; give one from value set `urn:pets`
+        "#]],
     );
     check(
         "required",
@@ -152,7 +150,7 @@ fn required_wants_one_of_the_codes() {
             }],
         },
         expect![[r#"
-            error binding.no-code: no code is given; a code from value set `urn:pets` must be
+            error binding.no-code: no code is given; give one from value set `urn:pets`
         "#]],
     );
     check(
@@ -186,7 +184,7 @@ fn weaker_bindings_say_less() {
         "extensible",
         &Coded::Concept { codings: &[] },
         expect![[r#"
-            warning binding.no-code: no code is given; a code from value set `urn:pets` should be
+            warning binding.no-code: no code is given; give one from value set `urn:pets` if one of them fits
         "#]],
     );
     check(
@@ -235,8 +233,8 @@ fn the_largest_value_set_is_a_hard_limit() {
         "extensible",
         &[],
         expect![[r#"
-        error binding.no-code: no code is given; a code from value set `urn:pets` must be
-    "#]],
+            error binding.no-code: no code is given; give one from value set `urn:pets`
+        "#]],
     );
 }
 

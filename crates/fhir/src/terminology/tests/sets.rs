@@ -316,7 +316,7 @@ fn versions_that_are_not_loaded_decide_nothing() {
     check(&terminology, "urn:this", "+dog -cat");
     check(&terminology, "urn:other", "?dog ?cat -urn:x|dog");
     check(&terminology, "urn:listed", "+cat -dog");
-    check(&terminology, "urn:this|9", "?dog");
+    check(&terminology, "urn:this|9", "+dog ?cat ?urn:x|dog");
     let lookup = |version, code| terminology.lookup("urn:animals", version, code);
     assert!(matches!(lookup(None, "cat"), Lookup::Unknown { .. }));
     assert!(matches!(lookup(Some("1"), "cat"), Lookup::Unknown { .. }));
@@ -473,4 +473,37 @@ fn circles_of_many_sets_end() {
         value_set(&format!("urn:set:{index}"), json!({"include": imports}))
     });
     check(&terminology(sets), "urn:set:0", "?dog");
+}
+
+#[test]
+fn supplements_add_words_and_properties_but_no_codes() {
+    let supplement = json!({
+        "resourceType": "CodeSystem", "url": "urn:more", "content": "supplement", "supplements": "urn:animals",
+        "property": [{"code": "tame", "type": "boolean"}],
+        "concept": [
+            {"code": "dog", "designation": [{"value": "chien"}], "property": [{"code": "tame", "valueBoolean": true}]},
+            {"code": "cat", "display": "Cat"}
+        ]
+    });
+    let terminology = terminology([
+        animals(),
+        supplement,
+        value_set(
+            "urn:tame",
+            json!({"include": [{"system": "urn:animals", "filter": [{"property": "tame", "op": "=", "value": "true"}]}]}),
+        ),
+    ]);
+    check(&terminology, "urn:tame", "+dog -bird -cat");
+    assert!(matches!(
+        terminology.lookup("urn:animals", None, "cat"),
+        Lookup::Unknown { .. }
+    ));
+    let Lookup::Known { system, row, .. } = terminology.lookup("urn:animals", None, "dog") else {
+        panic!("not known");
+    };
+    let designations = &system.concept(row).unwrap().designations;
+    assert_eq!(
+        designations.iter().map(|it| &**it).collect::<Vec<_>>(),
+        ["Hund", "chien"]
+    );
 }
