@@ -18,10 +18,7 @@ pub use index::{Entry, Index, Resolution};
 use crate::definitions::Definitions;
 use crate::finding::{Finding, Severity, id};
 use crate::json::{Document, Value};
-use crate::validate::Report;
-
-/// Deepest nesting of resources that is searched for Bundles.
-const NESTED_MAX: usize = 16;
+use crate::validate::{Report, each_resource};
 
 /// Invariants of Bundle that are checked here and need not be evaluated again.
 pub const INVARIANTS: [&str; 11] = [
@@ -84,67 +81,10 @@ pub fn check(
     findings_max: usize,
 ) -> Vec<Finding> {
     let mut report = Report::new(document, findings_max);
-    let root = document.root();
-    let name = root
-        .get("resourceType")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    resources(definitions, root, name.to_owned(), 0, &mut report);
+    each_resource(document, &["Bundle"], &mut |bundle, expression| {
+        one(definitions, bundle, expression, &mut report);
+    });
     report.finish()
-}
-
-/// Checks a resource if it is a Bundle, and looks for Bundles inside.
-fn resources(
-    definitions: &Definitions,
-    resource: Value<'_>,
-    expression: String,
-    depth: usize,
-    report: &mut Report<'_>,
-) {
-    if depth > NESTED_MAX || report.is_full() {
-        return;
-    }
-    let type_name = resource.get("resourceType").and_then(Value::as_str);
-    let inner = match type_name {
-        Some("Bundle") => {
-            one(definitions, resource, &expression, report);
-            Some("entry")
-        }
-        Some("Parameters") => Some("parameter"),
-        _ => None,
-    };
-    if let Some(name) = inner
-        && let Some(list) = resource.get(name)
-    {
-        for (index, item) in list.children().enumerate() {
-            if let Some(inside) = item.get("resource")
-                && may_hold_bundle(inside)
-            {
-                let expression = format!("{expression}.{name}[{index}].resource");
-                resources(definitions, inside, expression, depth + 1, report);
-            }
-        }
-    }
-    for (index, item) in resource
-        .get("contained")
-        .into_iter()
-        .flat_map(Value::children)
-        .enumerate()
-    {
-        if may_hold_bundle(item) {
-            let expression = format!("{expression}.contained[{index}]");
-            resources(definitions, item, expression, depth + 1, report);
-        }
-    }
-}
-
-/// Whether a look inside is worth a path.
-fn may_hold_bundle(resource: Value<'_>) -> bool {
-    resource.children().any(|member| {
-        member.key() == Some("contained")
-            || (member.key() == Some("resourceType")
-                && matches!(member.as_str(), Some("Bundle" | "Parameters")))
-    })
 }
 
 /// Checks one Bundle.

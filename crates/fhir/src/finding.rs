@@ -305,9 +305,31 @@ pub mod id {
     pub const BUNDLE_REFERENCE_URN: &str = "bundle.reference-urn";
     /// An entry of a document or message is not linked with the first one.
     pub const BUNDLE_UNREACHABLE: &str = "bundle.unreachable";
+    /// The questionnaire of a response is not named, not at hand, or no Questionnaire.
+    pub const QUESTIONNAIRE_UNKNOWN: &str = "questionnaire.unknown";
+    /// The questionnaire has no such item.
+    pub const QUESTIONNAIRE_LINK_ID: &str = "questionnaire.link-id";
+    /// The questionnaire has the item elsewhere, or in another order.
+    pub const QUESTIONNAIRE_PLACE: &str = "questionnaire.place";
+    /// An answer or group that the questionnaire demands is missing.
+    pub const QUESTIONNAIRE_REQUIRED: &str = "questionnaire.required";
+    /// More answers or items than the questionnaire allows.
+    pub const QUESTIONNAIRE_TOO_MANY: &str = "questionnaire.too-many";
+    /// The answer is not of the type that the question asks for.
+    pub const QUESTIONNAIRE_ANSWER_TYPE: &str = "questionnaire.answer-type";
+    /// The answer is not among those that the question allows.
+    pub const QUESTIONNAIRE_ANSWER_OPTION: &str = "questionnaire.answer-option";
+    /// The answer is not within the bounds that the question states.
+    pub const QUESTIONNAIRE_ANSWER_VALUE: &str = "questionnaire.answer-value";
+    /// An item that is not enabled is answered.
+    pub const QUESTIONNAIRE_DISABLED: &str = "questionnaire.disabled";
+    /// The questionnaire contradicts itself.
+    pub const QUESTIONNAIRE_DEFINITION: &str = "questionnaire.definition";
+    /// Something about an answer could not be decided.
+    pub const QUESTIONNAIRE_NOT_CHECKED: &str = "questionnaire.not-checked";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 93] = [
+    pub const ALL: [&str; 104] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -401,6 +423,17 @@ pub mod id {
         BUNDLE_REFERENCE_NEAR,
         BUNDLE_REFERENCE_URN,
         BUNDLE_UNREACHABLE,
+        QUESTIONNAIRE_UNKNOWN,
+        QUESTIONNAIRE_LINK_ID,
+        QUESTIONNAIRE_PLACE,
+        QUESTIONNAIRE_REQUIRED,
+        QUESTIONNAIRE_TOO_MANY,
+        QUESTIONNAIRE_ANSWER_TYPE,
+        QUESTIONNAIRE_ANSWER_OPTION,
+        QUESTIONNAIRE_ANSWER_VALUE,
+        QUESTIONNAIRE_DISABLED,
+        QUESTIONNAIRE_DEFINITION,
+        QUESTIONNAIRE_NOT_CHECKED,
     ];
 }
 
@@ -462,6 +495,17 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         id::BUNDLE_REFERENCE_MISSING | id::BUNDLE_REFERENCE_NEAR | id::BUNDLE_REFERENCE_URN => {
             "not-found"
         }
+        id::QUESTIONNAIRE_UNKNOWN => "not-found",
+        id::QUESTIONNAIRE_LINK_ID
+        | id::QUESTIONNAIRE_PLACE
+        | id::QUESTIONNAIRE_TOO_MANY
+        | id::QUESTIONNAIRE_ANSWER_TYPE
+        | id::QUESTIONNAIRE_ANSWER_VALUE
+        | id::QUESTIONNAIRE_DISABLED
+        | id::QUESTIONNAIRE_DEFINITION => "business-rule",
+        id::QUESTIONNAIRE_REQUIRED => "required",
+        id::QUESTIONNAIRE_ANSWER_OPTION => "code-invalid",
+        id::QUESTIONNAIRE_NOT_CHECKED => "informational",
         _ => "structure",
     }
 }

@@ -16,10 +16,11 @@
 //! 8. [`finding`]: what a check reports.
 //! 9. [`validate`]: the structural check of a resource against the definitions.
 //! 10. [`bundle`]: what each type of Bundle demands of its entries.
-//! 11. [`validator`]: the whole validator; its profiles are in `profile`.
-//! 12. [`references`]: which references a resource holds and whose compartment it is in.
-//! 13. [`status`]: which status changes are allowed.
-//! 14. [`words`]: resources and differences in the language of the reviewer.
+//! 11. [`questionnaire`]: responses against their questionnaires.
+//! 12. [`validator`]: the whole validator; its profiles are in `profile`.
+//! 13. [`references`]: which references a resource holds and whose compartment it is in.
+//! 14. [`status`]: which status changes are allowed.
+//! 15. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -43,6 +44,7 @@ pub mod json;
 pub mod package;
 pub mod primitive;
 mod profile;
+pub mod questionnaire;
 pub mod references;
 pub mod status;
 pub mod terminology;

@@ -12,10 +12,12 @@ mod path;
 mod primitive_element;
 mod reference;
 mod report;
+mod resources;
 mod rules;
 
 pub(crate) use path::{quotable, quotable_url};
 pub(crate) use report::Report;
+pub(crate) use resources::each_resource;
 
 use crate::definitions::Definitions;
 use crate::finding::{Finding, Position, RestsOn, Severity, id};

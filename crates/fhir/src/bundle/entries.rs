@@ -153,7 +153,8 @@ impl<'d> Check<'_, 'd, '_> {
             ReferenceForm::Typed {
                 resource_type, id, ..
             } if self.definitions.is_resource_type(resource_type) => {
-                if (resource_type, id) != (type_name, own) {
+                let is_same = (resource_type, id) == (type_name, own);
+                if !is_same {
                     let message = format!(
                         "`fullUrl` says {}/{}, but the resource is {}/{}",
                         resource_type,

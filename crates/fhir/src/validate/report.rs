@@ -76,6 +76,16 @@ impl<'d> Report<'d> {
         self.add(finding_id, Severity::Warning, at, expression, message, None);
     }
 
+    /// How many findings there are.
+    pub(crate) fn count(&self) -> usize {
+        self.findings.len()
+    }
+
+    /// The findings from a count on.
+    pub(crate) fn since(&mut self, count: usize) -> &mut [Finding] {
+        self.findings.get_mut(count..).unwrap_or_default()
+    }
+
     pub(crate) fn finish(self) -> Vec<Finding> {
         self.findings
     }
