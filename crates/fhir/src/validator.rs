@@ -1,4 +1,4 @@
-//! The whole validator: structure, Bundle rules, profiles; and the place where later stages join.
+//! The whole validator: structure, Bundle rules, questionnaires, profiles; and the place where later stages join.
 //!
 //! It is made once for a catalogue and then used for many texts, from any number of threads: what it
 //! compiles it keeps. It does no I/O and reads no clock.
@@ -15,6 +15,7 @@ use crate::package::PackageId;
 use crate::profile::report::Report;
 use crate::profile::store::Profiles;
 use crate::profile::walk::Walk;
+use crate::questionnaire::{self, Forms, NoTerms};
 use crate::validate::{
     FindingCounts, Limits, Stage, StageOutcome, StageState, VALIDATOR, structure,
 };
@@ -66,6 +67,7 @@ pub trait LaterStage: Send + Sync {
 /// Checks texts against a catalogue.
 pub struct Validator {
     profiles: Profiles,
+    forms: Forms,
     packages: Vec<PackageId>,
     options: ValidatorOptions,
     later: Vec<Arc<dyn LaterStage>>,
@@ -122,6 +124,7 @@ impl Validator {
     pub fn new(catalogue: Arc<Catalogue>, options: ValidatorOptions) -> Self {
         let packages = catalogue.packages().to_vec();
         Self {
+            forms: Forms::new(Arc::clone(&catalogue)),
             profiles: Profiles::new(catalogue, Definitions::r4()),
             packages,
             options,
@@ -188,7 +191,15 @@ impl Validator {
         let root = document.root();
         if root.get("resourceType").and_then(Value::as_str).is_some() {
             let limit = self.options.limits.findings_max;
-            findings.extend(bundle::check(self.profiles.definitions, document, limit));
+            let definitions = self.profiles.definitions;
+            findings.extend(bundle::check(definitions, document, limit));
+            findings.extend(questionnaire::check(
+                definitions,
+                document,
+                &self.forms,
+                &NoTerms,
+                limit,
+            ));
         }
         let report = self.walk(root, request);
         report.finish(document, findings)

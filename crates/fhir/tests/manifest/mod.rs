@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chaperone_fhir::canonical::{CodeSystem, Content};
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::package::Package;
 use chaperone_fhir::validator::ProfileOptions;
@@ -297,7 +298,10 @@ fn rests_on_unloaded(issue: &Value, catalogue: &Catalogue) -> bool {
             .and_then(|(_, rest)| rest.split('#').next()),
     };
     is_from_server
-        && system.is_some_and(|it| it.contains("://") && catalogue.code_system(it).is_none())
+        && system.is_some_and(|it| {
+            let is_complete = |it: Arc<CodeSystem>| it.content == Content::Complete;
+            it.contains("://") && !catalogue.code_system(it).is_some_and(is_complete)
+        })
 }
 
 /// The findings on an input.
