@@ -23,6 +23,7 @@ use crate::catalogue::Catalogue;
 use crate::definitions::Definitions;
 use crate::finding::{Details, Finding, Severity, id};
 use crate::json::{Document, Value};
+use crate::terminology::{Membership, Terminology};
 use crate::validate::{Report, each_resource};
 
 /// Most forms that are kept ready.
@@ -51,6 +52,20 @@ impl Terms for NoTerms {
         (left.1 == right.1)
             .then(|| compare::numbers(left.0, right.0))
             .flatten()
+    }
+}
+
+impl Terms for Terminology {
+    fn is_member(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool> {
+        match self.member_of(value_set, system, code) {
+            Membership::Member { .. } => Some(true),
+            Membership::NotMember => Some(false),
+            Membership::NotDecidable(_) => None,
+        }
+    }
+
+    fn compare(&self, left: (&str, &str), right: (&str, &str)) -> Option<Ordering> {
+        self.ucum().compare(left, right).ok()
     }
 }
 

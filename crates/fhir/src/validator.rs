@@ -15,7 +15,8 @@ use crate::package::PackageId;
 use crate::profile::report::Report;
 use crate::profile::store::Profiles;
 use crate::profile::walk::Walk;
-use crate::questionnaire::{self, Forms, NoTerms};
+use crate::questionnaire::{self, Forms};
+use crate::terminology::Terminology;
 use crate::validate::{
     FindingCounts, Limits, Stage, StageOutcome, StageState, VALIDATOR, structure,
 };
@@ -68,6 +69,7 @@ pub trait LaterStage: Send + Sync {
 pub struct Validator {
     profiles: Profiles,
     forms: Forms,
+    terminology: Terminology,
     packages: Vec<PackageId>,
     options: ValidatorOptions,
     later: Vec<Arc<dyn LaterStage>>,
@@ -125,6 +127,7 @@ impl Validator {
         let packages = catalogue.packages().to_vec();
         Self {
             forms: Forms::new(Arc::clone(&catalogue)),
+            terminology: Terminology::new(Arc::clone(&catalogue)),
             profiles: Profiles::new(catalogue, Definitions::r4()),
             packages,
             options,
@@ -197,7 +200,7 @@ impl Validator {
                 definitions,
                 document,
                 &self.forms,
-                &NoTerms,
+                &self.terminology,
                 limit,
             ));
         }
