@@ -10,11 +10,12 @@
 
 mod compact;
 mod entry;
+mod filling;
 mod version;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 pub use compact::{DecodeError, GenerateError, generate};
 pub use version::VersionMatch;
@@ -22,6 +23,7 @@ pub(crate) use version::order as version_order;
 
 use crate::canonical::{CodeSystem, StructureDefinition, ValueSet, split_version};
 use crate::package::{Package, PackageId};
+use crate::snapshot::{SnapshotError, SnapshotProblem};
 use compact::{Compact, KINDS};
 use entry::{Definition, Entry, Source};
 
@@ -66,6 +68,9 @@ pub enum FindError {
         /// Why.
         reason: Arc<str>,
     },
+    /// It came without a snapshot, and none can be made.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 /// What a package needs and is not loaded.
@@ -108,6 +113,8 @@ pub struct Catalogue {
     /// By URL; several types and versions in the order in which they came.
     entries: BTreeMap<String, Vec<Entry>>,
     compact: Option<Compact>,
+    /// Set once a snapshot was made for an entry of this layer.
+    has_filled: OnceLock<()>,
 }
 
 #[derive(serde::Deserialize)]
@@ -180,6 +187,7 @@ impl Catalogue {
             missing: Vec::new(),
             entries,
             compact: Some(compact),
+            has_filled: OnceLock::new(),
         })
     }
 
@@ -252,17 +260,21 @@ impl Catalogue {
             return Ok(());
         };
         let (url, version) = split_url(&url, header.version.as_deref());
-        let versions = self.entries.entry(url.to_owned()).or_default();
+        let versions = self.entries.get(url).map(Vec::as_slice).unwrap_or_default();
         let is_new = versions
             .iter()
             .all(|it| *it.resource_type != *resource_type || it.version.as_deref() != version);
         if is_new {
-            versions.push(Entry::new(
-                Arc::from(resource_type.as_ref()),
-                version.map(str::to_owned),
-                package,
-                Source::Json(Arc::clone(text)),
-            ));
+            self.forget_snapshots();
+            self.entries
+                .entry(url.to_owned())
+                .or_default()
+                .push(Entry::new(
+                    Arc::from(resource_type.as_ref()),
+                    version.map(str::to_owned),
+                    package,
+                    Source::Json(Arc::clone(text)),
+                ));
         }
         Ok(())
     }
@@ -293,15 +305,20 @@ impl Catalogue {
     /// The same, with the reason where there is none.
     ///
     /// # Errors
-    /// It is in no loaded package, or cannot be read.
+    /// It is in no loaded package, cannot be read, or came without a snapshot and none can be made.
     pub fn structure_or_reason(
         &self,
         canonical: &str,
     ) -> Result<Arc<StructureDefinition>, FindError> {
-        match self.definition("StructureDefinition", canonical)? {
-            Definition::Structure(it) => Ok(Arc::clone(it)),
-            _ => Err(FindError::NotLoaded(canonical.to_owned())),
-        }
+        self.filled(canonical).map(|it| it.structure)
+    }
+
+    /// What the differential of a definition that came without a snapshot says and may not say.
+    /// The rest of it holds.
+    #[must_use]
+    pub fn snapshot_problems(&self, canonical: &str) -> Arc<[SnapshotProblem]> {
+        self.filled(canonical)
+            .map_or_else(|_| Arc::from([]), |it| it.problems)
     }
 
     /// A value set by canonical URL.

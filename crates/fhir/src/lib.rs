@@ -10,6 +10,7 @@
 //! 2. [`package`]: reads FHIR NPM packages from bytes.
 //! 3. [`definitions`]: StructureDefinitions compiled into tables; [`Definitions::r4`] is embedded.
 //! 4. [`canonical`] and [`catalogue`]: profiles, value sets and code systems as data, found by URL.
+//!    Those without a snapshot get one from [`snapshot`].
 //! 5. [`terminology`]: which codes exist and which value sets hold them; units of measure.
 //! 6. [`primitive`]: the formats of FHIR's primitive types.
 //! 7. [`xhtml`]: the narrative that resources carry.
@@ -46,6 +47,7 @@ pub mod primitive;
 mod profile;
 pub mod questionnaire;
 pub mod references;
+pub mod snapshot;
 pub mod status;
 pub mod terminology;
 pub mod validate;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::compact::{Compact, Place};
 use crate::canonical::{CodeSystem, StructureDefinition, ValueSet};
+use crate::snapshot::{SnapshotError, SnapshotProblem};
 
 /// A type of resource that is found by canonical URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,26 @@ pub(super) enum Definition {
     Other(Arc<serde_json::Value>),
 }
 
+/// A structure definition whose snapshot was made here.
+#[derive(Clone, Debug)]
+pub(super) struct Filled {
+    pub(super) structure: Arc<StructureDefinition>,
+    pub(super) problems: Arc<[SnapshotProblem]>,
+    /// Longest chain of definitions that were made for it, with itself; 0 where it came so.
+    pub(super) depth: usize,
+}
+
+/// A snapshot that was made, or why it could not be, and what it took.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) result: Result<Filled, SnapshotError>,
+    /// How many definitions were made for it, with itself.
+    pub(super) count: usize,
+    /// Whether something was left out because it stood further out in the same chain. Then it is good
+    /// as an answer, but not as a part of another one, which would depend on what was asked for first.
+    pub(super) met_circle: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) resource_type: Arc<str>,
@@ -54,6 +75,8 @@ pub(super) struct Entry {
     pub(super) package: Option<usize>,
     pub(super) source: Source,
     read: OnceLock<Result<Definition, Arc<str>>>,
+    /// For a structure definition that came without a snapshot.
+    pub(super) filled: OnceLock<Made>,
 }
 
 impl Entry {
@@ -70,6 +93,7 @@ impl Entry {
             package,
             source,
             read: OnceLock::new(),
+            filled: OnceLock::new(),
         }
     }
 
