@@ -311,13 +311,18 @@ fn extensions_are_sliced_by_url_and_their_profile_is_walked_into() {
         ]),
     );
     let catalogue = over_r4(&[patient, extension]);
-    check(&catalogue, "it", &["Patient.extension"], expect![[r#"
+    check(
+        &catalogue,
+        "it",
+        &["Patient.extension"],
+        expect![[r#"
         Patient.extension 0..* Extension sliced open by value:url
         Patient.extension:colour 1..1 Extension(colour)
         Patient.extension:colour.id 0..1 System.String
         Patient.extension:colour.extension 0..* Extension sliced open by value:url
         Patient.extension:colour.url 1..1 System.String = Uri "http://example.org/StructureDefinition/colour"
-        Patient.extension:colour.value[x] 1..1 code = Code "red""#]]);
+        Patient.extension:colour.value[x] 1..1 code = Code "red""#]],
+    );
 }
 
 #[test]
@@ -381,9 +386,14 @@ fn rules_gather_along_the_chain_of_bases() {
                 {"path": "Patient.name", "min": 0, "max": "1", "condition": ["two-1"]}]),
     );
     let catalogue = over_r4(&[two, one]);
-    check(&catalogue, "two", &["Patient.name"], expect![[r#"
+    check(
+        &catalogue,
+        "two",
+        &["Patient.name"],
+        expect![[r#"
         Patient.name 1..1 HumanName
-        ! Patient.name: `min` is 0, the base has 1"#]]);
+        ! Patient.name: `min` is 0, the base has 1"#]],
+    );
     let two = catalogue.structure(&format!("{URL}two")).unwrap();
     let root = &two.snapshot.element[0];
     let keys: Vec<_> = root.constraint.iter().map(|it| it.key.as_str()).collect();
@@ -423,7 +433,11 @@ fn a_logical_model_adds_elements() {
         ]},
     });
     let catalogue = over_r4(&[model.to_string()]);
-    check(&catalogue, "it", &["it"], expect![[r#"
+    check(
+        &catalogue,
+        "it",
+        &["it"],
+        expect![[r#"
         it 0..* 
         it.id 0..1 System.String
         it.extension 0..* Extension sliced open by value:url
@@ -433,7 +447,8 @@ fn a_logical_model_adds_elements() {
         it.part.modifierExtension 0..* Extension
         it.part.colour 1..1 code
         it.part.part 0..*  as #it.part
-        it.last 0..1 string"#]]);
+        it.last 0..1 string"#]],
+    );
 }
 
 fn error(catalogue: &Catalogue, name: &str) -> String {
