@@ -40,6 +40,7 @@ pub mod bundle;
 pub mod canonical;
 pub mod catalogue;
 pub mod definitions;
+pub mod fhirpath;
 pub mod finding;
 pub mod json;
 pub mod package;

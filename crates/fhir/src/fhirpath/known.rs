@@ -1,0 +1,138 @@
+//! Invariants of R4 that run on every element or resource, answered without the evaluator; and mistakes of
+//! published invariants, mended.
+//!
+//! Each short way gives what the expression gives; the tests hold both against each other.
+//! Start at [`Known::of`] and [`mended`].
+
+use super::Environment;
+use super::item::{ElementItem, Shape};
+use crate::definitions::tables::NodeRule;
+use crate::json::{Kind, Value};
+
+/// An invariant with a short way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// ele-1: an element has a value or children.
+    HasContent,
+    /// ext-1: an extension has extensions or a value, not both.
+    ExtensionOrValue,
+    /// dom-2: contained resources contain none.
+    NoNestedContained,
+    /// dom-6: there is narrative.
+    HasNarrative,
+}
+
+impl Known {
+    pub(super) fn of(text: &str) -> Option<Self> {
+        Some(match text {
+            "hasValue() or (children().count() > id.count())" => Self::HasContent,
+            "extension.exists() != value.exists()" => Self::ExtensionOrValue,
+            "contained.contained.empty()" => Self::NoNestedContained,
+            "text.`div`.exists()" => Self::HasNarrative,
+            _ => return None,
+        })
+    }
+
+    /// The outcome, or `None` to ask the evaluator.
+    pub(super) fn answer(
+        self,
+        environment: &Environment<'_>,
+        element: ElementItem<'_>,
+    ) -> Option<Option<bool>> {
+        let answer = match self {
+            Self::HasContent => {
+                if element.has_value() {
+                    return Some(Some(true));
+                }
+                let object = element.object()?;
+                object.children().any(|child| {
+                    !matches!(child.key(), Some("id" | "_id" | "resourceType")) && is_filled(child)
+                })
+            }
+            Self::ExtensionOrValue => {
+                let Shape::Node(node) = element.shape() else {
+                    return None;
+                };
+                if environment.definitions.node(node).rule != NodeRule::Extension {
+                    return None;
+                }
+                let object = element.value()?;
+                let (mut has_extension, mut has_value) = (false, false);
+                for child in object.children() {
+                    let key = child.key().unwrap_or_default();
+                    let plain = key.strip_prefix('_').unwrap_or(key);
+                    if plain == "extension" {
+                        has_extension |= is_filled(child);
+                    } else if let Some(rest) = plain.strip_prefix("value") {
+                        // `valueX` that is no choice of an extension: let the evaluator see.
+                        if !rest.starts_with(|it: char| it.is_ascii_uppercase()) {
+                            return None;
+                        }
+                        has_value |= is_filled(child);
+                    }
+                }
+                has_extension != has_value
+            }
+            Self::NoNestedContained | Self::HasNarrative if is_primitive(element) => return None,
+            Self::NoNestedContained => {
+                let contained = element.value()?.get("contained");
+                !contained.is_some_and(|it| {
+                    it.children()
+                        .any(|inner| inner.get("contained").is_some_and(is_filled))
+                })
+            }
+            Self::HasNarrative => {
+                let text = element.value()?.get("text");
+                text.is_some_and(|it| {
+                    it.children().any(|child| {
+                        matches!(child.key(), Some("div" | "_div")) && is_filled(child)
+                    })
+                })
+            }
+        };
+        Some(Some(answer))
+    }
+}
+
+fn is_primitive(element: ElementItem<'_>) -> bool {
+    !matches!(element.shape(), Shape::Node(_))
+}
+
+/// Whether a member gives at least one element.
+fn is_filled(value: Value<'_>) -> bool {
+    match value.kind() {
+        Kind::Null => false,
+        Kind::Array => value.children().any(|item| item.kind() != Kind::Null),
+        _ => true,
+    }
+}
+
+/// Published invariants that do not say what they mean, with what they mean.
+///
+/// # Source
+/// FHIR R4 4.0.1: the human text of each invariant, which its expression misses.
+const MENDED: [(&str, &str); 3] = [
+    // que-7: an answer is FHIR's `boolean`, never FHIRPath's `Boolean`.
+    (
+        "operator = 'exists' implies (answer is Boolean)",
+        "operator = 'exists' implies (answer is boolean)",
+    ),
+    // que-12: "if there are more than one enableWhen", so two already.
+    (
+        "enableWhen.count() > 2 implies enableBehavior.exists()",
+        "enableWhen.count() > 1 implies enableBehavior.exists()",
+    ),
+    // ras-2: of a range or without a probability, nothing is said.
+    (
+        "probability is decimal implies (probability as decimal) <= 100",
+        "probability.empty() or ((probability is decimal) implies ((probability as decimal) <= 100))",
+    ),
+];
+
+/// The expression as it is meant.
+pub(super) fn mended(text: &str) -> &str {
+    MENDED
+        .iter()
+        .find(|(published, _)| *published == text)
+        .map_or(text, |(_, meant)| meant)
+}
