@@ -63,12 +63,10 @@ impl Known {
                     let plain = key.strip_prefix('_').unwrap_or(key);
                     if plain == "extension" {
                         has_extension |= is_filled(child);
-                    } else if let Some(rest) = plain.strip_prefix("value") {
-                        // `valueX` that is no choice of an extension: let the evaluator see.
-                        if !rest.starts_with(|it: char| it.is_ascii_uppercase()) {
-                            return None;
-                        }
-                        has_value |= is_filled(child);
+                    } else if plain.starts_with("value") && is_filled(child) {
+                        let definitions = environment.definitions;
+                        has_value |= plain == "value"
+                            || definitions.name(definitions.node(node), plain).is_some();
                     }
                 }
                 has_extension != has_value
