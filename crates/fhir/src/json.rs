@@ -296,11 +296,6 @@ impl<'d> Value<'d> {
         self.children().find(|child| child.key() == Some(key))
     }
 
-    /// Whether both are the same place of the same document.
-    pub(crate) fn is_same(self, other: Self) -> bool {
-        self.index == other.index && std::ptr::eq(self.document, other.document)
-    }
-
     /// Whether an object or array has nothing in it.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -12,7 +12,6 @@ use super::super::syntax::Function;
 use super::super::{EvaluationError, EvaluationErrorKind};
 use super::Call;
 use crate::json::Value;
-use crate::primitive::Primitive;
 
 /// Prefix of the canonical URLs of FHIR's own types.
 const CORE: &str = "http://hl7.org/fhir/StructureDefinition/";
@@ -77,9 +76,7 @@ impl<'a> Run<'a, '_> {
                 })
             }
             F::HtmlChecks => self.each_base(call.base, scope, &mut |item| {
-                let is_right = item
-                    .as_text()
-                    .is_none_or(|text| Primitive::Xhtml.check_text(text).is_ok());
+                let is_right = item.as_text().is_none_or(crate::xhtml::is_sound);
                 sink(Item::Boolean(is_right))
             }),
             _ => {
