@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chaperone_engine::Engine;
+use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::ledger::LEAVES_AT_ONCE;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -48,10 +49,10 @@ impl Workers {
 
 async fn deliver(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     let mut changes = engine.changes();
+    let mut under_way = UnderWay::default();
     while !*stopped.borrow() {
-        let pause = match engine.deliver_due("delivery").await {
-            Ok(0) => IDLE,
-            Ok(_) => continue,
+        let pause = match engine.start_due("delivery", &mut under_way).await {
+            Ok(_) => IDLE,
             Err(failed) => {
                 tracing::warn!(error = %failed, "delivery waits");
                 AFTER_FAILURE
@@ -59,10 +60,12 @@ async fn deliver(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = under_way.next() => {}
             _ = changes.changed() => {}
             _ = stopped.changed() => {}
         }
     }
+    under_way.finish().await;
 }
 
 async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {

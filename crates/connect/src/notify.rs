@@ -176,11 +176,13 @@ impl Mailer {
     /// Everybody once, however many of the roles they have.
     fn recipients(&self, notice: &Notice) -> Vec<Mailbox> {
         let all: Vec<&Mailbox> = match notice {
-            Notice::ApprovalWaiting { roles, .. } => roles
-                .iter()
-                .filter_map(|role| self.approvers.get(role))
-                .flatten()
-                .collect(),
+            Notice::ApprovalWaiting { roles, .. } | Notice::ApprovedNotDelivered { roles, .. } => {
+                roles
+                    .iter()
+                    .filter_map(|role| self.approvers.get(role))
+                    .flatten()
+                    .collect()
+            }
             Notice::OperatorNeeded { .. } => self.operators.iter().collect(),
         };
         let mut seen = BTreeSet::new();
@@ -196,6 +198,10 @@ impl Mailer {
             Notice::ApprovalWaiting { .. } => (
                 "Chaperone: something waits for approval",
                 "Something waits for your approval.",
+            ),
+            Notice::ApprovedNotDelivered { .. } => (
+                "Chaperone: something approved was not delivered",
+                "Something that was approved under your role was not delivered.",
             ),
             Notice::OperatorNeeded { .. } => (
                 "Chaperone: something waits for an operator",

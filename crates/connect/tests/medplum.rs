@@ -237,6 +237,8 @@ fn order(
             prompts: Vec::new(),
         },
         evidence: Vec::new(),
+        rests_on: Default::default(),
+        salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }
 }
 

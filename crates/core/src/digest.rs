@@ -31,6 +31,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// SHA-256(salt ‖ bytes): says nothing about the bytes to whoever does not have the salt, however few
+    /// they could be; with the salt it is checked like any digest.
+    pub fn salted(salt: &Salt, bytes: &[u8]) -> Self {
+        *PayloadAddress::of(&salt.0, bytes).digest()
+    }
+
     /// Wraps 32 bytes that are a digest already.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -77,6 +83,37 @@ impl<'de> Deserialize<'de> for Digest {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+/// 32 random bytes that are mixed into the digests of one write-back. Rests in the vault, inside the
+/// order, and is erased with it. Written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Digest", into = "Digest")]
+pub struct Salt([u8; 32]);
+
+impl Salt {
+    /// Wraps 32 bytes that were drawn at random.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<Digest> for Salt {
+    fn from(written: Digest) -> Self {
+        Self(written.0)
+    }
+}
+
+impl From<Salt> for Digest {
+    fn from(salt: Salt) -> Self {
+        Self(salt.0)
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(withheld)")
     }
 }
 

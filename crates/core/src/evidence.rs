@@ -10,11 +10,13 @@
 //! | [`Approval`] | `engine::approve` | a human of the right role agreed to one digest |
 //! | [`Delivering`] | `engine::deliver` | ruling, approval, mode and epoch were checked just now |
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::change::{ChangeClass, Destination};
-use crate::digest::{Digest, PayloadAddress};
+use crate::digest::{Digest, PayloadAddress, Salt};
 use crate::gate::{Gate, ProofLevel};
 use crate::ids::{
     AccountName, AgentId, ConnectionId, PatientToken, PersonId, PolicyId, TenantId, WritebackId,
@@ -44,7 +46,7 @@ pub struct ValidationRecord {
     pub packages: Vec<String>,
     /// The stages in order.
     pub stages: Vec<StageRecord>,
-    /// Digest of the exact body that was validated.
+    /// Digest of the exact body that was validated: SHA-256(salt of the order ‖ body).
     pub body: Digest,
     /// The findings in the vault, when there are any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -191,9 +193,11 @@ impl Strategy {
 }
 
 /// Everything that was agreed to, complete: what is approved is what is sent, byte for byte
-/// (invariant 4). Rests in the vault as JSON; its digest is the digest of those bytes.
+/// (invariant 4). Rests in the vault as JSON; its digest is the digest of those bytes, which hold the salt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteOrder {
+    /// Random, so that the digests of this write-back in the ledger let nobody guess its content.
+    pub salt: Salt,
     /// The organisation.
     pub tenant: TenantId,
     /// The write-back.
@@ -244,6 +248,9 @@ pub struct WriteOrder {
     pub author: AgentVersion,
     /// Digests of what the reviewer is shown beside the change: rationale, sources.
     pub evidence: Vec<Digest>,
+    /// Facts that the ruling saw to be true and that must be so again right before each send.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub rests_on: BTreeSet<String>,
 }
 
 /// Which version of an agent asked.

@@ -1,5 +1,5 @@
 //! Human decisions about a write-back: approve, reject; and, for what could not be sent, requeue,
-//! abandon, resolve, attest.
+//! abandon, resolve, attest, decline.
 //!
 //! An approval names the digest that was on the screen. When anything about the order changed since,
 //! the digest differs and the approval is refused; when the gate demands a second factor, the step-up
@@ -7,14 +7,14 @@
 
 use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{Approval, ApprovalRecord, Factor, Strategy};
+use chaperone_core::evidence::{Approval, ApprovalRecord, Factor};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::{PersonId, StepUpId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, KeyVaultFailed, PayloadClass, RecordChange, RecordKey, StoreFailed,
     WorkChange,
 };
-use chaperone_core::principal::{Actor, Human, Role};
+use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::writeback::{
     Command, DeliveryReceipt, NotAppliedBasis, Refusal, RefusedBy, Writeback,
 };
@@ -52,6 +52,11 @@ pub enum DecideFailed {
     /// The step-up is unknown, somebody else's, for other content, too old, or used.
     #[error("the second factor was not given for this change, or is too old; give it again")]
     StepUp,
+    /// It was ruled on under a bundle that is no longer in force, and has been ended.
+    #[error(
+        "the rules changed since this was ruled on, so it was ended; the agent can propose it again"
+    )]
+    RulesChanged,
     /// A reason is needed.
     #[error("a reason is needed, of 3 to 2,000 characters")]
     ReasonNeeded,
@@ -103,6 +108,7 @@ impl DecideFailed {
             DecideFailed::Missing => "not-found",
             DecideFailed::Refused(refusal) => refusal.code(),
             DecideFailed::StepUp => "second-factor-required",
+            DecideFailed::RulesChanged => "rules-changed",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
             DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
@@ -110,6 +116,26 @@ impl DecideFailed {
         }
     }
 }
+
+/// Who may enter a change into the EHR by hand, and say so.
+pub(crate) const ENTERS: [Role; 6] = [
+    Role::Clinician,
+    Role::Him,
+    Role::Rn,
+    Role::MaRn,
+    Role::Scheduler,
+    Role::Pharmacist,
+];
+/// Who may look up in the EHR what became of a send.
+pub(crate) const RESOLVES: [Role; 5] = [
+    Role::Clinician,
+    Role::Him,
+    Role::Rn,
+    Role::MaRn,
+    Role::Scheduler,
+];
+/// Who may put back or give up what could not be sent.
+pub(crate) const OPERATES: [Role; 3] = [Role::ItAdmin, Role::Clinician, Role::Him];
 
 /// Characters of a reason.
 const REASON_CHARS: std::ops::RangeInclusive<usize> = 3..=2_000;
@@ -128,6 +154,9 @@ impl Engine {
         let now = self.now();
         let mut hand = self.take_in_hand(request.writeback).await?;
         let role = open_role(&hand.state, by)?;
+        if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
+            return self.end_outdated(hand, now).await;
+        }
         let mut commit = self.commit_as(Actor::from(by));
         let factor = match request.step_up {
             Some(step_up) => {
@@ -155,6 +184,22 @@ impl Engine {
             self.enqueue(&hand, &mut commit);
         }
         self.finish(hand, commit).await
+    }
+
+    /// Ends what was ruled on under other rules than those in force: nobody is asked to agree to a ruling
+    /// that would not be made any more.
+    async fn end_outdated(
+        &self,
+        mut hand: InHand,
+        now: Timestamp,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let refused = RefusedBy::RulesChanged;
+        hand.step(Command::Refuse { refused }, now)?;
+        let commit = self.commit_as(Actor::System {
+            part: SystemPart::Expiry,
+        });
+        self.finish(hand, commit).await?;
+        Err(DecideFailed::RulesChanged)
     }
 
     /// Rejects, with a reason.
@@ -198,7 +243,7 @@ impl Engine {
         writeback: WritebackId,
         reason: &str,
     ) -> Result<WritebackRow, DecideFailed> {
-        require(by, &[Role::ItAdmin, Role::Clinician, Role::Him])?;
+        require(by, &OPERATES)?;
         let mut hand = self.take_in_hand(writeback).await?;
         if let Writeback::DeadLetter(dead) = &hand.state
             && approval_ran_out(dead.ready(), self.now())
@@ -228,7 +273,7 @@ impl Engine {
         writeback: WritebackId,
         reason: &str,
     ) -> Result<WritebackRow, DecideFailed> {
-        require(by, &[Role::ItAdmin, Role::Clinician, Role::Him])?;
+        require(by, &OPERATES)?;
         let mut hand = self.take_in_hand(writeback).await?;
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
@@ -257,16 +302,7 @@ impl Engine {
         applied: bool,
         note: &str,
     ) -> Result<WritebackRow, DecideFailed> {
-        require(
-            by,
-            &[
-                Role::Clinician,
-                Role::Him,
-                Role::Rn,
-                Role::MaRn,
-                Role::Scheduler,
-            ],
-        )?;
+        require(by, &RESOLVES)?;
         let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
         if !matches!(&hand.state, Writeback::Unknown(unknown) if unknown.human_needed().is_some()) {
@@ -303,6 +339,33 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
+    /// Declines to enter a change by hand, with a reason. Nothing was sent, so it is given up, and the
+    /// patient's other writes go on.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; it stays open then.
+    pub async fn decline_entry(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        reason: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        require(by, &ENTERS)?;
+        let mut hand = self.take_in_hand(writeback).await?;
+        if !matches!(&hand.state, Writeback::Delivering(entry) if entry.is_human_entry()) {
+            return Err(Refusal::NotNow(hand.state.name()).into());
+        }
+        let mut commit = self.commit_as(Actor::from(by));
+        let reason = self.seal_reason(&hand, reason, &mut commit).await?;
+        let person = by.person;
+        hand.step(Command::Abandon { person, reason }, self.now())?;
+        let held = self.release_held(writeback, &mut commit).await?;
+        commit
+            .work
+            .extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+        self.finish(hand, commit).await
+    }
+
     /// Attests that a human entered the change in the EHR, for connections or rows that need it.
     ///
     /// # Errors
@@ -313,26 +376,12 @@ impl Engine {
         writeback: WritebackId,
         note: &str,
     ) -> Result<WritebackRow, DecideFailed> {
-        require(
-            by,
-            &[
-                Role::Clinician,
-                Role::Him,
-                Role::Rn,
-                Role::MaRn,
-                Role::Scheduler,
-                Role::Pharmacist,
-            ],
-        )?;
+        require(by, &ENTERS)?;
         let mut hand = self.take_in_hand(writeback).await?;
-        let is_human_entry = hand
-            .state
-            .ruled()
-            .is_some_and(|r| r.order.strategy == Strategy::HumanEntry);
         let Writeback::Delivering(in_delivery) = &hand.state else {
             return Err(Refusal::NotNow(hand.state.name()).into());
         };
-        if !is_human_entry {
+        if !in_delivery.is_human_entry() {
             return Err(Refusal::NotNow(hand.state.name()).into());
         }
         let delivering = self
@@ -424,7 +473,7 @@ impl Engine {
 
     /// The work item that holds a write-back's place in its patient's order; the note of it is taken
     /// away in the commit that lets it go.
-    async fn release_held(
+    pub(crate) async fn release_held(
         &self,
         writeback: WritebackId,
         commit: &mut Commit,

@@ -207,7 +207,7 @@ impl Engine {
 
 /// What agents are told about a proposal: state and gate, nothing from the record.
 pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
-    use chaperone_core::writeback::StateName as S;
+    use chaperone_core::writeback::{StateName as S, VoidReason};
     let (poll_after_s, resume) = match row.state {
         S::AwaitingApproval => (
             Some(30),
@@ -221,6 +221,10 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         S::Unknown | S::DeadLetter | S::Quarantined => (Some(60), "a human is looking at it"),
         S::Staged => (None, "kept as a draft for a human to take up"),
         S::Delivered => (None, "done"),
+        S::Refused if row.rules_changed => (
+            None,
+            "the rules changed before a human decided; propose it again, with a new idempotency key",
+        ),
         S::Refused => (None, "refused; do not propose the same again"),
         S::Void => (
             None,
@@ -229,14 +233,25 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         S::Proposed | S::Validated => (Some(5), "being decided"),
         S::Abandoned | S::Compensated => (None, "ended by a human"),
     };
-    json!({
+    // Why it is void, as far as that concerns what the agent saw itself (invariant 10).
+    let void = row.void.and_then(|reason| match reason {
+        VoidReason::Stale => Some("stale"),
+        VoidReason::DeliverBy => Some("too-late"),
+        VoidReason::AuthorityChanged => Some("rules-changed"),
+        VoidReason::Consent | VoidReason::DigestMismatch => None,
+    });
+    let mut answer = json!({
         "proposal": row.id,
         "state": row.state,
         "gate": row.gate.as_ref().map(chaperone_core::gate::Gate::level),
         "class": row.class,
         "poll_after": poll_after_s,
         "resume": resume,
-    })
+    });
+    if let (Some(void), Some(object)) = (void, answer.as_object_mut()) {
+        object.insert("reason".to_owned(), json!(void));
+    }
+    answer
 }
 
 fn resource_of(action: ToolAction<'_>) -> Result<Option<ResourceType>, CallError> {

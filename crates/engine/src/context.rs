@@ -11,7 +11,7 @@ use chaperone_core::ids::{ConnectionId, CorrelationId, TenantId};
 use chaperone_core::mode::{Mode, ModeSubject, Modes};
 use chaperone_core::ports::{
     Anchor, Clock, CommitFailed, ConsentHook, Ehr, Environment, Expected, KeyVault, Notifier,
-    Random, Record, RecordChange, RecordKey, Store, StoreFailed,
+    Random, Record, RecordChange, RecordKey, STREAM_EVENTS_MAX, Store, StoreFailed,
 };
 use chaperone_fhir::Definitions;
 use chaperone_fhir::status::Transitions;
@@ -342,17 +342,27 @@ impl Engine {
 
     /// The switches, and the version of their stream for a guard.
     pub(crate) async fn modes(&self) -> Result<(Modes, u64), StoreFailed> {
-        let events = self
-            .store
-            .stream(&self.config.tenant, &StreamId::Modes)
-            .await?;
         let mut modes = Modes::default();
-        for recorded in &events {
-            if let Event::ModeSwitched { scope, mode, .. } = &recorded.event {
-                modes.set(scope.clone(), *mode);
+        let mut version = 0;
+        loop {
+            let events = self
+                .store
+                .stream_after(&self.config.tenant, &StreamId::Modes, version)
+                .await?;
+            // However often it was switched: the newest switch is the one that counts.
+            let Some(last) = events.last().map(|last| last.version) else {
+                return Ok((modes, version));
+            };
+            for recorded in &events {
+                if let Event::ModeSwitched { scope, mode, .. } = &recorded.event {
+                    modes.set(scope.clone(), *mode);
+                }
+            }
+            version = last;
+            if events.len() < STREAM_EVENTS_MAX as usize {
+                return Ok((modes, version));
             }
         }
-        Ok((modes, events.last().map_or(0, |last| last.version)))
     }
 
     /// The mode that applies to a subject of an agent's call, as the switches stood a moment ago.

@@ -2,7 +2,7 @@
 //!
 //! One attempt, as a timeline. Every commit is durable before the next line.
 //! ```text
-//! claim work ─▶ load, check mode, consent, authority, deadline, digest
+//! claim work ─▶ load, check mode, consent, authority, deadline, digest; look again at what it rests on
 //!            ─▶ commit DeliveryStarted, guarded by stream version, modes and epoch
 //!            ─▶ send once
 //!            ─▶ commit Delivered | NotApplied | Unknown | Voided | DeadLettered
@@ -11,26 +11,29 @@
 //! worker cannot know whether the send happened, records `OutcomeUnknown`, and reconciles before
 //! anything else (invariant 5). There is no function that sends from `Delivering` or `Unknown`.
 
-use chaperone_core::Timestamp;
+mod checks;
+mod outcome;
+mod queue;
+
+use std::pin::Pin;
+
 use chaperone_core::digest::Digest;
 use chaperone_core::event::StreamId;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{
-    Claim, ClaimedWork, Commit, CommitFailed, ConsentDecision, ConsentQuestion, EhrReadFailed,
-    Guard, KeyVaultFailed, LeaseRefused, Notice, PayloadClass, Reconciliation, Record,
-    RecordChange, StoreFailed, WorkChange, WorkKind, WriteFailed, WriteReceipt,
+    Claim, ClaimedWork, CommitFailed, Guard, Lane, LeaseRefused, StoreFailed, WorkKind, WriteFailed,
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::writeback::{
-    Command, DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, InDelivery,
-    NotAppliedBasis, Ready, VoidReason, Writeback,
+    Command, DeliveryStart, HumanNeeded, Ready, VoidReason, Writeback,
 };
+use futures::stream::{FuturesUnordered, StreamExt};
 
-use crate::afterwork::Piece;
+pub(crate) use self::checks::{OrderUnusable, approval_ran_out};
+use self::queue::{deferred, held, held_by, later};
 use crate::context::Engine;
-use crate::order::complete_provenance;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
 
@@ -40,12 +43,12 @@ pub(crate) const HELD: &str = "held_work";
 const WRITER_LEASE: &str = "writer";
 /// How long the writer's lease lives, in milliseconds.
 const LEASE_MS: i64 = 15_000;
+/// Which step of the back-off an EHR gets that did not say whether an order still holds.
+const LOOK_AGAIN: u32 = 4;
 /// How long a held mode waits before it looks again, in milliseconds.
 const HELD_BY_MODE_MS: i64 = 2_000;
-/// After how long of failing to read back a human is asked, in seconds.
-const READ_BACK_FAILS_S: i64 = 3_600;
-/// Work claimed at once.
-const CLAIM_MAX: u32 = 16;
+/// Items under way at once, in each lane.
+const LANE_MAX: usize = 16;
 
 /// Why a delivery run stopped. What was claimed is claimed again later.
 #[derive(Debug, thiserror::Error)]
@@ -77,46 +80,104 @@ impl From<StoreFailed> for ItemFailed {
     }
 }
 
-/// Why an order cannot be turned into a delivery.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OrderUnusable {
-    #[error("the stored order is not what was approved")]
-    Differs,
-    #[error(transparent)]
-    Vault(#[from] VaultFailed),
+/// Deliveries under way, at most [`LANE_MAX`] in each lane. Writes for one patient keep their order,
+/// because the store gives out one of them at a time; what needs no order has places of its own.
+#[derive(Default)]
+pub struct UnderWay<'e> {
+    ordered: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send + 'e>>>,
+    free: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send + 'e>>>,
+}
+
+impl<'e> UnderWay<'e> {
+    fn lane(
+        &mut self,
+        lane: Lane,
+    ) -> &mut FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send + 'e>>> {
+        match lane {
+            Lane::Ordered => &mut self.ordered,
+            Lane::Free => &mut self.free,
+        }
+    }
+
+    /// Waits until one of them has ended; forever when there is none. May be dropped and called again.
+    pub async fn next(&mut self) {
+        let ended = tokio::select! {
+            Some(()) = self.ordered.next() => true,
+            Some(()) = self.free.next() => true,
+            else => false,
+        };
+        if !ended {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until all of them have ended.
+    pub async fn finish(&mut self) {
+        while !(self.ordered.is_empty() && self.free.is_empty()) {
+            self.next().await;
+        }
+    }
 }
 
 impl Engine {
-    /// Claims due work and advances each item by one step. Returns how many items were claimed.
+    /// Claims due work and advances each item by one step, to the end. Returns how many items were
+    /// claimed.
     ///
     /// # Errors
     /// [`DeliverFailed`] when no work could be claimed at all.
     pub async fn deliver_due(&self, worker: &str) -> Result<usize, DeliverFailed> {
-        let tenant = &self.config.tenant;
+        let mut under_way = UnderWay::default();
+        let started = self.start_due(worker, &mut under_way).await?;
+        under_way.finish().await;
+        Ok(started)
+    }
+
+    /// Starts what is due, as far as there are places, and returns how many items that were. Whoever
+    /// calls polls them by [`UnderWay::next`], and calls again when one has ended or time has passed:
+    /// an EHR that is slow about one item then holds nobody else up.
+    ///
+    /// # Errors
+    /// [`DeliverFailed`] when no work could be claimed; what is under way goes on.
+    pub async fn start_due<'e>(
+        &'e self,
+        worker: &str,
+        under_way: &mut UnderWay<'e>,
+    ) -> Result<usize, DeliverFailed> {
         let now = self.now();
         let lease = self
             .store
-            .lease(tenant, WRITER_LEASE, &self.config.node, now, LEASE_MS)
-            .await?;
-        let claimed = self
-            .store
-            .claim_due(Claim {
-                worker: worker.to_owned(),
+            .lease(
+                &self.config.tenant,
+                WRITER_LEASE,
+                &self.config.node,
                 now,
-                lease_ms: self.config.claim_ms,
-                limit: CLAIM_MAX,
-            })
+                LEASE_MS,
+            )
             .await?;
-        let count = claimed.len();
-        let items = claimed
-            .into_iter()
-            .filter(|work| work.tenant == *tenant)
-            .map(|work| self.advance(work, lease.epoch));
-        futures::future::join_all(items).await;
-        if count > 0 {
-            self.announce_change();
+        let mut started = 0_usize;
+        for lane in [Lane::Free, Lane::Ordered] {
+            let items = under_way.lane(lane);
+            let places = LANE_MAX.saturating_sub(items.len());
+            if places == 0 {
+                continue;
+            }
+            let claimed = self
+                .store
+                .claim_due(Claim {
+                    tenant: self.config.tenant.clone(),
+                    lane: Some(lane),
+                    worker: worker.to_owned(),
+                    now,
+                    lease_ms: self.config.claim_ms,
+                    limit: u32::try_from(places).unwrap_or(0),
+                })
+                .await?;
+            started = started.saturating_add(claimed.len());
+            for work in claimed {
+                items.push(Box::pin(self.advance(work, lease.epoch)));
+            }
         }
-        Ok(count)
+        Ok(started)
     }
 
     async fn advance(&self, work: ClaimedWork, epoch: u64) {
@@ -135,6 +196,7 @@ impl Engine {
             tracing::warn!(writeback = %id, error = %failed, "a work item did not advance");
             metrics::counter!("chaperone_work_failures_total").increment(1);
         }
+        self.announce_change();
     }
 
     async fn advance_delivery(
@@ -150,7 +212,7 @@ impl Engine {
             Writeback::Delivering(s)
                 if s.ready().ruled().order.strategy == Strategy::HumanEntry =>
             {
-                self.hold(id, work).await
+                self.hold_entry(id, s.ready().deliver_by(), work).await
             }
             Writeback::Delivering(_) => self.lose(hand, work).await,
             Writeback::Unknown(unknown) if unknown.human_needed().is_some() => {
@@ -190,6 +252,14 @@ impl Engine {
             }
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
         };
+        match self.still_holds(&order).await {
+            Ok(true) => {}
+            Ok(false) => return self.void(hand, VoidReason::Stale, work).await,
+            Err(failed) => {
+                tracing::info!(writeback = %hand.id, error = %failed, "what an order rests on cannot be read now");
+                return self.defer(work, self.backoff_ms(LOOK_AGAIN), None).await;
+            }
+        }
         let digest = ready.ruled().order.digest;
         let attempt = ready.attempts().saturating_add(1);
         let start = DeliveryStart {
@@ -210,6 +280,9 @@ impl Engine {
         hand.write_into(&mut commit)?;
         if order.strategy == Strategy::HumanEntry {
             commit.work.push(held(work));
+            commit
+                .work
+                .push(self.entry_ends(hand.id, ready.deliver_by()));
             commit.records.push(held_by(hand.id, work)?);
             self.store.commit(commit).await?;
             self.tell_operator(hand.id, "human-entry");
@@ -236,7 +309,9 @@ impl Engine {
         let mut commit = self.commit_as(delivery());
         let change = match sent {
             Ok(receipt) => {
-                let receipt = self.receipt(&hand, receipt, &mut commit).await?;
+                let receipt = self
+                    .receipt(&hand, delivering, receipt, &mut commit)
+                    .await?;
                 hand.step(
                     Command::ConfirmDelivery {
                         delivering,
@@ -292,298 +367,6 @@ impl Engine {
         };
         self.record_outcome(hand, commit, change).await
     }
-
-    /// The attempt was interrupted: nobody knows whether it was sent.
-    async fn lose(&self, mut hand: InHand, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        let now = self.now();
-        hand.step(Command::LoseOutcome, now)?;
-        let commit = self.commit_as(delivery());
-        self.record_outcome(hand, commit, deferred(work, now, WorkKind::Reconcile))
-            .await
-    }
-
-    /// Finds out what became of a send, by reading back.
-    async fn reconcile(&self, mut hand: InHand, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        let Writeback::Unknown(unknown) = hand.state.clone() else {
-            return Ok(());
-        };
-        let now = self.now();
-        let delivering = match self.reconciling(unknown.ready(), unknown.start()).await {
-            Ok(delivering) => delivering,
-            // What was sent cannot be opened any more, so nothing can be compared with it.
-            Err(OrderUnusable::Vault(
-                VaultFailed::Missing
-                | VaultFailed::Sealed
-                | VaultFailed::Keys(KeyVaultFailed::Destroyed),
-            )) => {
-                return self.ask_human(hand, HumanNeeded::ReadBackFails, work).await;
-            }
-            Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
-            Err(OrderUnusable::Differs) => {
-                return self
-                    .ask_human(hand, HumanNeeded::ContentDiffers, work)
-                    .await;
-            }
-        };
-        let waited = now.duration_since(unknown.since());
-        match self.ehr.reconcile(&delivering).await {
-            Ok(Reconciliation::Applied(receipt)) => {
-                let mut commit = self.commit_as(delivery());
-                let receipt = self.receipt(&hand, receipt, &mut commit).await?;
-                match hand.step(Command::FindApplied { receipt }, now) {
-                    Ok(()) => {
-                        self.record_outcome(hand, commit, self.completed(work))
-                            .await
-                    }
-                    Err(MoveFailed::Refused(_)) => {
-                        self.ask_human(hand, HumanNeeded::ContentDiffers, work)
-                            .await
-                    }
-                    Err(failed) => Err(failed.into()),
-                }
-            }
-            Ok(Reconciliation::Missing) => {
-                let settle_ms = self.ehr.profile().settle_ms;
-                if waited.as_millis() < i128::from(settle_ms) {
-                    return self.defer(work, settle_ms, Some(WorkKind::Reconcile)).await;
-                }
-                let retry_at = later(now, self.backoff_ms(unknown.start().attempt));
-                let basis = NotAppliedBasis::MissAfterSettle;
-                hand.step(Command::FindNotApplied { basis, retry_at }, now)?;
-                let mut change = deferred(work, retry_at, WorkKind::Deliver);
-                if unknown.start().attempt >= chaperone_core::writeback::DELIVERY_ATTEMPTS_MAX {
-                    self.dead_letter(&mut hand, now)?;
-                    change = self.completed(work);
-                }
-                let commit = self.commit_as(delivery());
-                self.record_outcome(hand, commit, change).await
-            }
-            Ok(Reconciliation::Undecidable(reason)) => self.ask_human(hand, reason, work).await,
-            Err(EhrReadFailed::Unavailable | EhrReadFailed::RateLimited)
-                if waited.as_secs() < READ_BACK_FAILS_S =>
-            {
-                let attempt = unknown.start().attempt.saturating_add(3);
-                self.defer(work, self.backoff_ms(attempt), Some(WorkKind::Reconcile))
-                    .await
-            }
-            Err(_) => self.ask_human(hand, HumanNeeded::ReadBackFails, work).await,
-        }
-    }
-
-    fn dead_letter(&self, hand: &mut InHand, now: Timestamp) -> Result<(), MoveFailed> {
-        hand.step(
-            Command::DeadLetter {
-                cause: FailureCause::ServerError,
-            },
-            now,
-        )
-    }
-
-    async fn ask_human(
-        &self,
-        mut hand: InHand,
-        reason: HumanNeeded,
-        work: &ClaimedWork,
-    ) -> Result<(), ItemFailed> {
-        hand.step(Command::AskHuman { reason }, self.now())?;
-        self.tell_operator(hand.id, "unknown-outcome");
-        let mut commit = self.commit_as(delivery());
-        commit.records.push(held_by(hand.id, work)?);
-        self.record_outcome(hand, commit, held(work)).await
-    }
-
-    async fn record_outcome(
-        &self,
-        mut hand: InHand,
-        mut commit: Commit,
-        change: WorkChange,
-    ) -> Result<(), ItemFailed> {
-        let row = hand.write_into(&mut commit)?;
-        commit.work.push(change);
-        self.store.commit(commit).await?;
-        if matches!(hand.state, Writeback::DeadLetter(_)) {
-            self.tell_operator(hand.id, "dead-letter");
-        }
-        metrics::counter!("chaperone_deliveries_total", "state" => row.state.as_str()).increment(1);
-        Ok(())
-    }
-
-    async fn void(
-        &self,
-        mut hand: InHand,
-        reason: VoidReason,
-        work: &ClaimedWork,
-    ) -> Result<(), ItemFailed> {
-        hand.step(Command::Void { reason }, self.now())?;
-        self.tell_operator(hand.id, "void");
-        let commit = self.commit_as(delivery());
-        self.record_outcome(hand, commit, self.completed(work))
-            .await
-    }
-
-    /// Why a ready order must not be sent any more. Consent is asked again here, at send time.
-    async fn void_reason(&self, ready: &Ready, now: Timestamp) -> Option<VoidReason> {
-        if now > ready.deliver_by() || approval_ran_out(ready, now) {
-            return Some(VoidReason::DeliverBy);
-        }
-        let ruled = ready.ruled();
-        let proposal = &ruled.proposal;
-        let intent = self
-            .bundle
-            .agent(&proposal.agent)
-            .filter(|agent| agent.intents.contains(&proposal.intent))
-            .and_then(|_| self.bundle.intent(&proposal.intent));
-        let Some(intent) = intent else {
-            return Some(VoidReason::AuthorityChanged);
-        };
-        if ruled.ruling.bundle != *self.bundle.digest() {
-            return Some(VoidReason::AuthorityChanged);
-        }
-        let question = ConsentQuestion {
-            tenant: self.config.tenant.clone(),
-            environment: self.ehr.environment(),
-            patient: proposal.patient,
-            intent: intent.id.clone(),
-            purpose: intent.purpose_of_use.clone(),
-            resource: ruled.change.resource.clone(),
-            write: true,
-        };
-        match self.consent.decide(question).await {
-            ConsentDecision::Permit { .. } => None,
-            ConsentDecision::Deny { .. } => Some(VoidReason::Consent),
-        }
-    }
-
-    /// The order as approved: the stored bytes must have the approved digest.
-    async fn approved_order(&self, ready: &Ready) -> Result<WriteOrder, OrderUnusable> {
-        let reference = &ready.ruled().order;
-        let bytes = self.unseal(&reference.address).await?;
-        let order: WriteOrder =
-            serde_json::from_slice(&bytes).map_err(|_| OrderUnusable::Differs)?;
-        let is_approved = Digest::of_bytes(&bytes) == reference.digest
-            && order.writeback == ready.ruled().proposal.id
-            && order.tenant == self.config.tenant
-            && order.connection == *self.ehr.connection()
-            && order.endpoint == self.ehr.endpoint();
-        if !is_approved {
-            return Err(OrderUnusable::Differs);
-        }
-        let provenance = complete_provenance(&order, ready.approvals());
-        Ok(WriteOrder {
-            provenance,
-            ..order
-        })
-    }
-
-    /// What an attempt under way was sending, for attesting it.
-    pub(crate) async fn delivering_again(
-        &self,
-        in_delivery: &InDelivery,
-    ) -> Result<Delivering, OrderUnusable> {
-        self.reconciling(in_delivery.ready(), in_delivery.start())
-            .await
-    }
-
-    async fn reconciling(
-        &self,
-        ready: &Ready,
-        start: &DeliveryStart,
-    ) -> Result<Delivering, OrderUnusable> {
-        let order = self.approved_order(ready).await?;
-        Ok(begin(order, start.digest, start.attempt))
-    }
-
-    async fn receipt(
-        &self,
-        hand: &InHand,
-        receipt: WriteReceipt,
-        commit: &mut Commit,
-    ) -> Result<DeliveryReceipt, ItemFailed> {
-        use chaperone_core::gate::ProofLevel;
-        let strategy = hand.state.ruled().map(|r| r.order.strategy);
-        let proof = match (strategy, &receipt.read_back, &receipt.version) {
-            (Some(Strategy::Conditional), Some(_), Some(_)) => ProofLevel::P3,
-            (_, Some(_), _) => ProofLevel::P2,
-            _ => ProofLevel::P1,
-        };
-        let patient = hand.state.proposal().patient;
-        let sealed = self
-            .seal(PayloadClass::Clinical, patient, receipt.location.as_bytes())
-            .await?;
-        let location = sealed.address;
-        commit.payloads.push(sealed);
-        Ok(DeliveryReceipt {
-            proof,
-            location,
-            read_back: receipt.read_back,
-            provenance_written: receipt.provenance_written,
-            attested_by: None,
-        })
-    }
-
-    async fn complete(&self, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        self.change_work(self.completed(work)).await
-    }
-
-    async fn hold(&self, id: WritebackId, work: &ClaimedWork) -> Result<(), ItemFailed> {
-        let mut commit = self.commit_as(delivery());
-        commit.work.push(held(work));
-        commit.records.push(held_by(id, work)?);
-        self.store.commit(commit).await?;
-        Ok(())
-    }
-
-    async fn defer(
-        &self,
-        work: &ClaimedWork,
-        wait_ms: i64,
-        kind: Option<WorkKind>,
-    ) -> Result<(), ItemFailed> {
-        let due = later(self.now(), wait_ms);
-        let claim = Some(work.claim);
-        self.change_work(WorkChange::Defer {
-            id: work.item.id,
-            claim,
-            due,
-            kind,
-        })
-        .await
-    }
-
-    async fn change_work(&self, change: WorkChange) -> Result<(), ItemFailed> {
-        let mut commit = self.commit_as(delivery());
-        commit.work.push(change);
-        self.store.commit(commit).await?;
-        Ok(())
-    }
-
-    fn completed(&self, work: &ClaimedWork) -> WorkChange {
-        WorkChange::Complete {
-            id: work.item.id,
-            claim: Some(work.claim),
-        }
-    }
-
-    /// Exponential, with full jitter in the upper half.
-    fn backoff_ms(&self, attempt: u32) -> i64 {
-        let doubled = self
-            .config
-            .backoff_ms
-            .saturating_mul(1_i64 << attempt.saturating_sub(1).min(20))
-            .clamp(1, self.config.backoff_ms_max.max(1));
-        let mut random = [0; 8];
-        self.random.fill(&mut random);
-        let half = doubled / 2;
-        half.saturating_add((u64::from_be_bytes(random) % (half.unsigned_abs() + 1)) as i64)
-    }
-
-    fn tell_operator(&self, writeback: WritebackId, code: &str) {
-        let notice = Notice::OperatorNeeded {
-            writeback,
-            code: code.to_owned(),
-        };
-        self.after(Piece::Notify(self.config.tenant.clone(), notice));
-    }
 }
 
 #[expect(
@@ -598,40 +381,4 @@ fn delivery() -> Actor {
     Actor::System {
         part: SystemPart::Delivery,
     }
-}
-
-/// Whether what humans approved has waited longer than they were told it may. Putting a dead letter
-/// back into the queue does not make an approval younger.
-pub(crate) fn approval_ran_out(ready: &Ready, now: Timestamp) -> bool {
-    let within_ms = ready.ruled().order.deliver_within_s.saturating_mul(1_000);
-    let approved = ready.approvals().iter().map(|approval| approval.at).max();
-    approved.is_some_and(|at| now > later(at, within_ms))
-}
-
-fn held(work: &ClaimedWork) -> WorkChange {
-    WorkChange::Hold {
-        id: work.item.id,
-        claim: Some(work.claim),
-    }
-}
-
-/// Names the work item that waits for a human, so that their decision finds it whatever else waits.
-fn held_by(id: WritebackId, work: &ClaimedWork) -> Result<RecordChange, StoreFailed> {
-    let value =
-        serde_json::to_value(work.item.id).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
-    Ok(RecordChange::Put(Record::new(HELD, id, value)))
-}
-
-fn deferred(work: &ClaimedWork, due: Timestamp, kind: WorkKind) -> WorkChange {
-    WorkChange::Defer {
-        id: work.item.id,
-        claim: Some(work.claim),
-        due,
-        kind: Some(kind),
-    }
-}
-
-fn later(now: Timestamp, wait_ms: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_millis(wait_ms))
-        .unwrap_or(Timestamp::MAX)
 }

@@ -1,9 +1,10 @@
-//! Expiry: what nobody decided in time ends as refused, and somebody is told.
+//! Expiry: what nobody decided in time ends as refused, what nobody entered in time as void, and somebody
+//! is told.
 
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{ClaimedWork, Notice, WorkChange};
 use chaperone_core::principal::{Actor, SystemPart};
-use chaperone_core::writeback::{Command, RefusedBy, Writeback};
+use chaperone_core::writeback::{Command, RefusedBy, VoidReason, Writeback};
 
 use crate::afterwork::Piece;
 use crate::context::Engine;
@@ -18,27 +19,33 @@ impl Engine {
     ) -> Result<(), MoveFailed> {
         let now = self.now();
         let mut hand = self.take_in_hand(id).await?;
-        let deadline = match &hand.state {
-            Writeback::AwaitingApproval(waiting) => Some(waiting.ruled().order.approve_by),
-            Writeback::AwaitingVerification(waiting) => Some(waiting.ruled().order.approve_by),
-            _ => None,
-        };
         let mut commit = self.commit_as(Actor::System {
             part: SystemPart::Expiry,
         });
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            hand.step(
-                Command::Refuse {
-                    refused: RefusedBy::Expiry,
-                },
-                now,
-            )?;
+        let ended = match &hand.state {
+            Writeback::AwaitingApproval(waiting) if now >= waiting.ruled().order.approve_by => {
+                Some(("expired", refused_by_time()))
+            }
+            Writeback::AwaitingVerification(waiting) if now >= waiting.ruled().order.approve_by => {
+                Some(("expired", refused_by_time()))
+            }
+            // Whether it was entered and only the attestation is missing, a person must look up.
+            Writeback::Delivering(entry)
+                if entry.is_human_entry() && now >= entry.ready().deliver_by() =>
+            {
+                let held = self.release_held(id, &mut commit).await?;
+                commit
+                    .work
+                    .extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+                let reason = VoidReason::DeliverBy;
+                Some(("human-entry-expired", Command::Void { reason }))
+            }
+            _ => None,
+        };
+        let code = ended.as_ref().map(|(code, _)| *code);
+        if let Some((_, command)) = ended {
+            hand.step(command, now)?;
             hand.write_into(&mut commit)?;
-            let notice = Notice::OperatorNeeded {
-                writeback: id,
-                code: "expired".to_owned(),
-            };
-            self.after(Piece::Notify(self.config.tenant.clone(), notice));
         }
         commit.work.push(WorkChange::Complete {
             id: work.item.id,
@@ -48,6 +55,20 @@ impl Engine {
             .commit(commit)
             .await
             .map_err(|e| chaperone_core::ports::StoreFailed::Unavailable(Box::new(e)))?;
+        if let Some(code) = code {
+            let notice = Notice::OperatorNeeded {
+                writeback: id,
+                code: code.to_owned(),
+            };
+            self.after(Piece::Notify(self.config.tenant.clone(), notice));
+            self.tell_approvers(&hand);
+        }
         Ok(())
+    }
+}
+
+fn refused_by_time() -> Command<'static> {
+    Command::Refuse {
+        refused: RefusedBy::Expiry,
     }
 }

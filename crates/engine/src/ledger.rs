@@ -5,9 +5,10 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use chaperone_core::digest::Digest;
-use chaperone_core::event::{LeafInvalid, Recorded, StreamId};
+use chaperone_core::event::{Event, LeafInvalid, Recorded, StreamId};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{AnchorFailed, CheckpointRow, KeyVaultFailed, StoreFailed};
+use chaperone_core::writeback::WritebackEvent;
 use chaperone_ledger::checkpoint::{
     CheckpointKey, SignFailed, TreeHead, VerifyingKey, VerifyingKeyInvalid,
 };
@@ -52,6 +53,9 @@ pub enum LedgerFailed {
     /// Nothing is signed yet, or not this.
     #[error("this is not covered by a signed checkpoint yet; wait a moment")]
     NotCovered,
+    /// There never was an order, or it was erased.
+    #[error("there is no order of this write-back, or its key was destroyed")]
+    NoOrder,
 }
 
 impl Engine {
@@ -191,6 +195,25 @@ impl Engine {
             });
         }
         Ok(Receipt::new(stream, entries, newest.note))
+    }
+
+    /// The order of a write-back, byte for byte as its digest names it, with the salt that the other
+    /// digests of the write-back are bound by: what a receipt is checked against. Holds PHI.
+    ///
+    /// # Errors
+    /// [`LedgerFailed::NoOrder`] when there never was one or it was erased; store and vault failures.
+    pub async fn order_bytes(&self, id: WritebackId) -> Result<Vec<u8>, LedgerFailed> {
+        let stream = StreamId::Writeback(id);
+        let events = self.store.stream(&self.config.tenant, &stream).await?;
+        let address = events.iter().find_map(|recorded| match &recorded.event {
+            Event::Writeback(WritebackEvent::Ruled { order, .. }) => Some(order.address),
+            _ => None,
+        });
+        let address = address.ok_or(LedgerFailed::NoOrder)?;
+        self.unseal(&address).await.map_err(|failed| match failed {
+            crate::vault::VaultFailed::Store(failed) => failed.into(),
+            _ => LedgerFailed::NoOrder,
+        })
     }
 
     /// One stored entry with its inclusion proof to the newest checkpoint.

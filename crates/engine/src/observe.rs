@@ -3,8 +3,12 @@
 //! An observer that cannot tell leaves its fact out; absent means unknown, and no row that lets
 //! something pass applies to the unknown. A tool that asks for a fact nobody here computes gets none.
 
+use std::collections::BTreeSet;
+
 use chaperone_core::bundle::WriteAction;
-use chaperone_core::facts::{FactValue, Facts};
+use chaperone_core::evidence::WriteOrder;
+use chaperone_core::facts::{FactKind, FactValue, Facts};
+use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::resource::ResourceType;
 use chaperone_phi::labels::Labels;
 use jiff::civil::Date;
@@ -17,6 +21,11 @@ use crate::propose::Inputs;
 
 /// Age of majority, in years.
 const MAJORITY_YEARS: i16 = 18;
+const SLOT_FREE: &str = "slot_free";
+/// Observed facts that others can change at any moment, so that they are looked at again before a send.
+const LOOKED_AT_AGAIN: [&str; 1] = [SLOT_FREE];
+/// Most slots of one appointment.
+const SLOTS_MAX: usize = 16;
 
 impl Engine {
     /// Observes what the tool names, and always what concerns the patient and the day.
@@ -59,11 +68,9 @@ impl Engine {
         let is = |value: bool| Some(FactValue::Bool(value));
         let envelope = &admitted.caller.envelope;
         Ok(match name {
-            // Read just now, in `gather`; the delivery's own condition closes the gap that remains.
-            "slot_free" => slot_of(inputs).map(|slot| {
-                FactValue::Bool(slot.get("status").and_then(Value::as_str) == Some("free"))
-            }),
-            "visit_type_self_schedule" => is(self.visit(inputs, resource).self_schedule),
+            // Read just now, in `gather`, and once more right before it is sent (`still_holds`).
+            SLOT_FREE => slots_free(inputs).and_then(is),
+            "visit_type_self_schedule" => self.visit(inputs, resource).self_schedule.and_then(is),
             "visit_type_sensitive" => self.visit(inputs, resource).sensitive.and_then(is),
             "hours_until_start" => inputs
                 .base
@@ -170,30 +177,122 @@ impl Engine {
         self.tables.medication(codes, texts)
     }
 
-    /// What the codes of the visit say: of the proposed appointment, of the one on record, of the slot.
+    /// What the codes of the visit say. What it is for is said by the slots and by the record; the
+    /// proposed appointment and the kinds of appointment count beside them, and only against.
     fn visit(&self, inputs: &Inputs, resource: &Value) -> crate::tables::Visit {
-        let codes: Vec<(&str, &str)> = [Some(resource), inputs.base.as_ref(), slot_of(inputs)]
+        let of_slots: Vec<_> = slots(inputs)
+            .map(|slot| codes_of(slot, "serviceType"))
+            .collect();
+        let all_say = of_slots.iter().all(|codes| !codes.is_empty());
+        let base = inputs.base.as_ref();
+        self.tables.visit(&crate::tables::VisitCodes {
+            slots: if all_say {
+                of_slots.concat()
+            } else {
+                Vec::new()
+            },
+            record: base.map_or_else(Vec::new, |base| codes_of(base, "serviceType")),
+            also: slots(inputs)
+                .chain(base)
+                .chain([resource])
+                .flat_map(|source| ["serviceType", "appointmentType"].map(|e| codes_of(source, e)))
+                .flatten()
+                .collect(),
+        })
+    }
+
+    /// Whether what an order rested on when it was ruled is still so at the EHR.
+    ///
+    /// Between this and the send a gap of one round trip remains, which only the EHR itself can close.
+    ///
+    /// # Errors
+    /// When the EHR does not say.
+    pub(crate) async fn still_holds(&self, order: &WriteOrder) -> Result<bool, EhrReadFailed> {
+        for fact in &order.rests_on {
+            let holds = match fact.as_str() {
+                SLOT_FREE => self.slots_still_free(order).await?,
+                // Written by another version; nobody here can look again.
+                _ => false,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn slots_still_free(&self, order: &WriteOrder) -> Result<bool, EhrReadFailed> {
+        let body: Value = serde_json::from_str(&order.body).unwrap_or_default();
+        let slots = body.get("slot").and_then(Value::as_array);
+        let references: Vec<&str> = slots
             .into_iter()
             .flatten()
-            .flat_map(|source| ["serviceType", "appointmentType"].map(|e| source.get(e)))
-            .flatten()
-            .flat_map(|concept| match concept {
-                Value::Array(concepts) => concepts.iter().collect(),
-                one => vec![one],
-            })
-            .filter_map(|concept| concept.get("coding")?.as_array())
-            .flatten()
-            .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)))
+            .filter_map(|slot| slot.get("reference")?.as_str()?.strip_prefix("Slot/"))
+            .take(SLOTS_MAX)
             .collect();
-        self.tables.visit(&codes)
+        if references.is_empty() || Some(references.len()) != slots.map(Vec::len) {
+            return Ok(false);
+        }
+        let Ok(slot) = ResourceType::new("Slot") else {
+            return Ok(false);
+        };
+        for id in references {
+            match self.ehr.read(&slot, id).await {
+                Ok(read) if is_free(&read) => {}
+                Ok(_) | Err(EhrReadFailed::NotFound) => return Ok(false),
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok(true)
     }
 }
 
-fn slot_of(inputs: &Inputs) -> Option<&Value> {
+/// The facts that a ruling rested on and that are looked at again right before it is sent.
+pub(crate) fn rests_on(facts: &Facts) -> BTreeSet<String> {
+    let holds = |name: &&str| {
+        facts.get(name).is_some_and(|fact| {
+            fact.kind == FactKind::Observed && fact.value == FactValue::Bool(true)
+        })
+    };
+    LOOKED_AT_AGAIN
+        .iter()
+        .copied()
+        .filter(holds)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn slots(inputs: &Inputs) -> impl Iterator<Item = &Value> {
     inputs
         .resources
         .values()
-        .find(|resource| resource.get("resourceType").and_then(Value::as_str) == Some("Slot"))
+        .filter(|resource| resource.get("resourceType").and_then(Value::as_str) == Some("Slot"))
+}
+
+/// Whether every slot is free; nothing when there is none.
+fn slots_free(inputs: &Inputs) -> Option<bool> {
+    let mut slots = slots(inputs).peekable();
+    slots.peek()?;
+    Some(slots.all(is_free))
+}
+
+fn is_free(slot: &Value) -> bool {
+    slot.get("status").and_then(Value::as_str) == Some("free")
+}
+
+/// The codes of one element, which may be one concept or several.
+fn codes_of<'a>(resource: &'a Value, element: &str) -> Vec<(&'a str, &'a str)> {
+    let concepts = match resource.get(element) {
+        Some(Value::Array(concepts)) => concepts.iter().collect(),
+        Some(one) => vec![one],
+        None => Vec::new(),
+    };
+    concepts
+        .into_iter()
+        .filter_map(|concept| concept.get("coding")?.as_array())
+        .flatten()
+        .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)))
+        .collect()
 }
 
 /// A birth date of any precision, at its latest: who may be a minor counts as one.

@@ -11,7 +11,7 @@ use chaperone_core::ids::{
 };
 use chaperone_core::ports::{Commit, Listing, Record, RecordKey, StoreFailed};
 use chaperone_core::resource::{Interaction, ResourceType};
-use chaperone_core::writeback::{HumanNeeded, StateName, Writeback};
+use chaperone_core::writeback::{HumanNeeded, RefusedBy, StateName, VoidReason, Writeback};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
@@ -70,6 +70,12 @@ pub struct WritebackRow {
     pub moved: Timestamp,
     /// When what it waits for must have happened.
     pub deadline: Option<Timestamp>,
+    /// Why it is void, when it is.
+    #[serde(default)]
+    pub void: Option<VoidReason>,
+    /// Whether it ended because the rules changed before it was decided.
+    #[serde(default)]
+    pub rules_changed: bool,
 }
 
 impl WritebackRow {
@@ -94,16 +100,17 @@ impl WritebackRow {
             gate: ruled.map(|r| r.ruling.gate.clone()),
             digest: ruled.map(|r| r.order.digest),
             strategy: ruled.map(|r| r.order.strategy),
-            approvers: Vec::new(),
+            approvers: state.approvals().iter().map(|a| a.person).collect(),
             attempts: 0,
             human_needed: None,
             proposed,
             moved,
             deadline: None,
+            void: None,
+            rules_changed: false,
         };
         match state {
             Writeback::AwaitingApproval(s) => {
-                row.approvers = s.approvals().iter().map(|a| a.person).collect();
                 row.deadline = Some(s.ruled().order.approve_by);
             }
             Writeback::AwaitingVerification(s) => row.deadline = Some(s.ruled().order.approve_by),
@@ -111,7 +118,12 @@ impl WritebackRow {
                 row.attempts = s.attempts();
                 row.deadline = Some(s.deliver_by());
             }
-            Writeback::Delivering(s) => row.attempts = s.start().attempt,
+            Writeback::Delivering(s) => {
+                row.attempts = s.start().attempt;
+                row.deadline = s.is_human_entry().then(|| s.ready().deliver_by());
+            }
+            Writeback::Void(s) => row.void = Some(s.reason()),
+            Writeback::Refused(s) => row.rules_changed = *s.by() == RefusedBy::RulesChanged,
             Writeback::Unknown(s) => {
                 row.attempts = s.start().attempt;
                 row.human_needed = s.human_needed();

@@ -12,10 +12,11 @@ use chaperone_core::Timestamp;
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Change, Direction};
 use chaperone_core::content::content_digest;
-use chaperone_core::digest::{Digest, PayloadAddress};
+use chaperone_core::digest::{Digest, PayloadAddress, Salt};
 use chaperone_core::envelope::{Envelope, GrantSource};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
+use chaperone_core::facts::Facts;
 use chaperone_core::ids::{PersonId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
@@ -37,6 +38,7 @@ use crate::call::{Admitted, is_token, proposal_answer};
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
+use crate::observe::rests_on;
 use crate::order::{if_none_exist, order_bytes, provenance_template, strategy_for};
 use crate::projection::{BY_STATE, row_of};
 use crate::tokens::TokenTarget;
@@ -59,6 +61,7 @@ pub(crate) struct Inputs {
 
 /// A merged result, with what it is.
 struct Merged {
+    salt: Salt,
     body: String,
     resource: Value,
     change: Change,
@@ -372,8 +375,12 @@ impl Engine {
         );
         let body = serde_json::to_string(&resource).map_err(|_| CallError::internal())?;
         let change = change_of(write, inputs.base.as_ref(), &resource)?;
-        let (validation, findings) = self.validate(write, &body, &resource, &change, inputs);
+        let mut salt = [0; 32];
+        self.random.fill(&mut salt);
+        let salt = Salt::from_random(salt);
+        let (validation, findings) = self.validate(write, &salt, &body, &resource, &change, inputs);
         Ok(Merged {
+            salt,
             body,
             resource,
             change,
@@ -434,7 +441,7 @@ impl Engine {
                 CallError::denied().saying("policy could not rule on this, so it is refused")
             })?;
         let order = self.make_order(
-            admitted, write, inputs, merged, validation, &ruling, hand.id,
+            admitted, write, inputs, merged, validation, &ruling, &facts, hand.id,
         )?;
         let (bytes, digest) = order_bytes(&order).map_err(|_| CallError::internal())?;
         let sealed = self
@@ -483,6 +490,7 @@ impl Engine {
         merged: &Merged,
         validation: ValidationRecord,
         ruling: &Ruling,
+        facts: &Facts,
         id: WritebackId,
     ) -> Result<WriteOrder, CallError> {
         use chaperone_core::evidence::Strategy;
@@ -511,6 +519,7 @@ impl Engine {
                 .to_string()
         });
         Ok(WriteOrder {
+            salt: merged.salt,
             tenant: self.config.tenant.clone(),
             writeback: id,
             patient: envelope.patient,
@@ -536,6 +545,7 @@ impl Engine {
             validation,
             author,
             evidence: evidence_digests(admitted),
+            rests_on: rests_on(facts),
         })
     }
 

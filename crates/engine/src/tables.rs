@@ -70,12 +70,24 @@ struct VisitType {
     sensitive: bool,
 }
 
+/// The codes of a visit, by who said so.
+#[derive(Debug, Default)]
+pub(crate) struct VisitCodes<'a> {
+    /// Service types of its slots; empty unless each of them has one.
+    pub(crate) slots: Vec<(&'a str, &'a str)>,
+    /// Service types of the appointment on record.
+    pub(crate) record: Vec<(&'a str, &'a str)>,
+    /// Everything else, also what an agent chose: it can only speak against.
+    pub(crate) also: Vec<(&'a str, &'a str)>,
+}
+
 /// What the codes of a visit say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Visit {
-    /// Whether patients may book it themselves: every code is listed so.
-    pub(crate) self_schedule: bool,
-    /// Whether any code is sensitive; `None` when no code is known.
+    /// Whether patients may book it themselves: the slots say what they are for, and every code is
+    /// listed so. `None` when a slot does not say.
+    pub(crate) self_schedule: Option<bool>,
+    /// Whether any code is sensitive; `None` when neither slots nor record have a listed one.
     pub(crate) sensitive: Option<bool>,
 }
 
@@ -194,23 +206,22 @@ impl Tables {
         found
     }
 
-    /// What the codes of a visit say; a code that is not listed is unknown, and so is a visit
-    /// without any.
-    pub(crate) fn visit(&self, codes: &[(&str, &str)]) -> Visit {
-        let listed: Vec<Option<&VisitType>> = codes
-            .iter()
-            .map(|(system, code)| {
-                self.visit_types
-                    .iter()
-                    .find(|v| v.system == *system && v.code == *code)
-            })
-            .collect();
-        let known: Vec<&VisitType> = listed.iter().copied().flatten().collect();
+    /// What the codes of a visit say. What lightens a gate must come from the organisation's own slots
+    /// and records; a code that is not listed is unknown, whoever gave it.
+    pub(crate) fn visit(&self, codes: &VisitCodes<'_>) -> Visit {
+        let listed = |(system, code): &(&str, &str)| {
+            self.visit_types
+                .iter()
+                .find(|v| v.system == *system && v.code == *code)
+        };
+        let all = || codes.slots.iter().chain(&codes.record).chain(&codes.also);
+        let own = || codes.slots.iter().chain(&codes.record);
         Visit {
-            self_schedule: !known.is_empty()
-                && known.len() == listed.len()
-                && known.iter().all(|v| v.self_schedule),
-            sensitive: (!known.is_empty()).then(|| known.iter().any(|v| v.sensitive)),
+            self_schedule: (!codes.slots.is_empty())
+                .then(|| all().all(|code| listed(code).is_some_and(|v| v.self_schedule))),
+            sensitive: own()
+                .any(|code| listed(code).is_some())
+                .then(|| all().filter_map(listed).any(|v| v.sensitive)),
         }
     }
 }
@@ -320,6 +331,59 @@ mod tests {
         assert!(!half.known && half.controlled);
         assert!(!look_up("0", "Placebo").known);
         assert!(!look_up("29046", "Placebo").known);
+    }
+
+    #[test]
+    fn what_an_agent_says_about_a_visit_only_speaks_against() {
+        let listed = |code: &str, self_schedule: bool, sensitive: bool| {
+            format!(
+                "[[visit_types]]\nsystem = 's'\ncode = '{code}'\nself_schedule = {self_schedule}\nsensitive = {sensitive}\n"
+            )
+        };
+        let text = [
+            listed("plain", true, false),
+            listed("staff", false, false),
+            listed("oncology", false, true),
+        ]
+        .concat();
+        let read: SelfSchedule = toml::from_str(&text).unwrap();
+        let tables = Tables {
+            visit_types: read.visit_types,
+            ..Tables::default()
+        };
+        let codes = |names: &[&'static str]| names.iter().map(|n| ("s", *n)).collect::<Vec<_>>();
+        // Slots, record, what the agent chose; may patients book it, is it sensitive.
+        type Case<'a> = (
+            &'a [&'static str],
+            &'a [&'static str],
+            &'a [&'static str],
+            Option<bool>,
+            Option<bool>,
+        );
+        let cases: [Case<'_>; 10] = [
+            (&["plain"], &[], &["plain"], Some(true), Some(false)),
+            (&["plain"], &[], &[], Some(true), Some(false)),
+            (&[], &[], &["plain"], None, None),
+            (&["staff"], &[], &["plain"], Some(false), Some(false)),
+            (&["plain"], &[], &["staff"], Some(false), Some(false)),
+            (&["plain"], &[], &["elsewhere"], Some(false), Some(false)),
+            (&["elsewhere"], &[], &["plain"], Some(false), None),
+            (&[], &["plain"], &["plain"], None, Some(false)),
+            (&[], &["oncology"], &["plain"], None, Some(true)),
+            (&[], &["plain"], &["oncology"], None, Some(true)),
+        ];
+        for (slots, record, also, self_schedule, sensitive) in cases {
+            let said = VisitCodes {
+                slots: codes(slots),
+                record: codes(record),
+                also: codes(also),
+            };
+            let expected = Visit {
+                self_schedule,
+                sensitive,
+            };
+            assert_eq!(tables.visit(&said), expected, "{said:?}");
+        }
     }
 
     #[test]

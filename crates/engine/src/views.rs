@@ -14,6 +14,7 @@ pub mod health;
 pub mod inbox;
 pub mod ledger_pages;
 pub mod modes;
+mod part;
 pub mod patients;
 pub mod queue;
 pub mod review;
@@ -33,6 +34,8 @@ use crate::vault::VaultFailed;
 pub use crate::projection::WritebackRow;
 pub use turn::Turn;
 
+/// How long what came to nothing is shown to those whom it concerns, in seconds: two weeks.
+const LATELY_S: i64 = 14 * 24 * 3_600;
 /// Most rows read for one list.
 pub const ROWS_MAX: u32 = 200;
 
@@ -100,6 +103,29 @@ impl Engine {
             .projections(&self.config.tenant, BY_STATE, listing)
             .await?;
         rows.iter().map(row_of).collect()
+    }
+
+    /// The rows in one state that came there lately, newest first.
+    pub(crate) async fn lately_in(
+        &self,
+        state: StateName,
+    ) -> Result<Vec<WritebackRow>, StoreFailed> {
+        let listing = Listing {
+            index: Some(state.as_str().to_owned()),
+            descending: true,
+            limit: ROWS_MAX,
+            ..Listing::default()
+        };
+        let records = self
+            .store
+            .projections(&self.config.tenant, BY_STATE, listing)
+            .await?;
+        let rows: Result<Vec<WritebackRow>, StoreFailed> = records.iter().map(row_of).collect();
+        let mut rows = rows?;
+        let now = self.now();
+        rows.retain(|row| now.duration_since(row.moved).as_secs() <= LATELY_S);
+        rows.sort_by_key(|row| std::cmp::Reverse((row.moved, row.id)));
+        Ok(rows)
     }
 
     /// One row.

@@ -294,10 +294,20 @@ fn slot_resource(slot: &Slot) -> Value {
         "resourceType": "Slot",
         "id": slot.id,
         "schedule": {"reference": format!("Schedule/{}", slot.schedule)},
+        "serviceType": [service_type()],
         "status": if slot.taken { "busy" } else { "free" },
         "start": slot.start.to_string(),
         "end": shifted(slot.start, 0, APPOINTMENT_MINUTES).to_string(),
     })
+}
+
+/// What seeded slots and appointments are for.
+fn service_type() -> Value {
+    json!({"coding": [{
+        "system": "http://terminology.hl7.org/CodeSystem/service-type",
+        "code": "124",
+        "display": "General Practice",
+    }]})
 }
 
 /// One past and one future appointment, where the patient has none on that side of `now`.
@@ -371,6 +381,7 @@ fn appointment(
         "resourceType": "Appointment",
         "id": context.id(which),
         "status": status,
+        "serviceType": [service_type()],
         "description": "Follow-up visit",
         "start": start.to_string(),
         "end": shifted(start, 0, APPOINTMENT_MINUTES).to_string(),

@@ -150,6 +150,8 @@ async fn read_rates(store: &Arc<dyn Store>) -> Result<(), Failed> {
     for _ in 0..3 {
         let begun = Instant::now();
         let claim = Claim {
+            tenant: tenant.clone(),
+            lane: None,
             worker: "rate".to_owned(),
             now,
             lease_ms: 60_000,

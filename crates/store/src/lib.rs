@@ -39,7 +39,7 @@ pub use open::{Backend, OpenFailed, Options, open};
 pub const LISTED_MAX: u32 = 1_000;
 
 /// Most events of one stream that are read.
-pub const STREAM_EVENTS_MAX: u32 = 10_000;
+pub use chaperone_core::ports::STREAM_EVENTS_MAX;
 
 /// Most leaves of one read.
 pub const LEAVES_MAX: u32 = 10_000;

@@ -6,7 +6,8 @@ use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::Recorded;
 use chaperone_core::ids::TenantId;
 use chaperone_core::ports::{
-    CheckpointRow, PayloadClass, Record, RecordKey, SealedPayload, StoreFailed, WorkItem, WorkKind,
+    CheckpointRow, Lane, PayloadClass, Record, RecordKey, SealedPayload, StoreFailed, WorkItem,
+    WorkKind,
 };
 
 use crate::plan::{LeaseAt, RecordAt, Stage, WorkAt};
@@ -37,6 +38,11 @@ pub(crate) fn counter(value: i64) -> Result<u64, StoreFailed> {
 /// A counter from a caller; beyond what is ever stored, it finds nothing.
 pub(crate) fn position(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Whether a claim is for work without an order key; nothing when it is for any.
+pub(crate) fn is_free(lane: Option<Lane>) -> Option<bool> {
+    lane.map(|lane| lane == Lane::Free)
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, StoreFailed> {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use chaperone_core::digest::Digest;
@@ -17,6 +18,7 @@ use chaperone_core::ports::{
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::time::lock;
 
@@ -50,6 +52,9 @@ pub struct FakeEhr {
     environment: Environment,
     strategy: Strategy,
     held: Mutex<Held>,
+    hangs: Mutex<Option<String>>,
+    hanging: AtomicUsize,
+    go_on: Notify,
 }
 
 impl FakeEhr {
@@ -60,6 +65,9 @@ impl FakeEhr {
             environment: Environment::Sandbox,
             strategy: Strategy::Conditional,
             held: Mutex::default(),
+            hangs: Mutex::default(),
+            hanging: AtomicUsize::new(0),
+            go_on: Notify::new(),
         }
     }
 
@@ -96,6 +104,22 @@ impl FakeEhr {
     /// Queues a fault for a coming write.
     pub fn fail_next_write(&self, fault: WriteFault) {
         lock(&self.held).faults.push_back(fault);
+    }
+
+    /// Makes writes whose body holds a text hang until [`FakeEhr::let_go`].
+    pub fn hang_writes_with(&self, text: &str) {
+        *lock(&self.hangs) = Some(text.to_owned());
+    }
+
+    /// How many writes hang now.
+    pub fn hanging(&self) -> usize {
+        self.hanging.load(Ordering::SeqCst)
+    }
+
+    /// Lets all hanging writes go on, and no more hang.
+    pub fn let_go(&self) {
+        *lock(&self.hangs) = None;
+        self.go_on.notify_waiters();
     }
 
     /// Makes every read fail as unavailable, or work again.
@@ -276,6 +300,14 @@ impl Ehr for FakeEhr {
     }
 
     async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        let hangs = lock(&self.hangs)
+            .as_ref()
+            .is_some_and(|text| delivering.order().body.contains(text.as_str()));
+        if hangs {
+            self.hanging.fetch_add(1, Ordering::SeqCst);
+            self.go_on.notified().await;
+            self.hanging.fetch_sub(1, Ordering::SeqCst);
+        }
         let mut held = lock(&self.held);
         match held.faults.pop_front() {
             Some(WriteFault::Refuse(cause)) => Err(WriteFailed::NotApplied {

@@ -51,12 +51,13 @@ impl Store for FaultyStore {
         self.inner.commit(commit).await
     }
 
-    async fn stream(
+    async fn stream_after(
         &self,
         tenant: &TenantId,
         stream: &StreamId,
+        version: u64,
     ) -> Result<Vec<Recorded>, StoreFailed> {
-        self.inner.stream(tenant, stream).await
+        self.inner.stream_after(tenant, stream, version).await
     }
 
     async fn leaves(

@@ -162,6 +162,8 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
             prompts: Vec::new(),
         },
         evidence: Vec::new(),
+        rests_on: Default::default(),
+        salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }
 }
 

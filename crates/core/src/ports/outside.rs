@@ -87,6 +87,13 @@ pub enum Notice {
         /// Who can act.
         roles: Vec<Role>,
     },
+    /// Something that was approved was not delivered, and will not be by itself.
+    ApprovedNotDelivered {
+        /// The write-back.
+        writeback: WritebackId,
+        /// The roles under which it was approved.
+        roles: Vec<Role>,
+    },
     /// Something waits for an operator.
     OperatorNeeded {
         /// The write-back.

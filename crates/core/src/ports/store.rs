@@ -398,9 +398,22 @@ pub enum StoreFailed {
     Corrupt(String),
 }
 
+/// Which work: the order of a patient's writes must never hold up what needs no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Work with an order key.
+    Ordered,
+    /// Work without one.
+    Free,
+}
+
 /// A request for work.
 #[derive(Debug, Clone)]
 pub struct Claim {
+    /// Whose work.
+    pub tenant: TenantId,
+    /// Which work; absent means any.
+    pub lane: Option<Lane>,
     /// Who claims, for the health page.
     pub worker: String,
     /// Now, by the engine's clock.
@@ -467,6 +480,9 @@ pub struct CheckpointRow {
     pub at: Timestamp,
 }
 
+/// Most events that one read of a stream gives.
+pub const STREAM_EVENTS_MAX: u32 = 10_000;
+
 /// The store contract. All methods are safe to call from many tasks; every method names its tenant,
 /// and no method can reach another tenant's rows (invariant 14).
 ///
@@ -480,12 +496,23 @@ pub trait Store: Send + Sync + 'static {
     /// `Indeterminate` it must read first; after the others it must decide again.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitFailed>;
 
-    /// The events of a stream, oldest first; empty when there is none. At most 10,000.
+    /// The events of a stream behind a version, oldest first; empty when there is none. At most
+    /// 10,000: who must have them all asks again behind the last one.
+    async fn stream_after(
+        &self,
+        tenant: &TenantId,
+        stream: &StreamId,
+        version: u64,
+    ) -> Result<Vec<Recorded>, StoreFailed>;
+
+    /// The first 10,000 events of a stream, oldest first. For streams that cannot grow beyond that.
     async fn stream(
         &self,
         tenant: &TenantId,
         stream: &StreamId,
-    ) -> Result<Vec<Recorded>, StoreFailed>;
+    ) -> Result<Vec<Recorded>, StoreFailed> {
+        self.stream_after(tenant, stream, 0).await
+    }
 
     /// Stored leaf bytes from a sequence number on, oldest first.
     async fn leaves(
@@ -548,7 +575,7 @@ pub trait Store: Send + Sync + 'static {
         address: &PayloadAddress,
     ) -> Result<Option<SealedPayload>, StoreFailed>;
 
-    /// Claims due work of all tenants, at most one item per order key: the oldest unfinished one, and
+    /// Claims due work of one tenant, at most one item per order key: the oldest unfinished one, and
     /// only if it is waiting and due, or its claim has run out. A held item blocks its order key.
     async fn claim_due(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreFailed>;
 

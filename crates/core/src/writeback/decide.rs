@@ -103,9 +103,9 @@ pub enum Command<'a> {
         /// Their reason.
         reason: PayloadAddress,
     },
-    /// Give a dead letter up.
+    /// Give up a dead letter, or an entry by hand that nobody will make.
     Abandon {
-        /// The operator.
+        /// The operator, or who was to enter it.
         person: PersonId,
         /// Their reason.
         reason: PayloadAddress,
@@ -346,7 +346,9 @@ pub fn decide(
             Ok(WritebackEvent::Requeued { person, reason })
         }
         Command::Abandon { person, reason } => {
-            possible(state, matches!(state, Writeback::DeadLetter(_)))?;
+            let waits_for_entry = matches!(state, Writeback::Delivering(s) if s.is_human_entry());
+            let is_dead = matches!(state, Writeback::DeadLetter(_));
+            possible(state, is_dead || waits_for_entry)?;
             Ok(WritebackEvent::Abandoned { person, reason })
         }
         Command::Quarantine { reason } => {

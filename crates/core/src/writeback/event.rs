@@ -87,6 +87,8 @@ pub enum RefusedBy {
     Expiry,
     /// The agent took it back.
     Withdrawn,
+    /// The bundle that ruled is no longer in force: it must be proposed and ruled on again.
+    RulesChanged,
 }
 
 /// Why an order that had its approval is no longer valid.
@@ -123,7 +125,7 @@ pub struct DeliveryReceipt {
     pub proof: ProofLevel,
     /// The resource as written, `[type]/[id]/_history/[version]`, in the vault.
     pub location: PayloadAddress,
-    /// Digest of the content read back, where it could be read.
+    /// What was read back, where it could be read: SHA-256(salt of the order ‖ digest of the content).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub read_back: Option<Digest>,
     /// Whether Provenance was written with it.
@@ -265,9 +267,9 @@ pub enum WritebackEvent {
         /// Their reason, in the vault.
         reason: PayloadAddress,
     },
-    /// An operator gave it up.
+    /// An operator gave it up, or the person who was to enter it by hand declined.
     Abandoned {
-        /// The operator.
+        /// The person.
         person: PersonId,
         /// Their reason, in the vault.
         reason: PayloadAddress,

@@ -9,6 +9,7 @@
 //!                         Void ◀── stale, consent, deliver-by ────┘   │
 //!                                                Ready ◀── not applied ── Unknown
 //!                                                DeadLetter ─▶ Ready (requeued) | Abandoned
+//!            a human entry waits in Delivering: ─▶ Delivered (attested) | Abandoned | Void (too late)
 //! ```
 //!
 //! One struct per state with private fields; a transition consumes the state and takes its evidence.

@@ -8,7 +8,7 @@ use super::event::{
 };
 use crate::Timestamp;
 use crate::change::{Change, ChangeClass, Destination};
-use crate::evidence::{ApprovalRecord, RulingRecord, ValidationRecord};
+use crate::evidence::{ApprovalRecord, RulingRecord, Strategy, ValidationRecord};
 use crate::gate::Gate;
 use crate::ids::{PersonId, WritebackId};
 
@@ -196,7 +196,7 @@ pub struct Void {
     reason: VoidReason,
 }
 
-/// Given up by an operator.
+/// Given up by an operator, or declined by the person who was to enter it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abandoned {
     ready: Ready,
@@ -459,6 +459,11 @@ impl InDelivery {
         &self.start
     }
 
+    /// Whether it waits for a person to enter it, so that Chaperone itself sends nothing.
+    pub fn is_human_entry(&self) -> bool {
+        self.ready.ruled.order.strategy == Strategy::HumanEntry
+    }
+
     /// Its outcome is not known.
     pub fn outcome_unknown(self, since: Timestamp) -> Unknown {
         Unknown {
@@ -638,6 +643,27 @@ impl Writeback {
         }
     }
 
+    /// The approvals given so far, or spent.
+    pub fn approvals(&self) -> &[ApprovalRecord] {
+        match self {
+            Writeback::AwaitingApproval(s) => &s.approvals,
+            Writeback::Ready(s) => &s.approvals,
+            Writeback::Delivering(s) => &s.ready.approvals,
+            Writeback::Unknown(s) => &s.ready.approvals,
+            Writeback::Delivered(s) => &s.ready.approvals,
+            Writeback::DeadLetter(s) => &s.ready.approvals,
+            Writeback::Void(s) => &s.ready.approvals,
+            Writeback::Abandoned(s) => &s.ready.approvals,
+            Writeback::Compensated(s) => &s.delivered.ready.approvals,
+            Writeback::Quarantined(s) => s.held.approvals(),
+            Writeback::Proposed(_)
+            | Writeback::Validated(_)
+            | Writeback::Staged(_)
+            | Writeback::AwaitingVerification(_)
+            | Writeback::Refused(_) => &[],
+        }
+    }
+
     /// Folds one recorded event into the state.
     ///
     /// # Errors
@@ -738,6 +764,12 @@ impl Writeback {
             }
             (Writeback::DeadLetter(s), E::Requeued { .. }) => {
                 Writeback::Ready(Box::new(Ready::enter(s.ready.ruled, s.ready.approvals, at)))
+            }
+            (Writeback::Delivering(s), E::Abandoned { person, .. }) if s.is_human_entry() => {
+                Writeback::Abandoned(Box::new(Abandoned {
+                    ready: s.ready,
+                    person: *person,
+                }))
             }
             (Writeback::DeadLetter(s), E::Abandoned { person, .. }) => {
                 Writeback::Abandoned(Box::new(Abandoned {

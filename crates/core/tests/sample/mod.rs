@@ -234,6 +234,8 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
             prompts: Vec::new(),
         },
         evidence: Vec::new(),
+        rests_on: Default::default(),
+        salt: chaperone_core::digest::Salt::from_random([8; 32]),
     };
     Delivering::begin(order, order_digest, attempt)
 }
@@ -316,6 +318,13 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
         ("ready", ready.clone()),
         ("spent", spent),
         ("delivering", in_delivery),
+        (
+            "human-entry",
+            then(
+                ruled_events(Gate::Auto, Destination::Ehr, Strategy::HumanEntry),
+                &[E::DeliveryStarted(start(1))],
+            ),
+        ),
         ("unknown", unknown.clone()),
         (
             "ask-human",

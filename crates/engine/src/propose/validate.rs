@@ -3,7 +3,7 @@
 
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::Change;
-use chaperone_core::digest::Digest;
+use chaperone_core::digest::{Digest, Salt};
 use chaperone_core::evidence::{Conformant, StageRecord, ValidationRecord};
 use chaperone_fhir::finding::{Finding, RestsOn, Severity};
 use chaperone_fhir::references::{PatientRef, stray_references};
@@ -18,6 +18,7 @@ impl Engine {
     pub(super) fn validate(
         &self,
         write: &WriteAction,
+        salt: &Salt,
         body: &str,
         resource: &Value,
         change: &Change,
@@ -61,7 +62,7 @@ impl Engine {
                 stage("business-rules", true, second),
                 stage("plausibility", false, &[]),
             ],
-            body: Digest::of_bytes(body.as_bytes()),
+            body: Digest::salted(salt, body.as_bytes()),
             findings: None,
         };
         (record, findings)

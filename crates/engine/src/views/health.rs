@@ -30,6 +30,8 @@ pub struct HealthView {
     pub unknown: Vec<WritebackRow>,
     /// Orders that a person must enter into the EHR and attest.
     pub to_enter: Vec<WritebackRow>,
+    /// What was void before it was delivered, in the last two weeks, newest first.
+    pub void: Vec<WritebackRow>,
     /// Approved orders in the queue.
     pub ready: u64,
     /// Proposals awaiting approval.
@@ -120,6 +122,7 @@ impl Engine {
             dead_letters: self.rows_in(StateName::DeadLetter, ROWS_MAX).await?,
             unknown,
             to_enter,
+            void: self.lately_in(StateName::Void).await?,
             ready: count(StateName::Ready).await?,
             awaiting: count(StateName::AwaitingApproval).await?,
             ledger_size: self.store.size(tenant).await?,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
+use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{AgentId, IntentId, PatientToken, WritebackId};
 use chaperone_core::ports::Listing;
@@ -12,7 +13,9 @@ use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, Writeback};
 
 use super::patients::{PatientBrief, sees_patients};
+use super::review::ended_words;
 use super::{ROWS_MAX, Turn, ViewFailed};
+use crate::approve::ENTERS;
 use crate::context::Engine;
 use crate::projection::{BY_STATE, WritebackRow, row_of};
 
@@ -34,6 +37,8 @@ pub struct InboxFilter {
 pub struct Inbox {
     /// What needs them, most urgent first; then what waits for the other person of a pair.
     pub items: Vec<InboxItem>,
+    /// What this person approved, or could have entered, and what never reached the EHR; newest first.
+    pub fell_through: Vec<FellThrough>,
     /// How many proposals wait for others only.
     pub elsewhere: usize,
     /// Whether there are more than were read.
@@ -79,6 +84,24 @@ pub struct InboxItem {
     pub quick: bool,
 }
 
+/// Something that was agreed to and did not happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FellThrough {
+    /// The write-back.
+    pub id: WritebackId,
+    /// The change in words.
+    pub words: String,
+    /// Its class.
+    pub class: Option<ChangeClass>,
+    /// Why, in words.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Most rows of what fell through.
+const FELL_THROUGH_MAX: usize = 20;
+
 impl Engine {
     /// The inbox.
     ///
@@ -89,6 +112,7 @@ impl Engine {
         let more = rows.len() >= usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
         let mut inbox = Inbox {
             items: Vec::new(),
+            fell_through: self.fell_through(by).await?,
             elsewhere: 0,
             more,
             last_handled: self.last_handled().await?,
@@ -135,6 +159,38 @@ impl Engine {
     pub async fn inbox_count(&self, by: &Human) -> Result<usize, ViewFailed> {
         let rows = self.rows_in(StateName::AwaitingApproval, ROWS_MAX).await?;
         Ok(rows.iter().filter(|row| could_be_theirs(row, by)).count())
+    }
+
+    /// What a person relies on having happened, and did not.
+    async fn fell_through(&self, by: &Human) -> Result<Vec<FellThrough>, ViewFailed> {
+        if !sees_patients(by) {
+            return Ok(Vec::new());
+        }
+        let mut rows = self.lately_in(StateName::Void).await?;
+        rows.extend(self.lately_in(StateName::DeadLetter).await?);
+        rows.retain(|row| {
+            let was_to_enter = row.state == StateName::Void
+                && row.strategy == Some(Strategy::HumanEntry)
+                && ENTERS.iter().any(|role| by.holds(*role));
+            row.approvers.contains(&by.person) || was_to_enter
+        });
+        rows.sort_by_key(|row| std::cmp::Reverse((row.moved, row.id)));
+        rows.truncate(FELL_THROUGH_MAX);
+        let mut fell = Vec::with_capacity(rows.len());
+        for row in rows {
+            let hand = self.take_in_hand(row.id).await?;
+            let (Some(ruled), Some(why)) = (hand.state.ruled(), ended_words(&hand.state)) else {
+                continue;
+            };
+            fell.push(FellThrough {
+                id: row.id,
+                words: self.order_content(&ruled.order).await?.words(),
+                class: row.class,
+                why,
+                at: row.moved,
+            });
+        }
+        Ok(fell)
     }
 
     /// An item this person has a part in; nothing for others'.

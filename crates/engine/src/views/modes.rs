@@ -74,11 +74,12 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn modes_view(&self, by: &Human) -> Result<ModesView, ViewFailed> {
+        let (modes, version) = self.modes().await?;
+        let shown_from = version.saturating_sub(MOVES_MAX as u64);
         let events = self
             .store
-            .stream(&self.config.tenant, &StreamId::Modes)
+            .stream_after(&self.config.tenant, &StreamId::Modes, shown_from)
             .await?;
-        let (modes, _) = self.modes().await?;
         let queued = self.rows_in(StateName::Ready, COUNTED_MAX).await?;
         let awaiting = self
             .rows_in(StateName::AwaitingApproval, COUNTED_MAX)

@@ -2,9 +2,10 @@
 
 use chaperone_core::ids::{PatientToken, WritebackId};
 use chaperone_core::ports::Listing;
-use chaperone_core::principal::Human;
+use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, Writeback};
 
+use super::part::Part;
 use super::patients::{PatientHeader, sees_patients};
 use super::{ROWS_MAX, ViewFailed};
 use crate::context::Engine;
@@ -86,7 +87,7 @@ impl Engine {
         };
         for record in &records {
             let row = row_of(record)?;
-            let words = self.words_of(row.id).await?;
+            let words = self.words_of(by, row.id).await?;
             let list = match row.state {
                 StateName::Delivered | StateName::Compensated | StateName::Staged => {
                     &mut queue.done
@@ -130,8 +131,17 @@ impl Engine {
         Ok(queues)
     }
 
-    async fn words_of(&self, id: WritebackId) -> Result<String, ViewFailed> {
+    async fn words_of(&self, by: &Human, id: WritebackId) -> Result<String, ViewFailed> {
+        // Who treats a patient needs all of the queue when Chaperone or the EHR is down.
+        const TREAT: [Role; 4] = [Role::Clinician, Role::Rn, Role::MaRn, Role::Pharmacist];
         let hand = self.take_in_hand(id).await?;
+        let treats = TREAT.into_iter().any(|role| by.holds(role));
+        if !treats && Part::of(&hand.state, by) != Part::Content {
+            return Ok(format!(
+                "For others to decide, by {}",
+                hand.state.proposal().tool
+            ));
+        }
         match hand.state.ruled() {
             Some(ruled) => Ok(self.order_content(&ruled.order).await?.words()),
             None => {

@@ -14,14 +14,17 @@ use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::principal::Human;
 use chaperone_core::resource::{Interaction, ResourceType};
-use chaperone_core::writeback::{OrderRef, Proposal, RefusedBy, Ruled, Writeback, WritebackEvent};
+use chaperone_core::writeback::{
+    OrderRef, Proposal, RefusedBy, Ruled, VoidReason, Writeback, WritebackEvent,
+};
 use chaperone_fhir::words;
 pub use chaperone_fhir::words::DiffLine;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::displays::{for_words, with_displays};
-use super::patients::{PatientHeader, sees_patients};
+use super::part::Part;
+use super::patients::PatientHeader;
 use super::timeline::{TimelineEntry, is_approval};
 use super::{Turn, ViewFailed};
 use crate::context::Engine;
@@ -211,10 +214,14 @@ impl Engine {
     /// The review page.
     ///
     /// # Errors
-    /// [`ViewFailed::Missing`] for an unknown id; vault and store failures.
+    /// [`ViewFailed::Missing`] for an unknown id, and for who has no part in it; vault and store failures.
     pub async fn review(&self, by: &Human, id: WritebackId) -> Result<Review, ViewFailed> {
         let row = self.row(id).await?;
         let hand = self.take_in_hand(id).await?;
+        let part = Part::of(&hand.state, by);
+        if part == Part::None {
+            return Err(ViewFailed::Missing);
+        }
         let events = self
             .store
             .stream(&self.config.tenant, &StreamId::Writeback(id))
@@ -237,7 +244,7 @@ impl Engine {
             Some(ruled) => Some(self.order_content(&ruled.order).await?),
             None => None,
         };
-        let content = if sees_patients(by) {
+        let content = if part == Part::Content {
             let proposal = hand.state.proposal();
             let mut content = self.review_content(by, proposal, opened.as_ref()).await?;
             if let Some(address) = findings {
@@ -415,6 +422,17 @@ impl Engine {
         Ok(turn_in(&self.take_in_hand(id).await?.state, by))
     }
 
+    /// Whether a person may open anything of a write-back.
+    ///
+    /// # Errors
+    /// [`ViewFailed::Missing`] for an unknown id, and for who has no part in it; store failures.
+    pub async fn may_open(&self, by: &Human, id: WritebackId) -> Result<(), ViewFailed> {
+        match Part::of(&self.take_in_hand(id).await?.state, by) {
+            Part::None => Err(ViewFailed::Missing),
+            Part::Content | Part::Outline => Ok(()),
+        }
+    }
+
     /// Whether approvals of this write-back are still secret from a person.
     pub(super) async fn hides_approvals(
         &self,
@@ -472,7 +490,7 @@ fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
     }
 }
 
-fn ended_words(state: &Writeback) -> Option<String> {
+pub(super) fn ended_words(state: &Writeback) -> Option<String> {
     use super::timeline::{cause_words, needed_words, void_words};
     match state {
         Writeback::Refused(refused) => Some(match refused.by() {
@@ -481,7 +499,20 @@ fn ended_words(state: &Writeback) -> Option<String> {
             RefusedBy::Human { .. } => "A person refused it.".to_owned(),
             RefusedBy::Expiry => "Nobody decided in time.".to_owned(),
             RefusedBy::Withdrawn => "The agent took it back.".to_owned(),
+            RefusedBy::RulesChanged => {
+                "The rules changed since it was ruled on. The agent can propose it again."
+                    .to_owned()
+            }
         }),
+        Writeback::Void(void)
+            if void.reason() == VoidReason::DeliverBy
+                && void.ready().ruled().order.strategy == Strategy::HumanEntry =>
+        {
+            Some(
+                "Nobody attested its entry in time. Look in the EHR whether it was entered."
+                    .to_owned(),
+            )
+        }
         Writeback::Void(void) => Some(format!("It is void: {}.", void_words(void.reason()))),
         Writeback::DeadLetter(dead) => Some(format!(
             "It could not be delivered: {}.",
@@ -491,6 +522,11 @@ fn ended_words(state: &Writeback) -> Option<String> {
             Some(reason) => format!("Its outcome is not known: {}.", needed_words(reason)),
             None => "Its outcome is being looked up.".to_owned(),
         }),
+        Writeback::Abandoned(abandoned)
+            if abandoned.ready().ruled().order.strategy == Strategy::HumanEntry =>
+        {
+            Some("The person who was to enter it declined.".to_owned())
+        }
         Writeback::Abandoned(_) => Some("An operator gave it up.".to_owned()),
         _ => None,
     }

@@ -173,6 +173,7 @@ fn writeback_words(event: &WritebackEvent) -> String {
             RefusedBy::Human { .. } => "Refused by a person".to_owned(),
             RefusedBy::Expiry => "Refused: nobody decided in time".to_owned(),
             RefusedBy::Withdrawn => "Taken back by the agent".to_owned(),
+            RefusedBy::RulesChanged => "Ended: the rules changed since it was ruled on".to_owned(),
         },
         E::Voided { reason } => format!("Void: {}", void_words(*reason)),
         E::DeliveryStarted(start) => format!("Attempt {} began", start.attempt),
@@ -207,9 +208,9 @@ fn writeback_words(event: &WritebackEvent) -> String {
 /// Why an order is void, in words.
 pub fn void_words(reason: VoidReason) -> &'static str {
     match reason {
-        VoidReason::Stale => "the record changed at the EHR since",
+        VoidReason::Stale => "what it rests on changed at the EHR since",
         VoidReason::Consent => "consent no longer allows it",
-        VoidReason::DeliverBy => "its time in the queue ran out",
+        VoidReason::DeliverBy => "its time to be delivered ran out",
         VoidReason::DigestMismatch => "what is stored is not what was approved",
         VoidReason::AuthorityChanged => "agent, intent or bundle are no longer what they were",
     }

@@ -8,11 +8,12 @@ use super::{Declared, FILE_BYTES_MAX, MANIFEST_PATH, Manifest, SCHEMA_PATH};
 use crate::problem::{Problems, line_at};
 
 /// Folders of which every file of one extension is read.
-const FOLDERS: [(&str, &str); 6] = [
+const FOLDERS: [(&str, &str); 7] = [
     ("agents/", ".toml"),
     ("intents/", ".toml"),
     ("tools/", ".toml"),
     ("rules/", ".toml"),
+    ("profiles/", ".toml"),
     ("policies/cases/", ".json"),
     ("policies/", ".cedar"),
 ];
@@ -37,7 +38,7 @@ pub(super) fn check_path(path: &str, text: &str, problems: &mut Problems) {
             path,
             "",
             "no part of a bundle; files are bundle.toml, agents/*.toml, intents/*.toml, tools/*.toml, \
-             rules/*.toml, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
+             rules/*.toml, profiles/*.toml, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
         );
     }
 }

@@ -58,12 +58,13 @@ impl Store for PostgresStore {
         self.groups.commit(commit).await
     }
 
-    async fn stream(
+    async fn stream_after(
         &self,
         tenant: &TenantId,
         stream: &StreamId,
+        version: u64,
     ) -> Result<Vec<Recorded>, StoreFailed> {
-        read::stream(&self.sessions, tenant, stream).await
+        read::stream(&self.sessions, tenant, stream, version).await
     }
 
     async fn leaves(

@@ -26,14 +26,16 @@ pub(super) async fn stream(
     sessions: &Sessions,
     tenant: &TenantId,
     stream: &StreamId,
+    after: u64,
 ) -> Result<Vec<Recorded>, StoreFailed> {
     let found = sessions
         .read(
             Scope::Tenant(tenant),
-            "SELECT leaf FROM event WHERE tenant = $1 AND stream = $2 ORDER BY version LIMIT $3",
+            "SELECT leaf FROM event WHERE tenant = $1 AND stream = $2 AND version > $3 ORDER BY version LIMIT $4",
             &[
                 &tenant.as_str(),
                 &stream.to_string(),
+                &rows::position(after),
                 &i64::from(STREAM_EVENTS_MAX),
             ],
         )

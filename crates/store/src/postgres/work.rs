@@ -43,7 +43,8 @@ fn work_item(row: &Row, from: usize) -> Result<WorkItem, StoreFailed> {
 const CLAIM: &str = "
     WITH picked AS MATERIALIZED (
         SELECT w.position FROM work w
-        WHERE w.state <> 'done' AND w.due <= $1
+        WHERE w.tenant = $5 AND w.state <> 'done' AND w.due <= $1
+          AND ($6::bool IS NULL OR (w.order_key IS NULL) = $6)
           AND (w.state = 'waiting' OR (w.state = 'claimed' AND w.claimed_until <= $1))
           AND (w.order_key IS NULL OR NOT EXISTS (
               SELECT 1 FROM work o
@@ -70,11 +71,21 @@ pub(super) async fn claim_due(
     let limit = i64::from(claim.limit.min(LISTED_MAX));
     let claimed = async {
         let mut client = sessions.connection().await?;
-        let tx = session::begin(&mut client, Scope::Worker).await?;
+        let tx = session::begin(&mut client, Scope::Tenant(&claim.tenant)).await?;
         tx.batch_execute(CLAIM_IN_ORDER).await?;
         let statement = tx.prepare_cached(CLAIM).await?;
         let claimed = tx
-            .query(&statement, &[&now, &limit, &until, &claim.worker])
+            .query(
+                &statement,
+                &[
+                    &now,
+                    &limit,
+                    &until,
+                    &claim.worker,
+                    &claim.tenant.as_str(),
+                    &rows::is_free(claim.lane),
+                ],
+            )
             .await?;
         tx.commit().await?;
         Ok::<_, Trouble>(claimed)

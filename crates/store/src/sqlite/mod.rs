@@ -120,14 +120,15 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn stream(
+    async fn stream_after(
         &self,
         tenant: &TenantId,
         stream: &StreamId,
+        version: u64,
     ) -> Result<Vec<Recorded>, StoreFailed> {
         let (tenant, stream) = (tenant.clone(), stream.to_string());
         self.readers
-            .run(move |connection| read::stream(connection, &tenant, &stream))
+            .run(move |connection| read::stream(connection, &tenant, &stream, version))
             .await
     }
 

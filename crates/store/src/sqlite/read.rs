@@ -76,11 +76,17 @@ pub(super) fn stream(
     connection: &Connection,
     tenant: &TenantId,
     stream: &str,
+    after: u64,
 ) -> Result<Vec<Recorded>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT leaf FROM event WHERE tenant = ?1 AND stream = ?2 ORDER BY version LIMIT ?3",
+        "SELECT leaf FROM event WHERE tenant = ?1 AND stream = ?2 AND version > ?3 ORDER BY version LIMIT ?4",
     )?;
-    let mut found = statement.query(params![tenant.as_str(), stream, STREAM_EVENTS_MAX])?;
+    let mut found = statement.query(params![
+        tenant.as_str(),
+        stream,
+        rows::position(after),
+        STREAM_EVENTS_MAX
+    ])?;
     let mut events = Vec::new();
     while let Some(row) = found.next()? {
         let leaf = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;

@@ -28,9 +28,10 @@ fn work_columns(row: &Row<'_>) -> Result<WorkColumns, rusqlite::Error> {
 pub(super) fn claim_due(connection: &Connection, claim: &Claim) -> Result<Vec<ClaimedWork>, Fault> {
     let now = rows::micros(claim.now);
     let mut select = connection.prepare_cached(
-        "SELECT w.position, w.tenant, w.id, w.kind, w.subject, w.order_key, w.due, w.claim
+        "SELECT w.position, w.id, w.kind, w.subject, w.order_key, w.due, w.claim
          FROM work w
-         WHERE w.state <> 'done' AND w.due <= ?1
+         WHERE w.tenant = ?3 AND w.state <> 'done' AND w.due <= ?1
+           AND (?4 IS NULL OR (w.order_key IS NULL) = ?4)
            AND (w.state = 'waiting' OR (w.state = 'claimed' AND w.claimed_until <= ?1))
            AND (w.order_key IS NULL OR NOT EXISTS (
                SELECT 1 FROM work o
@@ -40,25 +41,26 @@ pub(super) fn claim_due(connection: &Connection, claim: &Claim) -> Result<Vec<Cl
          LIMIT ?2",
     )?;
     let found = select
-        .query_map(params![now, claim.limit.min(LISTED_MAX)], |row| {
-            Ok((
-                row.get("position")?,
-                row.get("tenant")?,
-                row.get("claim")?,
-                work_columns(row)?,
-            ))
-        })?
-        .collect::<Result<Vec<(i64, String, i64, WorkColumns)>, _>>()?;
+        .query_map(
+            params![
+                now,
+                claim.limit.min(LISTED_MAX),
+                claim.tenant.as_str(),
+                rows::is_free(claim.lane)
+            ],
+            |row| Ok((row.get("position")?, row.get("claim")?, work_columns(row)?)),
+        )?
+        .collect::<Result<Vec<(i64, i64, WorkColumns)>, _>>()?;
     let mut update = connection.prepare_cached(
         "UPDATE work SET state = 'claimed', claim = claim + 1, claimed_until = ?2, worker = ?3
          WHERE position = ?1",
     )?;
     let until = rows::micros_after(claim.now, claim.lease_ms);
     let mut claimed = Vec::with_capacity(found.len());
-    for (position, tenant, number, columns) in found {
+    for (position, number, columns) in found {
         update.execute(params![position, until, claim.worker])?;
         claimed.push(ClaimedWork {
-            tenant: rows::tenant(&tenant)?,
+            tenant: claim.tenant.clone(),
             item: WorkItem::try_from(columns)?,
             claim: rows::counter(number)? + 1,
         });

@@ -214,3 +214,28 @@ pub(crate) async fn a_commit_that_no_store_can_take_is_refused_alone(store: Arc<
     );
     assert_eq!(store.size(&clinic()).await.unwrap(), 2);
 }
+
+pub(crate) async fn a_stream_is_read_on_behind_a_version(store: Arc<dyn Store>) {
+    // One more than is read at once.
+    const EVENTS: u64 = 10_001;
+    let mut version = 0;
+    while version < EVENTS {
+        let mut commit = commit_at(0);
+        for _ in 0..1_000.min(EVENTS - version) {
+            commit.append(StreamId::Modes, Expected::Version(version), event(1));
+            version += 1;
+        }
+        store.commit(commit).await.unwrap();
+    }
+    let first = store.stream(&clinic(), &StreamId::Modes).await.unwrap();
+    assert_eq!((first.len(), first[9_999].version), (10_000, 10_000));
+    let rest = store
+        .stream_after(&clinic(), &StreamId::Modes, 10_000)
+        .await
+        .unwrap();
+    assert_eq!((rest.len(), rest[0].version), (1, 10_001));
+    let none = store
+        .stream_after(&clinic(), &StreamId::Modes, EVENTS)
+        .await;
+    assert!(none.unwrap().is_empty());
+}

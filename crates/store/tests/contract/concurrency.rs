@@ -145,6 +145,8 @@ pub(crate) async fn an_item_is_claimed_by_one_worker(store: Arc<dyn Store>) {
         let store = Arc::clone(&store);
         async move {
             let claim = Claim {
+                tenant: clinic(),
+                lane: None,
                 worker: format!("worker {n}"),
                 now: at(1),
                 lease_ms: 60_000,

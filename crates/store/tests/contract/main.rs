@@ -67,6 +67,7 @@ on_both_backends! {
         an_empty_commit_succeeds,
         leaves_are_what_the_stream_shows,
         leaves_are_read_from_a_position,
+        a_stream_is_read_on_behind_a_version,
         payloads_are_put_once_and_read_back,
         a_commit_that_no_store_can_take_is_refused_alone;
     concurrency:
@@ -96,9 +97,10 @@ on_both_backends! {
         expired_records_are_not_listed;
     work:
         due_work_is_claimed_in_order_of_time,
-        work_of_all_tenants_is_claimed_up_to_the_limit,
+        work_of_one_tenant_is_claimed_up_to_the_limit,
         one_order_key_runs_one_at_a_time,
         work_without_an_order_key_runs_freely,
+        a_lane_is_claimed_without_the_other,
         an_item_that_is_not_due_blocks_its_order_key,
         a_held_item_blocks_until_it_is_deferred,
         a_claim_that_ran_out_passes_to_another_worker,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use chaperone_core::event::StreamId;
+use chaperone_core::ids::TenantId;
 use chaperone_core::ports::{
-    Claim, ClaimedWork, CommitFailed, Expected, Store, WorkChange, WorkKind, WorkState,
+    Claim, ClaimedWork, CommitFailed, Expected, Lane, Store, WorkChange, WorkKind, WorkState,
 };
 
 use crate::bench::{at, change_work, clinic, commit_at, commit_of, event, item, tenant, work_id};
@@ -12,7 +13,19 @@ use crate::bench::{at, change_work, clinic, commit_at, commit_of, event, item, t
 const LEASE_SECONDS: i64 = 60;
 
 async fn claim_up_to(store: &Arc<dyn Store>, seconds: i64, limit: u32) -> Vec<ClaimedWork> {
+    claim_of(store, clinic(), None, seconds, limit).await
+}
+
+async fn claim_of(
+    store: &Arc<dyn Store>,
+    owner: TenantId,
+    lane: Option<Lane>,
+    seconds: i64,
+    limit: u32,
+) -> Vec<ClaimedWork> {
     let claim = Claim {
+        tenant: owner,
+        lane,
         worker: "worker 1".to_owned(),
         now: at(seconds),
         lease_ms: LEASE_SECONDS * 1_000,
@@ -89,7 +102,7 @@ pub(crate) async fn due_work_is_claimed_in_order_of_time(store: Arc<dyn Store>) 
     assert_eq!(numbers(&claim(&store, 30).await), [1]);
 }
 
-pub(crate) async fn work_of_all_tenants_is_claimed_up_to_the_limit(store: Arc<dyn Store>) {
+pub(crate) async fn work_of_one_tenant_is_claimed_up_to_the_limit(store: Arc<dyn Store>) {
     for (n, owner) in [(1, clinic()), (2, tenant("clinic-b")), (3, clinic())] {
         let mut commit = commit_of(owner, 0);
         commit
@@ -97,10 +110,14 @@ pub(crate) async fn work_of_all_tenants_is_claimed_up_to_the_limit(store: Arc<dy
             .push(WorkChange::Enqueue(item(n, Some("same"), 0)));
         store.commit(commit).await.unwrap();
     }
-    // The order key of one tenant does not order another's work.
     let claimed = claim_up_to(&store, 0, 5).await;
     let owners: Vec<_> = claimed.iter().map(|work| work.tenant.clone()).collect();
-    assert_eq!(owners, [clinic(), tenant("clinic-b")]);
+    assert_eq!(owners, [clinic()]);
+    // Nobody took the other's, and the order key of one tenant does not order another's work.
+    assert_eq!(
+        numbers(&claim_of(&store, tenant("clinic-b"), None, 0, 5).await),
+        [2]
+    );
     enqueue(&store, &[(4, None, 0), (5, None, 0), (6, None, 0)]).await;
     assert!(claim_up_to(&store, 0, 0).await.is_empty());
     assert_eq!(claim_up_to(&store, 0, 2).await.len(), 2);
@@ -125,6 +142,24 @@ pub(crate) async fn one_order_key_runs_one_at_a_time(store: Arc<dyn Store>) {
 pub(crate) async fn work_without_an_order_key_runs_freely(store: Arc<dyn Store>) {
     enqueue(&store, &[(1, None, 0), (2, None, 0), (3, None, 0)]).await;
     assert_eq!(numbers(&claim(&store, 0).await), [1, 2, 3]);
+}
+
+pub(crate) async fn a_lane_is_claimed_without_the_other(store: Arc<dyn Store>) {
+    let items: Vec<_> = (1..=6_u64)
+        .map(|n| {
+            (
+                n,
+                (n % 2 == 0).then(|| ["p", "q", "r"][n as usize / 2 - 1]),
+                0,
+            )
+        })
+        .collect();
+    enqueue(&store, &items).await;
+    let free = claim_of(&store, clinic(), Some(Lane::Free), 0, 2).await;
+    assert_eq!(numbers(&free), [1, 3]);
+    let ordered = claim_of(&store, clinic(), Some(Lane::Ordered), 0, 10).await;
+    assert_eq!(numbers(&ordered), [2, 4, 6]);
+    assert_eq!(numbers(&claim(&store, 0).await), [5]);
 }
 
 pub(crate) async fn an_item_that_is_not_due_blocks_its_order_key(store: Arc<dyn Store>) {

@@ -1,4 +1,4 @@
-//! Decisions about one write-back: approve, reject; requeue, abandon, resolve, attest.
+//! Decisions about one write-back: approve, reject; requeue, abandon, resolve, attest, decline.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -158,6 +158,20 @@ pub(super) async fn attest(
     }
 }
 
+pub(super) async fn decline(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let reason = fields.one("reason")?;
+    match state.engine.decline_entry(&person.human, id, reason).await {
+        Ok(_) => Ok(back(id, "declined")),
+        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+    }
+}
+
 /// Where to go after an approval.
 pub(super) fn approved(state: StateName, id: WritebackId, from_list: bool) -> Response {
     let done = if state == StateName::AwaitingApproval {
@@ -205,7 +219,9 @@ pub(super) async fn not_taken(
             StatusCode::UNPROCESSABLE_ENTITY,
             "Say why, in 3 to 2,000 characters. The reason goes into the record.".to_owned(),
         ),
-        DecideFailed::Conflict => (StatusCode::CONFLICT, capital(&failed.to_string())),
+        DecideFailed::Conflict | DecideFailed::RulesChanged => {
+            (StatusCode::CONFLICT, capital(&failed.to_string()))
+        }
         DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_) => {
             tracing::error!(error = %failed, "a decision could not be recorded");
             return Err(Refusal::Unavailable(

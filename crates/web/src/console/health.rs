@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use chaperone_core::ports::{EhrReadFailed, Environment, WorkKind, WorkState};
 use chaperone_engine::views::WritebackRow;
-use chaperone_engine::views::timeline::needed_words;
+use chaperone_engine::views::timeline::{needed_words, void_words};
 
 use super::ConsoleState;
 use super::page::{Chrome, Here, render};
@@ -83,6 +83,12 @@ pub(super) async fn show(
             "To be entered by a person",
             "This EHR takes no such write. Enter it there, then attest.",
             rows(&view.to_enter),
+        ),
+        (
+            "void",
+            "Void lately",
+            "Agreed to, and then no longer valid, so it was not sent. Whoever approved it sees it in the inbox.",
+            rows(&view.void),
         ),
     ];
     let page = HealthPage {
@@ -162,6 +168,7 @@ impl WaitingRow {
             why: row
                 .human_needed
                 .map(|reason| needed_words(reason).to_owned())
+                .or_else(|| row.void.map(|reason| void_words(reason).to_owned()))
                 .unwrap_or_else(|| format!("{} attempts", row.attempts)),
             since: phrases::ago(row.moved, now),
         }

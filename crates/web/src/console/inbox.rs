@@ -24,6 +24,7 @@ pub(super) struct InboxPage {
     pub(super) chrome: Chrome,
     pub(super) done: &'static str,
     pub(super) rows: Vec<InboxRow>,
+    pub(super) fell_through: Vec<FellRow>,
     pub(super) elsewhere: usize,
     pub(super) more: bool,
     pub(super) filtered: bool,
@@ -33,6 +34,16 @@ pub(super) struct InboxPage {
     pub(super) classes: Vec<Choice>,
     pub(super) intents: Vec<Choice>,
     pub(super) agents: Vec<Choice>,
+}
+
+/// One line of what was agreed to and did not happen.
+pub(super) struct FellRow {
+    pub(super) id: String,
+    pub(super) words: String,
+    pub(super) class: String,
+    pub(super) class_css: String,
+    pub(super) why: String,
+    pub(super) at: Moment,
 }
 
 /// One option of a filter.
@@ -108,6 +119,21 @@ pub(super) async fn show(
             .iter()
             .take(SHOWN_MAX)
             .map(|item| InboxRow::of(item, now))
+            .collect(),
+        fell_through: inbox
+            .fell_through
+            .iter()
+            .map(|fell| FellRow {
+                id: fell.id.to_string(),
+                words: fell.words.clone(),
+                class: fell
+                    .class
+                    .map(|class| class.to_string())
+                    .unwrap_or_default(),
+                class_css: fell.class.map(phrases::class_css).unwrap_or_default(),
+                why: fell.why.clone(),
+                at: phrases::ago(fell.at, now),
+            })
             .collect(),
         elsewhere: inbox.elsewhere,
         more: inbox.more || inbox.items.len() > SHOWN_MAX,

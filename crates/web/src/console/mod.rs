@@ -113,6 +113,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/writebacks/{id}/abandon", post(decide::abandon))
         .route("/console/writebacks/{id}/resolve", post(decide::resolve))
         .route("/console/writebacks/{id}/attest", post(decide::attest))
+        .route("/console/writebacks/{id}/decline", post(decide::decline))
         .route(
             "/console/writebacks/{id}/step-up/{step}",
             get(step_up::show).post(step_up::submit),

@@ -138,6 +138,7 @@ impl Done {
             "abandoned" => "Given up.",
             "resolved" => "Recorded what you found in the EHR.",
             "attested" => "Your attestation is recorded.",
+            "declined" => "Declined. It was given up, and the patient's other changes go on.",
             "switched" => "The switch was moved.",
             "enrolled" => "Your second factor is set up. You are ready.",
             _ => "",

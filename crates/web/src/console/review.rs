@@ -483,10 +483,11 @@ fn diff_rows(lines: Vec<chaperone_engine::views::review::DiffLine>) -> Vec<DiffR
 /// The receipt, as a file: every event of the write-back with its proof.
 pub(super) async fn receipt(
     State(state): State<ConsoleState>,
-    _person: Person,
+    person: Person,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let id = id_of(&id)?;
+    state.engine.may_open(&person.human, id).await?;
     match state.engine.receipt_of(id).await {
         Ok(receipt) => {
             let body = serde_json::to_string_pretty(&receipt).map_err(|_| Refusal::Internal)?;

@@ -285,6 +285,7 @@ fn proposal_schema() -> Value {
             "gate": { "type": ["string", "null"] },
             "class": { "type": ["string", "null"] },
             "poll_after": { "type": ["integer", "null"] },
+            "reason": { "type": "string", "enum": ["stale", "too-late", "rules-changed"] },
             "resume": { "type": "string" },
         },
         "required": ["proposal", "state", "resume"],

@@ -135,7 +135,8 @@ async fn an_approval_names_what_was_on_the_screen() {
     assert_eq!(swapped.status, StatusCode::CONFLICT);
     let desk = bench.person(&admin, "front-desk", &[Role::Scheduler]).await;
     let not_hers = approve(&note_digest, &desk.cookie, &desk.csrf).await;
-    assert_eq!(not_hers.status, StatusCode::FORBIDDEN);
+    // It is not hers to read either.
+    assert_eq!(not_hers.status, StatusCode::NOT_FOUND);
     let taken = approve(&note_digest, &lee.cookie, &lee.csrf).await;
     assert_eq!(
         taken.location(),

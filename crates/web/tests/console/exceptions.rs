@@ -32,7 +32,7 @@ async fn what_could_not_be_delivered_is_requeued_with_a_reason_or_given_up() {
     let desk = bench.person(&admin, "front-desk", &[Role::Scheduler]).await;
     assert_eq!(
         act("requeue", "not mine", &desk).await.status,
-        StatusCode::FORBIDDEN
+        StatusCode::NOT_FOUND
     );
     assert_eq!(
         act("requeue", "", &lee).await.status,

@@ -376,6 +376,9 @@ fn fill(ehr: &FakeEhr) {
     ehr.put(json!({
         "resourceType": "Slot", "id": "slot-1", "status": "free",
         "schedule": {"reference": "Schedule/s"},
+        "serviceType": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/service-type", "code": "124",
+        }]}],
         "start": "2027-03-03T09:00:00Z", "end": "2027-03-03T09:30:00Z",
     }));
 }

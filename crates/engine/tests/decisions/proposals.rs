@@ -1,203 +1,26 @@
-//! What must not happen between a proposal and its delivery, each beside what may: on a real store,
-//! with an EHR in memory and a clock that stands still.
+//! Proposals, grants, bundles, switches: one database is enough for these.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
+use std::sync::Arc;
 
-use std::sync::{Arc, LazyLock};
-
-use chaperone_core::envelope::Envelope;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, EnvelopeId, IntentId, PersonId, TenantId, WorkId,
-    WritebackId,
-};
+use chaperone_core::ids::{TenantId, WorkId, WritebackId};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::ports::{
-    Anchor, AnchorFailed, Clock, Commit, Expected, Store, WorkChange, WorkItem, WorkKind,
+    Anchor, AnchorFailed, Clock, Commit, Expected, WorkChange, WorkItem, WorkKind,
 };
-use chaperone_core::principal::{Actor, Human, Role, SystemPart};
-use chaperone_core::resource::{Code, ResourceType};
+use chaperone_core::principal::{Actor, Role, SystemPart};
+use chaperone_core::resource::ResourceType;
 use chaperone_core::writeback::{FailureCause, StateName, WritebackEvent};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
-use chaperone_engine::grant::{GrantAuthor, GrantFailed, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantFailed, PatientRef};
 use chaperone_engine::open_envelope::Caller;
-use chaperone_engine::projection::WritebackRow;
 use chaperone_engine::{Engine, EngineConfig, Ports};
-use chaperone_policy::Bundle;
-use chaperone_testkit::{
-    FakeEhr, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom,
-    SilentNotifier, WriteFault,
-};
+use chaperone_testkit::{MemoryAnchor, MemoryKeyVault, WriteFault};
 use serde_json::{Value, json};
 
-/// Read once: proving its cases takes a second without optimisation, and nothing changes it.
-static BUNDLE: LazyLock<Arc<Bundle>> =
-    LazyLock::new(|| bundle(&chaperone_policy::embedded::files()));
-
-fn bundle(files: &std::collections::BTreeMap<String, String>) -> Arc<Bundle> {
-    Arc::new(Bundle::load(files).unwrap_or_else(|problems| panic!("{problems:?}")))
-}
-
-struct Bench {
-    engine: Arc<Engine>,
-    store: Arc<dyn Store>,
-    ehr: Arc<FakeEhr>,
-    clock: Arc<SeededClock>,
-    dir: tempfile::TempDir,
-}
-
-async fn bench(strategy: Strategy) -> Bench {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", dir.path().join("decisions.db").display());
-    let store = chaperone_store::open(&url, Default::default())
-        .await
-        .unwrap();
-    let clock = Arc::new(SeededClock::new());
-    let fake = FakeEhr::new(ConnectionId::new("fake").unwrap());
-    let ehr = Arc::new(fake.delivering_by(strategy));
-    for id in ["p1", "p2"] {
-        ehr.put(json!({
-            "resourceType": "Patient", "id": id, "birthDate": "1950-02-03",
-            "identifier": [{ "system": "urn:example:mrn", "value": format!("MRN-{id}") }],
-        }));
-    }
-    let engine = start(&BUNDLE, store.clone(), ehr.clone(), clock.clone()).await;
-    Bench {
-        engine,
-        store,
-        ehr,
-        clock,
-        dir,
-    }
-}
-
-async fn start(
-    bundle: &Arc<Bundle>,
-    store: Arc<dyn Store>,
-    ehr: Arc<FakeEhr>,
-    clock: Arc<SeededClock>,
-) -> Arc<Engine> {
-    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
-    let ports = ports(store, ehr, clock);
-    Engine::start(config, bundle.clone(), ports).await.unwrap()
-}
-
-fn ports(store: Arc<dyn Store>, ehr: Arc<FakeEhr>, clock: Arc<SeededClock>) -> Ports {
-    Ports {
-        store,
-        ehr,
-        keys: Arc::new(MemoryKeyVault::new(1)),
-        clock,
-        random: Arc::new(SeededRandom::new(1)),
-        consent: Arc::new(PermitConsent),
-        notifier: Arc::new(SilentNotifier::default()),
-        anchor: Arc::new(MemoryAnchor::default()),
-    }
-}
-
-fn tenant() -> TenantId {
-    TenantId::new("clinic").unwrap()
-}
-
-fn human(n: u8, roles: &[Role]) -> Human {
-    Human {
-        account: AccountName::new(format!("person-{n}")).unwrap(),
-        person: PersonId::from_random([n; 16]),
-        roles: roles.to_vec(),
-    }
-}
-
-impl Bench {
-    async fn grant(
-        &self,
-        by: &Human,
-        agent: &str,
-        intent: &str,
-        patient: PatientRef,
-    ) -> Result<chaperone_core::envelope::Grant, GrantFailed> {
-        let request = GrantRequest {
-            agent: AgentId::new(agent).unwrap(),
-            intent: IntentId::new(intent).unwrap(),
-            patient,
-            encounter: None,
-            presence: true,
-        };
-        self.engine
-            .issue_grant(GrantAuthor::Human(by), request)
-            .await
-    }
-
-    /// An agent in an envelope that a person opened the way for.
-    async fn caller(&self, by: &Human, agent: &str, intent: &str, patient: &str) -> Caller {
-        let patient = PatientRef::LogicalId(patient.to_owned());
-        let grant = self.grant(by, agent, intent, patient).await.unwrap();
-        let now = self.clock.now();
-        Caller {
-            envelope: Arc::new(Envelope {
-                id: EnvelopeId::from_random([7; 16]),
-                tenant: tenant(),
-                agent: grant.agent,
-                intent: grant.intent,
-                grant: Some(grant.id),
-                patient: grant.patient,
-                encounter: grant.encounter,
-                presence: grant.presence,
-                purpose: Code::new("TREAT").unwrap(),
-                bundle: *self.engine.bundle().digest(),
-                opened: now,
-                expires: now
-                    .checked_add(jiff::SignedDuration::from_secs(300))
-                    .unwrap(),
-            }),
-        }
-    }
-
-    async fn call(&self, caller: &Caller, tool: &str, arguments: Value) -> Value {
-        let Value::Object(arguments) = arguments else {
-            panic!("arguments are an object")
-        };
-        let correlation = self.engine.correlation();
-        self.engine
-            .call(caller, tool, arguments, correlation)
-            .await
-            .unwrap()
-    }
-
-    async fn task(&self, caller: &Caller, key: &str, sources: Value) -> WritebackRow {
-        let answer = self
-            .call(
-                caller,
-                "create_task",
-                json!({ "idempotency_key": key, "summary": "Call back.", "pool": "nursing", "sources": sources }),
-            )
-            .await;
-        self.row(answer["proposal"].as_str().unwrap().parse().unwrap())
-            .await
-    }
-
-    async fn row(&self, id: WritebackId) -> WritebackRow {
-        self.engine.writeback(id).await.unwrap().unwrap()
-    }
-
-    async fn deliver(&self) {
-        self.engine.deliver_due("worker").await.unwrap();
-    }
-
-    async fn state(&self, id: WritebackId) -> StateName {
-        self.row(id).await.state
-    }
-}
-
-fn nurse() -> Human {
-    human(1, &[Role::Rn])
-}
+use crate::bench::*;
 
 #[tokio::test]
 async fn a_bundle_is_recorded_however_much_the_tenant_has_done_since() {

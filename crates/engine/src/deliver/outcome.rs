@@ -1,0 +1,220 @@
+//! What became of a send: recorded, looked up, or put before a human (invariant 5).
+
+use chaperone_core::Timestamp;
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Delivering, Strategy};
+use chaperone_core::gate::ProofLevel;
+use chaperone_core::ids::WritebackId;
+use chaperone_core::ports::{
+    Commit, EhrReadFailed, KeyVaultFailed, Notice, PayloadClass, Reconciliation, WorkChange,
+    WorkKind, WriteReceipt,
+};
+use chaperone_core::writeback::{
+    Command, DeliveryReceipt, FailureCause, HumanNeeded, NotAppliedBasis, VoidReason, Writeback,
+};
+
+use super::checks::OrderUnusable;
+use super::queue::{deferred, held, held_by, later};
+use super::{ItemFailed, delivery};
+use crate::afterwork::Piece;
+use crate::context::Engine;
+use crate::transition::{InHand, MoveFailed};
+use crate::vault::VaultFailed;
+use chaperone_core::ports::ClaimedWork;
+
+/// After how long of failing to read back a human is asked, in seconds.
+const READ_BACK_FAILS_S: i64 = 3_600;
+
+impl Engine {
+    /// The attempt was interrupted: nobody knows whether it was sent.
+    pub(super) async fn lose(
+        &self,
+        mut hand: InHand,
+        work: &ClaimedWork,
+    ) -> Result<(), ItemFailed> {
+        let now = self.now();
+        hand.step(Command::LoseOutcome, now)?;
+        let commit = self.commit_as(delivery());
+        self.record_outcome(hand, commit, deferred(work, now, WorkKind::Reconcile))
+            .await
+    }
+
+    /// Finds out what became of a send, by reading back.
+    pub(super) async fn reconcile(
+        &self,
+        mut hand: InHand,
+        work: &ClaimedWork,
+    ) -> Result<(), ItemFailed> {
+        let Writeback::Unknown(unknown) = hand.state.clone() else {
+            return Ok(());
+        };
+        let now = self.now();
+        let delivering = match self.reconciling(unknown.ready(), unknown.start()).await {
+            Ok(delivering) => delivering,
+            // What was sent cannot be opened any more, so nothing can be compared with it.
+            Err(OrderUnusable::Vault(
+                VaultFailed::Missing
+                | VaultFailed::Sealed
+                | VaultFailed::Keys(KeyVaultFailed::Destroyed),
+            )) => {
+                return self.ask_human(hand, HumanNeeded::ReadBackFails, work).await;
+            }
+            Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
+            Err(OrderUnusable::Differs) => {
+                return self
+                    .ask_human(hand, HumanNeeded::ContentDiffers, work)
+                    .await;
+            }
+        };
+        let waited = now.duration_since(unknown.since());
+        match self.ehr.reconcile(&delivering).await {
+            Ok(Reconciliation::Applied(receipt)) => {
+                let mut commit = self.commit_as(delivery());
+                let receipt = self
+                    .receipt(&hand, &delivering, receipt, &mut commit)
+                    .await?;
+                match hand.step(Command::FindApplied { receipt }, now) {
+                    Ok(()) => {
+                        self.record_outcome(hand, commit, self.completed(work))
+                            .await
+                    }
+                    Err(MoveFailed::Refused(_)) => {
+                        self.ask_human(hand, HumanNeeded::ContentDiffers, work)
+                            .await
+                    }
+                    Err(failed) => Err(failed.into()),
+                }
+            }
+            Ok(Reconciliation::Missing) => {
+                let settle_ms = self.ehr.profile().settle_ms;
+                if waited.as_millis() < i128::from(settle_ms) {
+                    return self.defer(work, settle_ms, Some(WorkKind::Reconcile)).await;
+                }
+                let retry_at = later(now, self.backoff_ms(unknown.start().attempt));
+                let basis = NotAppliedBasis::MissAfterSettle;
+                hand.step(Command::FindNotApplied { basis, retry_at }, now)?;
+                let mut change = deferred(work, retry_at, WorkKind::Deliver);
+                if unknown.start().attempt >= chaperone_core::writeback::DELIVERY_ATTEMPTS_MAX {
+                    self.dead_letter(&mut hand, now)?;
+                    change = self.completed(work);
+                }
+                let commit = self.commit_as(delivery());
+                self.record_outcome(hand, commit, change).await
+            }
+            Ok(Reconciliation::Undecidable(reason)) => self.ask_human(hand, reason, work).await,
+            Err(EhrReadFailed::Unavailable | EhrReadFailed::RateLimited)
+                if waited.as_secs() < READ_BACK_FAILS_S =>
+            {
+                let attempt = unknown.start().attempt.saturating_add(3);
+                self.defer(work, self.backoff_ms(attempt), Some(WorkKind::Reconcile))
+                    .await
+            }
+            Err(_) => self.ask_human(hand, HumanNeeded::ReadBackFails, work).await,
+        }
+    }
+
+    pub(super) fn dead_letter(&self, hand: &mut InHand, now: Timestamp) -> Result<(), MoveFailed> {
+        hand.step(
+            Command::DeadLetter {
+                cause: FailureCause::ServerError,
+            },
+            now,
+        )
+    }
+
+    pub(super) async fn ask_human(
+        &self,
+        mut hand: InHand,
+        reason: HumanNeeded,
+        work: &ClaimedWork,
+    ) -> Result<(), ItemFailed> {
+        hand.step(Command::AskHuman { reason }, self.now())?;
+        self.tell_operator(hand.id, "unknown-outcome");
+        let mut commit = self.commit_as(delivery());
+        commit.records.push(held_by(hand.id, work)?);
+        self.record_outcome(hand, commit, held(work)).await
+    }
+
+    pub(super) async fn record_outcome(
+        &self,
+        mut hand: InHand,
+        mut commit: Commit,
+        change: WorkChange,
+    ) -> Result<(), ItemFailed> {
+        let row = hand.write_into(&mut commit)?;
+        commit.work.push(change);
+        self.store.commit(commit).await?;
+        match hand.state {
+            Writeback::DeadLetter(_) => self.tell_operator(hand.id, "dead-letter"),
+            Writeback::Void(_) => self.tell_operator(hand.id, "void"),
+            _ => {}
+        }
+        self.tell_approvers(&hand);
+        metrics::counter!("chaperone_deliveries_total", "state" => row.state.as_str()).increment(1);
+        Ok(())
+    }
+
+    pub(super) async fn void(
+        &self,
+        mut hand: InHand,
+        reason: VoidReason,
+        work: &ClaimedWork,
+    ) -> Result<(), ItemFailed> {
+        hand.step(Command::Void { reason }, self.now())?;
+        let commit = self.commit_as(delivery());
+        self.record_outcome(hand, commit, self.completed(work))
+            .await
+    }
+
+    pub(super) async fn receipt(
+        &self,
+        hand: &InHand,
+        delivering: &Delivering,
+        receipt: WriteReceipt,
+        commit: &mut Commit,
+    ) -> Result<DeliveryReceipt, ItemFailed> {
+        let strategy = hand.state.ruled().map(|r| r.order.strategy);
+        let proof = match (strategy, &receipt.read_back, &receipt.version) {
+            (Some(Strategy::Conditional), Some(_), Some(_)) => ProofLevel::P3,
+            (_, Some(_), _) => ProofLevel::P2,
+            _ => ProofLevel::P1,
+        };
+        let patient = hand.state.proposal().patient;
+        let sealed = self
+            .seal(PayloadClass::Clinical, patient, receipt.location.as_bytes())
+            .await?;
+        let location = sealed.address;
+        commit.payloads.push(sealed);
+        Ok(DeliveryReceipt {
+            proof,
+            location,
+            read_back: receipt
+                .read_back
+                .map(|content| Digest::salted(&delivering.order().salt, content.as_bytes())),
+            provenance_written: receipt.provenance_written,
+            attested_by: None,
+        })
+    }
+
+    pub(super) fn tell_operator(&self, writeback: WritebackId, code: &str) {
+        let notice = Notice::OperatorNeeded {
+            writeback,
+            code: code.to_owned(),
+        };
+        self.after(Piece::Notify(self.config.tenant.clone(), notice));
+    }
+
+    /// Whoever approved something believes that it happened: they are told when it did not.
+    pub(crate) fn tell_approvers(&self, hand: &InHand) {
+        let fell_through = matches!(hand.state, Writeback::Void(_) | Writeback::DeadLetter(_));
+        let roles: std::collections::BTreeSet<_> =
+            hand.state.approvals().iter().map(|a| a.role).collect();
+        if fell_through && !roles.is_empty() {
+            let notice = Notice::ApprovedNotDelivered {
+                writeback: hand.id,
+                roles: roles.into_iter().collect(),
+            };
+            self.after(Piece::Notify(self.config.tenant.clone(), notice));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! An engine on a real store, with an EHR in memory and a clock that stands still.
+
+use std::sync::{Arc, LazyLock};
+
+use chaperone_core::envelope::Envelope;
+use chaperone_core::evidence::Strategy;
+use chaperone_core::ids::{
+    AccountName, AgentId, ConnectionId, EnvelopeId, IntentId, PersonId, TenantId, WritebackId,
+};
+use chaperone_core::ports::{Clock, Notice, Store};
+use chaperone_core::principal::{Human, Role};
+use chaperone_core::resource::Code;
+use chaperone_core::writeback::StateName;
+use chaperone_engine::grant::{GrantAuthor, GrantFailed, GrantRequest, PatientRef};
+use chaperone_engine::open_envelope::Caller;
+use chaperone_engine::projection::WritebackRow;
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_policy::Bundle;
+use chaperone_testkit::{
+    FakeEhr, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom, SilentNotifier,
+};
+use serde_json::{Value, json};
+
+/// Read once: proving its cases takes a second without optimisation, and nothing changes it.
+pub(crate) static BUNDLE: LazyLock<Arc<Bundle>> =
+    LazyLock::new(|| bundle(&chaperone_policy::embedded::files()));
+
+pub(crate) fn bundle(files: &std::collections::BTreeMap<String, String>) -> Arc<Bundle> {
+    Arc::new(Bundle::load(files).unwrap_or_else(|problems| panic!("{problems:?}")))
+}
+
+pub(crate) struct Bench {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) ehr: Arc<FakeEhr>,
+    pub(crate) clock: Arc<SeededClock>,
+    pub(crate) notifier: Arc<SilentNotifier>,
+    pub(crate) dir: Option<tempfile::TempDir>,
+}
+
+/// Which database a case runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Db {
+    Sqlite,
+    Postgres,
+}
+
+pub(crate) async fn bench(strategy: Strategy) -> Bench {
+    bench_on(Db::Sqlite, strategy).await
+}
+
+pub(crate) async fn bench_on(db: Db, strategy: Strategy) -> Bench {
+    let dir = (db == Db::Sqlite).then(|| tempfile::tempdir().unwrap());
+    let url = match &dir {
+        Some(dir) => format!("sqlite:{}", dir.path().join("decisions.db").display()),
+        None => crate::cluster::fresh_url(),
+    };
+    let store = chaperone_store::open(&url, Default::default())
+        .await
+        .unwrap();
+    let clock = Arc::new(SeededClock::new());
+    let fake = FakeEhr::new(ConnectionId::new("fake").unwrap());
+    let ehr = Arc::new(fake.delivering_by(strategy));
+    for id in ["p1", "p2"] {
+        ehr.put(json!({
+            "resourceType": "Patient", "id": id, "birthDate": "1950-02-03",
+            "identifier": [{ "system": "urn:example:mrn", "value": format!("MRN-{id}") }],
+        }));
+    }
+    let notifier = Arc::new(SilentNotifier::default());
+    let ports = Ports {
+        notifier: notifier.clone(),
+        ..ports(store.clone(), ehr.clone(), clock.clone())
+    };
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+    Bench {
+        engine,
+        store,
+        ehr,
+        clock,
+        notifier,
+        dir,
+    }
+}
+
+pub(crate) async fn start(
+    bundle: &Arc<Bundle>,
+    store: Arc<dyn Store>,
+    ehr: Arc<FakeEhr>,
+    clock: Arc<SeededClock>,
+) -> Arc<Engine> {
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let ports = ports(store, ehr, clock);
+    Engine::start(config, bundle.clone(), ports).await.unwrap()
+}
+
+pub(crate) fn ports(store: Arc<dyn Store>, ehr: Arc<FakeEhr>, clock: Arc<SeededClock>) -> Ports {
+    Ports {
+        store,
+        ehr,
+        keys: Arc::new(MemoryKeyVault::new(1)),
+        clock,
+        random: Arc::new(SeededRandom::new(1)),
+        consent: Arc::new(PermitConsent),
+        notifier: Arc::new(SilentNotifier::default()),
+        anchor: Arc::new(MemoryAnchor::default()),
+    }
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::new("clinic").unwrap()
+}
+
+pub(crate) fn human(n: u8, roles: &[Role]) -> Human {
+    Human {
+        account: AccountName::new(format!("person-{n}")).unwrap(),
+        person: PersonId::from_random([n; 16]),
+        roles: roles.to_vec(),
+    }
+}
+
+impl Bench {
+    pub(crate) async fn grant(
+        &self,
+        by: &Human,
+        agent: &str,
+        intent: &str,
+        patient: PatientRef,
+    ) -> Result<chaperone_core::envelope::Grant, GrantFailed> {
+        let request = GrantRequest {
+            agent: AgentId::new(agent).unwrap(),
+            intent: IntentId::new(intent).unwrap(),
+            patient,
+            encounter: None,
+            presence: true,
+        };
+        self.engine
+            .issue_grant(GrantAuthor::Human(by), request)
+            .await
+    }
+
+    /// An agent in an envelope that a person opened the way for.
+    pub(crate) async fn caller(
+        &self,
+        by: &Human,
+        agent: &str,
+        intent: &str,
+        patient: &str,
+    ) -> Caller {
+        let patient = PatientRef::LogicalId(patient.to_owned());
+        let grant = self.grant(by, agent, intent, patient).await.unwrap();
+        let now = self.clock.now();
+        Caller {
+            envelope: Arc::new(Envelope {
+                id: EnvelopeId::from_random([7; 16]),
+                tenant: tenant(),
+                agent: grant.agent,
+                intent: grant.intent,
+                grant: Some(grant.id),
+                patient: grant.patient,
+                encounter: grant.encounter,
+                presence: grant.presence,
+                purpose: Code::new("TREAT").unwrap(),
+                bundle: *self.engine.bundle().digest(),
+                opened: now,
+                expires: now
+                    .checked_add(jiff::SignedDuration::from_secs(300))
+                    .unwrap(),
+            }),
+        }
+    }
+
+    pub(crate) async fn call(&self, caller: &Caller, tool: &str, arguments: Value) -> Value {
+        let Value::Object(arguments) = arguments else {
+            panic!("arguments are an object")
+        };
+        let correlation = self.engine.correlation();
+        self.engine
+            .call(caller, tool, arguments, correlation)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn task(&self, caller: &Caller, key: &str, sources: Value) -> WritebackRow {
+        let answer = self
+            .call(
+                caller,
+                "create_task",
+                json!({ "idempotency_key": key, "summary": "Call back.", "pool": "nursing", "sources": sources }),
+            )
+            .await;
+        self.row(answer["proposal"].as_str().unwrap().parse().unwrap())
+            .await
+    }
+
+    pub(crate) async fn row(&self, id: WritebackId) -> WritebackRow {
+        self.engine.writeback(id).await.unwrap().unwrap()
+    }
+
+    /// Everything noticed so far; what waits to be noticed is worked off first.
+    pub(crate) async fn notices(&self) -> Vec<Notice> {
+        let mut queue = self.engine.afterwork().unwrap();
+        self.engine.drain_afterwork(&mut queue).await;
+        self.notifier.notices()
+    }
+
+    pub(crate) async fn deliver(&self) {
+        self.engine.deliver_due("worker").await.unwrap();
+    }
+
+    pub(crate) async fn state(&self, id: WritebackId) -> StateName {
+        self.row(id).await.state
+    }
+}
+
+pub(crate) fn nurse() -> Human {
+    human(1, &[Role::Rn])
+}

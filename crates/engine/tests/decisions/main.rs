@@ -1,0 +1,52 @@
+//! What must not happen between a proposal and its delivery, each beside what may: on a real store,
+//! with an EHR in memory and a clock that stands still.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+#[path = "../../../store/tests/support/cluster.rs"]
+mod cluster;
+
+mod bench;
+mod deliveries;
+mod proposals;
+mod reviews;
+
+/// Runs each case once per database, under the same name.
+macro_rules! on_both {
+    ($($module:ident: $($case:ident),* $(,)?;)*) => {
+        mod sqlite {
+            $($(#[tokio::test]
+            async fn $case() {
+                crate::$module::$case(crate::bench::Db::Sqlite).await;
+            })*)*
+        }
+        mod postgres {
+            $($(#[tokio::test]
+            async fn $case() {
+                crate::$module::$case(crate::bench::Db::Postgres).await;
+            })*)*
+        }
+    };
+}
+
+on_both! {
+    deliveries:
+        a_slow_ehr_holds_up_nobody_elses_writes,
+        what_needs_no_order_has_places_of_its_own,
+        a_slot_taken_before_the_send_is_not_booked,
+        an_entry_by_hand_is_declined_with_a_reason,
+        an_entry_by_hand_ends_when_its_time_is_up,
+        who_approved_is_told_when_it_does_not_happen,
+        an_engine_leaves_other_tenants_work_alone,
+        rebuilt_projections_are_the_live_ones;
+    reviews:
+        a_review_is_for_who_has_a_part_in_it,
+        nobody_approves_what_other_rules_ruled_on,
+        digests_in_the_ledger_say_nothing_without_the_salt,
+        the_newest_of_very_many_switches_counts;
+}
