@@ -1,8 +1,8 @@
 //! FHIR R4 for Chaperone: what a resource may look like, whose it is, and how to say it in words.
 //!
 //! This crate is pure: no clock, no randomness, no I/O; the same input gives the same output.
-//! It decides nothing about policy, and it holds no terminology beyond the code lists that
-//! R4's required bindings need.
+//! It decides nothing about policy, and it fetches no terminology: what its packages do not define is
+//! reported as not checked.
 //!
 //! In reading order:
 //!

@@ -4,7 +4,8 @@
 //! three values: what no loaded system can decide is *not decidable*, never "yes" and never "no"; a
 //! [`TerminologyServer`] may be asked then. It is not a server: there is no HTTP here.
 //! Start at [`Terminology::member_of`]; bindings of profiles are checked by [`Terminology::bind`] and
-//! the `check_` methods beside it; units of measure are in [`ucum`].
+//! [`Terminology::check_value`], codings in their own system by [`Terminology::inspect_value`]; units of
+//! measure are in [`ucum`].
 
 mod additions;
 mod binding;
@@ -15,6 +16,7 @@ mod expand;
 mod filter;
 mod grammar;
 mod language;
+mod reading;
 mod server;
 mod set;
 mod system;
@@ -36,6 +38,7 @@ use crate::finding::Severity;
 pub use additions::{AddedCode, Addition, Additions, AdditionsError};
 pub use binding::{BoundSet, Coded, Coding, Issue, Part, Place, Strength};
 pub use expand::{Expanded, NotExpandable};
+pub use reading::Placed;
 pub use server::{ServerQuestion, ServerVerdict, TerminologyServer};
 pub use set::{Decision, Member, Set};
 pub use system::{Concept, Found, System};

@@ -308,6 +308,15 @@ impl Terminology {
         });
     }
 
+    /// Whether the set holds the value; `None` if nothing can say, or there is no code.
+    pub(super) fn is_held(&self, set: &Set, value: &Coded<'_>) -> Option<bool> {
+        match self.held(set, value) {
+            Held::Yes(..) => Some(true),
+            Held::No => Some(false),
+            Held::Undecided(_) | Held::NoCode => None,
+        }
+    }
+
     /// Whether the set holds the value: for a concept, any of its codings.
     fn held<'s>(&self, set: &'s Set, value: &Coded<'_>) -> Held<'s> {
         match value {

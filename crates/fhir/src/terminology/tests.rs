@@ -2,6 +2,7 @@
 //! the nearest one that is not.
 
 mod bindings;
+mod r4;
 mod sets;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::{Membership, Terminology};
 use crate::catalogue::Catalogue;
 
 /// Animals: a hierarchy with an inactive, an abstract and a doubly placed code.
-fn animals() -> Value {
+pub(super) fn animals() -> Value {
     json!({
         "resourceType": "CodeSystem", "url": "urn:animals", "version": "1", "content": "complete",
         "caseSensitive": true, "hierarchyMeaning": "is-a",
@@ -34,7 +35,7 @@ fn animals() -> Value {
     })
 }
 
-fn terminology(resources: impl IntoIterator<Item = Value>) -> Terminology {
+pub(super) fn terminology(resources: impl IntoIterator<Item = Value>) -> Terminology {
     let mut catalogue = Catalogue::new();
     for resource in resources {
         catalogue
@@ -44,7 +45,7 @@ fn terminology(resources: impl IntoIterator<Item = Value>) -> Terminology {
     Terminology::new(Arc::new(catalogue))
 }
 
-fn value_set(url: &str, compose: Value) -> Value {
+pub(super) fn value_set(url: &str, compose: Value) -> Value {
     json!({"resourceType": "ValueSet", "url": url, "compose": compose})
 }
 
