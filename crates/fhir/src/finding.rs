@@ -201,8 +201,6 @@ pub mod id {
     pub const CODING_UNKNOWN_CODE: &str = "coding.unknown-code";
     /// The display is not the code's own.
     pub const CODING_DISPLAY: &str = "coding.display";
-    /// The system of a coding is a value set.
-    pub const CODING_SYSTEM_IS_VALUE_SET: &str = "coding.system-is-value-set";
     /// An extension with both a value and nested extensions.
     pub const EXTENSION_VALUE_AND_NESTED: &str = "extension.value-and-nested";
     /// An extension with neither a value nor nested extensions.
@@ -329,7 +327,7 @@ pub mod id {
     pub const QUESTIONNAIRE_NOT_CHECKED: &str = "questionnaire.not-checked";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 104] = [
+    pub const ALL: [&str; 103] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -371,7 +369,6 @@ pub mod id {
         BINDING_CODE_CASE,
         CODING_UNKNOWN_CODE,
         CODING_DISPLAY,
-        CODING_SYSTEM_IS_VALUE_SET,
         EXTENSION_VALUE_AND_NESTED,
         EXTENSION_EMPTY,
         EXTENSION_URL_RELATIVE,
@@ -459,8 +456,7 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         | id::BINDING_INACTIVE_CODE
         | id::BINDING_CODE_CASE
         | id::CODING_UNKNOWN_CODE
-        | id::CODING_DISPLAY
-        | id::CODING_SYSTEM_IS_VALUE_SET => "code-invalid",
+        | id::CODING_DISPLAY => "code-invalid",
         id::BINDING_NOT_CHECKED | id::PROFILE_NOT_CHECKED | id::INVARIANT_NOT_CHECKED => {
             "informational"
         }

@@ -4,7 +4,7 @@
 //! three values: what no loaded system can decide is *not decidable*, never "yes" and never "no"; a
 //! [`TerminologyServer`] may be asked then. It is not a server: there is no HTTP here.
 //! Start at [`Terminology::member_of`]; bindings of profiles are checked by [`Terminology::bind`] and
-//! [`Terminology::check_value`], codings in their own system by [`Terminology::inspect_value`]; units of
+//! [`Terminology::check`], codings in their own system by [`Terminology::inspect`]; units of
 //! measure are in [`ucum`].
 
 mod additions;
@@ -16,7 +16,6 @@ mod expand;
 mod filter;
 mod grammar;
 mod language;
-mod reading;
 mod server;
 mod set;
 mod system;
@@ -38,7 +37,6 @@ use crate::finding::Severity;
 pub use additions::{AddedCode, Addition, Additions, AdditionsError};
 pub use binding::{BoundSet, Coded, Coding, Issue, Part, Place, Strength};
 pub use expand::{Expanded, NotExpandable};
-pub use reading::Placed;
 pub use server::{ServerQuestion, ServerVerdict, TerminologyServer};
 pub use set::{Decision, Member, Set};
 pub use system::{Concept, Found, System};

@@ -197,13 +197,11 @@ impl Terminology {
                 message: self.unknown_code(system, version.as_deref(), code),
             }),
             Lookup::NotASystem => issues.push(Issue {
-                id: id::CODING_SYSTEM_IS_VALUE_SET,
+                id: id::SYSTEM_VALUE_SET,
                 severity: Severity::Error,
                 place: Place::Coding(index, Part::System),
-                message: format!(
-                    "{} is a value set; `system` must name the code system that the code is from",
-                    quoted_url(system)
-                ),
+                message: "`system` names a value set; name the code system that defines the code"
+                    .to_owned(),
             }),
             Lookup::NotDecidable(why) => {
                 let verdict = self.server.as_ref().map(|server| {
@@ -306,15 +304,6 @@ impl Terminology {
                 bound.set.name()
             ),
         });
-    }
-
-    /// Whether the set holds the value; `None` if nothing can say, or there is no code.
-    pub(super) fn is_held(&self, set: &Set, value: &Coded<'_>) -> Option<bool> {
-        match self.held(set, value) {
-            Held::Yes(..) => Some(true),
-            Held::No => Some(false),
-            Held::Undecided(_) | Held::NoCode => None,
-        }
     }
 
     /// Whether the set holds the value: for a concept, any of its codings.

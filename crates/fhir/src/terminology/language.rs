@@ -168,15 +168,13 @@ impl<'a> LanguageTag<'a> {
             return Some(true);
         }
         if self.language.len() == 2
-            && !LANGUAGES
-                .split(' ')
-                .any(|it| it.eq_ignore_ascii_case(self.language))
+            && !countries::stands_in(LANGUAGES, 3, &self.language.to_ascii_lowercase())
         {
             return Some(false);
         }
         if let Some(region) = self.region
             && region.len() == 2
-            && !countries::is_alpha2(&region.to_ascii_uppercase())
+            && !countries::is_alpha2(region)
             && !is_reserved_region(region)
         {
             return Some(false);
@@ -254,6 +252,17 @@ mod tests {
             "en-US-u-",
         ] {
             assert!(LanguageTag::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_listed_language_is_found() {
+        for language in LANGUAGES.split(' ') {
+            assert_eq!(
+                LanguageTag::parse(language).unwrap().is_registered(),
+                Some(true),
+                "{language}"
+            );
         }
     }
 

@@ -123,6 +123,10 @@ impl Ucum {
         left: (&str, &str),
         right: (&str, &str),
     ) -> Result<Ordering, NotConvertible> {
+        if left.1 == right.1 && self.unit(left.1).is_ok() {
+            let number = |text| number(text).ok_or(NotConvertible::NotANumber);
+            return Ok(compare(number(left.0)?, number(right.0)?));
+        }
         let (left_unit, right_unit) = self.same(left.1, right.1)?;
         let left = left_unit.canonical_number(left.0)?;
         let right = right_unit.canonical_number(right.0)?;
@@ -274,15 +278,26 @@ fn canonical(result: &EvalResult) -> Box<str> {
     text.into()
 }
 
+/// The order of two results. A difference in digits that are only traces of rounding is none.
 fn compare(left: Number, right: Number) -> Ordering {
-    let difference = rounded(left)
-        .zip(rounded(right))
-        .and_then(|(left, right)| left.checked_sub(right));
-    match difference {
-        Some(difference) if difference.is_zero() => Ordering::Equal,
-        Some(difference) if difference.is_negative() => Ordering::Less,
-        _ => Ordering::Greater,
+    let Some(difference) = left.checked_sub(right) else {
+        return Ordering::Greater;
+    };
+    let least = magnitude(left).max(magnitude(right)) - i64::from(DIGITS_MAX);
+    if difference.is_zero() || magnitude(difference) < least {
+        Ordering::Equal
+    } else if difference.is_negative() {
+        Ordering::Less
+    } else {
+        Ordering::Greater
     }
+}
+
+/// The power of ten of the first digit.
+fn magnitude(number: Number) -> i64 {
+    let (digits, exponent) = number.to_integer_and_exponent();
+    let digits = digits.unsigned_abs().checked_ilog10().unwrap_or(0);
+    i64::from(exponent) + i64::from(digits)
 }
 
 /// Without the last of the 28 digits that are calculated, where factors such as 5/9 leave their traces:
@@ -466,6 +481,13 @@ mod tests {
                 Ok(Ordering::Less),
             ),
             (("-1", "m"), ("-2", "m"), Ok(Ordering::Greater)),
+            (("0", "m"), ("0", "km"), Ok(Ordering::Equal)),
+            (
+                ("0", "m"),
+                ("0.000000000000000000000000000001", "km"),
+                Ok(Ordering::Less),
+            ),
+            (("7.4", "[pH]"), ("7.40", "[pH]"), Ok(Ordering::Equal)),
             (
                 ("50", "kg"),
                 ("10", "[mi_i]"),
