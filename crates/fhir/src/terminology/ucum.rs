@@ -283,7 +283,9 @@ fn compare(left: Number, right: Number) -> Ordering {
     let Some(difference) = left.checked_sub(right) else {
         return Ordering::Greater;
     };
-    let least = magnitude(left).max(magnitude(right)) - i64::from(DIGITS_MAX);
+    let least = magnitude(left)
+        .max(magnitude(right))
+        .saturating_sub(i64::from(DIGITS_MAX));
     if difference.is_zero() || magnitude(difference) < least {
         Ordering::Equal
     } else if difference.is_negative() {
@@ -293,8 +295,11 @@ fn compare(left: Number, right: Number) -> Ordering {
     }
 }
 
-/// The power of ten of the first digit.
+/// The power of ten of the first digit; zero is below everything.
 fn magnitude(number: Number) -> i64 {
+    if number.is_zero() {
+        return i64::MIN;
+    }
     let (digits, exponent) = number.to_integer_and_exponent();
     let digits = digits.unsigned_abs().checked_ilog10().unwrap_or(0);
     i64::from(exponent) + i64::from(digits)

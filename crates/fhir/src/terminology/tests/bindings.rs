@@ -351,8 +351,8 @@ fn codings_are_looked_at_in_their_own_system() {
         coding("urn:pets", "dog"),
         &[],
         expect![[r#"
-        error coding.system-is-value-set at 0 System: `urn:pets` is a value set; `system` must name the code system that the code is from
-    "#]],
+            error system.value-set at 0 System: `system` names a value set; name the code system that defines the code
+        "#]],
     );
     check(
         coding("http://unitsofmeasure.org", "mg/dL"),

