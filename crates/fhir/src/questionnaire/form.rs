@@ -404,7 +404,7 @@ fn contained_sets(questionnaire: &Json) -> BTreeMap<String, Option<Vec<(String, 
 
 /// System and code of each concept of a value set that excludes and filters nothing.
 fn listed_codes(set: &Json) -> Option<Vec<(String, String)>> {
-    if let Some(contains) = set["expansion"]["contains"].as_array()
+    if let Some(contains) = set.pointer("/expansion/contains").and_then(Json::as_array)
         && set["compose"].is_null()
     {
         return contains
@@ -418,11 +418,11 @@ fn listed_codes(set: &Json) -> Option<Vec<(String, String)>> {
             })
             .collect();
     }
-    if !set["compose"]["exclude"].is_null() {
+    if set.pointer("/compose/exclude").is_some() {
         return None;
     }
     let mut codes = Vec::new();
-    for include in set["compose"]["include"].as_array()? {
+    for include in set.pointer("/compose/include")?.as_array()? {
         if !include["filter"].is_null() || !include["valueSet"].is_null() {
             return None;
         }
