@@ -15,6 +15,9 @@ mod generator;
 
 use std::path::Path;
 
+/// Most mutants of one kind from one resource.
+const OF_A_KIND_MAX: usize = 6;
+
 fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, package, rest @ ..] = arguments.as_slice() else {
@@ -22,7 +25,7 @@ fn main() -> std::io::Result<()> {
         return Ok(());
     };
     let survivors_max = rest.first().and_then(|it| it.parse().ok()).unwrap_or(5);
-    let tallies = generator::tally(Path::new(folder), Path::new(package))?;
+    let tallies = generator::tally(Path::new(folder), Path::new(package), OF_A_KIND_MAX)?;
     println!("{}", generator::report(&tallies, survivors_max));
     Ok(())
 }

@@ -33,7 +33,7 @@ fn mutants_are_rejected() {
         println!("skipped: {} is not at hand", folder.display());
         return;
     }
-    let tallies = generator::tally(&folder, &package).unwrap();
+    let tallies = generator::tally(&folder, &package, 1).unwrap();
     println!("{}", generator::report(&tallies, 10));
     assert!(generator::rejected_percent(&tallies) >= REJECTED_PERCENT_MIN);
 }

@@ -18,9 +18,6 @@ use chaperone_fhir::package::Package;
 use chaperone_fhir::{Definitions, Request, Validator, ValidatorOptions};
 use serde_json::Value;
 
-/// Most mutants of one kind from one resource; evenly spread over those possible.
-const PER_FILE_AND_KIND_MAX: usize = 6;
-
 /// A wrong resource.
 #[derive(Clone, Debug)]
 pub struct Mutant {
@@ -111,11 +108,13 @@ pub fn each_value(
     }
 }
 
-/// The mutants of a resource. `profiles` are StructureDefinitions by URL.
+/// The mutants of a resource: of each kind at most so many, evenly spread over those possible.
+/// `profiles` are StructureDefinitions by URL.
 pub fn mutants(
     definitions: &Definitions,
     profiles: &BTreeMap<String, Value>,
     right: &Value,
+    of_a_kind_max: usize,
 ) -> Vec<Mutant> {
     let mut makings = Makings {
         right,
@@ -137,7 +136,7 @@ pub fn mutants(
     by_kind
         .into_values()
         .flat_map(|made| {
-            let step = made.len().div_ceil(PER_FILE_AND_KIND_MAX).max(1);
+            let step = made.len().div_ceil(of_a_kind_max).max(1);
             made.into_iter().step_by(step)
         })
         .collect()
@@ -164,7 +163,11 @@ pub struct Tally {
 }
 
 /// Makes and checks the mutants of every file of a folder against a package.
-pub fn tally(folder: &Path, package: &Path) -> std::io::Result<BTreeMap<&'static str, Tally>> {
+pub fn tally(
+    folder: &Path,
+    package: &Path,
+    of_a_kind_max: usize,
+) -> std::io::Result<BTreeMap<&'static str, Tally>> {
     let package = Package::read(&std::fs::read(package)?, |name| name.ends_with(".json"))
         .map_err(std::io::Error::other)?;
     let mut profiles = BTreeMap::new();
@@ -202,7 +205,7 @@ pub fn tally(folder: &Path, package: &Path) -> std::io::Result<BTreeMap<&'static
             );
             continue;
         }
-        for mutant in mutants(Definitions::r4(), &profiles, &right) {
+        for mutant in mutants(Definitions::r4(), &profiles, &right, of_a_kind_max) {
             let text = mutant.resource.to_string();
             let is_ok = validator
                 .validate(text.as_bytes(), &Request::default())
