@@ -313,6 +313,39 @@ impl Catalogue {
         self.filled(canonical).map(|it| it.structure)
     }
 
+    /// The same, for a reference without version that stands in another definition: where several
+    /// versions of a package are loaded, the one that `beside` came in is looked at first.
+    ///
+    /// # Errors
+    /// As for [`Catalogue::structure_or_reason`].
+    pub fn structure_beside(
+        &self,
+        beside: &StructureDefinition,
+        canonical: &str,
+    ) -> Result<Arc<StructureDefinition>, FindError> {
+        self.structure_or_reason(&self.beside(beside, canonical))
+    }
+
+    /// A reference with the version that it has in the package of another definition, if it has none.
+    fn beside<'t>(&self, beside: &StructureDefinition, canonical: &'t str) -> Cow<'t, str> {
+        let (url, asked) = split_version(canonical);
+        let version = beside.version.as_deref();
+        if asked.is_some() || version.is_none() {
+            return Cow::Borrowed(canonical);
+        }
+        let of = format!("{}|{}", beside.url, version.unwrap_or_default());
+        let Some((layer, entry, _)) = self.find("StructureDefinition", &of) else {
+            return Cow::Borrowed(canonical);
+        };
+        let same = layer.entries.get(url).into_iter().flatten().find(|it| {
+            it.kind == entry.kind && it.package.is_some() && it.package == entry.package
+        });
+        match same.and_then(|it| it.version.as_deref()) {
+            Some(version) => Cow::Owned(format!("{url}|{version}")),
+            None => Cow::Borrowed(canonical),
+        }
+    }
+
     /// What the differential of a definition that came without a snapshot says and may not say.
     /// The rest of it holds.
     #[must_use]

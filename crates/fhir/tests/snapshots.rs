@@ -252,3 +252,126 @@ fn snapshots_are_those_that_are_shipped() {
         assert!(idle.is_empty(), "explains nothing: {idle:#?}");
     }
 }
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+/// A differential with elements of a type in any order, sliced, narrowed and widened at random.
+fn at_random(numbers: &mut Numbers, paths: &[String], profile: &str) -> serde_json::Value {
+    let more = [
+        "",
+        "",
+        ".extension",
+        ".coding.system",
+        ".item.item",
+        ".nothing",
+        ".value[x]",
+    ];
+    let elements: Vec<_> = (0..numbers.below(14))
+        .map(|_| {
+            let path = &paths[numbers.below(paths.len())];
+            let path = format!("{path}{}", more[numbers.below(more.len())]).replace(
+                "value[x]",
+                ["value[x]", "valueQuantity", "valueCodeableConcept"][numbers.below(3)],
+            );
+            let mut element = serde_json::json!({"path": path});
+            if numbers.below(3) == 0 {
+                element["sliceName"] = ["a", "b", "a/c", "valueQuantity"][numbers.below(4)].into();
+            }
+            if numbers.below(3) == 0 {
+                element["min"] = numbers.below(3).into();
+            }
+            if numbers.below(3) == 0 {
+                element["max"] = ["0", "1", "2", "*", "x"][numbers.below(5)].into();
+            }
+            if numbers.below(6) == 0 {
+                element["slicing"] = serde_json::json!({"rules": "closed"});
+            }
+            if numbers.below(6) == 0 {
+                let types = ["Quantity", "CodeableConcept", "Reference", "Extension"];
+                element["type"] = serde_json::json!([{
+                    "code": types[numbers.below(4)], "profile": [profile]}]);
+            }
+            element
+        })
+        .collect();
+    serde_json::json!({"element": elements})
+}
+
+#[test]
+fn any_differential_gives_a_tree() {
+    let r4 = Catalogue::r4();
+    let mut numbers = Numbers(7);
+    for type_name in [
+        "Observation",
+        "Patient",
+        "Questionnaire",
+        "Extension",
+        "Bundle",
+    ] {
+        let base = format!("http://hl7.org/fhir/StructureDefinition/{type_name}");
+        let of_type = r4.structure(&base).unwrap();
+        let paths: Vec<_> = of_type
+            .snapshot
+            .element
+            .iter()
+            .map(|it| it.path.clone())
+            .collect();
+        for number in 0..120 {
+            let mut catalogue = Catalogue::with_base(Arc::clone(&r4));
+            let url = |at: usize| format!("http://example.org/{at}");
+            for at in 0..2 {
+                let text = serde_json::json!({
+                    "resourceType": "StructureDefinition", "url": url(at), "name": "It",
+                    "kind": "resource", "type": type_name, "derivation": "constraint",
+                    "baseDefinition": if at == 0 { base.clone() } else { url(0) },
+                    "differential": at_random(&mut numbers, &paths, &url(at)),
+                });
+                catalogue
+                    .add_resource("it", text.to_string().as_bytes())
+                    .unwrap();
+            }
+            let Ok(made) = catalogue.structure_or_reason(&url(1)) else {
+                continue;
+            };
+            let ids: Vec<_> = made
+                .snapshot
+                .element
+                .iter()
+                .map(|it| it.id_or_path())
+                .collect();
+            let known: BTreeSet<_> = ids.iter().copied().collect();
+            assert_eq!(
+                known.len(),
+                ids.len(),
+                "{type_name} {number}: an id stands twice: {ids:?}"
+            );
+            for (at, id) in ids.iter().enumerate().skip(1) {
+                let (parent, _) = id.rsplit_once('.').unwrap();
+                let parent_at = ids.iter().position(|it| *it == parent);
+                assert!(
+                    parent_at.is_some_and(|it| it < at),
+                    "{type_name} {number}: {id} has no parent"
+                );
+                // Everything between an element and its parent is below the parent.
+                let between = &ids[parent_at.unwrap() + 1..at];
+                assert!(
+                    between
+                        .iter()
+                        .all(|it| it.starts_with(&format!("{parent}."))),
+                    "{type_name} {number}: {id} is out of order"
+                );
+            }
+        }
+    }
+}

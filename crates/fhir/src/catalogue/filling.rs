@@ -47,6 +47,7 @@ impl Catalogue {
         making.chain.push(format!("{}|{version}", structure.url));
         let mut within = Within {
             catalogue: layer,
+            structure,
             making: &mut making,
         };
         Ok(generate(structure, &mut within)?)
@@ -129,6 +130,7 @@ impl Catalogue {
         making.chain.push(key);
         let within = &mut Within {
             catalogue: self,
+            structure,
             making,
         };
         let result = generate(structure, within);
@@ -150,13 +152,16 @@ impl Catalogue {
 /// Other definitions for the one that is being made.
 struct Within<'m, 'c> {
     catalogue: &'c Catalogue,
+    /// The one that is being made.
+    structure: &'c StructureDefinition,
     making: &'m mut Making,
 }
 
 impl Resolve for Within<'_, '_> {
     fn structure(&mut self, canonical: &str) -> Result<Arc<StructureDefinition>, ResolveError> {
+        let canonical = self.catalogue.beside(self.structure, canonical);
         self.catalogue
-            .filled_within(canonical, self.making)
+            .filled_within(&canonical, self.making)
             .map(|it| it.structure)
             .map_err(|error| match error {
                 FindError::NotLoaded(_) => ResolveError::NotLoaded,

@@ -204,6 +204,36 @@ fn what_is_missing_is_said_and_another_fhir_is_refused() {
 }
 
 #[test]
+fn a_reference_without_version_stays_in_its_package() {
+    let of = |version: &str| {
+        let mut it = package("example.guide", version, "4.0.1", &[]);
+        for (name, url) in [("a", URL), ("b", "http://example.org/beside")] {
+            let text = resource("StructureDefinition", url, Some(version), version);
+            it.files
+                .insert(format!("{name}.json"), Arc::from(text.as_bytes()));
+        }
+        it
+    };
+    let mut catalogue = Catalogue::new();
+    for version in ["1.0.0", "2.0.0"] {
+        catalogue.add_package(&of(version)).unwrap();
+    }
+    let old = catalogue
+        .structure("http://example.org/beside|1.0.0")
+        .unwrap();
+    let name = |canonical: &str| {
+        catalogue
+            .structure_beside(&old, canonical)
+            .unwrap()
+            .name
+            .clone()
+    };
+    assert_eq!(name(URL), "1.0.0");
+    assert_eq!(name(&format!("{URL}|2.0.0")), "2.0.0");
+    assert_eq!(catalogue.structure(URL).unwrap().name, "2.0.0");
+}
+
+#[test]
 fn the_embedded_catalogue_holds_r4() {
     let r4 = Catalogue::r4();
     let observation = r4
