@@ -71,6 +71,9 @@ async fn deliver(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
 async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     loop {
         let is_last = *stopped.borrow();
+        if let Err(failed) = engine.record_counted_refusals(is_last).await {
+            tracing::error!(error = %failed, "refusals that were counted are not recorded yet");
+        }
         match engine.integrate_ledger().await {
             Ok(0) if is_last => return,
             // Each checkpoint is signed and flushed twice: entries that come in one by one are gathered

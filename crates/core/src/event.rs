@@ -196,6 +196,18 @@ pub enum Event {
     },
     /// An agent's request was refused.
     CallRefused(CallRefusal),
+    /// Refusals of one kind that came so often that they were counted instead of recorded one by one.
+    RefusalsCounted {
+        /// Stable error code.
+        code: String,
+        /// The agent they named, where they named a registered one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        agent: Option<AgentId>,
+        /// How many, beside those that are recorded.
+        count: u64,
+        /// Since when.
+        since: Timestamp,
+    },
     /// A patient or resource token was minted.
     TokenMinted {
         /// What kind of thing it stands for.

@@ -37,6 +37,7 @@ pub mod content;
 pub mod facts;
 pub mod gate;
 pub mod resource;
+pub mod search;
 
 pub mod bundle;
 pub mod envelope;

@@ -145,6 +145,12 @@ fn kinds() -> Vec<Event> {
             tool: None,
             code: "no-token".to_owned(),
         }),
+        Event::RefusalsCounted {
+            code: "no-token".to_owned(),
+            agent: None,
+            count: 480,
+            since: at(60),
+        },
         Event::TokenMinted { resource },
     ]);
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
@@ -218,6 +224,7 @@ fn listed(event: &Event) -> bool {
         | Event::ReadReleased { .. }
         | Event::ReadFailed { .. }
         | Event::CallRefused(_)
+        | Event::RefusalsCounted { .. }
         | Event::TokenMinted { .. } => true,
         Event::Writeback(event) => match event {
             W::Proposed(_)

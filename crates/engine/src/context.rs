@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::afterwork::Afterwork;
 use crate::recent::Recent;
+use crate::refusals::Refusals;
 use crate::tables::Tables;
 use crate::tokens::TokenCache;
 
@@ -210,6 +211,7 @@ pub struct Engine {
     pub(crate) definitions: &'static Definitions,
     pub(crate) tokens: TokenCache,
     pub(crate) recent: Recent,
+    pub(crate) refusals: Refusals,
     pub(crate) afterwork: Afterwork,
     /// Whether the newest checkpoint is signed and not anchored yet.
     pub(crate) anchor_owed: AtomicBool,
@@ -254,6 +256,7 @@ impl Engine {
             definitions,
             tokens: TokenCache::default(),
             recent: Recent::default(),
+            refusals: Refusals::default(),
             afterwork: Afterwork::default(),
             anchor_owed: AtomicBool::new(false),
             changed: watch::Sender::new(0),

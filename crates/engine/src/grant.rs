@@ -14,6 +14,7 @@ use chaperone_core::ports::{
 };
 use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::resource::ResourceType;
+use chaperone_core::search::escape_search_value;
 use chaperone_fhir::references::ReferenceForm;
 use serde::Deserialize;
 use serde_json::Value;
@@ -315,7 +316,11 @@ impl Engine {
     }
 
     async fn identified(&self, system: &str, value: &str) -> Result<String, GrantFailed> {
-        let token = format!("{}|{}", search_escape(system), search_escape(value));
+        let token = format!(
+            "{}|{}",
+            escape_search_value(system),
+            escape_search_value(value)
+        );
         let found = self
             .ehr
             .search(EhrSearch {
@@ -389,21 +394,6 @@ impl Engine {
             .copied()
             .ok_or(GrantFailed::EncounterNotFound)
     }
-}
-
-/// Escapes what separates values in a FHIR search parameter.
-///
-/// # Source
-/// FHIR R4, search, "Escaping Search Parameters".
-pub(crate) fn search_escape(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len());
-    for c in value.chars() {
-        if matches!(c, '\\' | ',' | '$' | '|') {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
 }
 
 fn resource_type(name: &str) -> Result<ResourceType, StoreFailed> {

@@ -28,6 +28,7 @@ mod afterwork;
 mod medication_checks;
 pub mod projection;
 mod recent;
+mod refusals;
 mod tables;
 mod tokens;
 mod transition;

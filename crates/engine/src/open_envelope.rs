@@ -528,6 +528,10 @@ impl Engine {
         }
         metrics::counter!("chaperone_refusals_total", "code" => error.code).increment(1);
         let agent = caller.map(|c| c.envelope.agent.clone()).or(agent);
+        if caller.is_none() && !self.refusals.admits(error.code, agent.as_ref(), self.now()) {
+            // Counted; recorded together with the others of its minute.
+            return error.as_recorded();
+        }
         let actor = match (caller, &agent) {
             (Some(caller), _) => caller.actor(),
             (None, Some(agent)) => Actor::Agent {

@@ -18,6 +18,7 @@ use chaperone_core::ports::{
     ConsentDecision, ConsentQuestion, EhrRead, EhrSearch, Expected, PayloadClass,
 };
 use chaperone_core::resource::ResourceType;
+use chaperone_core::search::escape_search_value;
 use chaperone_fhir::Definitions;
 use chaperone_fhir::references::{Membership, PatientRef, in_patient_compartment};
 use chaperone_phi::labels::Labels;
@@ -30,7 +31,6 @@ use crate::afterwork::Piece;
 use crate::call::{Admitted, is_token};
 use crate::context::Engine;
 use crate::errors::CallError;
-use crate::grant::search_escape;
 use crate::merge::instant;
 use crate::tokens::{TokenFailed, TokenTarget};
 
@@ -192,21 +192,39 @@ impl Engine {
         ))
     }
 
-    /// The value of one parameter; `None` when its input is absent.
+    /// The value of one parameter; `None` when any of its inputs is absent.
     async fn parameter(
         &self,
         admitted: &Admitted<'_>,
         parameter: &str,
         template: &str,
     ) -> Result<Option<String>, CallError> {
-        let Some((before, rest)) = template.split_once('{') else {
-            return Ok(Some(template.to_owned()));
-        };
-        let (name, after) = rest.split_once('}').ok_or_else(CallError::internal)?;
+        let mut value = String::new();
+        let mut rest = template;
+        while let Some((before, behind)) = rest.split_once('{') {
+            let (name, after) = behind.split_once('}').ok_or_else(CallError::internal)?;
+            value.push_str(before);
+            // With its type, an id means one thing to every server: some compare references as text,
+            // and others would take a bare id for any type.
+            let is_bare = parameter == "_id" || value.ends_with('/');
+            let Some(filled) = self.filled(admitted, name, is_bare).await? else {
+                return Ok(None);
+            };
+            value.push_str(&filled);
+            rest = after;
+        }
+        value.push_str(rest);
+        Ok(Some(value))
+    }
+
+    /// What stands in the place of one placeholder.
+    async fn filled(
+        &self,
+        admitted: &Admitted<'_>,
+        name: &str,
+        is_bare: bool,
+    ) -> Result<Option<String>, CallError> {
         let envelope = &admitted.caller.envelope;
-        // With its type, an id means one thing to every server: some compare references as text, and
-        // others would take a bare id for any type.
-        let is_bare = parameter == "_id" || before.ends_with('/');
         let reference = |resource: &str, id: &str| {
             if is_bare {
                 id.to_owned()
@@ -214,7 +232,7 @@ impl Engine {
                 format!("{resource}/{id}")
             }
         };
-        let value = match name {
+        Ok(match name {
             "patient" => {
                 let token = envelope.patient.ok_or_else(CallError::denied)?;
                 Some(reference("Patient", &self.patient_id(token).await?))
@@ -239,9 +257,8 @@ impl Engine {
                 .inputs
                 .get(input)
                 .map(plain)
-                .map(|v| search_escape(&v)),
-        };
-        Ok(value.map(|value| format!("{before}{value}{after}")))
+                .map(|value| escape_search_value(&value)),
+        })
     }
 
     /// What a token argument stands for, if it was handed out for this envelope's patient and is of

@@ -27,7 +27,6 @@ mod capability;
 mod config;
 mod read;
 mod reconcile;
-mod search_value;
 mod transaction;
 mod write;
 
@@ -51,7 +50,7 @@ use crate::smart::SmartClient;
 pub use capability::{WRITABLE_TYPES, profile_of_kind, profile_of_statement};
 pub use config::{EhrAuth, EhrConfig, EhrConfigInvalid, EhrLimits, ProfileSource};
 
-pub use search_value::escape_search_value;
+pub use chaperone_core::search::escape_search_value;
 
 /// One EHR, reached over FHIR.
 pub struct FhirEndpoint {

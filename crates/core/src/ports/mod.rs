@@ -17,7 +17,7 @@ pub use outside::{
 };
 pub use store::{
     Append, CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Expected, Guard,
-    Lane, Lease, LeaseRefused, Listing, PayloadClass, Record, RecordChange, RecordKey,
+    LISTED_MAX, Lane, Lease, LeaseRefused, Listing, PayloadClass, Record, RecordChange, RecordKey,
     STREAM_EVENTS_MAX, SealedPayload, Store, StoreFailed, WorkChange, WorkItem, WorkKind, WorkRow,
     WorkState,
 };

@@ -137,7 +137,7 @@ pub enum RecordChange {
 }
 
 /// Which rows to list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Listing {
     /// Only rows with this index.
     pub index: Option<String>,
@@ -145,8 +145,22 @@ pub struct Listing {
     pub after: Option<(String, String)>,
     /// Newest (greatest sort) first.
     pub descending: bool,
-    /// At most this many, capped by the store at 1,000.
+    /// At most this many, capped by the store at [`LISTED_MAX`].
     pub limit: u32,
+}
+
+/// Most rows that one listing gives.
+pub const LISTED_MAX: u32 = 1_000;
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self {
+            index: None,
+            after: None,
+            descending: false,
+            limit: LISTED_MAX,
+        }
+    }
 }
 
 /// Separate stores of the vault; each class has keys and retention of its own.

@@ -320,13 +320,19 @@ fn search_parameters(query: &str) -> Vec<(String, String)> {
         if is_date(word) {
             parameters.push(("birthdate".to_owned(), word.to_owned()));
         } else if word.chars().any(|c| c.is_ascii_digit()) {
-            parameters.push(("identifier".to_owned(), crate::grant::search_escape(word)));
+            parameters.push((
+                "identifier".to_owned(),
+                chaperone_core::search::escape_search_value(word),
+            ));
         } else {
             names.push(word);
         }
     }
     for name in names {
-        parameters.push(("name".to_owned(), crate::grant::search_escape(name)));
+        parameters.push((
+            "name".to_owned(),
+            chaperone_core::search::escape_search_value(name),
+        ));
     }
     parameters
 }

@@ -136,6 +136,9 @@ pub fn event_words(event: &Event) -> String {
         Event::ReadReleased { resources, .. } => format!("{resources} resources were shown"),
         Event::ReadFailed { code, .. } => format!("A read showed nothing: {code}"),
         Event::CallRefused(refusal) => format!("A call was refused: {}", refusal.code),
+        Event::RefusalsCounted { code, count, .. } => {
+            format!("{count} more calls of strangers were refused within a minute: {code}")
+        }
         Event::TokenMinted { resource } => format!("A token was made for a {resource}"),
         Event::Writeback(event) => writeback_words(event),
     }

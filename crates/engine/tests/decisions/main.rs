@@ -13,6 +13,7 @@ mod cluster;
 
 mod bench;
 mod deliveries;
+mod limits;
 mod proposals;
 mod reviews;
 
@@ -44,6 +45,8 @@ on_both! {
         who_approved_is_told_when_it_does_not_happen,
         an_engine_leaves_other_tenants_work_alone,
         rebuilt_projections_are_the_live_ones;
+    limits:
+        strangers_cannot_fill_the_ledger;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

@@ -1,12 +1,13 @@
-//! Writing values into FHIR search parameters.
+//! Writing values into FHIR search parameters: the one place that knows which characters separate.
+//!
+//! Not the encoding of the transport, which is the EHR connection's.
 
 /// Escapes a value so that it stands for itself inside a search parameter.
 ///
 /// In a parameter value `,` separates alternatives, `|` separates system from code, `$` separates parts of
 /// composites, and `\` escapes. **Whoever puts a value that an agent or a person supplied into a
 /// parameter calls this, on the value alone** (`format!("{system}|{}", escape_search_value(code))`);
-/// [`FhirEndpoint`](super::FhirEndpoint) takes finished values and adds the encoding of the transport,
-/// nothing else.
+/// EHR connections take finished values and add the encoding of the transport, nothing else.
 ///
 /// # Source
 /// FHIR R4, Search, section "Escaping Search Parameters".
