@@ -296,6 +296,17 @@ impl<'d> Value<'d> {
         self.children().find(|child| child.key() == Some(key))
     }
 
+    /// Key (of members) and text of all strings below this value, in source order, at any depth.
+    pub(crate) fn strings_below(self) -> impl Iterator<Item = (Option<&'d str>, &'d str)> {
+        let end = self.document.node(self.index).map_or(0, |node| node.end);
+        let below = (self.index as usize + 1)..(end as usize);
+        let nodes = self.document.nodes.get(below).unwrap_or_default();
+        nodes.iter().filter_map(|node| match &node.content {
+            Content::String(text) => Some((node.key.as_deref(), text.as_ref())),
+            _ => None,
+        })
+    }
+
     /// Whether an object or array has nothing in it.
     #[must_use]
     pub fn is_empty(self) -> bool {

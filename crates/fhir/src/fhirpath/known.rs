@@ -18,6 +18,8 @@ pub(super) enum Known {
     ExtensionOrValue,
     /// dom-2: contained resources contain none.
     NoNestedContained,
+    /// dom-3: contained resources are referred to, or refer to what contains them.
+    ContainedReferenced,
     /// dom-6: there is narrative.
     HasNarrative,
 }
@@ -28,6 +30,7 @@ impl Known {
             "hasValue() or (children().count() > id.count())" => Self::HasContent,
             "extension.exists() != value.exists()" => Self::ExtensionOrValue,
             "contained.contained.empty()" => Self::NoNestedContained,
+            CONTAINED_REFERENCED => Self::ContainedReferenced,
             "text.`div`.exists()" => Self::HasNarrative,
             _ => return None,
         })
@@ -71,13 +74,29 @@ impl Known {
                 }
                 has_extension != has_value
             }
-            Self::NoNestedContained | Self::HasNarrative if is_primitive(element) => return None,
+            Self::NoNestedContained | Self::ContainedReferenced | Self::HasNarrative
+                if is_primitive(element) =>
+            {
+                return None;
+            }
             Self::NoNestedContained => {
                 let contained = element.value()?.get("contained");
                 !contained.is_some_and(|it| {
                     it.children()
                         .any(|inner| inner.get("contained").is_some_and(is_filled))
                 })
+            }
+            Self::ContainedReferenced => {
+                let Some(contained) = element.value()?.get("contained") else {
+                    return Some(Some(true));
+                };
+                let resource = environment.resource.unwrap_or(element).value()?;
+                for inner in contained.children() {
+                    if !is_referenced(resource, inner)? {
+                        return Some(Some(false));
+                    }
+                }
+                true
             }
             Self::HasNarrative => {
                 let text = element.value()?.get("text");
@@ -90,6 +109,34 @@ impl Known {
         };
         Some(Some(answer))
     }
+}
+
+/// dom-3 as R4 4.0.1 publishes it.
+const CONTAINED_REFERENCED: &str = "contained.where((('#'+id in (%resource.descendants().reference | %resource.descendants().as(canonical) | %resource.descendants().as(uri) | %resource.descendants().as(url))) or descendants().where(reference = '#').exists() or descendants().where(as(canonical) = '#').exists() or descendants().where(as(canonical) = '#').exists()).not()).trace('unmatched', id).empty()";
+
+/// Whether a contained resource is referred to by a `reference` of the resource. `None` if its id stands in a
+/// text of another name, whose type the evaluator must look up.
+fn is_referenced(resource: Value<'_>, contained: Value<'_>) -> Option<bool> {
+    if contained.kind() != Kind::Object {
+        return None;
+    }
+    let id = match contained.get("id") {
+        Some(id) => id.as_str()?,
+        // Without an id there is nothing to decide.
+        None if contained.get("_id").is_none() => return Some(true),
+        None => return None,
+    };
+    let mut is_maybe = false;
+    for (key, text) in resource.strings_below() {
+        if text.strip_prefix('#') == Some(id) {
+            if key == Some("reference") {
+                return Some(true);
+            }
+            is_maybe = true;
+        }
+    }
+    is_maybe |= contained.strings_below().any(|(_, text)| text == "#");
+    if is_maybe { None } else { Some(false) }
 }
 
 fn is_primitive(element: ElementItem<'_>) -> bool {

@@ -91,6 +91,11 @@ impl Specifier {
         &self.name
     }
 
+    /// The primitive type, if it is one.
+    pub(super) fn primitive(&self) -> Option<Primitive> {
+        self.primitive
+    }
+
     /// Whether there is such a type.
     pub(super) fn is_known(&self, definitions: &Definitions) -> bool {
         self.system.is_some()
