@@ -9,14 +9,15 @@ use std::sync::Arc;
 use crate::bundle;
 use crate::catalogue::Catalogue;
 use crate::definitions::Definitions;
+use crate::fhirpath::{Moment, MomentKind};
 use crate::finding::{Finding, Severity, id};
 use crate::json::{Document, Value};
 use crate::package::PackageId;
 use crate::profile::report::Report;
 use crate::profile::store::Profiles;
-use crate::profile::walk::Walk;
+use crate::profile::walk::{Basis, Walk};
 use crate::questionnaire::{self, Forms};
-use crate::terminology::Terminology;
+use crate::terminology::{Severities, Terminology, TerminologyServer};
 use crate::validate::{
     FindingCounts, Limits, Stage, StageOutcome, StageState, VALIDATOR, structure,
 };
@@ -31,6 +32,10 @@ pub struct ValidatorOptions {
     pub limits: Limits,
     /// How profiles and extensions are judged.
     pub profiles: ProfileOptions,
+    /// How codes are judged.
+    pub terminology: Severities,
+    /// Asked for codes that nothing loaded can decide.
+    pub server: Option<Arc<dyn TerminologyServer>>,
 }
 
 /// What holds for one text.
@@ -125,9 +130,14 @@ impl Validator {
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, options: ValidatorOptions) -> Self {
         let packages = catalogue.packages().to_vec();
+        let mut terminology =
+            Terminology::new(Arc::clone(&catalogue)).with_severities(options.terminology);
+        if let Some(server) = &options.server {
+            terminology = terminology.with_server(Arc::clone(server));
+        }
         Self {
             forms: Forms::new(Arc::clone(&catalogue)),
-            terminology: Terminology::new(Arc::clone(&catalogue)),
+            terminology,
             profiles: Profiles::new(catalogue, Definitions::r4()),
             packages,
             options,
@@ -191,6 +201,8 @@ impl Validator {
         request: &Request<'_>,
         mut findings: Vec<Finding>,
     ) -> Vec<Finding> {
+        // The structural walk says which closed code lists it could not look into; terminology can.
+        findings.retain(|it| it.id != id::BINDING_NOT_CHECKED);
         let root = document.root();
         if root.get("resourceType").and_then(Value::as_str).is_some() {
             let limit = self.options.limits.findings_max;
@@ -209,13 +221,17 @@ impl Validator {
     }
 
     fn walk<'d>(&'d self, root: Value<'d>, request: &Request<'d>) -> Report<'d> {
-        let mut walk = Walk::new(
-            &self.profiles,
-            &self.options.profiles,
-            root,
-            request.supporting,
-            self.options.limits.findings_max,
-        );
+        let basis = Basis {
+            profiles: &self.profiles,
+            terminology: &self.terminology,
+            options: &self.options.profiles,
+            supporting: request.supporting,
+            now: request
+                .now
+                .and_then(|it| Moment::parse(it, MomentKind::DateTime)),
+            findings_max: self.options.limits.findings_max,
+        };
+        let mut walk = Walk::new(basis, root);
         walk.resource(root, request.profiles);
         walk.into_report()
     }

@@ -65,14 +65,8 @@ impl NodeRules {
                     .is_some_and(|it| it.is_decidable);
                 ElementRules {
                     invariants: share(profiles, &constraints, source),
-                    binding: stated
-                        .binding
-                        .as_ref()
-                        .and_then(BindingRule::of)
-                        .filter(|it| {
-                            !(is_decided_before
-                                && it.strength == crate::definitions::BindingStrength::Required)
-                        })
+                    binding: BindingRule::of(stated)
+                        .filter(|it| !(is_decided_before && it.is_only_required()))
                         .map(Box::new),
                 }
             })

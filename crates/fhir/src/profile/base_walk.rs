@@ -42,8 +42,8 @@ impl<'d> Walk<'d> {
         if object.kind() != Kind::Object || !self.step(object) {
             return;
         }
-        let definitions = self.profiles.definitions;
-        let profiles = self.profiles;
+        let definitions = self.basis.profiles.definitions;
+        let profiles = self.basis.profiles;
         let node = definitions.node(place.node);
         let Some(rules) = profiles.base_rules(place.node) else {
             return;
@@ -115,8 +115,11 @@ impl<'d> Walk<'d> {
         parent: &Place<'_, 'd>,
         below: &Below<'_, 'd>,
     ) {
-        let type_code = self.profiles.definitions.text(below.type_use.code);
-        let item = Item::of(value, type_code);
+        let type_code = self.basis.profiles.definitions.text(below.type_use.code);
+        let item = Item {
+            type_use: Some(below.type_use),
+            ..Item::of(value, type_code)
+        };
         self.element_rules(item, below);
         let place = Place {
             parent: Some(parent),
@@ -145,7 +148,7 @@ impl<'d> Walk<'d> {
         {
             return;
         }
-        let type_code = self.profiles.definitions.text(below.type_use.code);
+        let type_code = self.basis.profiles.definitions.text(below.type_use.code);
         let beside = below
             .parent
             .children()
@@ -159,6 +162,7 @@ impl<'d> Walk<'d> {
                         .as_mut()
                         .and_then(Iterator::next)
                         .filter(|it| it.kind() != Kind::Null),
+                    type_use: Some(below.type_use),
                     type_code,
                 };
                 self.element_rules(item, below);
@@ -167,6 +171,7 @@ impl<'d> Walk<'d> {
             let item = Item {
                 value: Some(member),
                 beside,
+                type_use: Some(below.type_use),
                 type_code,
             };
             self.element_rules(item, below);
@@ -181,14 +186,15 @@ impl<'d> Walk<'d> {
         parent: &Place<'_, 'd>,
         below: &Below<'_, 'd>,
     ) {
-        let type_code = self.profiles.definitions.text(below.type_use.code);
+        let type_code = self.basis.profiles.definitions.text(below.type_use.code);
         let has_value = below.parent.get(stem).is_some();
-        let node = self.profiles.definitions.tables.element_node;
+        let node = self.basis.profiles.definitions.tables.element_node;
         each(member, |beside| {
             if !has_value {
                 let item = Item {
                     value: None,
                     beside: Some(beside),
+                    type_use: Some(below.type_use),
                     type_code,
                 };
                 self.element_rules(item, below);
@@ -230,7 +236,7 @@ impl<'d> Walk<'d> {
     /// The type of what a reference points to in the Bundle; types that the reference itself states are
     /// checked with the structure.
     fn bundled_target(&mut self, reference: Value<'d>, targets: Span) {
-        let definitions = self.profiles.definitions;
+        let definitions = self.basis.profiles.definitions;
         let targets = definitions.targets(targets);
         if targets.is_empty() || self.frame.bundle.is_none() {
             return;

@@ -134,6 +134,7 @@ impl Compiler<'_> {
                     json_name: it.json_name.clone(),
                     place: it.place,
                     type_code: it.type_code,
+                    type_use: it.type_use,
                 })
                 .collect();
             let invariants = to.invariants.clone();
@@ -188,11 +189,9 @@ impl Compiler<'_> {
                 .as_ref()
                 .is_some_and(|own| own.strength != base.strength || own.value_set != base.value_set)
         });
-        node.binding = element
-            .binding
-            .as_ref()
-            .filter(|_| is_bound_anew)
-            .and_then(BindingRule::of)
+        node.binding = is_bound_anew
+            .then(|| BindingRule::of(element))
+            .flatten()
             .map(Box::new);
         node.invariants = self.invariants(element, base).into();
         node
@@ -227,6 +226,10 @@ impl Compiler<'_> {
 
     fn child_names(&self, element: &ElementDefinition, place: u32, names: &mut Vec<ChildName>) {
         let name = last_name(element);
+        let base_path = element
+            .base
+            .as_ref()
+            .map_or(element.path.as_str(), |it| it.path.as_str());
         let Some(stem) = name.strip_suffix("[x]") else {
             let type_code = match element.types.as_slice() {
                 [only] => type_code(only),
@@ -236,13 +239,10 @@ impl Compiler<'_> {
                 json_name: name.into(),
                 place,
                 type_code: self.profiles.type_name(type_code).unwrap_or_default(),
+                type_use: self.profiles.type_use(base_path, name),
             });
             return;
         };
-        let base_path = element
-            .base
-            .as_ref()
-            .map_or(element.path.as_str(), |it| it.path.as_str());
         let origin = self.profiles.base_element(base_path);
         let types = origin
             .as_ref()
@@ -252,8 +252,10 @@ impl Compiler<'_> {
             codes = element.types.iter().map(type_code).collect();
         }
         for code in codes {
+            let json_name = choice_name(stem, code);
             names.push(ChildName {
-                json_name: choice_name(stem, code).into(),
+                type_use: self.profiles.type_use(base_path, &json_name),
+                json_name: json_name.into(),
                 place,
                 type_code: self.profiles.type_name(code).unwrap_or_default(),
             });

@@ -23,7 +23,23 @@ impl<'d> Walk<'d> {
         let Some(container) = place.parent else {
             return true;
         };
-        rule.contexts.is_empty() || rule.contexts.iter().any(|it| self.is_in(it, container))
+        rule.contexts.is_empty()
+            || rule.contexts.iter().any(|it| self.is_in(it, container))
+            || self.is_in_published_exception(place.value, container)
+    }
+
+    /// Places where FHIR's own publications put an extension beside its stated context.
+    ///
+    /// # Source
+    /// FHIR R4's own StructureDefinitions: `structuredefinition-fhir-type` is stated for
+    /// `ElementDefinition.type.code` and used on `ElementDefinition.type`.
+    fn is_in_published_exception(&self, extension: Value<'d>, container: &Place<'_, 'd>) -> bool {
+        extension
+            .get("url")
+            .and_then(Value::as_str)
+            .and_then(|it| it.strip_prefix(super::BASE_URL))
+            == Some("structuredefinition-fhir-type")
+            && self.is_element("ElementDefinition.type", container)
     }
 
     fn is_in(&mut self, context: &Context, container: &Place<'_, 'd>) -> bool {
@@ -58,7 +74,7 @@ impl<'d> Walk<'d> {
             return self.is_type(first, container);
         }
         let path = segments.join(".");
-        let definitions = self.profiles.definitions;
+        let definitions = self.basis.profiles.definitions;
         if definitions.text(definitions.node(container.node).path) == path {
             return true;
         }
@@ -87,7 +103,7 @@ impl<'d> Walk<'d> {
 
     /// Whether the container is of a type, or of one derived from it.
     fn is_type(&self, wanted: &str, container: &Place<'_, 'd>) -> bool {
-        let definitions = self.profiles.definitions;
+        let definitions = self.basis.profiles.definitions;
         let own = container.type_code;
         let is_resource = container.element.is_empty();
         let is_quantity = matches!(

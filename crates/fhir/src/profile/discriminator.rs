@@ -400,11 +400,11 @@ impl Search<'_> {
         if self.tests.len() > before || levels > 0 {
             return;
         }
-        let binding = element
+        let is_required = element
             .binding
             .as_ref()
-            .filter(|it| it.strength == "required")
-            .and_then(BindingRule::of);
+            .is_some_and(|it| it.strength == "required");
+        let binding = is_required.then(|| BindingRule::of(element)).flatten();
         if let Some(binding) = binding {
             self.expect(path, Expected::Bound(Box::new(binding)));
             return;

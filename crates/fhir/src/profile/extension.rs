@@ -27,6 +27,7 @@ impl<'d> Walk<'d> {
             return;
         }
         let found = self
+            .basis
             .profiles
             .get(url)
             .filter(|it| &*it.type_name == "Extension");
@@ -84,7 +85,7 @@ impl<'d> Walk<'d> {
                 return;
             };
             if url.contains(':') {
-                let Some(profile) = self.profiles.get(url) else {
+                let Some(profile) = self.basis.profiles.get(url) else {
                     return;
                 };
                 let Some(rule) = &profile.extension else {
@@ -125,7 +126,7 @@ impl<'d> Walk<'d> {
                 quotable_url(url)
             );
             (
-                self.options.unknown_extension.min(Severity::Warning),
+                self.basis.options.unknown_extension.min(Severity::Warning),
                 message,
             )
         } else {
@@ -133,7 +134,7 @@ impl<'d> Walk<'d> {
                 "the extension `{}` is not in the packages at hand and was not checked",
                 quotable_url(url)
             );
-            (self.options.unknown_extension, message)
+            (self.basis.options.unknown_extension, message)
         };
         self.report
             .add(at, Draft::new(id::EXTENSION_UNKNOWN, severity, message));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::pattern::{holds_pattern, is_fixed, shown};
 use super::range::Breach;
 use super::report::Draft;
-use super::tree::{Node, Profile, ProfileLink, TypeRule};
+use super::tree::{ChildName, Node, Profile, ProfileLink, TypeRule};
 use super::walk::{Frame, Item, Walk, resource_type};
 use crate::finding::id;
 use crate::json::{Kind, Value};
@@ -163,7 +163,7 @@ impl<'d> Walk<'d> {
             };
             if is_beside {
                 if object.get(name).is_none() {
-                    push_items(&mut found, child.place, child.type_code, None, Some(member));
+                    push_items(&mut found, child, None, Some(member));
                 }
                 continue;
             }
@@ -179,13 +179,7 @@ impl<'d> Walk<'d> {
                         .find(|it| it.key().and_then(|it| it.strip_prefix('_')) == Some(name))
                 })
                 .flatten();
-            push_items(
-                &mut found,
-                child.place,
-                child.type_code,
-                Some(member),
-                beside,
-            );
+            push_items(&mut found, child, Some(member), beside);
         }
         let mut items = Vec::new();
         for (place, child) in node.children.iter().enumerate() {
@@ -287,7 +281,7 @@ impl<'d> Walk<'d> {
         }
         let mut all_known = true;
         for link in links {
-            match self.profiles.follow(link) {
+            match self.basis.profiles.follow(link) {
                 Some(candidate) if self.conforms(&candidate, item) => return,
                 Some(_) => {}
                 None => all_known = false,
@@ -315,8 +309,7 @@ impl<'d> Walk<'d> {
 /// Adds the values of a member: one, or each of a list, with what stands beside.
 fn push_items<'d>(
     found: &mut Vec<(u32, Item<'d>)>,
-    place: u32,
-    type_code: &'static str,
+    child: &ChildName,
     value: Option<Value<'d>>,
     beside: Option<Value<'d>>,
 ) {
@@ -325,9 +318,10 @@ fn push_items<'d>(
         let item = Item {
             value: value.filter(|it| it.kind() != Kind::Null),
             beside,
-            type_code,
+            type_use: child.type_use,
+            type_code: child.type_code,
         };
-        found.push((place, item));
+        found.push((child.place, item));
         return;
     }
     let mut values = value.map(Value::children);
@@ -341,8 +335,9 @@ fn push_items<'d>(
         let item = Item {
             value: value.filter(|it| it.kind() != Kind::Null),
             beside: beside.filter(|it| it.kind() != Kind::Null),
-            type_code,
+            type_use: child.type_use,
+            type_code: child.type_code,
         };
-        found.push((place, item));
+        found.push((child.place, item));
     }
 }

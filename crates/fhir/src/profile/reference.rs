@@ -47,14 +47,15 @@ impl<'d> Walk<'d> {
             None => self.stated_target_type(value),
         };
         let Some(stated) = stated else { return };
-        if self.profiles.definitions.resource(stated).is_none() {
+        if self.basis.profiles.definitions.resource(stated).is_none() {
             return;
         }
         let fitting: Vec<&ProfileLink> = rule
             .targets
             .iter()
             .filter(|link| {
-                self.profiles
+                self.basis
+                    .profiles
                     .link_type(link)
                     .is_none_or(|it| is_type_or_above(it, stated))
             })
@@ -63,7 +64,7 @@ impl<'d> Walk<'d> {
             let allowed: Vec<&str> = rule
                 .targets
                 .iter()
-                .filter_map(|it| self.profiles.link_type(it))
+                .filter_map(|it| self.basis.profiles.link_type(it))
                 .collect();
             let message = format!(
                 "{} may not be referred to here; allowed: {}",
@@ -92,7 +93,7 @@ impl<'d> Walk<'d> {
         // A base type, or a profile that is not at hand, makes no further demands here.
         let mut candidates = Vec::new();
         for link in fitting {
-            match self.profiles.follow(link) {
+            match self.basis.profiles.follow(link) {
                 Some(candidate) if link.base_type().is_none() => candidates.push(candidate),
                 _ => return,
             }
@@ -178,6 +179,6 @@ impl<'d> Walk<'d> {
         };
         of_text
             .or_else(|| reference.get("type").and_then(Value::as_str))
-            .filter(|it| self.profiles.definitions.is_resource_type(it))
+            .filter(|it| self.basis.profiles.definitions.is_resource_type(it))
     }
 }

@@ -52,6 +52,10 @@ impl<'d> Resolver<'d> {
         }
     }
 
+    pub(crate) fn root(&self) -> Value<'d> {
+        self.root
+    }
+
     /// The target of a reference that stands in the frame's resource.
     pub(crate) fn resolve(&self, reference: &str, frame: &Frame<'d>) -> Option<Target<'d>> {
         if let Some(id) = reference.strip_prefix('#') {

@@ -7,7 +7,7 @@
 
 use super::pattern::{holds_pattern, is_fixed};
 use super::report::Draft;
-use super::tree::{Expected, Matcher, Node, Profile, Slicing, SlicingRules, Step, Test};
+use super::tree::{Expected, Matcher, Node, Profile, Slicing, SlicingRules, Step};
 use super::walk::{Item, Walk, resource_type};
 use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
@@ -21,13 +21,21 @@ impl<'d> Walk<'d> {
         items: &[Item<'d>],
         parent: Value<'d>,
     ) {
+        let mut undecided = Vec::new();
         let assigned: Vec<Option<usize>> = items
             .iter()
             .map(|item| {
                 slicing
                     .slices
                     .iter()
-                    .position(|slice| self.matches(&slice.matcher, *item))
+                    .enumerate()
+                    .position(|(index, slice)| match self.matches(&slice.matcher, *item) {
+                        Some(answer) => answer,
+                        None => {
+                            undecided.push(index);
+                            false
+                        }
+                    })
             })
             .collect();
         let mut own = Vec::new();
@@ -35,10 +43,10 @@ impl<'d> Walk<'d> {
             let Some(slice_node) = slice.node.and_then(|it| profile.node(it)) else {
                 continue;
             };
-            if matches!(slice.matcher, Matcher::Undecidable) {
+            if matches!(slice.matcher, Matcher::Undecidable) || undecided.contains(&index) {
                 if slice_node.min > 0 || !items.is_empty() {
                     let message = format!(
-                        "the definition does not say how to recognise the slice `{}` of `{}`, so it was not checked",
+                        "it cannot be decided which values belong to the slice `{}` of `{}`, so it was not checked",
                         slice.name, node.label
                     );
                     self.report.add(
@@ -56,7 +64,14 @@ impl<'d> Walk<'d> {
             collect(items, &assigned, None, &mut own);
             self.items(profile, default, &own, parent);
         }
-        self.rules(profile, node, slicing, items, &assigned);
+        self.rules(
+            profile,
+            node,
+            slicing,
+            items,
+            &assigned,
+            undecided.is_empty(),
+        );
     }
 
     /// Closed, open at the end, ordered.
@@ -67,11 +82,13 @@ impl<'d> Walk<'d> {
         slicing: &Slicing,
         items: &[Item<'d>],
         assigned: &[Option<usize>],
+        all_decided: bool,
     ) {
-        let is_decidable = slicing
-            .slices
-            .iter()
-            .all(|it| matches!(it.matcher, Matcher::All(_)));
+        let is_decidable = all_decided
+            && slicing
+                .slices
+                .iter()
+                .all(|it| matches!(it.matcher, Matcher::All(_)));
         let mut last = 0;
         let mut outsider: Option<Item<'d>> = None;
         for (item, slice) in items.iter().zip(assigned) {
@@ -123,24 +140,39 @@ impl<'d> Walk<'d> {
         }
     }
 
-    fn matches(&mut self, matcher: &Matcher, item: Item<'d>) -> bool {
-        match matcher {
-            Matcher::All(tests) => tests.iter().all(|test| self.passes(test, item)),
-            Matcher::Undecidable => false,
+    /// Whether the value belongs to the slice; `None` if that cannot be decided.
+    fn matches(&mut self, matcher: &Matcher, item: Item<'d>) -> Option<bool> {
+        let Matcher::All(tests) = matcher else {
+            return Some(false);
+        };
+        let mut answer = Some(true);
+        for test in tests {
+            let mut is_undecided = false;
+            let passes = match &test.expected {
+                Expected::Absent => {
+                    !self.leads_to(item, &test.path, &Expected::Present, &mut is_undecided)
+                }
+                expected => self.leads_to(item, &test.path, expected, &mut is_undecided),
+            };
+            match (passes, is_undecided) {
+                (true, _) => {}
+                (false, true) => answer = None,
+                (false, false) => return Some(false),
+            }
         }
-    }
-
-    fn passes(&mut self, test: &Test, item: Item<'d>) -> bool {
-        match test.expected {
-            Expected::Absent => !self.leads_to(item, &test.path, &Expected::Present),
-            _ => self.leads_to(item, &test.path, &test.expected),
-        }
+        answer
     }
 
     /// Whether some value at the end of the path is as expected. Recursion is bounded by the path.
-    fn leads_to(&mut self, item: Item<'d>, path: &[Step], expected: &Expected) -> bool {
+    fn leads_to(
+        &mut self,
+        item: Item<'d>,
+        path: &[Step],
+        expected: &Expected,
+        undecided: &mut bool,
+    ) -> bool {
         let Some((step, rest)) = path.split_first() else {
-            return self.is_expected(item, expected);
+            return self.is_expected(item, expected, undecided);
         };
         match step {
             Step::Child(name) => {
@@ -174,9 +206,10 @@ impl<'d> Walk<'d> {
                         let below = Item {
                             value,
                             beside,
+                            type_use: None,
                             type_code,
                         };
-                        if self.leads_to(below, rest, expected) {
+                        if self.leads_to(below, rest, expected, undecided) {
                             return true;
                         }
                     }
@@ -189,9 +222,9 @@ impl<'d> Walk<'d> {
                 .into_iter()
                 .flat_map(Value::children)
                 .filter(|it| it.get("url").and_then(Value::as_str) == Some(url))
-                .any(|it| self.leads_to(Item::of(it, "Extension"), rest, expected)),
+                .any(|it| self.leads_to(Item::of(it, "Extension"), rest, expected, undecided)),
             Step::OfType(wanted) => {
-                self.type_of(item) == &**wanted && self.leads_to(item, rest, expected)
+                self.type_of(item) == &**wanted && self.leads_to(item, rest, expected, undecided)
             }
             Step::Resolve => {
                 let reference = item.value.and_then(|it| match it.kind() {
@@ -201,7 +234,7 @@ impl<'d> Walk<'d> {
                 let target = reference.and_then(|it| self.resolver.resolve(it, &self.frame));
                 match target {
                     Some(target) => self.within(target.frame, |walk| {
-                        walk.leads_to(Item::of(target.value, ""), rest, expected)
+                        walk.leads_to(Item::of(target.value, ""), rest, expected, undecided)
                     }),
                     // What the reference itself says of its target decides types.
                     None => match (rest, expected, item.value) {
@@ -223,7 +256,7 @@ impl<'d> Walk<'d> {
             return Some("");
         }
         rest.starts_with(|it: char| it.is_ascii_uppercase())
-            .then(|| self.profiles.type_of_suffix(rest))?
+            .then(|| self.basis.profiles.type_of_suffix(rest))?
     }
 
     /// The type of a value: what a resource states, or what its name said.
@@ -234,7 +267,7 @@ impl<'d> Walk<'d> {
             .unwrap_or(item.type_code)
     }
 
-    fn is_expected(&mut self, item: Item<'d>, expected: &Expected) -> bool {
+    fn is_expected(&mut self, item: Item<'d>, expected: &Expected, undecided: &mut bool) -> bool {
         match (expected, item.value) {
             (Expected::Present, _) => true,
             (Expected::Fixed(fixed), Some(value)) => is_fixed(value, fixed),
@@ -248,11 +281,18 @@ impl<'d> Walk<'d> {
                 })
             }
             (Expected::Profiles(links), _) => links.iter().any(|link| {
-                self.profiles
+                self.basis
+                    .profiles
                     .follow(link)
                     .is_some_and(|profile| self.conforms(&profile, item))
             }),
-            (Expected::Bound(binding), _) => self.is_bound(binding, item) == Some(true),
+            (Expected::Bound(binding), _) => match self.is_bound(binding, item) {
+                Some(answer) => answer,
+                None => {
+                    *undecided = true;
+                    false
+                }
+            },
             (Expected::Absent | Expected::Fixed(_) | Expected::Pattern(_), _) => false,
         }
     }

@@ -13,6 +13,7 @@ use super::tree::{Profile, ProfileLink};
 use crate::Definitions;
 use crate::canonical::{Constraint, ElementDefinition, StructureDefinition, split_version};
 use crate::catalogue::Catalogue;
+use crate::definitions::tables::TypeUse;
 
 /// Key, expression and severity of an invariant.
 type InvariantKey = (String, String, bool);
@@ -23,6 +24,8 @@ pub(crate) struct Profiles {
     pub(crate) definitions: &'static Definitions,
     compiled: RwLock<HashMap<Box<str>, Arc<Profile>>>,
     invariants: RwLock<HashMap<InvariantKey, Option<Arc<Invariant>>>>,
+    /// Nodes of the definitions by path.
+    nodes: HashMap<&'static str, u32>,
     /// What base definitions demand, by node of [`Definitions`].
     base: Box<[OnceLock<NodeRules>]>,
 }
@@ -54,6 +57,10 @@ impl Profiles {
             definitions,
             compiled: RwLock::default(),
             invariants: RwLock::default(),
+            nodes: (0_u32..)
+                .zip(&definitions.tables.nodes)
+                .map(|(index, node)| (definitions.text(node.path), index))
+                .collect(),
             base: base.into(),
         }
     }
@@ -109,6 +116,21 @@ impl Profiles {
     pub(super) fn type_name(&self, name: &str) -> Option<&'static str> {
         let structure = self.definitions.structure_named(name)?;
         Some(self.definitions.text(structure.type_name))
+    }
+
+    /// How the definitions describe what stands under a JSON name at the place of the base element
+    /// `base_path`.
+    pub(super) fn type_use(&self, base_path: &str, json_name: &str) -> Option<&'static TypeUse> {
+        let (parent, _) = base_path.rsplit_once('.')?;
+        let node = if parent.contains('.') {
+            *self.nodes.get(parent)?
+        } else {
+            self.definitions.structure_named(parent)?.root
+        };
+        let name = self
+            .definitions
+            .name(self.definitions.tables.nodes.get(node as usize)?, json_name)?;
+        Some(self.definitions.type_use(name.type_use))
     }
 
     /// The type that a JSON name states behind the name of a choice: `DateTime` for `dateTime`.

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::binding::BindingRule;
 use super::invariant::Invariant;
 use super::range::Range;
+use crate::definitions::tables::TypeUse;
 
 /// A compiled profile (or extension definition).
 #[derive(Debug)]
@@ -103,6 +104,8 @@ pub(crate) struct ChildName {
     pub(crate) place: u32,
     /// The type that stands under that name; empty if the name does not say.
     pub(crate) type_code: &'static str,
+    /// How the base describes it.
+    pub(crate) type_use: Option<&'static TypeUse>,
 }
 
 /// One type that an element may have.

@@ -11,8 +11,11 @@ use super::resolve::{Resolver, Supporting};
 use super::store::Profiles;
 use super::tree::{Profile, ProfileLink};
 use crate::catalogue::VersionMatch;
+use crate::definitions::tables::TypeUse;
+use crate::fhirpath::Moment;
 use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
+use crate::terminology::{Issue, Terminology};
 use crate::validate::{quotable, quotable_url};
 
 /// Most steps (values looked at by a rule) of one text; then the walk stops and says so.
@@ -78,6 +81,8 @@ impl<'d> Frame<'d> {
 pub(crate) struct Item<'d> {
     pub(crate) value: Option<Value<'d>>,
     pub(crate) beside: Option<Value<'d>>,
+    /// How the definitions of the base describe it, if that is known.
+    pub(crate) type_use: Option<&'static TypeUse>,
     /// The type as the definitions name it; empty if it is not known.
     pub(crate) type_code: &'static str,
 }
@@ -87,6 +92,7 @@ impl<'d> Item<'d> {
         Self {
             value: Some(value),
             beside: None,
+            type_use: None,
             type_code,
         }
     }
@@ -104,11 +110,26 @@ impl<'d> Item<'d> {
     }
 }
 
+/// What a walk rests on.
+#[derive(Clone, Copy)]
+pub(crate) struct Basis<'d> {
+    pub(crate) profiles: &'d Profiles,
+    pub(crate) terminology: &'d Terminology,
+    pub(crate) options: &'d ProfileOptions,
+    pub(crate) supporting: Option<&'d dyn Supporting>,
+    /// What `now()` gives.
+    pub(crate) now: Option<Moment>,
+    pub(crate) findings_max: usize,
+}
+
 /// The state of one walk.
 pub(crate) struct Walk<'d> {
-    pub(super) profiles: &'d Profiles,
-    pub(super) options: &'d ProfileOptions,
+    pub(super) basis: Basis<'d>,
     pub(super) resolver: Resolver<'d>,
+    /// Kept for reuse.
+    pub(super) issues: Vec<Issue>,
+    /// Canonical bases of which the resource at hand follows another version than the one loaded.
+    pub(super) newer: Vec<&'d str>,
     pub(super) report: Report<'d>,
     pub(super) frame: Frame<'d>,
     /// Results of earlier probes; `None` while one is under way.
@@ -118,23 +139,27 @@ pub(crate) struct Walk<'d> {
 }
 
 impl<'d> Walk<'d> {
-    pub(crate) fn new(
-        profiles: &'d Profiles,
-        options: &'d ProfileOptions,
-        root: Value<'d>,
-        supporting: Option<&'d dyn Supporting>,
-        findings_max: usize,
-    ) -> Self {
+    pub(crate) fn new(basis: Basis<'d>, root: Value<'d>) -> Self {
+        Self::inside(&basis, root, 0)
+    }
+
+    /// A walk of its own within another, which has come `probes_nested` deep.
+    pub(super) fn inside(basis: &Basis<'d>, root: Value<'d>, probes_nested: u32) -> Self {
         Self {
-            profiles,
-            options,
-            resolver: Resolver::new(root, supporting),
-            report: Report::new(findings_max),
+            basis: *basis,
+            resolver: Resolver::new(root, basis.supporting),
+            issues: Vec::new(),
+            newer: Vec::new(),
+            report: Report::new(basis.findings_max),
             frame: Frame::of(root),
             probes: HashMap::new(),
-            probes_nested: 0,
+            probes_nested,
             steps: 0,
         }
+    }
+
+    pub(super) fn probes_nested(&self) -> u32 {
+        self.probes_nested
     }
 
     pub(crate) fn into_report(self) -> Report<'d> {
@@ -157,14 +182,34 @@ impl<'d> Walk<'d> {
         let Some(type_name) = resource_type(resource) else {
             return;
         };
-        let Some(structure) = self.profiles.definitions.resource(type_name) else {
+        let Some(structure) = self.basis.profiles.definitions.resource(type_name) else {
             return;
         };
-        self.base_resource(
-            resource,
-            structure.root,
-            self.profiles.definitions.text(structure.type_name),
-        );
+        let outer = std::mem::take(&mut self.newer);
+        self.newer = self.bases_of_other_versions(resource);
+        let type_code = self.basis.profiles.definitions.text(structure.type_name);
+        self.base_resource(resource, structure.root, type_code);
+        self.profiled_resource(resource, type_name, asked);
+        self.newer = outer;
+    }
+
+    /// Canonical bases (what stands before `/StructureDefinition/`) of the claims whose version is not at
+    /// hand.
+    fn bases_of_other_versions(&self, resource: Value<'d>) -> Vec<&'d str> {
+        resource
+            .get("meta")
+            .and_then(|it| it.get("profile"))
+            .into_iter()
+            .flat_map(Value::children)
+            .take(CLAIMS_MAX)
+            .filter_map(Value::as_str)
+            .filter(|it| self.other_version(it).is_some())
+            .filter_map(|it| it.split_once("/StructureDefinition/"))
+            .map(|(base, _)| base)
+            .collect()
+    }
+
+    fn profiled_resource(&mut self, resource: Value<'d>, type_name: &str, asked: &[&str]) {
         let mut applied: Vec<Arc<Profile>> = Vec::new();
         for url in asked {
             self.claimed(resource, resource, url, type_name, &mut applied, true);
@@ -185,9 +230,9 @@ impl<'d> Walk<'d> {
                 self.claimed(resource, claim, url, type_name, &mut applied, false);
             }
         }
-        if self.options.vital_signs && type_name == "Observation" {
+        if self.basis.options.vital_signs && type_name == "Observation" {
             for url in super::vital_signs::profiles_of(resource) {
-                if let Some(profile) = self.profiles.get(url)
+                if let Some(profile) = self.basis.profiles.get(url)
                     && !applied.iter().any(|it| Arc::ptr_eq(it, &profile))
                 {
                     self.whole(&profile, resource);
@@ -207,11 +252,11 @@ impl<'d> Walk<'d> {
         applied: &mut Vec<Arc<Profile>>,
         is_asked: bool,
     ) {
-        let Some(profile) = self.profiles.get(url) else {
+        let Some(profile) = self.basis.profiles.get(url) else {
             let severity = if is_asked {
                 Severity::Error
             } else {
-                self.options.unknown_profile
+                self.basis.options.unknown_profile
             };
             let message = format!(
                 "the profile `{}` is not at hand, so conformance to it was not checked",
@@ -232,10 +277,15 @@ impl<'d> Walk<'d> {
             );
             self.report.add(
                 at,
-                Draft::new(id::PROFILE_UNKNOWN, self.options.unknown_profile, message),
+                Draft::new(
+                    id::PROFILE_UNKNOWN,
+                    self.basis.options.unknown_profile,
+                    message,
+                ),
             );
             self.apply(&profile, resource, at, type_name);
-            self.report.soften_since(mark, self.options.other_version);
+            self.report
+                .soften_since(mark, self.basis.options.other_version);
         } else {
             self.apply(&profile, resource, at, type_name);
         }
@@ -246,6 +296,7 @@ impl<'d> Walk<'d> {
     fn other_version(&self, canonical: &str) -> Option<String> {
         crate::canonical::split_version(canonical).1?;
         let located = self
+            .basis
             .profiles
             .catalogue
             .locate("StructureDefinition", canonical)?;
@@ -320,7 +371,7 @@ impl<'d> Walk<'d> {
 
     /// The profile behind a link; what is not at hand is reported once where it is missed.
     pub(super) fn follow(&mut self, link: &ProfileLink, at: Value<'d>) -> Option<Arc<Profile>> {
-        let found = self.profiles.follow(link);
+        let found = self.basis.profiles.follow(link);
         if found.is_none() {
             let message = format!(
                 "the profile `{}` is not at hand, so conformance to it was not checked",
