@@ -61,8 +61,8 @@ impl Grammar {
     /// Whether every code gets a definite answer.
     pub(super) fn is_total(&self) -> bool {
         match self {
-            Grammar::Ucum { .. } | Grammar::MediaType | Grammar::Uri => true,
-            Grammar::Language { .. } => false,
+            Grammar::Ucum { .. } | Grammar::MediaType => true,
+            Grammar::Language { .. } | Grammar::Uri => false,
         }
     }
 
@@ -85,7 +85,9 @@ impl Grammar {
                 tag.is_registered()
             }
             Grammar::MediaType => Some(is_media_type(code)),
-            Grammar::Uri => Some(is_absolute_uri(code)),
+            // Without a scheme it may still be a reference, such as a bare OID that is widely sent.
+            Grammar::Uri if code.is_empty() || !code.chars().all(is_uri_char) => Some(false),
+            Grammar::Uri => has_scheme(code).then_some(true),
         }
     }
 
@@ -168,22 +170,26 @@ fn is_token(text: &str) -> bool {
             .all(|it| it.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(it))
 }
 
-/// Whether this is a URI with a scheme.
+/// Whether this begins with a scheme and goes on.
 ///
 /// # Source
-/// RFC 3986 sections 2 and 3.1.
-fn is_absolute_uri(code: &str) -> bool {
-    let Some((scheme, rest)) = code.split_once(':') else {
-        return false;
-    };
-    scheme.starts_with(|it: char| it.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|it| it.is_ascii_alphanumeric() || "+-.".contains(it))
-        && !rest.is_empty()
-        && rest
-            .chars()
-            .all(|it| !it.is_whitespace() && !it.is_control() && !"<>\"{}|\\^`".contains(it))
+/// RFC 3986 section 3.1.
+fn has_scheme(code: &str) -> bool {
+    code.split_once(':').is_some_and(|(scheme, rest)| {
+        !rest.is_empty()
+            && scheme.starts_with(|it: char| it.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|it| it.is_ascii_alphanumeric() || "+-.".contains(it))
+    })
+}
+
+/// Whether a URI may hold the character; those beyond ASCII (RFC 3987) may.
+///
+/// # Source
+/// RFC 3986 section 2.
+fn is_uri_char(it: char) -> bool {
+    !it.is_whitespace() && !it.is_control() && !"<>\"{}|\\^`".contains(it)
 }
 
 #[cfg(test)]
@@ -208,7 +214,7 @@ mod tests {
                 "text/plain;",
             ),
             ("urn:ietf:bcp:13", "image/svg+xml", "image/"),
-            ("urn:ietf:rfc:3986", "urn:oid:1.2.3", "1.2.3"),
+            ("urn:ietf:rfc:3986", "urn:oid:1.2.3", "urn oid 1.2.3"),
             (
                 "urn:ietf:rfc:3986",
                 "https://example.org/a",
@@ -219,6 +225,7 @@ mod tests {
             assert_eq!(decide(system, outside), Some(false), "{system} {outside}");
         }
         assert_eq!(decide("urn:ietf:bcp:47", "haw"), None);
+        assert_eq!(decide("urn:ietf:rfc:3986", "1.2.3"), None);
     }
 
     #[test]
