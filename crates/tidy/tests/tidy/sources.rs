@@ -52,7 +52,7 @@ const UNFINISHED: [&str; 4] = [
     concat!("to", "do!"),
     concat!("unimple", "mented!"),
     concat!("FIX", "ME"),
-    concat!("XX", "X"),
+    concat!("// XX", "X"),
 ];
 
 fn is_test(path: &str) -> bool {

@@ -1,0 +1,372 @@
+//! What each state tells, and what it may become: a transition consumes the state and takes its evidence.
+
+use super::*;
+
+impl Proposed {
+    /// It passed validation.
+    pub fn validated(
+        self,
+        validation: ValidationRecord,
+        change: Change,
+        class: ChangeClass,
+    ) -> Validated {
+        Validated {
+            proposal: self.proposal,
+            validation,
+            change,
+            class,
+        }
+    }
+
+    /// It ended here.
+    pub fn refused(self, by: RefusedBy) -> Refused {
+        Refused {
+            proposal: self.proposal,
+            ruled: None,
+            by,
+        }
+    }
+}
+
+impl Validated {
+    /// What the change is.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// The matrix ruled; the gate decides where it goes.
+    pub(super) fn ruled(self, ruling: RulingRecord, order: OrderRef, at: Timestamp) -> Writeback {
+        let ruled = Ruled {
+            proposal: self.proposal,
+            validation: self.validation,
+            change: self.change,
+            ruling,
+            order,
+        };
+        match (&ruled.ruling.gate, ruled.ruling.destination) {
+            (Gate::Deny, _) => {
+                let code = ruled
+                    .ruling
+                    .denial
+                    .clone()
+                    .unwrap_or_else(|| "denied".to_owned());
+                Writeback::Refused(Box::new(Refused {
+                    proposal: ruled.proposal.clone(),
+                    ruled: Some(ruled),
+                    by: RefusedBy::Policy { code },
+                }))
+            }
+            (Gate::Auto, Destination::Staged) => Writeback::Staged(Box::new(Staged {
+                ruled,
+                promoted_by: None,
+            })),
+            (Gate::Auto, Destination::Ehr) => {
+                Writeback::Ready(Box::new(Ready::enter(ruled, Vec::new(), at)))
+            }
+            (Gate::AutoVerified { .. }, _) => {
+                Writeback::AwaitingVerification(Box::new(AwaitingVerification { ruled }))
+            }
+            (Gate::Approve { .. } | Gate::Approve2f { .. } | Gate::TwoPerson { .. }, _) => {
+                Writeback::AwaitingApproval(Box::new(AwaitingApproval {
+                    ruled,
+                    approvals: Vec::new(),
+                }))
+            }
+        }
+    }
+
+    /// It ended here.
+    pub fn refused(self, by: RefusedBy) -> Refused {
+        Refused {
+            proposal: self.proposal,
+            ruled: None,
+            by,
+        }
+    }
+}
+
+impl Staged {
+    /// What was ruled.
+    pub fn ruled(&self) -> &Ruled {
+        &self.ruled
+    }
+
+    /// The write-back that took it up.
+    pub fn promoted_by(&self) -> Option<WritebackId> {
+        self.promoted_by
+    }
+}
+
+impl AwaitingVerification {
+    /// What was ruled.
+    pub fn ruled(&self) -> &Ruled {
+        &self.ruled
+    }
+
+    /// The facts are established: it goes where its destination says.
+    pub(super) fn verified(self, at: Timestamp) -> Writeback {
+        match self.ruled.ruling.destination {
+            Destination::Staged => Writeback::Staged(Box::new(Staged {
+                ruled: self.ruled,
+                promoted_by: None,
+            })),
+            Destination::Ehr => {
+                Writeback::Ready(Box::new(Ready::enter(self.ruled, Vec::new(), at)))
+            }
+        }
+    }
+
+    /// It ended here.
+    pub fn refused(self, by: RefusedBy) -> Refused {
+        Refused {
+            proposal: self.ruled.proposal.clone(),
+            ruled: Some(self.ruled),
+            by,
+        }
+    }
+}
+
+impl AwaitingApproval {
+    /// What was ruled.
+    pub fn ruled(&self) -> &Ruled {
+        &self.ruled
+    }
+
+    /// Approvals given so far.
+    pub fn approvals(&self) -> &[ApprovalRecord] {
+        &self.approvals
+    }
+
+    /// Takes an approval; the last one needed spends them all and enters the queue.
+    pub(super) fn approved(mut self, approval: ApprovalRecord, at: Timestamp) -> Writeback {
+        self.approvals.push(approval);
+        let needed = match self.ruled.ruling.gate {
+            Gate::TwoPerson { .. } => 2,
+            _ => 1,
+        };
+        if self.approvals.len() < needed {
+            return Writeback::AwaitingApproval(Box::new(self));
+        }
+        match self.ruled.ruling.destination {
+            Destination::Staged => Writeback::Staged(Box::new(Staged {
+                ruled: self.ruled,
+                promoted_by: None,
+            })),
+            Destination::Ehr => {
+                Writeback::Ready(Box::new(Ready::enter(self.ruled, self.approvals, at)))
+            }
+        }
+    }
+
+    /// It ended here.
+    pub fn refused(self, by: RefusedBy) -> Refused {
+        Refused {
+            proposal: self.ruled.proposal.clone(),
+            ruled: Some(self.ruled),
+            by,
+        }
+    }
+}
+
+impl Ready {
+    pub(super) fn enter(ruled: Ruled, approvals: Vec<ApprovalRecord>, at: Timestamp) -> Self {
+        let within = jiff::SignedDuration::from_secs(ruled.order.deliver_within_s.max(0));
+        let deliver_by = at.checked_add(within).unwrap_or(Timestamp::MAX);
+        Self {
+            ruled,
+            approvals,
+            attempts: 0,
+            deliver_by,
+            not_before: None,
+        }
+    }
+
+    /// What was ruled.
+    pub fn ruled(&self) -> &Ruled {
+        &self.ruled
+    }
+
+    /// The approvals that were spent on entering the queue; none for an automatic gate.
+    pub fn approvals(&self) -> &[ApprovalRecord] {
+        &self.approvals
+    }
+
+    /// Attempts so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// After this it is void.
+    pub fn deliver_by(&self) -> Timestamp {
+        self.deliver_by
+    }
+
+    /// Before this it is not tried again.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
+    }
+
+    /// Starts an attempt.
+    pub fn start_delivery(self, start: DeliveryStart) -> InDelivery {
+        InDelivery {
+            ready: Ready {
+                attempts: start.attempt,
+                ..self
+            },
+            start,
+        }
+    }
+
+    /// It is no longer valid.
+    pub fn voided(self, reason: VoidReason) -> Void {
+        Void {
+            ready: self,
+            reason,
+        }
+    }
+
+    pub(super) fn again(self, not_before: Timestamp) -> Writeback {
+        Writeback::Ready(Box::new(Ready {
+            not_before: Some(not_before),
+            ..self
+        }))
+    }
+}
+
+impl InDelivery {
+    /// What is being sent.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The attempt.
+    pub fn start(&self) -> &DeliveryStart {
+        &self.start
+    }
+
+    /// Whether it waits for a person to enter it, so that Chaperone itself sends nothing.
+    pub fn is_human_entry(&self) -> bool {
+        self.ready.ruled.order.strategy == Strategy::HumanEntry
+    }
+
+    /// Its outcome is not known.
+    pub fn outcome_unknown(self, since: Timestamp) -> Unknown {
+        Unknown {
+            ready: self.ready,
+            start: self.start,
+            since,
+            human_needed: None,
+        }
+    }
+}
+
+impl Unknown {
+    /// What was being sent.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The attempt in question.
+    pub fn start(&self) -> &DeliveryStart {
+        &self.start
+    }
+
+    /// Since when.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Why a human must decide, once reconciling could not.
+    pub fn human_needed(&self) -> Option<HumanNeeded> {
+        self.human_needed
+    }
+}
+
+impl Delivered {
+    /// What was sent.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// What it can show.
+    pub fn receipt(&self) -> &DeliveryReceipt {
+        &self.receipt
+    }
+
+    /// When it was confirmed.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+impl DeadLetter {
+    /// What could not be sent.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The last cause.
+    pub fn cause(&self) -> FailureCause {
+        self.cause
+    }
+}
+
+impl Refused {
+    /// By whom or what.
+    pub fn by(&self) -> &RefusedBy {
+        &self.by
+    }
+
+    /// The ruling, when it got that far.
+    pub fn ruled(&self) -> Option<&Ruled> {
+        self.ruled.as_ref()
+    }
+}
+
+impl Void {
+    /// What was approved.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Why it is void.
+    pub fn reason(&self) -> VoidReason {
+        self.reason
+    }
+}
+
+impl Abandoned {
+    /// What was given up.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Who gave it up.
+    pub fn person(&self) -> PersonId {
+        self.person
+    }
+}
+
+impl Quarantined {
+    /// The state it came from.
+    pub fn held(&self) -> &Writeback {
+        &self.held
+    }
+
+    /// Why it was set aside.
+    pub fn reason(&self) -> QuarantineReason {
+        self.reason
+    }
+}
+
+impl Compensated {
+    /// What was undone.
+    pub fn delivered(&self) -> &Delivered {
+        &self.delivered
+    }
+
+    /// The write-back that undid it.
+    pub fn by(&self) -> WritebackId {
+        self.by
+    }
+}
