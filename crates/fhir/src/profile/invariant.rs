@@ -259,15 +259,14 @@ impl<'d> Walk<'d> {
     /// Whether a FHIRPath context selects the container of an extension; what cannot be evaluated does not
     /// accuse.
     pub(super) fn is_selected(&mut self, expression: &str, container: &Place<'_, 'd>) -> bool {
-        let definitions = self.basis.profiles.definitions;
         let Ok(expression) = Expression::parse(expression) else {
             return true;
         };
-        let Some(resource) = ElementItem::resource(definitions, self.frame.resource) else {
+        let Some(resource) = self.frame_items.resource else {
             return true;
         };
         let surroundings = self.surroundings();
-        let environment = environment(&surroundings, resource, self.root_item(), &[]);
+        let environment = environment(&surroundings, resource, self.frame_items.root, &[]);
         match expression.evaluate(&environment, crate::fhirpath::Item::Element(resource)) {
             Ok(selected) => selected.iter().any(|it| match it {
                 crate::fhirpath::Item::Element(element) => [element.value(), element.sibling()]
@@ -287,18 +286,15 @@ impl<'d> Walk<'d> {
         element: ElementItem<'a>,
         variables: &'a [(&'a str, &'a [crate::fhirpath::Item<'a>])],
     ) -> Result<bool, String> {
-        let definitions = self.basis.profiles.definitions;
-        let resource = ElementItem::resource(definitions, self.frame.resource)
+        let resource = self
+            .frame_items
+            .resource
             .ok_or_else(|| "the resource has no known type".to_owned())?;
         let surroundings = self.surroundings();
-        let environment = environment(&surroundings, resource, self.root_item(), variables);
+        let environment = environment(&surroundings, resource, self.frame_items.root, variables);
         expression
             .is_true(&environment, crate::fhirpath::Item::Element(element))
             .map_err(|it: EvaluationError| it.to_string())
-    }
-
-    fn root_item(&self) -> Option<ElementItem<'d>> {
-        ElementItem::resource(self.basis.profiles.definitions, self.frame.root)
     }
 
     fn surroundings(&self) -> Surroundings<'_, 'd> {

@@ -9,6 +9,7 @@ use super::range::Breach;
 use super::report::Draft;
 use super::tree::{ChildName, Node, Profile, ProfileLink, TypeRule};
 use super::walk::{Frame, Item, Walk, resource_type};
+use crate::definitions::tables::Content;
 use crate::finding::id;
 use crate::json::{Kind, Value};
 use crate::validate::quotable;
@@ -100,7 +101,16 @@ impl<'d> Walk<'d> {
         if !node.children.is_empty()
             && let Some(object) = item.object()
         {
-            self.children(profile, node, object);
+            // Below a resource that stands in this one, `%resource` is that inner resource.
+            let is_inner = item
+                .type_use
+                .is_some_and(|it| it.content == Content::AnyResource);
+            if is_inner && resource_type(object).is_some() {
+                let frame = self.frame_of_inner(object);
+                self.within(frame, |walk| walk.children(profile, node, object));
+            } else {
+                self.children(profile, node, object);
+            }
         }
         for invariant in &node.invariants {
             self.invariant(invariant, item);

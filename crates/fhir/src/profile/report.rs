@@ -137,11 +137,18 @@ impl<'d> Report<'d> {
     /// were found `before`.
     pub(crate) fn finish(self, document: &Document<'_>, before: Vec<Finding>) -> Vec<Finding> {
         let mut findings = before;
-        if self.found.is_empty() {
-            return findings;
-        }
         let mut found = self.found;
-        found.sort_by_key(|it| it.at.offset());
+        found.sort_by(|a, b| a.order().cmp(&b.order()));
+        // The same thing found by two profiles differs only in who demands it.
+        found.dedup_by(|b, a| {
+            a.at.is_same(b.at)
+                && a.finding.id == b.finding.id
+                && (a.finding.message == b.finding.message
+                    || a.key().is_some() && a.key() == b.key())
+        });
+        let count = found.len();
+        keep_gravest(&mut found, self.findings_max, |it| it.finding.severity);
+        let dropped = self.dropped || found.len() < count;
         let mut locator = Locator::new(document);
         for mut it in found {
             let (line, column) = locator.locate(it.at.offset());
@@ -151,17 +158,49 @@ impl<'d> Report<'d> {
         }
         let key = |it: &Finding| it.details.as_ref().and_then(|it| it.constraint.clone());
         findings.sort_by(|a, b| {
-            (a.position, a.id, key(a), &a.message).cmp(&(b.position, b.id, key(b), &b.message))
+            let place = |it: &Finding| (it.position, it.id);
+            place(a)
+                .cmp(&place(b))
+                .then_with(|| key(a).cmp(&key(b)))
+                .then_with(|| a.message.cmp(&b.message))
         });
-        // The same thing found by two profiles differs only in who demands it.
-        findings.dedup_by(|b, a| {
-            a.id == b.id
-                && a.position == b.position
-                && a.expression == b.expression
-                && (a.message == b.message || key(a).is_some() && key(a) == key(b))
-        });
-        limit(findings, self.findings_max, self.dropped)
+        findings
+            .dedup_by(|b, a| a.id == b.id && a.position == b.position && a.message == b.message);
+        limit(findings, self.findings_max, dropped)
     }
+}
+
+impl Found<'_> {
+    fn key(&self) -> Option<&str> {
+        self.finding.details.as_ref()?.constraint.as_deref()
+    }
+
+    fn order(&self) -> (usize, &'static str, Option<&str>, &str) {
+        (
+            self.at.offset(),
+            self.finding.id,
+            self.key(),
+            &self.finding.message,
+        )
+    }
+}
+
+/// Drops the lightest, last ones first, until no more than `most` are left.
+fn keep_gravest<T>(list: &mut Vec<T>, most: usize, severity: impl Fn(&T) -> Severity) {
+    for least in [Severity::Warning, Severity::Error] {
+        let mut excess = list.len().saturating_sub(most);
+        if excess == 0 {
+            return;
+        }
+        list.reverse();
+        list.retain(|it| {
+            let goes = excess > 0 && severity(it) < least;
+            excess -= usize::from(goes);
+            !goes
+        });
+        list.reverse();
+    }
+    list.truncate(most);
 }
 
 /// Keeps as many findings as are allowed, errors first.
@@ -169,17 +208,7 @@ fn limit(mut findings: Vec<Finding>, findings_max: usize, dropped: bool) -> Vec<
     if findings.len() <= findings_max && !dropped {
         return findings;
     }
-    for least in [Severity::Warning, Severity::Error] {
-        let mut excess = findings.len().saturating_sub(findings_max);
-        findings.reverse();
-        findings.retain(|it| {
-            let goes = excess > 0 && it.severity < least;
-            excess -= usize::from(goes);
-            !goes
-        });
-        findings.reverse();
-    }
-    findings.truncate(findings_max);
+    keep_gravest(&mut findings, findings_max, |it| it.severity);
     let has_errors = findings.iter().any(|it| it.severity.is_error());
     let severity = if has_errors {
         Severity::Error

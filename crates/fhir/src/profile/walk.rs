@@ -11,8 +11,9 @@ use super::resolve::{Resolver, Supporting};
 use super::store::Profiles;
 use super::tree::{Profile, ProfileLink};
 use crate::catalogue::VersionMatch;
+use crate::definitions::Definitions;
 use crate::definitions::tables::TypeUse;
-use crate::fhirpath::Moment;
+use crate::fhirpath::{ElementItem, Moment};
 use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
 use crate::terminology::{Issue, Terminology};
@@ -76,6 +77,25 @@ impl<'d> Frame<'d> {
     }
 }
 
+/// `%resource` and `%rootResource` of a frame; none where their types are not known.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameItems<'d> {
+    pub(crate) resource: Option<ElementItem<'d>>,
+    pub(crate) root: Option<ElementItem<'d>>,
+}
+
+impl<'d> FrameItems<'d> {
+    fn of(definitions: &Definitions, frame: &Frame<'d>) -> Self {
+        let resource = ElementItem::resource(definitions, frame.resource);
+        let root = if frame.root.is_same(frame.resource) {
+            resource
+        } else {
+            ElementItem::resource(definitions, frame.root)
+        };
+        Self { resource, root }
+    }
+}
+
 /// One value of an element: a JSON value, the `_` object beside a primitive, or both.
 #[derive(Clone, Copy)]
 pub(crate) struct Item<'d> {
@@ -132,6 +152,8 @@ pub(crate) struct Walk<'d> {
     pub(super) newer: Vec<&'d str>,
     pub(super) report: Report<'d>,
     pub(super) frame: Frame<'d>,
+    /// The frame's resource and root as expressions see them.
+    pub(super) frame_items: FrameItems<'d>,
     /// Results of earlier probes; `None` while one is under way.
     probes: HashMap<(usize, usize, u32), Option<bool>>,
     probes_nested: u32,
@@ -145,13 +167,15 @@ impl<'d> Walk<'d> {
 
     /// A walk of its own within another, which has come `probes_nested` deep.
     pub(super) fn inside(basis: &Basis<'d>, root: Value<'d>, probes_nested: u32) -> Self {
+        let frame = Frame::of(root);
         Self {
             basis: *basis,
             resolver: Resolver::new(root, basis.supporting),
             issues: Vec::new(),
             newer: Vec::new(),
             report: Report::new(basis.findings_max),
-            frame: Frame::of(root),
+            frame,
+            frame_items: FrameItems::of(basis.profiles.definitions, &frame),
             probes: HashMap::new(),
             probes_nested,
             steps: 0,
@@ -328,9 +352,12 @@ impl<'d> Walk<'d> {
 
     /// Runs `inner` with another resource as `%resource`.
     pub(super) fn within<T>(&mut self, frame: Frame<'d>, inner: impl FnOnce(&mut Self) -> T) -> T {
+        let items = FrameItems::of(self.basis.profiles.definitions, &frame);
         let outer = std::mem::replace(&mut self.frame, frame);
+        let outer_items = std::mem::replace(&mut self.frame_items, items);
         let result = inner(self);
         self.frame = outer;
+        self.frame_items = outer_items;
         result
     }
 
