@@ -485,3 +485,33 @@ async fn when_the_ledger_cannot_persist_nothing_happens() {
         200
     );
 }
+
+#[tokio::test]
+async fn an_agent_whose_agreements_have_expired_gets_nothing() {
+    let house = House::new().await;
+    let ask = |house: &House| token_request(&house.assertion(SCHEDULER), "find-slots", None);
+    let token = house.token(SCHEDULER, "find-slots", None).await;
+    assert_eq!(
+        house
+            .send(rest(&token, "find_slots", &window()))
+            .await
+            .status,
+        200
+    );
+    let expires: chaperone_core::Timestamp = "2027-12-31T00:00:00Z".parse().unwrap();
+    let left = expires.duration_since(chaperone_core::ports::Clock::now(&*house.clock));
+    // To the second before it expires, and at that second.
+    house.clock.advance_s(left.as_secs() - 1);
+    let token = house.token(SCHEDULER, "find-slots", None).await;
+    house.clock.advance_s(1);
+    let answer = house.send(ask(&house)).await;
+    assert_eq!(answer.code(), "agent-refused", "{:?}", answer.body);
+    check(
+        &house,
+        "a token from before",
+        rest(&token, "find_slots", &window()),
+        403,
+        "agent-refused",
+    )
+    .await;
+}
