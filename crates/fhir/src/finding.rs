@@ -325,9 +325,15 @@ pub mod id {
     pub const QUESTIONNAIRE_DEFINITION: &str = "questionnaire.definition";
     /// Something about an answer could not be decided.
     pub const QUESTIONNAIRE_NOT_CHECKED: &str = "questionnaire.not-checked";
+    /// A search parameter contradicts its type or the definition it rests on.
+    pub const DEFINITION_SEARCH_PARAMETER: &str = "definition.search-parameter";
+    /// A profile constrains an element that its type does not have.
+    pub const DEFINITION_PATH: &str = "definition.path";
+    /// Text outside narrative looks like HTML.
+    pub const TEXT_MARKUP: &str = "text.markup";
 
     /// All ids, in the order above.
-    pub const ALL: [&str; 103] = [
+    pub const ALL: [&str; 106] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -431,6 +437,9 @@ pub mod id {
         QUESTIONNAIRE_DISABLED,
         QUESTIONNAIRE_DEFINITION,
         QUESTIONNAIRE_NOT_CHECKED,
+        DEFINITION_SEARCH_PARAMETER,
+        DEFINITION_PATH,
+        TEXT_MARKUP,
     ];
 }
 
@@ -502,6 +511,8 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         id::QUESTIONNAIRE_REQUIRED => "required",
         id::QUESTIONNAIRE_ANSWER_OPTION => "code-invalid",
         id::QUESTIONNAIRE_NOT_CHECKED => "informational",
+        id::DEFINITION_SEARCH_PARAMETER | id::DEFINITION_PATH => "business-rule",
+        id::TEXT_MARKUP => "security",
         _ => "structure",
     }
 }

@@ -17,7 +17,8 @@
 //! 8. [`finding`]: what a check reports.
 //! 9. [`validate`]: the structural check of a resource against the definitions.
 //! 10. [`bundle`]: what each type of Bundle demands of its entries.
-//! 11. [`questionnaire`]: responses against their questionnaires.
+//! 11. [`questionnaire`] and [`definition_rules`]: responses against their questionnaires, and what
+//!     conformance resources must keep.
 //! 12. [`validator`]: the whole validator; its profiles are in `profile`.
 //! 13. [`references`]: which references a resource holds and whose compartment it is in.
 //! 14. [`status`]: which status changes are allowed.
@@ -39,6 +40,7 @@
 pub mod bundle;
 pub mod canonical;
 pub mod catalogue;
+pub mod definition_rules;
 pub mod definitions;
 pub mod fhirpath;
 pub mod finding;

@@ -8,6 +8,7 @@
 mod contained;
 mod datatype;
 mod element;
+mod markup;
 mod path;
 mod primitive_element;
 mod reference;
@@ -15,6 +16,7 @@ mod report;
 mod resources;
 mod rules;
 
+pub use markup::markup;
 pub(crate) use path::{quotable, quotable_url};
 pub(crate) use report::Report;
 pub(crate) use resources::each_resource;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::bundle;
 use crate::catalogue::Catalogue;
+use crate::definition_rules;
 use crate::definitions::Definitions;
 use crate::fhirpath::{Moment, MomentKind};
 use crate::finding::{Finding, Severity, id};
@@ -19,7 +20,7 @@ use crate::profile::walk::{Basis, Walk};
 use crate::questionnaire::{self, Forms};
 use crate::terminology::{Severities, Terminology, TerminologyServer};
 use crate::validate::{
-    FindingCounts, Limits, Stage, StageOutcome, StageState, VALIDATOR, structure,
+    FindingCounts, Limits, Stage, StageOutcome, StageState, VALIDATOR, markup, structure,
 };
 
 pub use crate::profile::resolve::Supporting;
@@ -36,6 +37,8 @@ pub struct ValidatorOptions {
     pub terminology: Severities,
     /// Asked for codes that nothing loaded can decide.
     pub server: Option<Arc<dyn TerminologyServer>>,
+    /// How grave text outside narrative is that looks like HTML; `None` passes it over.
+    pub markup: Option<Severity>,
 }
 
 /// What holds for one text.
@@ -215,6 +218,16 @@ impl Validator {
                 &self.terminology,
                 limit,
             ));
+            let catalogue = &self.profiles.catalogue;
+            findings.extend(definition_rules::check(
+                definitions,
+                catalogue,
+                document,
+                limit,
+            ));
+            if let Some(severity) = self.options.markup {
+                findings.extend(markup(document, severity, limit));
+            }
         }
         let report = self.walk(root, request);
         report.finish(document, findings)

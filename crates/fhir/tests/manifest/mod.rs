@@ -216,6 +216,7 @@ impl Manifest {
                 unknown_extension,
                 ..ProfileOptions::default()
             },
+            markup: (case["security-checks"] == true).then_some(Severity::Error),
             ..ValidatorOptions::default()
         };
         run.found = check(&input, catalogue, &profiles, options)
