@@ -11,8 +11,15 @@ use crate::catalogue::Catalogue;
 use crate::definitions::Definitions;
 use crate::finding::{Finding, id};
 use crate::json::{Document, Value};
+use crate::package::{Package, PackageReadError};
 use crate::validate::{Report, each_resource, quotable};
 
+/// What the URLs of R4's search parameters begin with.
+const R4_PREFIX: &str = "http://hl7.org/fhir/SearchParameter/";
+/// R4's search parameters; see [`generate`].
+const R4_LIST: &str = include_str!("../definitions/r4-search-parameters.txt");
+/// Most search parameters of a CapabilityStatement that are looked at.
+const SEARCH_PARAMETERS_MAX: usize = 5_000;
 /// Most elements of a differential that are looked at.
 const ELEMENTS_MAX: usize = 5_000;
 
@@ -49,6 +56,89 @@ fn text<'d>(of: Value<'d>, name: &str) -> Option<&'d str> {
     of.get(name).and_then(Value::as_str)
 }
 
+/// What is known of a search parameter.
+struct SearchParameter {
+    kind: String,
+    bases: Vec<String>,
+}
+
+impl SearchParameter {
+    /// From the catalogue, or else from R4 core.
+    fn find(catalogue: &Catalogue, url: &str) -> Option<Self> {
+        if let Some(json) = catalogue.resource("SearchParameter", url) {
+            let bases = json.get("base").and_then(serde_json::Value::as_array);
+            return Some(Self {
+                kind: json.get("type")?.as_str()?.to_owned(),
+                bases: bases
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|it| it.as_str().map(str::to_owned))
+                    .collect(),
+            });
+        }
+        let (url, _) = crate::canonical::split_version(url);
+        let name = url.strip_prefix(R4_PREFIX)?;
+        // Few questions are asked, so the list is simply read.
+        R4_LIST.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            (words.next() == Some(name)).then_some(())?;
+            Some(Self {
+                kind: words.next()?.to_owned(),
+                bases: words.next()?.split(',').map(str::to_owned).collect(),
+            })
+        })
+    }
+}
+
+/// The search parameters of R4 core as they are embedded: one line each with name, type and bases.
+///
+/// # Errors
+/// The package cannot be read, or a search parameter in it is not JSON.
+pub fn generate(tgz: &[u8]) -> Result<String, GenerateError> {
+    let package = Package::read(tgz, |name| name.starts_with("SearchParameter-"))?;
+    let mut lines = Vec::new();
+    for (name, text) in &package.files {
+        let json: serde_json::Value =
+            serde_json::from_slice(text).map_err(|source| GenerateError::Unreadable {
+                file: name.clone(),
+                source,
+            })?;
+        let member = |name: &str| json.get(name).and_then(serde_json::Value::as_str);
+        let bases: Vec<&str> = json
+            .get("base")
+            .and_then(serde_json::Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_str)
+            .collect();
+        if let (Some(name), Some(kind)) = (
+            member("url").and_then(|it| it.strip_prefix(R4_PREFIX)),
+            member("type"),
+        ) {
+            lines.push(format!("{name} {kind} {}\n", bases.join(",")));
+        }
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
+/// Why the list of search parameters could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// The package cannot be read.
+    #[error(transparent)]
+    Package(#[from] PackageReadError),
+    /// A search parameter cannot be read.
+    #[error("`{file}` is not a search parameter that can be read")]
+    Unreadable {
+        /// The file in the package.
+        file: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
 /// A composite has parts; what is derived has the type and no more bases than its origin.
 fn search_parameter(
     catalogue: &Catalogue,
@@ -70,29 +160,25 @@ fn search_parameter(
         );
     }
     let origin =
-        text(resource, "derivedFrom").and_then(|url| catalogue.resource("SearchParameter", url));
+        text(resource, "derivedFrom").and_then(|url| SearchParameter::find(catalogue, url));
     let Some(origin) = origin else { return };
-    let member = |name: &str| origin.get(name);
-    if let (Some(own), Some(other), Some(at)) = (
-        kind,
-        member("type").and_then(serde_json::Value::as_str),
-        resource.get("type"),
-    ) && own != other
+    if let (Some(own), Some(at)) = (kind, resource.get("type"))
+        && own != origin.kind
     {
-        let message =
-            format!("the search parameter that this is derived from has the type {other}");
+        let message = format!(
+            "the search parameter that this is derived from has the type {}",
+            origin.kind
+        );
         let expression = format!("{expression}.type");
         report.error(id::DEFINITION_SEARCH_PARAMETER, at, expression, message);
     }
-    let bases = member("base").and_then(serde_json::Value::as_array);
-    let Some(bases) = bases else { return };
     let own = resource.get("base").into_iter().flat_map(Value::children);
     for (index, base) in own.enumerate() {
         let Some(name) = base.as_str() else { continue };
-        let is_wider = |it: &serde_json::Value| {
+        let is_wider = |it: &String| {
             it == name || it == "Resource" || (it == "DomainResource" && !is_bare_resource(name))
         };
-        if !bases.iter().any(is_wider) {
+        if !origin.bases.iter().any(is_wider) {
             let message = format!(
                 "the search parameter that this is derived from is not for {}",
                 quotable(name)
@@ -115,6 +201,7 @@ fn capabilities(
     expression: &str,
     report: &mut Report<'_>,
 ) {
+    let mut looks = 0;
     let rests = resource.get("rest").into_iter().flat_map(Value::children);
     for (rest_index, rest) in rests.enumerate() {
         let served = rest.get("resource").into_iter().flat_map(Value::children);
@@ -129,11 +216,12 @@ fn capabilities(
                 else {
                     continue;
                 };
-                let defined = catalogue.resource("SearchParameter", url);
-                let defined = defined
-                    .as_ref()
-                    .and_then(|it| it.get("type"))
-                    .and_then(serde_json::Value::as_str);
+                looks += 1;
+                if looks > SEARCH_PARAMETERS_MAX {
+                    return;
+                }
+                let defined = SearchParameter::find(catalogue, url);
+                let defined = defined.as_ref().map(|it| it.kind.as_str());
                 if let Some(defined) = defined
                     && defined != stated
                 {
@@ -267,6 +355,18 @@ mod tests {
                 r#"{{"resourceType":"CapabilityStatement","rest":[{{"mode":"server","resource":[{{"type":"Patient","searchParam":[{{"name":"x","type":"string"}},{{"name":"s","definition":"http://e.org/s","type":"{kind}"}}]}}]}}]}}"#
             )
         };
+        let of_core = |kind: &str| {
+            let own = format!(r#""type":"{kind}","base":["Device"]"#);
+            parameter(&own).replace(
+                "e.org/s",
+                "hl7.org/fhir/SearchParameter/Device-status|4.0.1",
+            )
+        };
+        assert_eq!(found(&of_core("token")), Vec::<String>::new());
+        assert_eq!(
+            found(&of_core("date")),
+            ["definition.search-parameter SearchParameter.type"]
+        );
         assert_eq!(found(&statement("token")), Vec::<String>::new());
         assert_eq!(
             found(&statement("date")),

@@ -17,9 +17,11 @@
 use std::path::Path;
 
 use chaperone_fhir::catalogue::{self, Catalogue};
+use chaperone_fhir::definition_rules;
 use chaperone_fhir::definitions::{DecodeError, Definitions, generate};
 
 const EMBEDDED: &[u8] = include_bytes!("../definitions/r4-core.bin");
+const EMBEDDED_SEARCH_PARAMETERS: &str = include_str!("../definitions/r4-search-parameters.txt");
 const EMBEDDED_CATALOGUE: &[u8] = include_bytes!("../definitions/r4-catalogue.bin");
 
 #[test]
@@ -33,6 +35,10 @@ fn regenerating_gives_the_same_bytes() {
     let generated = generate(&tgz).unwrap();
     assert!(
         generated == EMBEDDED,
+        "run `cargo run -p chaperone-fhir --bin compile-definitions -- PACKAGE.tgz` and commit the result"
+    );
+    assert!(
+        definition_rules::generate(&tgz).unwrap() == EMBEDDED_SEARCH_PARAMETERS,
         "run `cargo run -p chaperone-fhir --bin compile-definitions -- PACKAGE.tgz` and commit the result"
     );
     assert!(

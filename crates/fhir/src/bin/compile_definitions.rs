@@ -30,6 +30,10 @@ fn main() -> anyhow::Result<()> {
     write(
         &folder.join("r4-catalogue.bin"),
         &chaperone_fhir::catalogue::generate(&tgz)?,
+    )?;
+    write(
+        &folder.join("r4-search-parameters.txt"),
+        chaperone_fhir::definition_rules::generate(&tgz)?.as_bytes(),
     )
 }
 
