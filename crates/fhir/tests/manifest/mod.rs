@@ -299,7 +299,7 @@ fn is_of_another_resource(expected: &Expected, input: &[u8]) -> bool {
     let own = input["resourceType"].as_str().unwrap_or_default();
     messages.iter().all(|it| {
         let named = it.split([' ', '.', '[']).next().unwrap_or_default();
-        named != own && Definitions::r4().element_type(named, "id").is_some()
+        named != own && Definitions::r4().resource_types().any(|it| it == named)
     })
 }
 
