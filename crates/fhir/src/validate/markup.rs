@@ -23,14 +23,13 @@ pub fn markup(document: &Document<'_>, severity: Severity, findings_max: usize) 
             }
             Some(value) => match value.kind() {
                 Kind::Object | Kind::Array => open.push(value.children()),
-                Kind::String if value.key() != Some("div") => {
-                    if value.as_str().is_some_and(has_tag) {
-                        let message =
-                            "the text looks as if it held HTML tags; write it as plain text"
-                                .to_owned();
-                        let expression = expression_of(document, value);
-                        report.add(id::TEXT_MARKUP, severity, value, expression, message, None);
-                    }
+                Kind::String
+                    if value.key() != Some("div") && value.as_str().is_some_and(has_tag) =>
+                {
+                    let message =
+                        "the text looks as if it held HTML tags; write it as plain text".to_owned();
+                    let expression = expression_of(document, value);
+                    report.add(id::TEXT_MARKUP, severity, value, expression, message, None);
                 }
                 _ => {}
             },
