@@ -332,8 +332,12 @@ pub mod id {
     /// Text outside narrative looks like HTML.
     pub const TEXT_MARKUP: &str = "text.markup";
 
-    /// All ids, in the order above.
-    pub const ALL: [&str; 106] = [
+    /// Plausibility rules that could not be applied, for want of something to rest on. What fired has the id
+    /// `plausibility.` and the rule's own, such as `plausibility.D-01`.
+    pub const PLAUSIBILITY_NOT_CHECKED: &str = "plausibility.not-checked";
+
+    /// All ids, in the order above, but for those of the plausibility rules.
+    pub const ALL: [&str; 107] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -440,6 +444,7 @@ pub mod id {
         DEFINITION_SEARCH_PARAMETER,
         DEFINITION_PATH,
         TEXT_MARKUP,
+        PLAUSIBILITY_NOT_CHECKED,
     ];
 }
 
@@ -450,6 +455,8 @@ pub mod id {
 #[must_use]
 pub fn issue_type(finding_id: &str) -> &'static str {
     match finding_id {
+        id::PLAUSIBILITY_NOT_CHECKED => "informational",
+        id if id.starts_with("plausibility.") => "business-rule",
         id::JSON_TOO_LARGE | id::JSON_TOO_DEEP | id::JSON_TOO_MANY_VALUES => "too-long",
         id::FINDINGS_LIMIT => "too-costly",
         id::MISSING_ELEMENT

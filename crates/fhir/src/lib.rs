@@ -22,7 +22,8 @@
 //! 12. [`validator`]: the whole validator; its profiles are in `profile`.
 //! 13. [`references`]: which references a resource holds and whose compartment it is in.
 //! 14. [`status`]: which status changes are allowed.
-//! 15. [`words`]: resources and differences in the language of the reviewer.
+//! 15. [`plausibility`]: what is valid and still cannot be true, by rules that are data.
+//! 16. [`words`]: resources and differences in the language of the reviewer.
 
 #![cfg_attr(
     test,
@@ -46,6 +47,7 @@ pub mod fhirpath;
 pub mod finding;
 pub mod json;
 pub mod package;
+pub mod plausibility;
 pub mod primitive;
 mod profile;
 pub mod questionnaire;

@@ -1,0 +1,381 @@
+//! Clinical plausibility: what is valid FHIR and still cannot, or should not, be true.
+//!
+//! The rules' words, gravity and numbers are data (`governance/rules/*.toml`) with source, owner and review
+//! date; this module only applies them. It is pure: what the rules rest on besides the resource comes in as
+//! a [`Context`] that the caller observed. What is missing there is reported as not checked, never as passed,
+//! and with drugs a human must look.
+//! It does not decide: policy does, from the [`Effect`] of the report. It corrects nothing: a unit slip is a
+//! [`Proposal`] to a human. It is no drug knowledge base; one can be plugged in as [`DrugKnowledge`].
+//!
+//! Start at [`Plausibility::parse`] and [`Plausibility::check`]. One file per subject: identity (C),
+//! dates (D), codes and workflow (K), values (V), medication (M).
+
+mod claims;
+mod code_tables;
+mod codes;
+mod combinations;
+mod context;
+mod dates;
+mod doses;
+mod drugs;
+mod element;
+mod identity;
+mod measures;
+mod medication;
+mod moment;
+mod narrative;
+mod prose;
+mod quoted;
+mod refill;
+mod register;
+mod report;
+mod rule;
+mod schedule;
+mod scores;
+mod sig;
+mod statements;
+mod trends;
+mod units;
+mod values;
+mod workflow;
+
+use jiff::civil::Date;
+use serde_json::Value;
+
+pub use code_tables::{CodeSource, CodeStatus};
+pub use context::{Context, ContextError, Deceased, LISTED_MAX, Observed, Patient, Sex};
+pub use drugs::{Drug, DrugKnowledge};
+pub use moment::{Precision, When, time_zone};
+pub use register::RuleError;
+pub use report::{Effect, Judged, Part, Proposal, Report, Unchecked};
+pub use rule::{ALL as RULES, Rule};
+
+use crate::finding::{Details, Finding, RestsOn};
+use crate::status::Transitions;
+use code_tables::CodeTables;
+use drugs::DrugTable;
+use measures::Measures;
+use register::Register;
+
+/// Most entries of a Bundle that are checked; more are reported as not checked by C-02.
+const ENTRIES_MAX: usize = 5_000;
+/// Canonical name of the rule set in findings.
+const RULE_SET: &str = "urn:chaperone:rules:plausibility";
+
+/// The texts of the rule files.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleFiles<'t> {
+    /// `plausibility.toml`: the rules.
+    pub plausibility: &'t str,
+    /// `code-tables.toml`: code systems, properties, sex and age of codes, cue words.
+    pub code_tables: &'t str,
+    /// `vital-ranges.toml`: measures with units, ranges and alerts.
+    pub vital_ranges: &'t str,
+    /// `medications.toml`: drugs.
+    pub medications: &'t str,
+    /// `medication-checks.toml`: doses, interactions, monitoring.
+    pub medication_checks: &'t str,
+    /// `status-transitions.toml`: status graphs.
+    pub status_transitions: &'t str,
+}
+
+/// What can be plugged in.
+#[derive(Clone, Copy, Default)]
+pub struct Ports<'p> {
+    /// Says whether codes exist; without it only check digits are judged.
+    pub codes: Option<&'p dyn CodeSource>,
+    /// Knows drugs that the curated table does not.
+    pub drugs: Option<&'p dyn DrugKnowledge>,
+}
+
+/// The rules of a governance bundle, ready to be applied.
+#[derive(Clone, Debug)]
+pub struct Plausibility {
+    register: Register,
+    codes: CodeTables,
+    measures: Measures,
+    drugs: DrugTable,
+    transitions: Transitions,
+}
+
+/// What a reader of the rules is told about one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSummary<'r> {
+    /// Id, such as `D-01`.
+    pub id: &'static str,
+    /// What it checks, in words.
+    pub checks: &'r str,
+    /// Effects of its cases, gravest first, each once.
+    pub effects: Vec<Effect>,
+    /// Where it comes from.
+    pub source: &'r str,
+    /// Who answers for it.
+    pub owner: &'r str,
+    /// Day by which it must be reviewed.
+    pub review_by: Date,
+}
+
+impl Plausibility {
+    /// Reads the rules. A rule without source, owner, severity or review date does not load, nor does a key
+    /// that this build does not know.
+    ///
+    /// # Errors
+    /// A file is not TOML of its shape, contradicts itself or another, or does not fit this build.
+    pub fn parse(files: &RuleFiles<'_>) -> Result<Self, RuleError> {
+        let drugs = DrugTable::parse(files.medications, files.medication_checks)?;
+        Ok(Self {
+            register: Register::parse(files.plausibility)?,
+            codes: CodeTables::parse(files.code_tables)?,
+            measures: Measures::parse(files.vital_ranges)?,
+            drugs,
+            transitions: Transitions::parse(files.status_transitions)
+                .map_err(RuleError::Transitions)?,
+        })
+    }
+
+    /// Version of the rules, for the decision record.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.register.version
+    }
+
+    /// The rules, in the order in which they are applied.
+    pub fn rules(&self) -> impl Iterator<Item = RuleSummary<'_>> {
+        rule::ALL.iter().filter_map(|known| {
+            let found = self.register.rules.get(known.id)?;
+            let mut effects: Vec<Effect> = found.cases.values().map(|it| it.severity).collect();
+            effects.sort_unstable_by(|one, other| other.cmp(one));
+            effects.dedup();
+            Some(RuleSummary {
+                id: known.id,
+                checks: &found.checks,
+                effects,
+                source: &found.source,
+                owner: &found.owner,
+                review_by: found.review_by,
+            })
+        })
+    }
+
+    /// Rules and tables whose review is overdue on that day. They still apply: an old check is better than
+    /// none, but somebody must look at them.
+    #[must_use]
+    pub fn overdue(&self, today: Date) -> Vec<String> {
+        let rules = self
+            .rules()
+            .filter(|rule| rule.review_by < today)
+            .map(|rule| rule.id.to_owned());
+        let tables = [
+            ("code-tables.toml", self.codes.review_by),
+            ("vital-ranges.toml", self.measures.review_by),
+            ("medications.toml", self.drugs.review_by),
+        ];
+        let tables = tables
+            .iter()
+            .filter(|(_, review_by)| *review_by < today)
+            .map(|(file, _)| (*file).to_owned());
+        rules.chain(tables).collect()
+    }
+
+    /// Checks a resource, or every resource of a Bundle, against what the caller observed.
+    #[must_use]
+    pub fn check(&self, resource: &Value, context: &Context) -> Report {
+        self.check_with(resource, context, Ports::default())
+    }
+
+    /// As [`Plausibility::check`], with code systems and a drug knowledge base plugged in.
+    #[must_use]
+    pub fn check_with(&self, resource: &Value, context: &Context, ports: Ports<'_>) -> Report {
+        let type_name = element::resource_type(resource);
+        let mut checking = Checking {
+            rules: self,
+            context,
+            ports,
+            resource,
+            type_name,
+            at: type_name.to_owned(),
+            bundle: None,
+            report: Report::default(),
+        };
+        if type_name == "Bundle" {
+            checking.bundle(resource);
+        } else {
+            checking.all();
+        }
+        let mut report = checking.report;
+        report.unchecked.sort_by_key(|it| it.part);
+        report
+    }
+}
+
+/// One check in progress.
+pub(crate) struct Checking<'c> {
+    rules: &'c Plausibility,
+    context: &'c Context,
+    ports: Ports<'c>,
+    resource: &'c Value,
+    type_name: &'c str,
+    /// Path of the resource, for findings.
+    at: String,
+    /// The Bundle that holds the resource.
+    bundle: Option<&'c Value>,
+    report: Report,
+}
+
+/// Words for the blanks of a sentence.
+type Words<'w> = &'w [(&'w str, &'w str)];
+
+impl<'c> Checking<'c> {
+    fn all(&mut self) {
+        self.identity();
+        self.quoted();
+        self.narrative();
+        self.dates();
+        self.schedule();
+        self.codes();
+        self.statements();
+        self.claims();
+        self.workflow();
+        self.values();
+        self.trends();
+        self.scores();
+        self.medication();
+    }
+
+    fn bundle(&mut self, bundle: &'c Value) {
+        self.bundle = Some(bundle);
+        self.one_patient(bundle);
+        for (index, entry) in element::list(bundle, "entry")
+            .iter()
+            .take(ENTRIES_MAX)
+            .enumerate()
+        {
+            let Some(resource) = entry.get("resource") else {
+                continue;
+            };
+            self.resource = resource;
+            self.type_name = element::resource_type(resource);
+            self.at = format!("Bundle.entry[{index}].resource");
+            // A Bundle in a Bundle belongs to no write.
+            if self.type_name != "Bundle" {
+                self.all();
+            }
+        }
+    }
+
+    /// A number of the rule.
+    fn limit(&self, rule: &'static Rule, name: &str) -> f64 {
+        let found = self.rules.register.rules.get(rule.id);
+        found
+            .and_then(|it| it.limits.get(name).copied())
+            .unwrap_or(f64::NAN)
+    }
+
+    /// Records that a rule fired at a path below the resource (empty for the resource itself).
+    fn fire(
+        &mut self,
+        rule: &'static Rule,
+        case: &'static str,
+        path: &str,
+        parts: &[Part],
+        words: Words<'_>,
+    ) {
+        self.fire_proposing(rule, case, path, parts, words, None);
+    }
+
+    fn fire_proposing(
+        &mut self,
+        rule: &'static Rule,
+        case: &'static str,
+        path: &str,
+        parts: &[Part],
+        words: Words<'_>,
+        proposal: Option<Proposal>,
+    ) {
+        // Loading has seen to it that every rule and case is there.
+        let (effect, message) = match self.rules.register.rules.get(rule.id) {
+            Some(found) => match found.cases.get(case) {
+                Some(said) => (
+                    said.severity,
+                    register::fill(&said.words, words, &found.limits),
+                ),
+                None => (rule.effect_max, found.checks.clone()),
+            },
+            None => (rule.effect_max, rule.id.to_owned()),
+        };
+        let expression = if path.is_empty() {
+            self.at.clone()
+        } else {
+            format!("{}.{path}", self.at)
+        };
+        let mut finding = Finding::new(rule.finding, effect.severity(), expression, message);
+        if parts.iter().any(|part| part.is_private()) {
+            finding.rests_on = RestsOn::Context;
+        }
+        finding.details = Some(Box::new(Details {
+            profile: Some(RULE_SET.to_owned()),
+            constraint: Some(format!("{}:{case}", rule.id)),
+        }));
+        let mut parts = parts.to_vec();
+        parts.sort_unstable();
+        parts.dedup();
+        self.report.judged.push(Judged {
+            rule: rule.id,
+            case,
+            effect,
+            finding,
+            parts,
+            proposal,
+        });
+    }
+
+    /// Records that a rule could not be applied for want of a part of the context.
+    fn unchecked(&mut self, rule: &'static Rule, part: Part) {
+        let needs_human = rule.id.starts_with("M-");
+        let at = self.report.unchecked.iter().position(|it| it.part == part);
+        match at.and_then(|at| self.report.unchecked.get_mut(at)) {
+            Some(found) => {
+                found.needs_human |= needs_human;
+                if !found.rules.contains(&rule.id) {
+                    found.rules.push(rule.id);
+                }
+            }
+            None => self.report.unchecked.push(Unchecked {
+                part,
+                rules: vec![rule.id],
+                needs_human,
+            }),
+        }
+    }
+
+    /// The patient of the run, if one is known; else the rule is recorded as not checked.
+    fn patient_for(&mut self, rule: &'static Rule) -> Option<&'c Patient> {
+        let context: &'c Context = self.context;
+        let found = context.patient.present();
+        if found.is_none() {
+            self.unchecked(rule, Part::Patient);
+        }
+        found
+    }
+
+    /// A FHIR date at the site.
+    fn when(&self, text: &str) -> Option<When> {
+        When::parse(text, self.context.time_zone.as_ref())
+    }
+
+    /// Whether the resource is a mistake that is marked as one: nothing in it is claimed any more.
+    fn is_retracted(&self) -> bool {
+        element::state(self.resource, "status") == Some("entered-in-error")
+            || element::state(self.resource, "verificationStatus") == Some("entered-in-error")
+    }
+}
+
+impl std::fmt::Debug for Ports<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Ports")
+            .field("codes", &self.codes.is_some())
+            .field("drugs", &self.drugs.is_some())
+            .finish()
+    }
+}
