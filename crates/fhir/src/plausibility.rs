@@ -11,6 +11,7 @@
 //! dates (D), codes and workflow (K), values (V), medication (M).
 
 mod claims;
+mod code_source;
 mod code_tables;
 mod codes;
 mod combinations;
@@ -42,7 +43,7 @@ mod workflow;
 use jiff::civil::Date;
 use serde_json::Value;
 
-pub use code_tables::{CodeSource, CodeStatus};
+pub use code_source::{CodeSource, CodeStatus};
 pub use context::{Context, ContextError, Deceased, LISTED_MAX, Observed, Patient, Sex};
 pub use drugs::{Drug, DrugKnowledge};
 pub use moment::{Precision, When, time_zone};
@@ -77,6 +78,27 @@ pub struct RuleFiles<'t> {
     pub medication_checks: &'t str,
     /// `status-transitions.toml`: status graphs.
     pub status_transitions: &'t str,
+}
+
+impl<'t> RuleFiles<'t> {
+    /// Takes the files from whatever holds them, by name without extension, such as `medications`.
+    ///
+    /// # Errors
+    /// [`RuleError::Missing`] names the first that is not there.
+    pub fn from_named(find: impl Fn(&str) -> Option<&'t str>) -> Result<Self, RuleError> {
+        let file = |name: &'static str| {
+            let stem = name.trim_end_matches(".toml");
+            find(stem).ok_or(RuleError::Missing(name))
+        };
+        Ok(Self {
+            plausibility: file("plausibility.toml")?,
+            code_tables: file("code-tables.toml")?,
+            vital_ranges: file("vital-ranges.toml")?,
+            medications: file("medications.toml")?,
+            medication_checks: file("medication-checks.toml")?,
+            status_transitions: file("status-transitions.toml")?,
+        })
+    }
 }
 
 /// What can be plugged in.

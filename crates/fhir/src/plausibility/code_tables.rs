@@ -2,7 +2,7 @@
 //! cue words of negation, family and history.
 //!
 //! Lists that a clinical owner keeps; not a terminology. What a real terminology knows comes in through
-//! [`CodeSource`]. Start at [`CodeTables::parse`].
+//! [`super::CodeSource`]. Start at [`CodeTables::parse`].
 
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -13,29 +13,6 @@ use super::prose;
 use super::register::{self, RuleError, inconsistent};
 
 const FILE: &str = "code-tables.toml";
-
-/// Whether a code can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeStatus {
-    /// It exists and is in use.
-    Active,
-    /// It exists and is no longer to be used.
-    Inactive,
-    /// The code system is loaded whole, and has no such code.
-    Unknown,
-    /// No loaded system decides.
-    NotDecided,
-}
-
-/// Code systems that decide whether a code exists.
-pub trait CodeSource {
-    /// Whether the code was in use on that day; the newest release decides where no day is known.
-    fn status(&self, system: &str, code: &str, on: Option<Date>) -> CodeStatus;
-    /// Whether a diagnosis code is complete enough for a claim; `None` if that is not known.
-    fn is_billable(&self, system: &str, code: &str) -> Option<bool>;
-    /// What the code is called; empty if that is not known.
-    fn displays(&self, system: &str, code: &str) -> Vec<String>;
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use super::code_tables::{CodeStatus, SystemRow};
+use super::code_source::CodeStatus;
+use super::code_tables::SystemRow;
 use super::drugs::Known;
 use super::element::{
     self, Coding, ICD10_CM, LOINC, RXNORM, SNOMED, UCUM, codings, each, quantity, text, walk,
@@ -416,5 +417,28 @@ mod tests {
         for code in ["72892003", "38314003", "123", "", "E11.9"] {
             assert!(!is_snomed_plausible(code), "{code}");
         }
+    }
+
+    #[test]
+    fn codes_in_the_rule_files_have_right_check_digits() {
+        const TABLES: [&str; 3] = [
+            include_str!("../../../../governance/rules/code-tables.toml"),
+            include_str!("../../../../governance/rules/medication-checks.toml"),
+            include_str!("../../../../governance/rules/vital-ranges.toml"),
+        ];
+        let mut wrong = Vec::new();
+        for quoted in TABLES.iter().flat_map(|it| it.split('"')) {
+            let is_digits = |text: &str| text.bytes().all(|it| it.is_ascii_digit());
+            let is_loinc = quoted.split_once('-').is_some_and(|(one, two)| {
+                one.len() > 2 && is_digits(one) && two.len() == 1 && is_digits(two)
+            });
+            let is_snomed = quoted.len() >= 6 && is_digits(quoted);
+            if (is_loinc && !is_loinc_plausible(quoted))
+                || (is_snomed && !is_snomed_plausible(quoted))
+            {
+                wrong.push(quoted);
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 }

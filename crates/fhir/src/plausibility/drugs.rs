@@ -36,7 +36,8 @@ pub struct Drug {
     #[serde(default)]
     rxnorm_drugs: Vec<String>,
     /// Names, lower case.
-    names: Vec<String>,
+    #[serde(deserialize_with = "as_words")]
+    names: Vec<Vec<String>>,
     pub(super) class: String,
     /// DEA schedule, `II` to `V`.
     #[serde(default)]
@@ -66,6 +67,12 @@ pub struct Drug {
     pub(super) per_kg: Option<PerKg>,
     /// Where its dose and flags come from.
     source: String,
+}
+
+/// Names, taken apart into words once.
+fn as_words<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Vec<String>>, D::Error> {
+    let names = Vec::<String>::deserialize(from)?;
+    Ok(names.iter().map(|it| prose::words(it)).collect())
 }
 
 /// When a drug is taken once a week.
@@ -385,23 +392,17 @@ impl DrugTable {
     /// The drugs named in a text; of two names of which one stands in the other, the longer counts.
     fn named_in(&self, text: &str) -> Vec<&Drug> {
         let words = prose::words(text);
-        let found: Vec<(&Drug, &String)> = self
+        let found: Vec<(&Drug, &[String])> = self
             .drugs
             .iter()
-            .filter_map(|drug| {
-                let name = drug
-                    .names
-                    .iter()
-                    .find(|name| prose::has_phrase(&words, &name.replace('-', " ")))?;
-                Some((drug, name))
-            })
+            .filter_map(|drug| Some((drug, drug.name_in(&words)?)))
             .collect();
         found
             .iter()
             .filter(|(_, name)| {
                 !found
                     .iter()
-                    .any(|(_, other)| other.len() > name.len() && other.contains(name.as_str()))
+                    .any(|(_, other)| other.len() > name.len() && prose::has_words(other, name))
             })
             .map(|(drug, _)| *drug)
             .collect()
@@ -563,7 +564,14 @@ impl Drug {
 
     /// Whether an ingredient's words name it.
     pub(super) fn is_named(&self, ingredient: &str) -> bool {
-        let words = prose::words(ingredient);
-        self.names.iter().any(|it| prose::has_phrase(&words, it))
+        self.name_in(&prose::words(ingredient)).is_some()
+    }
+
+    /// The first of its names that stands in the words.
+    fn name_in(&self, words: &[String]) -> Option<&[String]> {
+        self.names
+            .iter()
+            .map(Vec::as_slice)
+            .find(|name| prose::has_words(words, name))
     }
 }

@@ -105,19 +105,18 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
 
 /// Whether a phrase stands in words as whole words.
 pub(super) fn has_phrase(words: &[String], phrase: &str) -> bool {
-    phrase_at(words, phrase).is_some()
+    let count = phrase.split(' ').count();
+    words.windows(count).any(|window| {
+        window
+            .iter()
+            .zip(phrase.split(' '))
+            .all(|(one, other)| one == other)
+    })
 }
 
-/// Where a phrase first stands in words: the index behind its last word.
-fn phrase_at(words: &[String], phrase: &str) -> Option<usize> {
-    let wanted: Vec<&str> = phrase.split(' ').filter(|it| !it.is_empty()).collect();
-    if wanted.is_empty() {
-        return None;
-    }
-    words
-        .windows(wanted.len())
-        .position(|window| window.iter().zip(&wanted).all(|(one, other)| one == other))
-        .map(|at| at + wanted.len())
+/// Whether words stand in others, next to each other and in that order.
+pub(super) fn has_words(words: &[String], wanted: &[String]) -> bool {
+    !wanted.is_empty() && words.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// The words of a term that tell it from others.

@@ -138,11 +138,9 @@ impl<'c> Checking<'c> {
         let before = before.as_ref().map_or(&[][..], |it| it.drugs());
         for drug in drugs {
             let is_same_drug = before.iter().any(|it| it.id == drug.id);
-            let dose = |resource: &Value| -> Vec<(Option<(f64, f64)>, Option<f64>)> {
-                Dosing::read(resource, drug)
-                    .into_iter()
-                    .map(|it| (it.mg, it.per_day))
-                    .collect()
+            let dose = |resource: &Value| -> Vec<_> {
+                let dosings = Dosing::read(resource, drug).into_iter();
+                dosings.map(|it| (it.mg, it.per_day)).collect()
             };
             let (now, then) = (dose(self.resource), dose(prior));
             let is_known = !now.is_empty()

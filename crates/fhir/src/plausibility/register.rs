@@ -34,6 +34,9 @@ pub enum RuleError {
         /// The version found.
         found: u32,
     },
+    /// A file is not there.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
     /// The status graphs do not load.
     #[error("`status-transitions.toml` cannot be used")]
     Transitions(#[source] crate::status::TransitionsError),

@@ -140,11 +140,6 @@ pub(super) fn per_day(dosage: &Value) -> Option<f64> {
             let times = number("frequencyMax")
                 .or(number("frequency"))
                 .unwrap_or(1.0);
-            let unit = if unit == "mo" || unit == "a" || unit == "wk" {
-                unit
-            } else {
-                unit
-            };
             let days = units::convert(period, unit, "d").filter(|it| *it > 0.0)?;
             return Some(times / days);
         }
