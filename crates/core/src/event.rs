@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
 use crate::envelope::{Envelope, Grant};
 use crate::ids::{
@@ -130,6 +131,8 @@ pub enum Event {
         /// The bundle.
         bundle: Digest,
     },
+    /// What an endpoint can do was checked.
+    ConformanceReported(Box<ConformanceReported>),
     /// A human was given an account.
     AccountCreated {
         /// The account.

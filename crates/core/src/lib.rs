@@ -46,6 +46,8 @@ pub mod request;
 pub mod evidence;
 pub mod writeback;
 
+pub mod conformance;
+
 pub mod event;
 
 pub mod ports;

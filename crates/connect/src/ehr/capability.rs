@@ -185,19 +185,19 @@ fn update_strategy(claimed: &Value) -> Option<Strategy> {
     })
 }
 
-fn has_interaction(of: &Value, code: &str) -> bool {
+pub(super) fn has_interaction(of: &Value, code: &str) -> bool {
     array(of, "interaction")
         .iter()
         .any(|interaction| text(interaction, "code") == Some(code))
 }
 
-fn array<'a>(of: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn array<'a>(of: &'a Value, name: &str) -> &'a [Value] {
     of.get(name)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
 }
 
-fn text<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
     of.get(name).and_then(Value::as_str)
 }
 

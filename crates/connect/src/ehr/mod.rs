@@ -25,6 +25,7 @@
 mod answer;
 mod capability;
 mod config;
+pub mod conformance;
 mod read;
 mod reconcile;
 mod transaction;

@@ -24,7 +24,7 @@ use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
 use super::{FhirEndpoint, answer};
 use crate::http::{Answer, exchange};
 
-const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
+pub(super) const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 
 /// How often a resource that was just written is read back before giving up for now.
 const READ_BACK_ATTEMPTS_MAX: u32 = 3;
@@ -405,7 +405,7 @@ impl FhirEndpoint {
     }
 
     /// Sends a write once, with the write client's token.
-    async fn send_once(&self, request: RequestBuilder) -> Result<Answer, WriteFailed> {
+    pub(super) async fn send_once(&self, request: RequestBuilder) -> Result<Answer, WriteFailed> {
         let mut request = request
             .header(ACCEPT, FHIR_JSON)
             .header(CONTENT_TYPE, FHIR_JSON)

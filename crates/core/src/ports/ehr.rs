@@ -62,6 +62,34 @@ impl DeliveryProfile {
         format!("{resource}.{}", interaction.as_str())
     }
 
+    /// The least that both promise: what is absent from one is absent, and of two strategies the one
+    /// with the weaker proof counts.
+    #[must_use]
+    pub fn met_with(&self, other: &DeliveryProfile) -> DeliveryProfile {
+        let support = self
+            .support
+            .iter()
+            .filter_map(|(key, ours)| {
+                let theirs = other.support.get(key)?;
+                let weaker = if ours.strategy.proof() <= theirs.strategy.proof() {
+                    ours.strategy
+                } else {
+                    theirs.strategy
+                };
+                let met = InteractionSupport {
+                    strategy: weaker,
+                    provenance: ours.provenance && theirs.provenance,
+                    atomic: ours.atomic && theirs.atomic,
+                };
+                Some((key.clone(), met))
+            })
+            .collect();
+        DeliveryProfile {
+            support,
+            settle_ms: self.settle_ms.max(other.settle_ms),
+        }
+    }
+
     /// How an interaction is delivered.
     pub fn of(&self, resource: &ResourceType, interaction: Interaction) -> InteractionSupport {
         self.support
