@@ -30,6 +30,8 @@ enum Command {
     Check(commands::check::CheckArgs),
     /// Print the write-back matrix of a bundle.
     Matrix(commands::matrix::MatrixArgs),
+    /// Check what an EHR connection can do; nothing is written there without a passing report.
+    Conformance(commands::conformance::ConformanceArgs),
     /// Make a key pair for an agent: the public half is printed for its declaration.
     AgentKey(commands::agent_key::AgentKeyArgs),
     /// Export, verify and prove.
@@ -58,6 +60,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Init(args) => commands::init::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Matrix(args) => commands::matrix::run(args),
+        Command::Conformance(args) => commands::conformance::run(args),
         Command::AgentKey(args) => commands::agent_key::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
         Command::Bench(args) => commands::bench::run(args),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, ProfileSource};
+use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
@@ -274,8 +274,7 @@ impl Config {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
         let (keys, escrow) = compose::open_keys(&self.keys.dir, &self.tenant)?;
-        let probe = self.ehr.profile == EhrProfile::Probe;
-        let endpoint = compose::endpoint(self.ehr.endpoint()?, basics, probe).await?;
+        let endpoint = self.endpoint(basics).await?;
         let places = Places {
             database: &self.store.url,
             anchors: &self.anchors.dir,
@@ -292,6 +291,12 @@ impl Config {
         )
         .await?;
         Ok((engine, escrow.map(|secret| secret.expose().to_owned())))
+    }
+
+    /// The EHR connection, asked what it can do where the configuration says so.
+    pub(crate) async fn endpoint(&self, basics: &Basics) -> anyhow::Result<FhirEndpoint> {
+        let probe = self.ehr.profile == EhrProfile::Probe;
+        compose::endpoint(self.ehr.endpoint()?, basics, probe).await
     }
 
     /// Where and how to listen.

@@ -7,11 +7,18 @@ use anyhow::Context as _;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use chaperone_core::ids::AgentId;
+use chaperone_core::ids::{AgentId, TenantId};
 use chaperone_policy::Bundle;
 use serde_json::json;
 
 use crate::bundle_files;
+
+/// Shows the escrow text of keys made just now, once.
+pub(crate) fn tell_escrow(tenant: &TenantId, escrow: &str) {
+    eprintln!(
+        "First run: the keys of `{tenant}` were made.\nStore this escrow text away from this machine; it is shown once:\n\n{escrow}\n"
+    );
+}
 
 /// A new Ed25519 key pair.
 pub(crate) struct AgentKeyPair {

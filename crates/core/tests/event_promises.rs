@@ -14,6 +14,7 @@
 
 mod sample;
 
+use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
     CallRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
@@ -76,6 +77,17 @@ fn kinds() -> Vec<Event> {
         Event::BundleActivated {
             bundle: digest("bundle"),
         },
+        Event::ConformanceReported(Box::new(ConformanceReported {
+            connection: ConnectionId::new("sandbox").unwrap(),
+            endpoint: digest("endpoint"),
+            packages: vec!["hl7.fhir.r4.core#4.0.1".to_owned()],
+            validator: "chaperone-fhir/0.1.0".to_owned(),
+            bundle: digest("bundle"),
+            verdict: ConformanceVerdict::Pass,
+            expires: at(300),
+            digest: digest("report"),
+            report: address("report"),
+        })),
         Event::AccountCreated {
             account: AccountName::new("ada").unwrap(),
             person: person(1),
@@ -211,6 +223,7 @@ fn listed(event: &Event) -> bool {
         Event::TenantInitialised { .. }
         | Event::BundleActivated { .. }
         | Event::AccountCreated { .. }
+        | Event::ConformanceReported(_)
         | Event::SignedIn
         | Event::SignInFailed
         | Event::SignedOut

@@ -213,6 +213,7 @@ pub struct Engine {
     pub(crate) recent: Recent,
     pub(crate) refusals: Refusals,
     pub(crate) afterwork: Afterwork,
+    pub(crate) conformance: crate::conformance::Noticed,
     /// Whether the newest checkpoint is signed and not anchored yet.
     pub(crate) anchor_owed: AtomicBool,
     pub(crate) changed: watch::Sender<u64>,
@@ -258,6 +259,7 @@ impl Engine {
             recent: Recent::default(),
             refusals: Refusals::default(),
             afterwork: Afterwork::default(),
+            conformance: crate::conformance::Noticed::default(),
             anchor_owed: AtomicBool::new(false),
             changed: watch::Sender::new(0),
         });
@@ -314,6 +316,17 @@ impl Engine {
     /// The bundle in force.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// The conformance packages in force, `name#version`, in order.
+    pub fn package_set(&self) -> Vec<String> {
+        crate::conformance::package_set(&self.bundle)
+    }
+
+    /// Name and version of the validator, `name/version`.
+    pub fn validator_name(&self) -> String {
+        let validator = chaperone_fhir::validate::VALIDATOR;
+        format!("{}/{}", validator.name, validator.version)
     }
 
     /// Now.

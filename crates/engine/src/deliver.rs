@@ -45,6 +45,8 @@ const WRITER_LEASE: &str = "writer";
 const LEASE_MS: i64 = 15_000;
 /// Which step of the back-off an EHR gets that did not say whether an order still holds.
 const LOOK_AGAIN: u32 = 4;
+/// How long an order waits for a conformance report before it looks again, in milliseconds.
+const HELD_BY_CONFORMANCE_MS: i64 = 5_000;
 /// How long a held mode waits before it looks again, in milliseconds.
 const HELD_BY_MODE_MS: i64 = 2_000;
 /// Items under way at once, in each lane.
@@ -244,6 +246,9 @@ impl Engine {
         }
         if !modes.effective(subject).delivers() {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
+        }
+        if !self.may_send(ready).await? {
+            return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
         }
         let order = match self.approved_order(ready).await {
             Ok(order) => order,

@@ -25,6 +25,7 @@ pub mod context;
 pub mod errors;
 
 mod afterwork;
+pub mod conformance;
 mod medication_checks;
 pub mod projection;
 mod recent;

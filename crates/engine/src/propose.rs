@@ -440,9 +440,11 @@ impl Engine {
                 tracing::error!(error = %failed, "policy could not rule");
                 CallError::denied().saying("policy could not rule on this, so it is refused")
             })?;
-        let order = self.make_order(
-            admitted, write, inputs, merged, validation, &ruling, &facts, hand.id,
-        )?;
+        let order = self
+            .make_order(
+                admitted, write, inputs, merged, validation, &ruling, &facts, hand.id,
+            )
+            .await?;
         let (bytes, digest) = order_bytes(&order).map_err(|_| CallError::internal())?;
         let sealed = self
             .seal(
@@ -482,7 +484,7 @@ impl Engine {
         clippy::too_many_arguments,
         reason = "an order is everything that was agreed to"
     )]
-    fn make_order(
+    async fn make_order(
         &self,
         admitted: &Admitted<'_>,
         write: &WriteAction,
@@ -496,7 +498,8 @@ impl Engine {
         use chaperone_core::evidence::Strategy;
         let envelope = &admitted.caller.envelope;
         let record = ruling.record();
-        let support = self.ehr.profile().of(&write.resource, write.interaction);
+        let profile = self.delivery_profile().await?;
+        let support = profile.of(&write.resource, write.interaction);
         let strategy = strategy_for(support.strategy, record.proof_min);
         let base_text = |pointer: &str| {
             inputs

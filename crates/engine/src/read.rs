@@ -509,7 +509,7 @@ fn answer(shown: Shown, more: bool, admitted: &Admitted<'_>) -> Value {
 }
 
 /// A checked argument as a search value.
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use chaperone_core::conformance::Conformance;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy};
 use chaperone_core::ids::{ConnectionId, WritebackId};
@@ -21,6 +22,15 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::time::lock;
+
+/// What checks would have found at an endpoint that does what its profile says.
+pub fn shown(ehr: &dyn Ehr) -> Conformance {
+    Conformance {
+        round_trip: true,
+        profile: ehr.profile(),
+        ..Conformance::default()
+    }
+}
 
 /// What the next write does instead of succeeding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ mod outside;
 mod store;
 mod time;
 
-pub use ehr::{FakeEhr, WriteFault};
+pub use ehr::{FakeEhr, WriteFault, shown};
 pub use keys::MemoryKeyVault;
 pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
 pub use store::FaultyStore;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chaperone_connect::ehr::FhirEndpoint;
 use chaperone_connect::keys::FileKeyVault;
 use chaperone_core::ports::{Clock, Ehr as _, Environment};
+use chaperone_engine::conformance::{self, WriteBack};
 use chaperone_store::Verdict;
 use serde::Serialize;
 
@@ -56,9 +57,14 @@ async fn examine(config: &Config) -> Vec<Look> {
     let mut looks = vec![look("configuration", GOOD, "every key is known")];
     looks.push(bundle(config));
     looks.push(listener(config));
-    looks.extend(store(config, &basics.clock).await);
+    let stored = store(config, &basics.clock).await;
+    let store_stands = stored.iter().all(|look| look.verdict == GOOD);
+    looks.extend(stored);
     looks.push(keys(config));
     looks.extend(ehr(config, &basics).await);
+    if store_stands {
+        looks.push(write_back(config, &basics.clock).await);
+    }
     looks
 }
 
@@ -196,6 +202,47 @@ async fn ehr(config: &Config, basics: &Basics) -> Vec<Look> {
         ),
     });
     looks
+}
+
+/// Whether the newest conformance report lets writes go to the EHR.
+async fn write_back(config: &Config, clock: &Arc<dyn Clock>) -> Look {
+    const WHAT: &str = "ehr: write-back";
+    let judged = async {
+        let bundle = bundle_files::load(&bundle_files::read(Some(&config.governance))?)?;
+        let store =
+            chaperone_store::open(&config.store.url, chaperone_store::Options::default()).await?;
+        let now = clock.now();
+        let record = store
+            .record(
+                &config.tenant,
+                &conformance::record_key(&config.ehr.connection),
+                now,
+            )
+            .await?;
+        let packages = conformance::package_set(&bundle);
+        let standing = conformance::Standing {
+            endpoint: &config.ehr.base_url,
+            packages: &packages,
+            now,
+        };
+        anyhow::Ok(conformance::judge(
+            record.as_ref().map(|record| &record.value),
+            &standing,
+        ))
+    };
+    match judged.await {
+        Ok(WriteBack::On { profile, until }) => look(
+            WHAT,
+            GOOD,
+            format!(
+                "{} kinds of write were shown; the report counts until {}",
+                profile.support.len(),
+                until.strftime("%Y-%m-%d")
+            ),
+        ),
+        Ok(WriteBack::Off(why)) => look(WHAT, WARNING, why.say(&config.ehr.connection)),
+        Err(error) => look(WHAT, BAD, format!("{error:#}")),
+    }
 }
 
 fn look(what: &str, verdict: &'static str, say: impl Into<String>) -> Look {

@@ -3,6 +3,7 @@
 pub(crate) mod agent_key;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod conformance;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod ledger;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chaperone_engine::conformance::WriteBack;
 
 use crate::compose::Basics;
 use crate::config::ConfigArgs;
@@ -26,10 +27,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let (engine, escrow) = config.start(&Basics::of_this_machine()).await?;
         if let Some(escrow) = escrow {
-            eprintln!(
-                "First run: the keys of `{}` were made.\nStore this escrow text away from this machine; it is shown once:\n\n{escrow}\n",
-                config.tenant
-            );
+            crate::keys::tell_escrow(&config.tenant, &escrow);
         }
         if let Some(code) = engine.bootstrap_code().await? {
             eprintln!(
@@ -38,9 +36,13 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
                 code.expose()
             );
         }
+        if let WriteBack::Off(why) = engine.write_back().await? {
+            eprintln!("{}", why.say(&config.ehr.connection));
+        }
         let workers = Workers::start(&engine);
         let app = crate::web::app(&engine, config.cookies(), metrics);
-        let served = chaperone_web::serve::serve(config.listener(), app, signals::interrupted()).await;
+        let served =
+            chaperone_web::serve::serve(config.listener(), app, signals::interrupted()).await;
         workers.stop().await;
         served.context("serving failed")?;
         Ok(ExitCode::SUCCESS)

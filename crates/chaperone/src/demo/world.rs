@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) cast: Cast,
     pub(crate) base_url: String,
     pub(crate) anchors: std::path::PathBuf,
+    /// How many changes the sandbox had seen when its conformance was shown and the scenes began.
+    pub(crate) changes_before: usize,
     web: Option<super::agents::Gateway>,
     workers: Option<Workers>,
     folder: tempfile::TempDir,
@@ -65,6 +67,8 @@ impl World {
         let base_url = format!("http://{}", bound.address());
         let endpoint =
             compose::endpoint(ehr_config(args.profile, &sandbox.base_url)?, &basics, false).await?;
+        let probed =
+            compose::endpoint(ehr_config(args.profile, &sandbox.base_url)?, &basics, false).await?;
         let database = match &args.database {
             Some(url) => url.clone(),
             None => format!("sqlite:{}", folder.path().join("chaperone.db").display()),
@@ -83,6 +87,8 @@ impl World {
             &basics,
         )
         .await?;
+        crate::commands::conformance::prove(&engine, &probed, &basics).await?;
+        let changes_before = sandbox.handle.changes_by_request().len();
         let workers = Workers::start(&engine);
         let metrics = crate::telemetry::start_metrics()?;
         let web = super::agents::Gateway::start(&engine, bound, metrics);
@@ -96,6 +102,7 @@ impl World {
             cast,
             base_url,
             anchors,
+            changes_before,
             web: Some(web),
             workers: Some(workers),
             folder,
@@ -170,6 +177,8 @@ impl World {
             .handle
             .resources("Patient")
             .iter()
+            // The patient of the conformance run is nobody's.
+            .filter(|patient| text(patient, "id").is_some_and(|id| self.patients.contains(&id)))
             .filter_map(|patient| {
                 let identifier = patient.get("identifier")?.get(0)?;
                 Some(format!(

@@ -64,6 +64,7 @@ pharmacist = ["pharmacy@clinic.example"]
 "#
     );
     let installation = Installation::new(&settings);
+    installation.prove_conformance();
     let server = installation.start().await;
     let wire = Wire::new(&installation.base_url);
     let log = fs::read_to_string(installation.log()).unwrap();

@@ -299,6 +299,7 @@ impl Evidence {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = ehr::start(ServerProfile::Full).await;
         let installation = Installation::new(&Settings::new(SQLITE, &sandbox.base_url, "full"));
+        installation.prove_conformance();
         let scheduler = agent(&installation, SCHEDULER);
         let file = |name: &str| folder.path().join(name);
         let mut proposals = Vec::new();

@@ -46,7 +46,7 @@ pub(crate) fn add_patient(sandbox: &RunningSandbox, number: usize) -> String {
 /// the changes that came in by HTTP; a copy that was removed again would count all the same.
 pub(crate) fn copies(sandbox: &RunningSandbox) -> BTreeMap<String, usize> {
     let mut copies = BTreeMap::new();
-    for change in sandbox.handle.changes_by_request() {
+    for change in changes(sandbox) {
         if change.resource_type == "Provenance" {
             continue;
         }
@@ -60,9 +60,23 @@ pub(crate) fn copies(sandbox: &RunningSandbox) -> BTreeMap<String, usize> {
 
 /// How many changes came in by HTTP, Provenance apart.
 pub(crate) fn effects(sandbox: &RunningSandbox) -> usize {
-    let changes = sandbox.handle.changes_by_request();
+    let changes = changes(sandbox);
     let is_ours = |change: &&chaperone_sandbox::Change| change.resource_type != "Provenance";
     changes.iter().filter(is_ours).count()
+}
+
+/// The changes that came in by HTTP, without the drafts by which the EHR's conformance was shown.
+fn changes(sandbox: &RunningSandbox) -> Vec<chaperone_sandbox::Change> {
+    const CONFORMANCE: &str = "urn:chaperone:conformance";
+    let mut changes = sandbox.handle.changes_by_request();
+    changes.retain(|change| {
+        let versions = sandbox.handle.history(change.resource_type, &change.id);
+        let identifier = versions[0].get("identifier");
+        !identifier.is_some_and(|found| {
+            found["system"] == CONFORMANCE || found[0]["system"] == CONFORMANCE
+        })
+    });
+    changes
 }
 
 fn writeback_of(resource: &Value) -> Option<String> {

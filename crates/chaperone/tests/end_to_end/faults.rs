@@ -155,6 +155,7 @@ async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
     settings.exchange_timeout_ms = 10_000;
     settings.settle_ms = 200;
     let installation = Installation::new(&settings);
+    installation.prove_conformance();
     let server = installation.start().await;
     let scheduler = agent(&installation, SCHEDULER);
     let dispatcher = Dispatcher::sign_in(&installation).await;

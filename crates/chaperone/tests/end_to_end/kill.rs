@@ -139,6 +139,7 @@ impl Run {
         // Both ways of writing a Provenance: with its target, and after it.
         settings.transactions_are_atomic = database == Database::Sqlite;
         let installation = Installation::new(&settings);
+        installation.prove_conformance();
         let scheduler = agent(&installation, SCHEDULER);
         Self {
             database,

@@ -16,6 +16,7 @@
 
 mod backend_services;
 mod conditional;
+mod conformance;
 mod hostile;
 mod plain;
 mod reading;

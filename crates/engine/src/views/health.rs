@@ -9,6 +9,7 @@ use chaperone_core::resource::ResourceType;
 use chaperone_core::writeback::StateName;
 
 use super::{ROWS_MAX, ViewFailed};
+use crate::conformance::WriteBack;
 use crate::context::Engine;
 use crate::projection::WritebackRow;
 
@@ -66,6 +67,8 @@ pub struct EhrHealth {
     pub environment: Environment,
     /// What a search answered just now.
     pub now: Result<(), EhrReadFailed>,
+    /// Until when writes may be sent, or why they may not, in words.
+    pub write_back: Result<Timestamp, String>,
 }
 
 /// One piece of unfinished work.
@@ -116,7 +119,7 @@ impl Engine {
                 .projections_count(tenant, crate::projection::BY_STATE, Some(state.as_str()))
         };
         Ok(HealthView {
-            ehr: self.ehr_health().await,
+            ehr: self.ehr_health().await?,
             work,
             oldest_due,
             dead_letters: self.rows_in(StateName::DeadLetter, ROWS_MAX).await?,
@@ -137,7 +140,7 @@ impl Engine {
     }
 
     /// Asks the EHR for one patient of nobody in particular; what comes back is not looked at.
-    async fn ehr_health(&self) -> EhrHealth {
+    async fn ehr_health(&self) -> Result<EhrHealth, ViewFailed> {
         let now = match ResourceType::new("Patient") {
             Ok(resource) => self
                 .ehr
@@ -150,10 +153,16 @@ impl Engine {
                 .map(|_| ()),
             Err(_) => Err(EhrReadFailed::Unsupported),
         };
-        EhrHealth {
-            connection: self.ehr.connection().clone(),
+        let connection = self.ehr.connection().clone();
+        let write_back = match self.write_back().await? {
+            WriteBack::On { until, .. } => Ok(until),
+            WriteBack::Off(why) => Err(why.say(&connection)),
+        };
+        Ok(EhrHealth {
+            connection,
             environment: self.ehr.environment(),
             now,
-        }
+            write_back,
+        })
     }
 }

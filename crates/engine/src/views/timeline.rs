@@ -101,6 +101,11 @@ pub fn event_words(event: &Event) -> String {
     match event {
         Event::TenantInitialised { .. } => "The organisation was set up".to_owned(),
         Event::BundleActivated { .. } => "A governance bundle came into force".to_owned(),
+        Event::ConformanceReported(report) => format!(
+            "EHR connection {} was checked: {}",
+            report.connection,
+            report.verdict.as_str()
+        ),
         Event::AccountCreated { account, roles, .. } => {
             let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
             format!(

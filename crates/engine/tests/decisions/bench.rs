@@ -74,6 +74,7 @@ pub(crate) async fn bench_on(db: Db, strategy: Strategy) -> Bench {
     };
     let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
     let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+    show(&engine, &ehr).await;
     Bench {
         engine,
         store,
@@ -93,6 +94,12 @@ pub(crate) async fn start(
     let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
     let ports = ports(store, ehr, clock);
     Engine::start(config, bundle.clone(), ports).await.unwrap()
+}
+
+/// Records that the EHR was shown to do what it says.
+pub(crate) async fn show(engine: &Engine, ehr: &FakeEhr) {
+    let report = engine.conformance_report(chaperone_testkit::shown(ehr), 300);
+    engine.record_conformance(&report).await.unwrap();
 }
 
 pub(crate) fn ports(store: Arc<dyn Store>, ehr: Arc<FakeEhr>, clock: Arc<SeededClock>) -> Ports {

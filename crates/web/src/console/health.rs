@@ -20,6 +20,8 @@ pub(super) struct HealthPage {
     pub(super) ehr_name: String,
     pub(super) ehr_purpose: &'static str,
     pub(super) ehr_words: &'static str,
+    /// Why nothing is sent to the EHR, if nothing is.
+    pub(super) write_back: Option<String>,
     pub(super) ehr_ok: bool,
     pub(super) node: String,
     pub(super) awaiting: u64,
@@ -109,6 +111,7 @@ pub(super) async fn show(
             Err(EhrReadFailed::Unavailable) => "does not answer",
             Err(EhrReadFailed::Unusable) => "answers what cannot be used",
         },
+        write_back: view.ehr.write_back.clone().err(),
         ehr_ok: matches!(
             view.ehr.now,
             Ok(()) | Err(EhrReadFailed::Unsupported | EhrReadFailed::NotFound)

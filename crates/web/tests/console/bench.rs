@@ -111,6 +111,8 @@ impl Bench {
         };
         let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
         let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+        let report = engine.conformance_report(chaperone_testkit::shown(ehr.as_ref()), 300);
+        engine.record_conformance(&report).await.unwrap();
         let router = router(ConsoleState::new(engine.clone(), CookieSecurity::Loopback));
         Self {
             engine,

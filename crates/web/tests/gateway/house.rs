@@ -116,6 +116,8 @@ impl House {
         let engine = Engine::start(config, Arc::new(bundle), ports)
             .await
             .unwrap();
+        let report = engine.conformance_report(chaperone_testkit::shown(ehr.as_ref()), 300);
+        engine.record_conformance(&report).await.unwrap();
         let router = chaperone_web::app(App {
             gateway: GatewayState::new(engine.clone(), limits),
             operators: None,

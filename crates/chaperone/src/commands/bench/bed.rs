@@ -85,6 +85,7 @@ impl Bed {
         let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
         let base_url = format!("http://{}", bound.address());
         let endpoint = endpoint(&ehr.base_url, &basics).await?;
+        let probed = self::endpoint(&ehr.base_url, &basics).await?;
         let (upstream, in_process) = Upstream::new(endpoint, ehr.snapshot());
         let engine = compose::engine(
             EngineConfig::new(tenant, base_url.clone()),
@@ -99,6 +100,7 @@ impl Bed {
             &basics,
         )
         .await?;
+        crate::commands::conformance::prove(&engine, &probed, &basics).await?;
         let workers = Workers::start(&engine);
         let app = crate::web::app_within(&engine, CookieSecurity::Loopback, metrics, LIMITS);
         let (stop, stopped) = oneshot::channel();

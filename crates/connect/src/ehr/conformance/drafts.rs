@@ -59,7 +59,8 @@ pub fn draft_of(resource: &str, patient: &str, identifier: &str, now: &str) -> O
     let note = ("note", json!([{ "text": CHANGED }]));
     let description = ("description", json!(CHANGED));
     let in_error = || vec![("status", json!("entered-in-error"))];
-    let verification = |system: &str, code: &str| json!({ "coding": [{ "system": system, "code": code }] });
+    let verification =
+        |system: &str, code: &str| json!({ "coding": [{ "system": system, "code": code }] });
     let text = json!({ "text": WORDS });
     let condition_states = "http://terminology.hl7.org/CodeSystem/condition-ver-status";
     let allergy_states = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification";
@@ -73,7 +74,10 @@ pub fn draft_of(resource: &str, patient: &str, identifier: &str, now: &str) -> O
             note,
             vec![
                 ("clinicalStatus", Value::Null),
-                ("verificationStatus", verification(allergy_states, "entered-in-error")),
+                (
+                    "verificationStatus",
+                    verification(allergy_states, "entered-in-error"),
+                ),
             ],
         ),
         "Appointment" => (
@@ -110,7 +114,10 @@ pub fn draft_of(resource: &str, patient: &str, identifier: &str, now: &str) -> O
                 "code": text, "subject": subject,
             }),
             note,
-            vec![("verificationStatus", verification(condition_states, "entered-in-error"))],
+            vec![(
+                "verificationStatus",
+                verification(condition_states, "entered-in-error"),
+            )],
         ),
         "Coverage" => (
             json!({ "status": "draft", "beneficiary": subject, "payor": [subject] }),
@@ -263,8 +270,16 @@ mod tests {
             assert_ne!(with(&changed, &draft.retire), changed, "{name}");
             assert!(draft.body.get("id").is_none(), "{name}");
         }
-        for name in ["Immunization", "MedicationStatement", "Slot", "Questionnaire"] {
-            assert!(draft_of(name, "Patient/p", "run-1", "2026").is_none(), "{name}");
+        for name in [
+            "Immunization",
+            "MedicationStatement",
+            "Slot",
+            "Questionnaire",
+        ] {
+            assert!(
+                draft_of(name, "Patient/p", "run-1", "2026").is_none(),
+                "{name}"
+            );
         }
     }
 }

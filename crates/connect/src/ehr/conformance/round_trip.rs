@@ -204,7 +204,9 @@ impl Run<'_> {
             std::slice::from_ref(&standing.draft.change),
         );
         let before = standing.current.clone();
-        let condition = before.as_ref().filter(|_| is_conditional || needed.is_none());
+        let condition = before
+            .as_ref()
+            .filter(|_| is_conditional || needed.is_none());
         let answer = self
             .ehr
             .put_draft(&resource, &standing.id, &changed, condition)
@@ -395,11 +397,7 @@ impl FhirEndpoint {
         self.send_draft(request, &named).await
     }
 
-    pub(super) async fn send_draft(
-        &self,
-        request: RequestBuilder,
-        body: &Value,
-    ) -> Option<Answer> {
+    pub(super) async fn send_draft(&self, request: RequestBuilder, body: &Value) -> Option<Answer> {
         self.send_once(request.body(body.to_string())).await.ok()
     }
 
