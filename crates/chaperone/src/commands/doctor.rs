@@ -206,7 +206,7 @@ async fn ehr(config: &Config, basics: &Basics) -> Vec<Look> {
 
 /// Whether the newest conformance report lets writes go to the EHR.
 async fn write_back(config: &Config, clock: &Arc<dyn Clock>) -> Look {
-    const WHAT: &str = "ehr: write-back";
+    const WHAT: &str = "write-back";
     let judged = async {
         let bundle = bundle_files::load(&bundle_files::read(Some(&config.governance))?)?;
         let store =

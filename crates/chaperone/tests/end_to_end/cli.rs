@@ -157,6 +157,15 @@ async fn the_doctor_says_what_stands_well_and_what_to_mend() {
     for what in ["configuration", "bundle", "listener", "keys", "ehr"] {
         assert_eq!(verdict(&looks, what), "good", "{looks}");
     }
+    assert_eq!(verdict(&looks, "write-back"), "warning", "{looks}");
+    assert!(
+        looks
+            .to_string()
+            .contains("chaperone conformance run --ehr ehr")
+    );
+    installation.prove_conformance();
+    let (_, looks) = self::looks(&installation);
+    assert_eq!(verdict(&looks, "write-back"), "good", "{looks}");
 
     let config = fs::read_to_string(installation.config()).unwrap();
     let nowhere = format!("{}0", sandbox.base_url);

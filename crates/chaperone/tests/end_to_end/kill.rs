@@ -140,6 +140,7 @@ impl Run {
         settings.transactions_are_atomic = database == Database::Sqlite;
         let installation = Installation::new(&settings);
         installation.prove_conformance();
+        sandbox.handle.clear_requests();
         let scheduler = agent(&installation, SCHEDULER);
         Self {
             database,
