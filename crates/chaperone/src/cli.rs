@@ -32,6 +32,10 @@ enum Command {
     Matrix(commands::matrix::MatrixArgs),
     /// Check what an EHR connection can do; nothing is written there without a passing report.
     Conformance(commands::conformance::ConformanceArgs),
+    /// Check FHIR resources: one outcome for each file.
+    Validate(commands::validate::ValidateArgs),
+    /// List, add and show conformance packages.
+    Packages(commands::packages::PackagesArgs),
     /// Make a key pair for an agent: the public half is printed for its declaration.
     AgentKey(commands::agent_key::AgentKeyArgs),
     /// Export, verify and prove.
@@ -61,6 +65,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => commands::check::run(args),
         Command::Matrix(args) => commands::matrix::run(args),
         Command::Conformance(args) => commands::conformance::run(args),
+        Command::Validate(args) => commands::validate::run(args),
+        Command::Packages(args) => commands::packages::run(args),
         Command::AgentKey(args) => commands::agent_key::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
         Command::Bench(args) => commands::bench::run(args),

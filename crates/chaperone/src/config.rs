@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) anchors: Folder,
     pub(crate) ehr: Ehr,
     #[serde(default)]
+    pub(crate) packages: Packages,
+    #[serde(default)]
     pub(crate) times: Times,
     #[serde(default)]
     pub(crate) mail: Option<Mail>,
@@ -71,6 +73,25 @@ pub(crate) struct Store {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Folder {
     pub(crate) dir: PathBuf,
+}
+
+/// Conformance packages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Packages {
+    #[serde(default = "packages")]
+    pub(crate) dir: PathBuf,
+    #[serde(default)]
+    pub(crate) registry: Option<String>,
+}
+
+impl Default for Packages {
+    fn default() -> Self {
+        Self {
+            dir: packages(),
+            registry: None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,6 +210,10 @@ fn governance() -> PathBuf {
     PathBuf::from("governance")
 }
 
+fn packages() -> PathBuf {
+    PathBuf::from("packages")
+}
+
 fn settle_ms() -> i64 {
     10_000
 }
@@ -208,34 +233,7 @@ pub(crate) struct ConfigArgs {
 impl ConfigArgs {
     /// Reads the file; paths in it are relative to it.
     pub(crate) fn read(&self) -> anyhow::Result<Config> {
-        let text = std::fs::read_to_string(&self.config).with_context(|| {
-            format!(
-                "cannot read `{}`; `chaperone init` writes one to start from",
-                self.config.display()
-            )
-        })?;
-        let mut config: Config = toml::from_str(&text)
-            .with_context(|| format!("`{}` cannot be used", self.config.display()))?;
-        let home = self.config.parent().unwrap_or(Path::new("")).to_path_buf();
-        for path in [
-            &mut config.governance,
-            &mut config.keys.dir,
-            &mut config.anchors.dir,
-        ] {
-            *path = home.join(&path);
-        }
-        if let Some(rest) = config.store.url.strip_prefix("sqlite:") {
-            config.store.url = format!("sqlite:{}", home.join(rest).display());
-        }
-        if let Some(tls) = &mut config.listen.tls {
-            tls.certificate = home.join(&tls.certificate);
-            tls.key = home.join(&tls.key);
-        }
-        if let Some(smart) = &mut config.ehr.smart {
-            smart.read.key_file = home.join(&smart.read.key_file);
-            smart.write.key_file = home.join(&smart.write.key_file);
-        }
-        Ok(config)
+        Config::read(&self.config)
     }
 
     /// Runs something on an engine without serving.
@@ -253,6 +251,39 @@ impl ConfigArgs {
 }
 
 impl Config {
+    /// Reads a file; paths in it are relative to it.
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| {
+            format!(
+                "cannot read `{}`; `chaperone init` writes one to start from",
+                file.display()
+            )
+        })?;
+        let mut config: Config = toml::from_str(&text)
+            .with_context(|| format!("`{}` cannot be used", file.display()))?;
+        let home = file.parent().unwrap_or(Path::new("")).to_path_buf();
+        for path in [
+            &mut config.governance,
+            &mut config.keys.dir,
+            &mut config.anchors.dir,
+            &mut config.packages.dir,
+        ] {
+            *path = home.join(&path);
+        }
+        if let Some(rest) = config.store.url.strip_prefix("sqlite:") {
+            config.store.url = format!("sqlite:{}", home.join(rest).display());
+        }
+        if let Some(tls) = &mut config.listen.tls {
+            tls.certificate = home.join(&tls.certificate);
+            tls.key = home.join(&tls.key);
+        }
+        if let Some(smart) = &mut config.ehr.smart {
+            smart.read.key_file = home.join(&smart.read.key_file);
+            smart.write.key_file = home.join(&smart.write.key_file);
+        }
+        Ok(config)
+    }
+
     /// A claim must outlast the calls of one delivery (look, send, read back), or two workers would
     /// work on one order.
     fn check_times(&self) -> anyhow::Result<()> {

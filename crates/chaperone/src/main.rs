@@ -23,6 +23,7 @@ mod compose;
 mod config;
 mod demo;
 mod keys;
+mod package_store;
 mod signals;
 mod telemetry;
 mod web;

@@ -11,6 +11,7 @@
 //! 5. [`notify`], [`consent`]: telling people, asking for consent.
 //! 6. [`clock`], [`random`]: the only sites that read time and randomness.
 //! 7. [`agent_client`]: the other side of our own gateway, for demonstration, bench and tests.
+//! 8. [`package_registry`]: conformance packages by name and version.
 //!
 //! TLS: the binary installs rustls's aws-lc-rs provider before it makes any of these.
 
@@ -41,5 +42,7 @@ pub mod clock;
 pub mod random;
 
 pub mod agent_client;
+
+pub mod package_registry;
 
 mod http;

@@ -19,7 +19,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 pub use compact::{DecodeError, GenerateError, generate};
 pub use version::VersionMatch;
-pub(crate) use version::order as version_order;
+pub use version::order as version_order;
 
 use crate::canonical::{CodeSystem, StructureDefinition, ValueSet, split_version};
 use crate::package::{Package, PackageId};

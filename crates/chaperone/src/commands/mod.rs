@@ -8,4 +8,6 @@ pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod ledger;
 pub(crate) mod matrix;
+pub(crate) mod packages;
 pub(crate) mod serve;
+pub(crate) mod validate;

@@ -21,6 +21,7 @@ mod export;
 mod installation;
 mod mail;
 mod needle;
+mod validate;
 mod wire;
 
 #[path = "../../../store/tests/support/cluster.rs"]

@@ -44,7 +44,8 @@ pub(super) fn matching(asked: Option<&str>, found: Option<&str>) -> VersionMatch
 
 /// Older before newer. Segments are compared as numbers where both are; a trailing label such as
 /// `-ballot` comes before the version without it; no version comes first.
-pub(crate) fn order(left: Option<&str>, right: Option<&str>) -> Ordering {
+#[must_use]
+pub fn order(left: Option<&str>, right: Option<&str>) -> Ordering {
     let (Some(left), Some(right)) = (left, right) else {
         return left.is_some().cmp(&right.is_some());
     };

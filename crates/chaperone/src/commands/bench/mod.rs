@@ -3,7 +3,8 @@
 //!
 //! Reading order: `bed` (what is put up to be measured), `pace` (how load is made), `upstream` (how long
 //! the EHR took, per request), then one file per figure: `reads`, `proposals`, `rulings`, `start`; and
-//! `figures` (what is printed) with `disk` (flushes and memory of this machine).
+//! `figures` (what is printed) with `disk` (flushes and memory of this machine). `validation` measures
+//! the validator alone.
 
 mod bed;
 mod disk;
@@ -14,6 +15,7 @@ mod reads;
 mod rulings;
 mod start;
 mod upstream;
+mod validation;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +36,23 @@ const QUICK_SECONDS: u64 = 1;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    command: Option<BenchCommand>,
+    #[command(flatten)]
+    whole: WholeArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum BenchCommand {
+    /// Figures of the validator alone, on files given.
+    Validate(validation::ValidationArgs),
+}
+
+/// Arguments of `bench` without a subcommand.
+#[derive(Debug, clap::Args)]
+struct WholeArgs {
     /// URL of a PostgreSQL to measure beside SQLite; a schema `chaperone_bench_…` is made in it and
     /// left there. Taken from CHAPERONE_TEST_POSTGRES when absent.
     #[arg(
@@ -61,7 +79,7 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
-impl BenchArgs {
+impl WholeArgs {
     fn span(&self) -> anyhow::Result<Duration> {
         let seconds = if self.quick {
             QUICK_SECONDS
@@ -86,12 +104,12 @@ impl BenchArgs {
 
 /// Runs it.
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let span = args.span()?;
-    if cfg!(debug_assertions) {
-        eprintln!(
-            "bench: this is a debug build; its figures say nothing about a release build (cargo build --release -p chaperone)"
-        );
+    if let Some(BenchCommand::Validate(args)) = &args.command {
+        return validation::run(args);
     }
+    let args = args.whole;
+    let span = args.span()?;
+    say_debug();
     let folder = disk::folder(args.dir.as_deref())?;
     let times = upstream::start_tracing()?;
     let metrics = telemetry::start_metrics()?;
@@ -112,6 +130,14 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         print_line(report.in_words().trim_end());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn say_debug() {
+    if cfg!(debug_assertions) {
+        eprintln!(
+            "bench: this is a debug build; its figures say nothing about a release build (cargo build --release -p chaperone)"
+        );
+    }
 }
 
 /// What every measurement is told.
