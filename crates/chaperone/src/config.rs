@@ -14,11 +14,14 @@ use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, Notifier, ServerKind};
 use chaperone_core::principal::Role;
-use chaperone_engine::{Engine, EngineConfig};
+use chaperone_engine::{Engine, EngineConfig, validator_over};
+use chaperone_fhir::catalogue::Catalogue;
+use chaperone_policy::Bundle;
 use serde::Deserialize;
 
 use crate::bundle_files;
 use crate::compose::{self, Basics, Places};
+use crate::package_store::{self, PackageStore};
 
 /// The file that `chaperone init` writes.
 pub(crate) const TEMPLATE: &str = include_str!("../chaperone.toml");
@@ -305,23 +308,24 @@ impl Config {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
         let (keys, escrow) = compose::open_keys(&self.keys.dir, &self.tenant)?;
+        let mut engine = self.engine();
+        engine.validator = validator_over(self.catalogue(&bundle)?);
         let endpoint = self.endpoint(basics).await?;
         let places = Places {
             database: &self.store.url,
             anchors: &self.anchors.dir,
         };
         let notifier = self.notifier()?;
-        let engine = compose::engine(
-            self.engine(),
-            bundle,
-            &places,
-            keys,
-            endpoint,
-            notifier,
-            basics,
-        )
-        .await?;
+        let engine =
+            compose::engine(engine, bundle, &places, keys, endpoint, notifier, basics).await?;
         Ok((engine, escrow.map(|secret| secret.expose().to_owned())))
+    }
+
+    /// The bundle's conformance packages, from the packages folder.
+    pub(crate) fn catalogue(&self, bundle: &Bundle) -> anyhow::Result<Arc<Catalogue>> {
+        let store = PackageStore::open(&self.packages.dir)?;
+        package_store::load_bundle_packages(bundle, &store)
+            .context("the bundle's conformance packages cannot be loaded")
     }
 
     /// The EHR connection, asked what it can do where the configuration says so.

@@ -204,6 +204,46 @@ pub(crate) fn read_wanted(wanted: &str, store: &PackageStore) -> anyhow::Result<
     }
 }
 
+/// The bundle's conformance packages over R4, and nothing else: what is in force is what the bundle names.
+pub(crate) fn load_bundle_packages(
+    bundle: &chaperone_policy::Bundle,
+    store: &PackageStore,
+) -> anyhow::Result<std::sync::Arc<Catalogue>> {
+    let wanted = &bundle.manifest().packages;
+    if wanted.is_empty() {
+        return Ok(Catalogue::r4());
+    }
+    let mut catalogue = Catalogue::with_base(Catalogue::r4());
+    let mut packages = Vec::with_capacity(wanted.len());
+    for one in wanted {
+        let package = store.read(&one.name, &one.version)?;
+        if package.id.sha256 != one.sha256 {
+            bail!(
+                "{} in `{}` has checksum {}, and the bundle names {}",
+                title(&package.id),
+                store.dir().display(),
+                package.id.sha256,
+                one.sha256
+            );
+        }
+        packages.push(package);
+    }
+    let available: Vec<Available<'_>> = packages
+        .iter()
+        .map(|it| Available {
+            id: &it.id,
+            dependencies: &it.dependencies,
+        })
+        .collect();
+    let all: Vec<usize> = (0..packages.len()).collect();
+    for at in resolve(&available, &all, catalogue.packages()).order {
+        if let Some(package) = packages.get(at) {
+            catalogue.add_package(package)?;
+        }
+    }
+    Ok(std::sync::Arc::new(catalogue))
+}
+
 /// Reads from the store what the packages build on, and what that builds on.
 fn add_dependencies(
     packages: &mut Vec<Package>,

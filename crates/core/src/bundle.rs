@@ -181,6 +181,10 @@ pub struct WriteAction {
     /// Reference from a token input, `{name|base64}` encodes text. Fixed placeholders: `{patient}`
     /// and `{encounter}` (References), `{now}` (instant). Everything else is fixed by the tool.
     pub template: serde_json::Map<String, serde_json::Value>,
+    /// Profiles that the proposal must conform to, beside those that the bundle names for its type:
+    /// canonical URLs.
+    #[serde(default)]
+    pub profiles: Vec<String>,
     /// Facts that Chaperone observes before ruling, by name; see `engine::observe`.
     #[serde(default)]
     pub observe: Vec<String>,

@@ -192,9 +192,13 @@ pub fn judge(record: Option<&serde_json::Value>, standing: &Standing<'_>) -> Wri
 }
 
 /// The conformance packages that a bundle puts in force, `name#version`, R4 itself first.
-pub fn package_set(_bundle: &Bundle) -> Vec<String> {
+pub fn package_set(bundle: &Bundle) -> Vec<String> {
     let core = chaperone_fhir::Definitions::r4().source();
-    vec![format!("{}#{}", core.name, core.version)]
+    let own = &bundle.manifest().packages;
+    std::iter::once((&core.name, &core.version))
+        .chain(own.iter().map(|package| (&package.name, &package.version)))
+        .map(|(name, version)| format!("{name}#{version}"))
+        .collect()
 }
 
 /// The report as it is written to files and sealed: the bytes that its digest is of.

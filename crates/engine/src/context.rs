@@ -1,7 +1,7 @@
 //! What every use case works with: the ports, the bundle in force and the settings of one tenant.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
 
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
@@ -13,8 +13,9 @@ use chaperone_core::ports::{
     Anchor, Clock, CommitFailed, ConsentHook, Ehr, Environment, Expected, KeyVault, Notifier,
     Random, Record, RecordChange, RecordKey, STREAM_EVENTS_MAX, Store, StoreFailed,
 };
-use chaperone_fhir::Definitions;
+use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::status::Transitions;
+use chaperone_fhir::{Definitions, Validator, ValidatorOptions};
 use chaperone_policy::Bundle;
 use tokio::sync::watch;
 
@@ -76,6 +77,8 @@ pub struct EngineConfig {
     pub backoff_ms: i64,
     /// Longest delay between attempts, in milliseconds.
     pub backoff_ms_max: i64,
+    /// What proposals are validated with: the bundle's conformance packages over R4.
+    pub validator: Arc<Validator>,
 }
 
 impl EngineConfig {
@@ -98,6 +101,7 @@ impl EngineConfig {
             claim_ms: 60_000,
             backoff_ms: 500,
             backoff_ms_max: 60_000,
+            validator: r4_validator(),
         }
     }
 
@@ -137,6 +141,17 @@ pub enum StartFailed {
         /// What is wrong.
         why: String,
     },
+    /// The validator lacks a package of the bundle, or has another.
+    #[error(
+        "the bundle's conformance packages are {wanted}, and those loaded are {loaded}; \
+         add what is missing with `chaperone packages add`"
+    )]
+    Packages {
+        /// What the bundle names, R4 first.
+        wanted: String,
+        /// What is loaded.
+        loaded: String,
+    },
     /// A tool's view names an element that does not exist.
     #[error("{0}")]
     View(String),
@@ -146,6 +161,46 @@ pub enum StartFailed {
     /// The first record could not be written.
     #[error("the ledger cannot be written")]
     Commit(#[from] chaperone_core::ports::CommitFailed),
+}
+
+/// A validator for proposals, with bounds that fit them.
+pub fn validator_over(catalogue: Arc<Catalogue>) -> Arc<Validator> {
+    let options = ValidatorOptions {
+        limits: crate::propose::proposal_limits(),
+        ..ValidatorOptions::default()
+    };
+    Arc::new(Validator::new(catalogue, options))
+}
+
+/// The one over R4 alone; what it compiles, all engines of a process share.
+fn r4_validator() -> Arc<Validator> {
+    static R4: LazyLock<Arc<Validator>> = LazyLock::new(|| validator_over(Catalogue::r4()));
+    Arc::clone(&R4)
+}
+
+/// The packages in force must be exactly the bundle's: less would let pass what they forbid.
+fn check_packages(bundle: &Bundle, validator: &Validator) -> Result<(), StartFailed> {
+    let mut wanted = crate::conformance::package_set(bundle);
+    let mut loaded: Vec<String> = validator
+        .packages()
+        .iter()
+        .map(|id| format!("{}#{}", id.name, id.version))
+        .collect();
+    wanted.sort();
+    loaded.sort();
+    let has_sums = bundle.manifest().packages.iter().all(|package| {
+        validator
+            .packages()
+            .iter()
+            .any(|id| id.name == package.name && id.sha256 == package.sha256)
+    });
+    if wanted == loaded && has_sums {
+        return Ok(());
+    }
+    Err(StartFailed::Packages {
+        wanted: wanted.join(", "),
+        loaded: loaded.join(", "),
+    })
 }
 
 /// Whether an engine would start with this bundle: what cannot be judged without FHIR's definitions and
@@ -240,6 +295,7 @@ impl Engine {
             tables,
             transitions,
         } = Compiled::of(&bundle, definitions)?;
+        check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
             store: ports.store,
             ehr: ports.ehr,

@@ -54,5 +54,5 @@ pub mod deliver;
 pub mod expire;
 pub mod ledger;
 
-pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle};
+pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle, validator_over};
 pub use errors::{CallError, Retry};

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use self::answer::{findings_for_agent, refusal};
 use self::change::change_of;
 use self::validate::conformant;
+pub(crate) use self::validate::limits as proposal_limits;
 use crate::afterwork::Piece;
 use crate::call::{Admitted, is_token, proposal_answer};
 use crate::context::Engine;

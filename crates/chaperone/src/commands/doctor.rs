@@ -56,6 +56,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     let basics = Basics::of_this_machine();
     let mut looks = vec![look("configuration", GOOD, "every key is known")];
     looks.push(bundle(config));
+    looks.push(packages(config));
     looks.push(listener(config));
     let stored = store(config, &basics.clock).await;
     let store_stands = stored.iter().all(|look| look.verdict == GOOD);
@@ -96,6 +97,23 @@ fn bundle(config: &Config) -> Look {
             }
         }
         Err(error) => look("bundle", BAD, format!("{error:#}")),
+    }
+}
+
+/// Whether the conformance packages that the bundle names are there, as it names them.
+fn packages(config: &Config) -> Look {
+    const WHAT: &str = "packages";
+    let loaded = bundle_files::read(Some(&config.governance))
+        .and_then(|files| bundle_files::load(&files))
+        .and_then(|bundle| {
+            Ok((
+                config.catalogue(&bundle)?,
+                conformance::package_set(&bundle),
+            ))
+        });
+    match loaded {
+        Ok((_, set)) => look(WHAT, GOOD, set.join(", ")),
+        Err(error) => look(WHAT, BAD, format!("{error:#}")),
     }
 }
 

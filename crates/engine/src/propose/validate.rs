@@ -1,20 +1,22 @@
-//! Validation of a merged proposal: structure against R4, business rules, and the evidence that it
-//! passed. Plausibility has no stage here yet, and the record says that it did not run.
+//! Validation of a merged proposal: schema and profiles with the bundle's packages, business rules, and
+//! the evidence that it passed. Plausibility has no stage here yet, and the record says that it did not run.
 
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::Change;
 use chaperone_core::digest::{Digest, Salt};
 use chaperone_core::evidence::{Conformant, StageRecord, ValidationRecord};
+use chaperone_fhir::Request;
 use chaperone_fhir::finding::{Finding, RestsOn, Severity};
 use chaperone_fhir::references::{PatientRef, stray_references};
-use chaperone_fhir::validate::{Limits, structure};
+use chaperone_fhir::validate::Limits;
 use serde_json::Value;
 
 use super::Inputs;
 use crate::context::Engine;
+use crate::merge::instant;
 
 impl Engine {
-    /// Structure against R4, references bound to the patient, status transitions.
+    /// Schema and profiles, references bound to the patient, status transitions.
     pub(super) fn validate(
         &self,
         write: &WriteAction,
@@ -24,8 +26,19 @@ impl Engine {
         change: &Change,
         inputs: &Inputs,
     ) -> (ValidationRecord, Vec<Finding>) {
-        let outcome = structure(self.definitions, body.as_bytes(), &limits());
-        let package = format!("{}#{}", outcome.package.name, outcome.package.version);
+        let profiles = self.bundle.profiles_for(write);
+        let now = instant(self.now());
+        let request = Request {
+            profiles: &profiles,
+            supporting: None,
+            now: Some(&now),
+        };
+        let outcome = self.config.validator.validate(body.as_bytes(), &request);
+        let packages = outcome
+            .packages
+            .iter()
+            .map(|id| format!("{}#{}", id.name, id.version))
+            .collect();
         let mut findings = outcome.findings;
         let rests_on_record = inputs.base.is_some() || write.copy.is_some();
         for finding in &mut findings {
@@ -56,7 +69,7 @@ impl Engine {
         let (first, second) = findings.split_at(structural.min(findings.len()));
         let record = ValidationRecord {
             validator: format!("{}/{}", outcome.validator.name, outcome.validator.version),
-            packages: vec![package],
+            packages,
             stages: vec![
                 stage("structure", true, first),
                 stage("business-rules", true, second),
@@ -77,7 +90,7 @@ fn is_of_template(write: &WriteAction, expression: &str) -> bool {
 }
 
 /// Limits of a proposed resource: far beyond any note, far below what could hurt.
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.json.bytes_max = limits.json.bytes_max.min(1 << 20);
     limits.findings_max = limits.findings_max.min(100);

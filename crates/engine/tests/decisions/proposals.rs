@@ -390,3 +390,91 @@ async fn a_switch_stops_calls_at_once_here_and_within_a_second_at_another_node()
     bench.clock.advance_ms(1_000);
     assert_eq!(reads(&bench.engine).await, "ok");
 }
+
+#[tokio::test]
+async fn nothing_is_sent_before_the_ehr_was_shown_to_take_it() {
+    let bench = bench(Strategy::Conditional).await;
+    // A report of another endpoint is none.
+    let mut report = bench
+        .engine
+        .conformance_report(chaperone_testkit::shown(bench.ehr.as_ref()), 30);
+    report.endpoint = "http://other.test/fhir".to_owned();
+    bench.engine.record_conformance(&report).await.unwrap();
+    let agent = bench.caller(&nurse(), "intake-agent", "intake", "p1").await;
+    let row = bench.task(&agent, "k1", json!([])).await;
+    assert_eq!(row.state, StateName::Ready);
+    for _ in 0..3 {
+        bench.deliver().await;
+        bench.clock.advance_ms(10_000);
+    }
+    assert_eq!(bench.state(row.id).await, StateName::Ready);
+    assert!(bench.ehr.written().is_empty());
+    // It waits, and goes once the EHR was shown to take it.
+    show(&bench.engine, &bench.ehr).await;
+    bench.deliver().await;
+    assert_eq!(bench.state(row.id).await, StateName::Delivered);
+    assert_eq!(bench.ehr.written().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_valid_r4_and_violates_the_tenants_profile_is_refused_with_its_path() {
+    let bench = bench(Strategy::Conditional).await;
+    let profile = json!({
+        "resourceType": "StructureDefinition", "url": "urn:example:task-with-reason",
+        "name": "TaskWithReason", "status": "active", "fhirVersion": "4.0.1", "kind": "resource",
+        "abstract": false, "type": "Task", "derivation": "constraint",
+        "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Task",
+        "differential": { "element": [
+            { "id": "Task", "path": "Task" },
+            { "id": "Task.reasonCode", "path": "Task.reasonCode", "min": 1 },
+        ] },
+    });
+    let mut catalogue =
+        chaperone_fhir::catalogue::Catalogue::with_base(chaperone_fhir::catalogue::Catalogue::r4());
+    catalogue
+        .add_resource("profile", profile.to_string().as_bytes())
+        .unwrap();
+    let validator = chaperone_engine::validator_over(Arc::new(catalogue));
+    let engine_with = async |manifest: &str| {
+        let mut files = chaperone_policy::embedded::files();
+        files.get_mut("bundle.toml").unwrap().push_str(manifest);
+        let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+        let config = EngineConfig {
+            validator: validator.clone(),
+            ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
+        };
+        Engine::start(config, bundle(&files), ports).await
+    };
+    let strict = engine_with("[profiles]\nTask = [\"urn:example:task-with-reason\"]\n")
+        .await
+        .unwrap();
+    let bench = Bench {
+        engine: strict,
+        ..bench
+    };
+    let agent = bench.caller(&nurse(), "intake-agent", "intake", "p1").await;
+    let task = json!({ "idempotency_key": "k1", "summary": "Call back.", "pool": "nursing" });
+    let answer = bench.call(&agent, "create_task", task).await;
+    assert_eq!(answer["state"], "refused", "{answer}");
+    let findings = answer["findings"].to_string();
+    assert!(findings.contains("Task"), "{answer}");
+    assert!(findings.contains("reasonCode"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_engine_starts_with_exactly_the_packages_of_its_bundle() {
+    let bench = bench(Strategy::Conditional).await;
+    let mut files = chaperone_policy::embedded::files();
+    files.get_mut("bundle.toml").unwrap().push_str(&format!(
+        "[[packages]]\nname = \"example.package\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\n",
+        "0".repeat(64)
+    ));
+    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let refused = Engine::start(config, bundle(&files), ports).await.err();
+    let said = refused
+        .map(|refused| refused.to_string())
+        .unwrap_or_default();
+    assert!(said.contains("example.package#1.0.0"), "{said}");
+    assert!(said.contains("chaperone packages add"), "{said}");
+}

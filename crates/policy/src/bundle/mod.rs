@@ -14,9 +14,10 @@ mod tools;
 
 use std::collections::BTreeMap;
 
-use chaperone_core::bundle::{AgentDeclaration, IntentDeclaration, ToolDeclaration};
+use chaperone_core::bundle::{AgentDeclaration, IntentDeclaration, ToolDeclaration, WriteAction};
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::{AgentId, IntentId, ToolName};
+use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
 pub use intents::DEFINITIONAL;
@@ -48,6 +49,24 @@ pub struct Manifest {
     pub reviewed: String,
     /// Day by which it must be reviewed again, `YYYY-MM-DD`.
     pub review_by: String,
+    /// Conformance packages that proposals are checked against, beside R4 itself.
+    #[serde(default)]
+    pub packages: Vec<ConformancePackage>,
+    /// Profiles that proposals of a type must conform to, beside those that they claim: canonical URLs.
+    #[serde(default)]
+    pub profiles: BTreeMap<ResourceType, Vec<String>>,
+}
+
+/// A conformance package by name, version and content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConformancePackage {
+    /// Name, such as `hl7.fhir.us.core`.
+    pub name: String,
+    /// Version, such as `8.0.0`.
+    pub version: String,
+    /// SHA-256 of the `.tgz`, in lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// A governance bundle that passed every check.
@@ -117,6 +136,18 @@ impl Bundle {
     /// Name, version, owner and review dates.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The profiles that a proposal must conform to, beside those that it claims: the type's and the tool's.
+    pub fn profiles_for<'b>(&'b self, write: &'b WriteAction) -> Vec<&'b str> {
+        let of_type = self.manifest.profiles.get(&write.resource);
+        let mut profiles: Vec<&str> = Vec::new();
+        for url in of_type.into_iter().flatten().chain(&write.profiles) {
+            if !profiles.contains(&url.as_str()) {
+                profiles.push(url);
+            }
+        }
+        profiles
     }
 
     /// The version, for people.

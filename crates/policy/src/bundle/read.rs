@@ -96,6 +96,32 @@ pub(super) fn manifest(
     if manifest.review_by <= manifest.reviewed {
         problems.add(MANIFEST_PATH, "review_by", "must be later than `reviewed`");
     }
+    for (at, package) in manifest.packages.iter().enumerate() {
+        let is_sum = package.sha256.len() == 64
+            && package
+                .sha256
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        if !is_sum {
+            let say = format!(
+                "`{}`: `sha256` must be the 64 hexadecimal digits that `chaperone packages list` prints",
+                package.name
+            );
+            problems.add(MANIFEST_PATH, "packages", say);
+        }
+        if manifest
+            .packages
+            .iter()
+            .take(at)
+            .any(|earlier| earlier.name == package.name)
+        {
+            let say = format!(
+                "`{}` is listed twice; one version is in force",
+                package.name
+            );
+            problems.add(MANIFEST_PATH, "packages", say);
+        }
+    }
     Some(manifest)
 }
 
