@@ -26,7 +26,7 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 const CORPUS_MAX: usize = 2_000;
 
 const RESOURCES: [&str; 5] = [
-    r#"{"resourceType":"Patient","id":"a","name":[{"family":"F","given":["G",null],"_given":[null,{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}]}],"birthDate":"2000-02-29","_birthDate":{"id":"b"},"contained":[{"resourceType":"Organization","id":"o","name":"N"}],"managingOrganization":{"reference":"#o"}}"#,
+    r##"{"resourceType":"Patient","id":"a","name":[{"family":"F","given":["G",null],"_given":[null,{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}]}],"birthDate":"2000-02-29","_birthDate":{"id":"b"},"contained":[{"resourceType":"Organization","id":"o","name":"N"}],"managingOrganization":{"reference":"#o"}}"##,
     r#"{"resourceType":"Observation","meta":{"profile":["http://hl7.org/fhir/StructureDefinition/bp"]},"status":"final","category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"vital-signs"}]}],"code":{"coding":[{"system":"http://loinc.org","code":"85354-9"}]},"subject":{"reference":"Patient/a"},"effectiveDateTime":"2026-01-01T00:00:00Z","component":[{"code":{"coding":[{"system":"http://loinc.org","code":"8480-6"}]},"valueQuantity":{"value":120.0,"unit":"mmHg","system":"http://unitsofmeasure.org","code":"mm[Hg]"}}]}"#,
     r#"{"resourceType":"Bundle","type":"transaction","entry":[{"fullUrl":"urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0","resource":{"resourceType":"Task","status":"draft","intent":"order"},"request":{"method":"POST","url":"Task"}}]}"#,
     r#"{"resourceType":"QuestionnaireResponse","status":"completed","questionnaire":"Questionnaire/q","item":[{"linkId":"1","answer":[{"valueString":"x","item":[{"linkId":"1.1"}]}]}]}"#,
@@ -42,9 +42,30 @@ const EXPRESSIONS: [&str; 6] = [
 ];
 /// Pieces that are put in at random.
 const PIECES: [&str; 24] = [
-    "{", "}", "[", "]", ",", ":", "\"", "null", "true", "-0", "1e999", "0.000000000000000000001",
-    "99999999999999999999", "\\u0000", "\\ud800", "\u{feff}", "é", "\"resourceType\":\"Bundle\"",
-    "\"extension\":[{\"url\":\"x\"}]", "((((((((", ".repeat($this)", ".where(", "9999-12-31", "<!DOCTYPE",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "null",
+    "true",
+    "-0",
+    "1e999",
+    "0.000000000000000000001",
+    "99999999999999999999",
+    "\\u0000",
+    "\\ud800",
+    "\u{feff}",
+    "é",
+    "\"resourceType\":\"Bundle\"",
+    "\"extension\":[{\"url\":\"x\"}]",
+    "((((((((",
+    ".repeat($this)",
+    ".where(",
+    "9999-12-31",
+    "<!DOCTYPE",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,7 +108,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if ended.is_err() || took > SLOW {
             let file = format!("fuzz-{target}-{seed}-{inputs}.bin");
             std::fs::write(&file, &input)?;
-            let what = if ended.is_err() { "panicked" } else { "took too long" };
+            let what = if ended.is_err() {
+                "panicked"
+            } else {
+                "took too long"
+            };
             return Err(format!("{target} {what} after {took:?}; the input is in {file}").into());
         }
         // Without coverage, inputs are kept at random: mutations of mutations reach further.
@@ -102,7 +127,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    println!("{target}: {inputs} inputs in {seconds} s from seed {seed}, the slowest took {slowest:?}; no panic");
+    println!(
+        "{target}: {inputs} inputs in {seconds} s from seed {seed}, the slowest took {slowest:?}; no panic"
+    );
     Ok(())
 }
 
@@ -121,7 +148,8 @@ fn evaluate(input: &[u8]) {
     let Ok(document) = Document::parse(resource, &JsonLimits::default()) else {
         return;
     };
-    let Some(element) = chaperone_fhir::fhirpath::ElementItem::resource(definitions, document.root())
+    let Some(element) =
+        chaperone_fhir::fhirpath::ElementItem::resource(definitions, document.root())
     else {
         return;
     };
