@@ -37,7 +37,7 @@ use chaperone_policy::Bundle;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
-use crate::grant::search_escape;
+use chaperone_core::search::escape_search_value;
 use crate::merge::instant;
 use crate::read::plain;
 
@@ -275,7 +275,7 @@ fn trial_value(
         "patient" => "Patient/{patient}".to_owned(),
         "now" => instant(now),
         "encounter" => return None,
-        input => search_escape(&sample(tool.inputs.get(input)?, now)?),
+        input => escape_search_value(&sample(tool.inputs.get(input)?, now)?),
     };
     Some(format!("{before}{value}{after}"))
 }
