@@ -37,9 +37,9 @@ use chaperone_policy::Bundle;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
-use chaperone_core::search::escape_search_value;
 use crate::merge::instant;
 use crate::read::plain;
+use chaperone_core::search::escape_search_value;
 
 /// Collection of the newest report of each connection.
 const CONFORMANCE: &str = "conformance";
