@@ -68,12 +68,15 @@ const PIECES: [&str; 24] = [
     "<!DOCTYPE",
 ];
 
+/// What is fed with inputs.
+type Target = Box<dyn Fn(&[u8])>;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let target = arguments.next().ok_or("which target?")?;
     let seconds: u64 = arguments.next().ok_or("how many seconds?")?.parse()?;
     let seed: u64 = arguments.next().ok_or("which seed?")?.parse()?;
-    let run: Box<dyn Fn(&[u8])> = match target.as_str() {
+    let run: Target = match target.as_str() {
         "parse" => Box::new(|input| {
             let _ = Document::parse(input, &JsonLimits::default());
         }),

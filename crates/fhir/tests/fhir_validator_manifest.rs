@@ -26,12 +26,6 @@ use std::path::Path;
 /// Least agreement, in percent of the runs that can be compared.
 const AGREEMENT_PERCENT_MIN: f64 = 95.0;
 
-/// Cases that are rejected although they should not be, each with the reason.
-const FALSE_REJECTS_KNOWN: [(&str, &str); 1] = [(
-    "contained-invariant",
-    "%resource and %rootResource in invariants of a profile that constrains DomainResource.contained",
-)];
-
 #[test]
 fn verdicts_agree_with_the_manifest() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
@@ -48,7 +42,6 @@ fn verdicts_agree_with_the_manifest() {
         .iter()
         .filter(|it| it.standing == manifest::Standing::FalseReject)
         .map(|it| it.case.as_str())
-        .filter(|it| !FALSE_REJECTS_KNOWN.iter().any(|(name, _)| name == it))
         .collect();
     assert!(rejected.is_empty(), "rejected without cause: {rejected:?}");
 }
