@@ -303,6 +303,52 @@ impl<'a, 'r> Run<'a, 'r> {
         Ok(Flow::More)
     }
 
+    /// Whether a path leads to anything: the type of what it leads to is not looked up.
+    pub(super) fn path_exists(
+        &self,
+        base: Option<Id>,
+        names: &'a [Box<str>],
+        scope: &Scope<'a, '_>,
+    ) -> Result<bool, EvaluationError> {
+        let mut found = false;
+        let [before @ .., last] = names else {
+            return Ok(false);
+        };
+        // The type of the focus alone (`Patient`) is no child of it.
+        if base.is_none()
+            && before.is_empty()
+            && last.starts_with(|it: char| it.is_ascii_uppercase())
+        {
+            self.path(base, names, scope, &mut |_| {
+                found = true;
+                Ok(Flow::Enough)
+            })?;
+            return Ok(found);
+        }
+        if base.is_none()
+            && before.is_empty()
+            && let Some(Item::Element(element)) = scope.this
+        {
+            self.step()?;
+            return Ok(navigate::has_named(self.definitions(), element, last));
+        }
+        let sink: &mut Sink<'a, '_> = &mut |item| {
+            self.step()?;
+            found = match &item {
+                Item::Element(element) => navigate::has_named(self.definitions(), element, last),
+                Item::Type(_) => matches!(&**last, "name" | "namespace"),
+                _ => false,
+            };
+            Ok(if found { Flow::Enough } else { Flow::More })
+        };
+        if before.is_empty() {
+            self.each_base(base, scope, sink)?;
+        } else {
+            self.path(base, before, scope, sink)?;
+        }
+        Ok(found)
+    }
+
     fn path(
         &self,
         base: Option<Id>,

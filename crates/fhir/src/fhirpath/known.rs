@@ -6,6 +6,7 @@
 
 use super::Environment;
 use super::item::{ElementItem, Shape};
+use super::navigate::is_filled;
 use crate::definitions::tables::NodeRule;
 use crate::json::{Kind, Value};
 
@@ -141,15 +142,6 @@ fn is_referenced(resource: Value<'_>, contained: Value<'_>) -> Option<bool> {
 
 fn is_primitive(element: ElementItem<'_>) -> bool {
     !matches!(element.shape(), Shape::Node(_))
-}
-
-/// Whether a member gives at least one element.
-fn is_filled(value: Value<'_>) -> bool {
-    match value.kind() {
-        Kind::Null => false,
-        Kind::Array => value.children().any(|item| item.kind() != Kind::Null),
-        _ => true,
-    }
 }
 
 /// Published invariants that do not say what they mean, with what they mean.

@@ -32,17 +32,7 @@ pub(super) fn named<'a>(
     let mut main = None;
     let mut sibling = None;
     for child in object.children() {
-        let Some(key) = child.key() else { continue };
-        let (plain, is_sibling) = match key.strip_prefix('_') {
-            Some(plain) => (plain, true),
-            None => (key, false),
-        };
-        if plain.len() < name.len() || !plain.starts_with(name) {
-            continue;
-        }
-        let fits =
-            plain.len() == name.len() || is_choice_of(definitions, element.shape(), plain, name);
-        if fits {
+        if let Some((plain, is_sibling)) = fitting(definitions, element.shape(), child, name) {
             let place = if is_sibling { &mut sibling } else { &mut main };
             place.get_or_insert((child, plain));
         }
@@ -55,6 +45,43 @@ pub(super) fn named<'a>(
         }
         (None, Some((value, key))) => members(definitions, element, key, None, Some(value), sink),
     }
+}
+
+/// Whether there is a child of that name; its type is not looked up.
+pub(super) fn has_named(definitions: &Definitions, element: &ElementItem<'_>, name: &str) -> bool {
+    element.object().is_some_and(|object| {
+        object.children().any(|child| {
+            fitting(definitions, element.shape(), child, name).is_some() && is_filled(child)
+        })
+    })
+}
+
+/// Whether a member gives at least one element.
+pub(super) fn is_filled(value: Value<'_>) -> bool {
+    match value.kind() {
+        Kind::Null => false,
+        Kind::Array => value.children().any(|item| item.kind() != Kind::Null),
+        _ => true,
+    }
+}
+
+/// The key without `_` and whether it had one, if the member belongs to the child of that name.
+fn fitting<'a>(
+    definitions: &Definitions,
+    shape: Shape,
+    member: Value<'a>,
+    name: &str,
+) -> Option<(&'a str, bool)> {
+    let key = member.key()?;
+    let (plain, is_sibling) = match key.strip_prefix('_') {
+        Some(plain) => (plain, true),
+        None => (key, false),
+    };
+    if plain.len() < name.len() || !plain.starts_with(name) {
+        return None;
+    }
+    (plain.len() == name.len() || is_choice_of(definitions, shape, plain, name))
+        .then_some((plain, is_sibling))
 }
 
 /// Whether a member such as `valueQuantity` is the choice element of that name.

@@ -14,6 +14,8 @@ pub(super) struct Specifier {
     name: Box<str>,
     system: Option<SystemType>,
     primitive: Option<Primitive>,
+    /// Whether R4 has such a complex type.
+    is_complex: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,9 @@ impl Specifier {
                 Namespace::System => None,
                 Namespace::None | Namespace::Fhir => Primitive::from_name(name),
             },
+            is_complex: namespace != Namespace::System
+                && (parent(name).is_some()
+                    || matches!(name, "Element" | "Resource" | "BackboneElement")),
         }
     }
 
@@ -100,10 +105,9 @@ impl Specifier {
     pub(super) fn is_known(&self, definitions: &Definitions) -> bool {
         self.system.is_some()
             || self.primitive.is_some()
+            || self.is_complex
             || (self.namespace != Namespace::System
-                && (parent(&self.name).is_some()
-                    || matches!(&*self.name, "Element" | "Resource" | "BackboneElement")
-                    || definitions.structure_named(&self.name).is_some()))
+                && definitions.structure_named(&self.name).is_some())
     }
 
     /// Whether the item is of this type.

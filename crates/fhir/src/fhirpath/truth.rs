@@ -124,6 +124,12 @@ impl<'a> Run<'a, '_> {
         criterion: Option<Id>,
         scope: &Scope<'a, '_>,
     ) -> Result<bool, EvaluationError> {
+        if criterion.is_none()
+            && let Some(base) = base
+            && let Node::Path { base, names } = self.compiled.node(base)
+        {
+            return self.path_exists(*base, names, scope);
+        }
         let mut found = false;
         let mut index = 0;
         self.each_base(base, scope, &mut |item| {

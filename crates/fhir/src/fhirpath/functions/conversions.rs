@@ -52,6 +52,12 @@ impl<'a> Run<'a, '_> {
         scope: &Scope<'a, '_>,
     ) -> Answer<'a> {
         use Function as F;
+        // The text of an element stays as it was written.
+        if let (F::ToString, Item::Element(element)) = (call.function, &item)
+            && let Some(text) = element.text()
+        {
+            return Ok(Some(Item::String(Cow::Borrowed(text))));
+        }
         // A complex element converts to nothing.
         let converted = match self.plain(&item) {
             Some(plain) => self.converted(call, plain, scope)?,
