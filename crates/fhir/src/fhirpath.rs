@@ -10,6 +10,7 @@
 //! (elements), `evaluate` and `truth` (the evaluator), `operators`, `equality`, `functions`, `moment`
 //! (dates), `quantity`, `known` (invariants that run everywhere), `check` (strict mode).
 
+mod arguments;
 mod check;
 mod equality;
 mod evaluate;
