@@ -9,6 +9,7 @@ mod codec;
 mod compartment;
 mod compile;
 mod lookup;
+mod name_index;
 mod source;
 pub(crate) mod tables;
 
@@ -31,6 +32,7 @@ pub struct Definitions {
     pub(crate) tables: Tables,
     /// Structure indices sorted by type name; profiles on datatypes are left out.
     by_type_name: Vec<u32>,
+    names: name_index::NameIndex,
 }
 
 /// Why a package could not be turned into definitions.
@@ -89,6 +91,7 @@ impl Definitions {
         });
         by_type_name.sort_by(|a, b| name(a).cmp(name(b)));
         Ok(Self {
+            names: name_index::NameIndex::of(&tables),
             tables,
             by_type_name,
         })
@@ -164,14 +167,7 @@ impl Definitions {
 
     /// Finds an element of a node by its JSON name.
     pub(crate) fn name(&self, node: &Node, json_name: &str) -> Option<Name> {
-        let names = self
-            .tables
-            .names
-            .get(node.names.start as usize..node.names.end as usize)?;
-        let at = names
-            .binary_search_by(|name| self.text(name.text).cmp(json_name))
-            .ok()?;
-        names.get(at).copied()
+        self.names.find(&self.tables, node, json_name)
     }
 
     /// Whether a decidable list holds the code; `system` is `None` for a plain `code`.

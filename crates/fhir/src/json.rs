@@ -7,10 +7,12 @@
 //! Start at [`Document::parse`].
 
 mod parse;
+mod paths;
 
 use std::borrow::Cow;
 
 pub use parse::{JsonLimits, ParseError, ParseErrorKind};
+pub(crate) use paths::Paths;
 
 /// One value of the tree, in the order of the source (a parent before its children).
 #[derive(Debug)]
@@ -114,7 +116,7 @@ impl<'s> Document<'s> {
 pub(crate) fn line_and_column(source: &str, offset: usize) -> (u32, u32) {
     let before = source.get(..offset).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let line = newlines(before) + 1;
     let column = before
         .get(line_start..)
         .map_or(0, |line| line.chars().count())
@@ -125,7 +127,21 @@ pub(crate) fn line_and_column(source: &str, offset: usize) -> (u32, u32) {
     )
 }
 
-/// Finds line and column of many offsets. Going forward costs only the way from the last one.
+/// The number of line breaks, counted in blocks that fit a byte so that it is done many bytes at a time.
+fn newlines(text: &str) -> usize {
+    text.as_bytes()
+        .chunks(255)
+        .map(|block| {
+            // A block has at most 255 bytes, so nothing wraps.
+            let count = block.iter().fold(0_u8, |count, byte| {
+                count.wrapping_add(u8::from(*byte == b'\n'))
+            });
+            usize::from(count)
+        })
+        .sum()
+}
+
+/// Finds line and column of many offsets. A step costs only the way from the last one, and its line.
 #[derive(Debug)]
 pub(crate) struct Locator<'d> {
     source: &'d str,
@@ -146,8 +162,16 @@ impl<'d> Locator<'d> {
 
     /// Line and column, both from 1.
     pub(crate) fn locate(&mut self, offset: usize) -> (u32, u32) {
-        if offset < self.offset {
-            (self.offset, self.line, self.column) = (0, 1, 1);
+        if let Some(back) = self.source.get(offset..self.offset) {
+            let before = self.source.get(..offset).unwrap_or_default();
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            let line = before.get(line_start..).unwrap_or_default();
+            let column = u32::try_from(line.chars().count()).unwrap_or(u32::MAX);
+            let lines = u32::try_from(newlines(back)).unwrap_or(u32::MAX);
+            self.line = self.line.saturating_sub(lines);
+            self.column = column.saturating_add(1);
+            self.offset = offset;
+            return (self.line, self.column);
         }
         let between = self.source.get(self.offset..offset).unwrap_or_default();
         let (lines, column) = line_and_column(between, between.len());
@@ -460,6 +484,22 @@ mod tests {
                 Document::parse(text.as_bytes(), &JsonLimits::default()).is_ok(),
                 "refused {text:?}"
             );
+        }
+    }
+
+    #[test]
+    fn locates_forwards_and_backwards() {
+        let text = "{\n \"é\": [\n1,\n\n2]}";
+        let document = parse(text);
+        let mut locator = Locator::new(&document);
+        let offsets: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for first in &offsets {
+            for second in &offsets {
+                for offset in [*first, *second] {
+                    let expected = line_and_column(text, offset);
+                    assert_eq!(locator.locate(offset), expected, "{first} {second}");
+                }
+            }
         }
     }
 

@@ -21,9 +21,11 @@ pub(crate) use path::{quotable, quotable_url};
 pub(crate) use report::Report;
 pub(crate) use resources::each_resource;
 
+use std::fmt::Write;
+
 use crate::definitions::Definitions;
 use crate::finding::{Finding, Position, RestsOn, Severity, id};
-use crate::json::{Document, JsonLimits, Locator, ParseErrorKind};
+use crate::json::{Document, JsonLimits, Locator, ParseErrorKind, Paths};
 use crate::package::PackageId;
 
 /// Bounds on a check.
@@ -252,17 +254,30 @@ fn duplicate_keys(document: &Document<'_>, findings_max: usize) -> Vec<Finding> 
 
 /// The path of any value of a document, as findings state it.
 pub(crate) fn expression_of(document: &Document<'_>, value: crate::json::Value<'_>) -> String {
+    next_expression(document, &mut Paths::new(document), value)
+}
+
+/// The same for many values of one document, in the order of the source.
+pub(crate) fn next_expression<'d>(
+    document: &'d Document<'_>,
+    paths: &mut Paths<'d>,
+    value: crate::json::Value<'_>,
+) -> String {
     let mut expression = document
         .root()
         .get("resourceType")
         .and_then(|it| it.as_str())
         .map(path::quotable)
         .unwrap_or_default();
-    for (key, index) in document.path_to(value) {
-        match key {
+    for step in paths.to(value) {
+        match step.value.key() {
             Some(key) if expression.is_empty() => expression.push_str(&path::quotable(key)),
-            Some(key) => expression.push_str(&format!(".{}", path::quotable(key))),
-            None => expression.push_str(&format!("[{index}]")),
+            Some(key) => {
+                expression.push('.');
+                expression.push_str(&path::quotable(key));
+            }
+            // Writing to a String cannot fail.
+            None => drop(write!(expression, "[{}]", step.place)),
         }
     }
     expression

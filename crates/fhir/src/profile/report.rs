@@ -5,8 +5,8 @@
 //! Start at [`Report::add`] and [`Report::finish`].
 
 use crate::finding::{Details, Finding, Position, RestsOn, Severity, id};
-use crate::json::{Document, Locator, Value};
-use crate::validate::expression_of;
+use crate::json::{Document, Locator, Paths, Value};
+use crate::validate::next_expression;
 
 /// Most findings that are kept beyond the limit of the caller, so that the order decides which are shown.
 const KEPT_FACTOR: usize = 4;
@@ -150,10 +150,11 @@ impl<'d> Report<'d> {
         keep_gravest(&mut found, self.findings_max, |it| it.finding.severity);
         let dropped = self.dropped || found.len() < count;
         let mut locator = Locator::new(document);
+        let mut paths = Paths::new(document);
         for mut it in found {
             let (line, column) = locator.locate(it.at.offset());
             it.finding.position = Some(Position { line, column });
-            it.finding.expression = expression_of(document, it.at);
+            it.finding.expression = next_expression(document, &mut paths, it.at);
             findings.push(it.finding);
         }
         let key = |it: &Finding| it.details.as_ref().and_then(|it| it.constraint.clone());
