@@ -20,6 +20,8 @@ const DISPATCHER: &str = "intake-dispatcher";
 pub(crate) const TRIES_MAX: usize = 40;
 /// The pause between them.
 const TRY_EVERY: Duration = Duration::from_millis(10);
+/// How long a dispatcher asks for its token while the server says to come back shortly.
+const SIGNED_IN_WITHIN: Duration = Duration::from_secs(60);
 /// The longest that a limited agent is told to wait is believed, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 10;
 
@@ -53,11 +55,21 @@ impl Dispatcher {
     pub(crate) async fn sign_in(installation: &Installation) -> Self {
         let agent = agent(installation, DISPATCHER);
         let audience = format!("{}/oauth/token", installation.base_url);
-        let assertion = agent.assertion(&audience).unwrap();
-        let answer = agent
-            .token_with(&assertion, "dispatch", None)
-            .await
-            .unwrap();
+        // Asked to come back shortly, a client does: a database under load answers late.
+        let deadline = tokio::time::Instant::now() + SIGNED_IN_WITHIN;
+        let answer = loop {
+            let assertion = agent.assertion(&audience).unwrap();
+            let answer = agent
+                .token_with(&assertion, "dispatch", None)
+                .await
+                .unwrap();
+            if answer.body["error"] != "temporarily_unavailable"
+                || tokio::time::Instant::now() > deadline
+            {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
         let token = answer.body["access_token"].as_str();
         Self {
             http: http(),
