@@ -10,6 +10,8 @@ mod boundary;
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::primitive::dates::Scan;
+
 pub(super) use arithmetic::Shift;
 
 /// Which of the three types.
@@ -61,35 +63,7 @@ const FRACTION_DIGITS_MAX: u8 = 9;
 const OFFSET_EAST_MAX: i64 = 14 * 60;
 const OFFSET_WEST_MAX: i64 = 12 * 60;
 
-/// Reads digits and marks from ASCII text.
-struct Scan<'t> {
-    rest: &'t [u8],
-}
-
 impl Scan<'_> {
-    fn digits(&mut self, count: usize) -> Option<u32> {
-        let (head, rest) = self.rest.split_at_checked(count)?;
-        let mut number = 0;
-        for byte in head {
-            if !byte.is_ascii_digit() {
-                return None;
-            }
-            number = number * 10 + u32::from(byte - b'0');
-        }
-        self.rest = rest;
-        Some(number)
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        match self.rest.split_first() {
-            Some((first, rest)) if *first == byte => {
-                self.rest = rest;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// A mark that two digits follow, as in `:30`.
     fn marked(&mut self, mark: u8) -> Option<u32> {
         match self.rest {

@@ -7,13 +7,14 @@
 
 use super::Fault;
 
-/// A scanner over ASCII text.
-struct Scan<'t> {
-    rest: &'t [u8],
+/// Reads digits and marks from ASCII text.
+pub(crate) struct Scan<'t> {
+    /// What was not read yet.
+    pub(crate) rest: &'t [u8],
 }
 
 impl Scan<'_> {
-    fn digits(&mut self, count: usize) -> Option<u32> {
+    pub(crate) fn digits(&mut self, count: usize) -> Option<u32> {
         let (head, rest) = self.rest.split_at_checked(count)?;
         let mut number = 0;
         for byte in head {
@@ -26,7 +27,7 @@ impl Scan<'_> {
         Some(number)
     }
 
-    fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         match self.rest.split_first() {
             Some((first, rest)) if *first == byte => {
                 self.rest = rest;
@@ -36,7 +37,7 @@ impl Scan<'_> {
         }
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.rest.is_empty()
     }
 }

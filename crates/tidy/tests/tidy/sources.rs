@@ -52,7 +52,7 @@ const UNFINISHED: [&str; 4] = [
     concat!("to", "do!"),
     concat!("unimple", "mented!"),
     concat!("FIX", "ME"),
-    concat!("// XX", "X"),
+    concat!("XX", "X"),
 ];
 
 fn is_test(path: &str) -> bool {
@@ -230,7 +230,7 @@ fn machine_path(text: &str) -> Option<&'static str> {
 
 #[test]
 fn no_file_names_a_path_of_one_machine() {
-    assert_eq!(machine_path("crates/work/a"), None);
+    assert_eq!(machine_path(concat!("crates/wo", "rk/a")), None);
     assert_eq!(machine_path("https://example.org/home/"), None);
     assert!(machine_path(concat!("see /ho", "me/somebody")).is_some());
     let problems: Vec<String> = files("")
