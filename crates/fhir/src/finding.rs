@@ -257,6 +257,8 @@ pub mod id {
     pub const REFERENCE_AGGREGATION: &str = "reference.aggregation";
     /// The reference must, or must not, name a version.
     pub const REFERENCE_VERSIONING: &str = "reference.versioning";
+    /// What the reference points to is not at hand, and the caller asked that it be.
+    pub const REFERENCE_UNRESOLVED: &str = "reference.unresolved";
     /// The definition of the extension is not at hand.
     pub const EXTENSION_UNKNOWN: &str = "extension.unknown";
     /// The extension must not stand here.
@@ -283,6 +285,8 @@ pub mod id {
     pub const ATTACHMENT_HASH: &str = "attachment.hash";
     /// A system that is not an absolute URI.
     pub const SYSTEM_RELATIVE: &str = "system.relative";
+    /// An identifier that is no URI, though its system says so.
+    pub const IDENTIFIER_NOT_URI: &str = "identifier.not-a-uri";
     /// A system that names a value set.
     pub const SYSTEM_VALUE_SET: &str = "system.value-set";
     /// An invariant of Bundle does not hold; the details name it.
@@ -327,6 +331,10 @@ pub mod id {
     pub const QUESTIONNAIRE_NOT_CHECKED: &str = "questionnaire.not-checked";
     /// A search parameter contradicts its type or the definition it rests on.
     pub const DEFINITION_SEARCH_PARAMETER: &str = "definition.search-parameter";
+    /// A definition contradicts what it is derived from.
+    pub const DEFINITION_CONTRADICTS_BASE: &str = "definition.contradicts-base";
+    /// A property of a code is not of the type that its system states.
+    pub const DEFINITION_CODE_PROPERTY: &str = "definition.code-property";
     /// A profile constrains an element that its type does not have.
     pub const DEFINITION_PATH: &str = "definition.path";
     /// Text outside narrative looks like HTML.
@@ -337,7 +345,7 @@ pub mod id {
     pub const PLAUSIBILITY_NOT_CHECKED: &str = "plausibility.not-checked";
 
     /// All ids, in the order above, but for those of the plausibility rules.
-    pub const ALL: [&str; 107] = [
+    pub const ALL: [&str; 111] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -407,6 +415,7 @@ pub mod id {
         REFERENCE_TARGET_PROFILE,
         REFERENCE_AGGREGATION,
         REFERENCE_VERSIONING,
+        REFERENCE_UNRESOLVED,
         EXTENSION_UNKNOWN,
         EXTENSION_CONTEXT,
         EXTENSION_MODIFIER_MISPLACED,
@@ -420,6 +429,7 @@ pub mod id {
         ATTACHMENT_SIZE,
         ATTACHMENT_HASH,
         SYSTEM_RELATIVE,
+        IDENTIFIER_NOT_URI,
         SYSTEM_VALUE_SET,
         BUNDLE_INVARIANT,
         BUNDLE_FULL_URL,
@@ -442,6 +452,8 @@ pub mod id {
         QUESTIONNAIRE_DEFINITION,
         QUESTIONNAIRE_NOT_CHECKED,
         DEFINITION_SEARCH_PARAMETER,
+        DEFINITION_CONTRADICTS_BASE,
+        DEFINITION_CODE_PROPERTY,
         DEFINITION_PATH,
         TEXT_MARKUP,
         PLAUSIBILITY_NOT_CHECKED,
@@ -518,7 +530,11 @@ pub fn issue_type(finding_id: &str) -> &'static str {
         id::QUESTIONNAIRE_REQUIRED => "required",
         id::QUESTIONNAIRE_ANSWER_OPTION => "code-invalid",
         id::QUESTIONNAIRE_NOT_CHECKED => "informational",
-        id::DEFINITION_SEARCH_PARAMETER | id::DEFINITION_PATH => "business-rule",
+        id::DEFINITION_SEARCH_PARAMETER
+        | id::DEFINITION_PATH
+        | id::DEFINITION_CODE_PROPERTY
+        | id::DEFINITION_CONTRADICTS_BASE => "business-rule",
+        id::REFERENCE_UNRESOLVED => "not-found",
         id::TEXT_MARKUP => "security",
         _ => "structure",
     }

@@ -30,3 +30,6 @@ pub(crate) mod walk;
 
 /// Where the definitions of FHIR itself are.
 pub(crate) const BASE_URL: &str = "http://hl7.org/fhir/StructureDefinition/";
+
+#[cfg(test)]
+mod tests;

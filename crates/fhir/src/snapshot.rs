@@ -120,6 +120,17 @@ pub enum Problem {
         /// In the differential.
         derived: String,
     },
+    /// A fixed value other than the base's, or a fixed value or pattern that the base's pattern excludes.
+    #[error("the value {derived} contradicts the base's, {base}")]
+    ValueChanged {
+        /// In the base, as JSON.
+        base: String,
+        /// In the differential, as JSON.
+        derived: String,
+    },
+    /// A fixed value or pattern of a type that the element cannot have.
+    #[error("a value of type `{0}` is stated, which is not among the element's types")]
+    ValueOfOtherType(String),
     /// A slice of an element for which nobody says what tells slices apart.
     #[error("the element has slices and no `slicing`")]
     NoSlicing,

@@ -78,7 +78,7 @@ pub struct Validator {
     profiles: Profiles,
     forms: Forms,
     terminology: Terminology,
-    packages: Vec<PackageId>,
+    packages: Arc<[PackageId]>,
     options: ValidatorOptions,
     later: Vec<Arc<dyn LaterStage>>,
 }
@@ -103,7 +103,7 @@ pub struct ValidationOutcome<'s> {
     /// Who checked.
     pub validator: crate::validate::Validator,
     /// Against which packages, core first.
-    pub packages: Vec<PackageId>,
+    pub packages: Arc<[PackageId]>,
     /// The text as a tree; `None` if it could not be read.
     pub document: Option<Document<'s>>,
 }
@@ -132,7 +132,7 @@ impl Validator {
     /// A validator for what a catalogue defines, which should lie over [`Catalogue::r4`].
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, options: ValidatorOptions) -> Self {
-        let packages = catalogue.packages().to_vec();
+        let packages = Arc::from(catalogue.packages());
         let mut terminology =
             Terminology::new(Arc::clone(&catalogue)).with_severities(options.terminology);
         if let Some(server) = &options.server {
@@ -193,7 +193,7 @@ impl Validator {
             findings,
             stages,
             validator: VALIDATOR,
-            packages: self.packages.clone(),
+            packages: Arc::clone(&self.packages),
             document,
         }
     }

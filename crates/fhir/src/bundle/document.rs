@@ -155,7 +155,8 @@ impl<'d> Check<'_, 'd, '_> {
         else {
             return;
         };
-        let message = match self.index.resolve(0, text) {
+        let from = self.index.entry(0).and_then(|it| it.full_url);
+        let message = match self.index.resolve(from, text) {
             Resolution::Entry(_) => return,
             Resolution::Ambiguous(_) => {
                 "more than one entry of the Bundle answers to this reference; name the version"
@@ -188,7 +189,7 @@ impl<'d> Check<'_, 'd, '_> {
             let mut targets = Vec::new();
             each_text(resource, &mut |value, text| {
                 if value.key() == Some("reference") {
-                    match index.resolve(entry.position, text) {
+                    match index.resolve(entry.full_url, text) {
                         Resolution::Entry(to) | Resolution::OnlyTypeAndId(to) => targets.push(to),
                         Resolution::Ambiguous(first) => {
                             targets.push(first);

@@ -269,7 +269,7 @@ impl<'d> Check<'_, 'd, '_> {
             let mut near = Vec::new();
             let mut urns = Vec::new();
             super::document::each_reference(resource, &mut |at, text| match index
-                .resolve(entry.position, text)
+                .resolve(entry.full_url, text)
             {
                 Resolution::OnlyTypeAndId(_) => near.push(at),
                 Resolution::Nothing if text.starts_with("urn:uuid:") => urns.push(at),

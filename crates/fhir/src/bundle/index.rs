@@ -91,11 +91,11 @@ impl<'d> Index<'d> {
         self.by_url.get(url).map_or(&[], Vec::as_slice)
     }
 
-    /// Where a reference leads that stands in the resource of the entry at `from`.
+    /// Where a reference leads that stands in the resource of an entry with the `fullUrl` `from`.
     ///
     /// Fragments (`#id`) and conditional references lead nowhere here.
     #[must_use]
-    pub fn resolve(&self, from: usize, reference: &str) -> Resolution {
+    pub fn resolve(&self, from: Option<&str>, reference: &str) -> Resolution {
         let form = ReferenceForm::parse(reference);
         match form {
             ReferenceForm::Typed {
@@ -106,7 +106,7 @@ impl<'d> Index<'d> {
             } => {
                 let found = match base {
                     Some(base) => self.at(&format!("{base}/{resource_type}/{id}"), version),
-                    None => match self.absolute(from, resource_type, id) {
+                    None => match from.and_then(|it| absolute(it, resource_type, id)) {
                         Some(url) => self.at(&url, version),
                         None => Resolution::Nothing,
                     },
@@ -132,25 +132,6 @@ impl<'d> Index<'d> {
         }
     }
 
-    /// The absolute URL of a relative reference: on the server of the entry that holds it, or the URN of the
-    /// same kind as the entry's.
-    fn absolute(&self, from: usize, resource_type: &str, id: &str) -> Option<String> {
-        let own = self.entry(from)?.full_url?;
-        for urn in ["urn:uuid:", "urn:oid:"] {
-            if own.starts_with(urn) {
-                return Some(format!("{urn}{id}"));
-            }
-        }
-        match ReferenceForm::parse(own) {
-            ReferenceForm::Typed {
-                base: Some(base), ..
-            } => Some(format!("{base}/{resource_type}/{id}")),
-            // Not absolute, as it should be; the same form still says which entry is meant.
-            ReferenceForm::Typed { base: None, .. } => None,
-            _ => None,
-        }
-    }
-
     fn at(&self, url: &str, version: Option<&str>) -> Resolution {
         let mut fitting = self.with_url(url).iter().copied().filter(|position| {
             version.is_none()
@@ -163,6 +144,22 @@ impl<'d> Index<'d> {
             (Some(first), Some(_)) => Resolution::Ambiguous(first),
             (None, _) => Resolution::Nothing,
         }
+    }
+}
+
+/// The absolute URL of a relative reference: on the server of the entry that holds it, or the URN of the same
+/// kind as the entry's.
+fn absolute(own: &str, resource_type: &str, id: &str) -> Option<String> {
+    for urn in ["urn:uuid:", "urn:oid:"] {
+        if own.starts_with(urn) {
+            return Some(format!("{urn}{id}"));
+        }
+    }
+    match ReferenceForm::parse(own) {
+        ReferenceForm::Typed {
+            base: Some(base), ..
+        } => Some(format!("{base}/{resource_type}/{id}")),
+        _ => None,
     }
 }
 

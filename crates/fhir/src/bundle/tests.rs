@@ -366,8 +366,9 @@ fn references_resolve_by_the_url_of_the_entry() {
         (0, "#p", Resolution::Nothing),
         (9, "Patient/p", Resolution::OnlyTypeAndId(0)),
     ] {
+        let url = index.entry(from).and_then(|it| it.full_url);
         assert_eq!(
-            index.resolve(from, reference),
+            index.resolve(url, reference),
             expected,
             "{from} {reference}"
         );

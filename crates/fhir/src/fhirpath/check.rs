@@ -20,6 +20,8 @@ pub struct SemanticError {
     pub position: usize,
     /// What is wrong.
     pub message: String,
+    /// Whether it is only that an element is named as in JSON, with its type (`valueQuantity`).
+    pub is_json_name: bool,
 }
 
 /// Checks an expression whose input is a resource or datatype of that name.
@@ -130,6 +132,7 @@ impl Checker<'_> {
         SemanticError {
             position: self.compiled.position(id),
             message,
+            is_json_name: false,
         }
     }
 
@@ -256,10 +259,18 @@ impl Checker<'_> {
                 is_ordered: typing.is_ordered,
             });
         }
-        Err(self.error(
-            id,
-            format!("`{name}` is no element of {}", names_of(typing)),
-        ))
+        let is_json_name = types.iter().any(|it| match it {
+            Type::Node { node, .. } => {
+                let node = self.definitions.node(*node);
+                self.definitions.name(node, name).is_some()
+            }
+            Type::Primitive(_) | Type::System(_) => false,
+        });
+        let message = format!("`{name}` is no element of {}", names_of(typing));
+        Err(SemanticError {
+            is_json_name,
+            ..self.error(id, message)
+        })
     }
 
     /// `None` for any resource.

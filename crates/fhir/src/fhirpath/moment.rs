@@ -348,6 +348,21 @@ impl Moment {
         }
     }
 
+    /// So many of a UCUM unit of time later, or earlier for a negative number; years and months are those of
+    /// the calendar. `None` if it is no unit of time, or the result is beyond the calendar.
+    pub(crate) fn moved(&self, count: i64, unit: &str) -> Option<Self> {
+        self.plus(match unit {
+            "a" => Shift::Months(count.checked_mul(12)?),
+            "mo" => Shift::Months(count),
+            "wk" => Shift::Days(count.checked_mul(7)?),
+            "d" => Shift::Days(count),
+            "h" => Shift::Milliseconds(count.checked_mul(3_600_000)?),
+            "min" => Shift::Milliseconds(count.checked_mul(60_000)?),
+            "s" => Shift::Milliseconds(count.checked_mul(1_000)?),
+            _ => return None,
+        })
+    }
+
     fn compare_components(&self, other: &Self) -> Option<Ordering> {
         let first = if self.kind == MomentKind::Time {
             Precision::Hour

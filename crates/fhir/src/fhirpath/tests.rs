@@ -6,6 +6,7 @@ use crate::json::{Document, JsonLimits};
 mod bounds;
 mod invariants;
 mod language;
+mod standard;
 mod values;
 
 pub(super) const PATIENT: &str = r##"{

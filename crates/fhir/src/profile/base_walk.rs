@@ -18,6 +18,8 @@ pub(super) struct Place<'p, 'd> {
     /// Name of the element without `[x]`; empty for a resource.
     pub(super) element: &'static str,
     pub(super) type_code: &'static str,
+    /// Whether the value is the `_` object beside a primitive value, and so need not hold anything itself.
+    pub(super) has_value_beside: bool,
 }
 
 impl<'d> Walk<'d> {
@@ -34,6 +36,7 @@ impl<'d> Walk<'d> {
             node,
             element: "",
             type_code,
+            has_value_beside: false,
         };
         self.base_object(resource, &place, Span::default());
     }
@@ -56,7 +59,12 @@ impl<'d> Walk<'d> {
         }
         match node.rule {
             NodeRule::Extension => self.extension(object, place),
-            NodeRule::Reference => self.bundled_target(object, targets),
+            NodeRule::Reference => {
+                self.target_at_hand(object, targets);
+                if self.basis.options.references_resolve {
+                    self.must_resolve(object);
+                }
+            }
             NodeRule::Coding => self.coding(object),
             NodeRule::None
             | NodeRule::Resource
@@ -99,7 +107,7 @@ impl<'d> Walk<'d> {
                 }
             }
         }
-        if !has_more_than_id && node.rule != NodeRule::Resource {
+        if !has_more_than_id && node.rule != NodeRule::Resource && !place.has_value_beside {
             let message = "an element must have a value or children (ele-1); only an id is given";
             self.report.add(
                 object,
@@ -127,7 +135,14 @@ impl<'d> Walk<'d> {
             node,
             element: below.element,
             type_code,
+            has_value_beside: false,
         };
+        if matches!(
+            type_code,
+            "Quantity" | "SimpleQuantity" | "Age" | "Duration" | "Count" | "Distance"
+        ) {
+            self.unit(value);
+        }
         self.base_object(value, &place, below.type_use.targets);
     }
 
@@ -187,9 +202,17 @@ impl<'d> Walk<'d> {
         below: &Below<'_, 'd>,
     ) {
         let type_code = self.basis.profiles.definitions.text(below.type_use.code);
-        let has_value = below.parent.get(stem).is_some();
+        let value = below.parent.get(stem);
+        let has_value = value.is_some();
+        let mut values = value
+            .filter(|it| it.kind() == Kind::Array)
+            .map(Value::children);
         let node = self.basis.profiles.definitions.tables.element_node;
         each(member, |beside| {
+            let own = match &mut values {
+                Some(values) => values.next(),
+                None => value,
+            };
             if !has_value {
                 let item = Item {
                     value: None,
@@ -205,6 +228,7 @@ impl<'d> Walk<'d> {
                 node,
                 element: below.element,
                 type_code,
+                has_value_beside: own.is_some_and(|it| it.kind() != Kind::Null),
             };
             self.base_object(beside, &place, Span::default());
         });
@@ -233,12 +257,12 @@ impl<'d> Walk<'d> {
         self.within(frame, |walk| walk.resource(value, &[]));
     }
 
-    /// The type of what a reference points to in the Bundle; types that the reference itself states are
-    /// checked with the structure.
-    fn bundled_target(&mut self, reference: Value<'d>, targets: Span) {
+    /// The type of what a reference points to, if that is at hand; types that the reference itself states
+    /// are checked with the structure.
+    fn target_at_hand(&mut self, reference: Value<'d>, targets: Span) {
         let definitions = self.basis.profiles.definitions;
         let targets = definitions.targets(targets);
-        if targets.is_empty() || self.frame.bundle.is_none() {
+        if targets.is_empty() || !self.resolver.has_surroundings(&self.frame) {
             return;
         }
         let Some(text) = reference.get("reference") else {

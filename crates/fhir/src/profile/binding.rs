@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 use super::report::Draft;
 use super::walk::{Item, Walk};
 use crate::canonical::{Binding, ElementDefinition};
-use crate::finding::id;
+use crate::finding::{Severity, id};
 use crate::json::{Kind, Value};
+use crate::terminology::ucum;
 use crate::terminology::{BoundSet, Coded, Coding, Issue, Part, Place, Terminology};
 
 /// Most codings of one concept that are looked at.
@@ -82,17 +83,22 @@ impl BindingRule {
     }
 }
 
-/// R4's vital signs profiles bind the values of all components to units of vital signs, which HL7 has
-/// corrected: components hold other things too (oxygen flow, codes).
+/// Bindings that R4 states more strictly than it means.
+///
+/// - The vital signs profiles bind the values of all components to units of vital signs, which HL7 has
+///   corrected: components hold other things too (oxygen flow, codes).
+/// - The formats of a CapabilityStatement are bound to media types, and may be `xml`, `json` and `ttl` too.
 ///
 /// # Source
-/// FHIR R4 vitalsigns profile; the correction is that of its later versions, where the binding is gone.
+/// FHIR R4 vitalsigns profile (the correction is that of its later versions, where the binding is gone);
+/// FHIR R4, definition of `CapabilityStatement.format`.
 fn is_softer_than_stated(path: &str, binding: &Binding) -> bool {
-    path == "Observation.component.value[x]"
-        && binding
-            .value_set
-            .as_deref()
-            .is_some_and(|it| it.starts_with("http://hl7.org/fhir/ValueSet/ucum-vitals-common"))
+    path == "CapabilityStatement.format"
+        || path == "Observation.component.value[x]"
+            && binding
+                .value_set
+                .as_deref()
+                .is_some_and(|it| it.starts_with("http://hl7.org/fhir/ValueSet/ucum-vitals-common"))
 }
 
 impl<'d> Walk<'d> {
@@ -153,6 +159,35 @@ impl<'d> Walk<'d> {
         self.issues = issues;
     }
 
+    /// Checks the unit of a quantity that says it is one of UCUM. An annotation with characters that UCUM does
+    /// not allow there (`{urine specific gravity}`) takes no part in the meaning, so it is only pointed out.
+    pub(super) fn unit(&mut self, quantity: Value<'d>) {
+        if quantity.get("system").and_then(Value::as_str) != Some(ucum::SYSTEM) {
+            return;
+        }
+        let Some(at) = quantity.get("code") else {
+            return;
+        };
+        let ucum = self.basis.terminology.ucum();
+        let Some(code) = at.as_str().filter(|it| ucum.unit(it).is_err()) else {
+            return;
+        };
+        if ucum.unit(&without_annotations(code)).is_err() {
+            self.coding(quantity);
+            return;
+        }
+        let message =
+            "the annotation in braces holds characters that UCUM does not allow, such as a blank";
+        self.report.add(
+            at,
+            Draft::new(
+                id::CODING_UNKNOWN_CODE,
+                Severity::Warning,
+                message.to_owned(),
+            ),
+        );
+    }
+
     fn note(&mut self, value: Value<'d>, issue: Issue, profile: Option<&str>) {
         let at = match issue.place {
             Place::Whole => value,
@@ -175,6 +210,24 @@ impl<'d> Walk<'d> {
         }
         self.report.add(at, draft);
     }
+}
+
+/// The unit with the same annotation in each place of one.
+fn without_annotations(code: &str) -> String {
+    let mut bare = String::with_capacity(code.len());
+    let mut is_inside = false;
+    for it in code.chars() {
+        match it {
+            '{' if !is_inside => {
+                is_inside = true;
+                bare.push_str("{x}");
+            }
+            '}' => is_inside = false,
+            _ if is_inside => {}
+            other => bare.push(other),
+        }
+    }
+    bare
 }
 
 fn read(value: Value<'_>) -> Coding<'_> {

@@ -22,6 +22,8 @@ use crate::canonical::{
 };
 use crate::definitions::tables::choice_name;
 
+/// Most profiles that one imposes, with all that these impose, and most definitions looked at for them.
+const IMPOSED_MAX: usize = 64;
 /// Name of the slice that takes the values of no other slice.
 const DEFAULT_SLICE: &str = "@default";
 
@@ -48,6 +50,7 @@ pub(super) fn compile(
     compiler.link_references();
     let Compiler { nodes, .. } = compiler;
     Some(Profile {
+        imposed: imposed(profiles, &tree.definition),
         url: tree.definition.url.as_str().into(),
         type_name: tree.definition.type_name.as_str().into(),
         nodes,
@@ -55,6 +58,31 @@ pub(super) fn compile(
         extension: (tree.definition.type_name == "Extension")
             .then(|| extension_rule(profiles, &tree)),
     })
+}
+
+/// The profiles that a definition imposes, directly, through its bases or through those that it imposes.
+///
+/// # Source
+/// FHIR Extensions Pack, `structuredefinition-imposeProfile`.
+fn imposed(profiles: &Profiles, definition: &Arc<StructureDefinition>) -> Vec<ProfileLink> {
+    let mut links = Vec::new();
+    let mut seen: Vec<String> = vec![definition.url.clone()];
+    let mut open = vec![Arc::clone(definition)];
+    while let Some(definition) = open.pop() {
+        for url in &definition.imposes.0 {
+            if links.len() < IMPOSED_MAX && !seen.contains(url) {
+                seen.push(url.clone());
+                links.push(ProfileLink::new(url));
+                open.extend(profiles.definition(url));
+            }
+        }
+        let base = definition.base_definition.as_ref();
+        if let Some(base) = base.filter(|it| !seen.contains(it) && seen.len() < IMPOSED_MAX) {
+            seen.push(base.clone());
+            open.extend(profiles.definition(base));
+        }
+    }
+    links
 }
 
 struct Compiler<'c> {

@@ -9,7 +9,7 @@
 use super::BASE_URL;
 use super::base_walk::Place;
 use super::report::Draft;
-use super::walk::{Item, Walk};
+use super::walk::{Item, Walk, resource_type};
 use crate::finding::{Severity, id};
 use crate::json::Value;
 use crate::validate::{quotable, quotable_url};
@@ -35,6 +35,7 @@ impl<'d> Walk<'d> {
             self.unknown_extension(url_value, url, place);
             return;
         };
+        let may_be_newer = self.may_follow_a_later_version(url);
         if let Some(rule) = &profile.extension {
             let is_placed_as_modifier = place.element == "modifierExtension";
             if rule.is_modifier != is_placed_as_modifier && !is_nested(place) {
@@ -66,14 +67,45 @@ impl<'d> Walk<'d> {
                     quotable_url(url),
                     allowed.join(", ")
                 );
+                let severity = if may_be_newer {
+                    Severity::Warning
+                } else {
+                    Severity::Error
+                };
                 self.report.add(
                     url_value,
-                    Draft::error(id::EXTENSION_CONTEXT, message).of_profile(&profile.url),
+                    Draft::new(id::EXTENSION_CONTEXT, severity, message).of_profile(&profile.url),
                 );
             }
             self.context_invariants(rule, extension, place);
         }
+        let mark = self.report.mark();
         self.item_of_profile(&profile, Item::of(extension, "Extension"));
+        if may_be_newer {
+            self.report
+                .soften_findings_since(mark, id::BINDING_REQUIRED, Severity::Warning);
+        }
+    }
+
+    /// Whether what R4 says of the contexts and codes of an extension is only advice here: HL7 goes on
+    /// publishing R4's own extensions, with more contexts and codes, and conformance resources are made with
+    /// the later definitions. Those of R4 itself already break R4's contexts.
+    ///
+    /// # Source
+    /// FHIR Extensions Pack (`hl7.fhir.uv.extensions.r4`); in R4 core,
+    /// `structuredefinition-normative-version` on value sets, `regex` on types of elements.
+    fn may_follow_a_later_version(&self, url: &str) -> bool {
+        const R4_CORE: &str = "hl7.fhir.r4.core";
+        let is_conformance_resource = self.frame.root.get("url").is_some()
+            && resource_type(self.frame.root).is_some_and(is_conformance_resource);
+        is_conformance_resource
+            && self
+                .basis
+                .profiles
+                .catalogue
+                .locate("StructureDefinition", url)
+                .and_then(|it| it.package)
+                .is_some_and(|it| it.name == R4_CORE)
     }
 
     /// An extension within another, named by a plain name: the outer definition must know it.
@@ -139,6 +171,33 @@ impl<'d> Walk<'d> {
         self.report
             .add(at, Draft::new(id::EXTENSION_UNKNOWN, severity, message));
     }
+}
+
+/// The resources that define what others must keep.
+///
+/// # Source
+/// FHIR R4, <https://hl7.org/fhir/R4/conformance-module.html> and
+/// <https://hl7.org/fhir/R4/terminology-module.html>.
+fn is_conformance_resource(name: &str) -> bool {
+    matches!(
+        name,
+        "CapabilityStatement"
+            | "CodeSystem"
+            | "CompartmentDefinition"
+            | "ConceptMap"
+            | "ExampleScenario"
+            | "GraphDefinition"
+            | "ImplementationGuide"
+            | "MessageDefinition"
+            | "NamingSystem"
+            | "OperationDefinition"
+            | "SearchParameter"
+            | "StructureDefinition"
+            | "StructureMap"
+            | "TerminologyCapabilities"
+            | "TestScript"
+            | "ValueSet"
+    )
 }
 
 /// Whether the URL is one under which FHIR publishes extensions of its own, also of other versions.

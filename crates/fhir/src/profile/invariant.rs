@@ -183,18 +183,8 @@ impl Conformance for Surroundings<'_, '_> {
         }
         let profile = self.basis.profiles.get(url)?;
         let mut walk = Walk::inside(self.basis, self.resolver.root(), self.probes_nested + 1);
-        let frame = if value.is_same(self.frame.resource) {
-            Frame {
-                // The lifetimes of items are shorter than that of the frame; it is made anew.
-                resource: value,
-                root: value,
-                bundle: None,
-                full_url: None,
-            }
-        } else {
-            Frame::of(value)
-        };
-        Some(walk.within(frame, |walk| walk.conforms(&profile, Item::of(value, ""))))
+        let item = Item::of(value, "");
+        Some(walk.within(*self.frame, |walk| walk.conforms(&profile, item)))
     }
 }
 

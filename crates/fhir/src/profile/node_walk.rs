@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::pattern::{holds_pattern, is_fixed, shown};
-use super::range::Breach;
+use super::range::{Breach, Measure};
 use super::report::Draft;
 use super::tree::{ChildName, Node, Profile, ProfileLink, TypeRule};
 use super::walk::{Frame, Item, Walk, resource_type};
@@ -20,10 +20,31 @@ impl<'d> Walk<'d> {
         self.item_of_profile(profile, Item::of(resource, ""));
     }
 
-    /// Checks a value against a profile.
+    /// Checks a value against a profile and those that it imposes. A resource inside that of the frame is
+    /// checked in a frame of its own.
     pub(super) fn item_of_profile(&mut self, profile: &Arc<Profile>, item: Item<'d>) {
+        let inner = item
+            .value
+            .filter(|it| !it.is_same(self.frame.resource) && resource_type(*it).is_some());
+        if let Some(inner) = inner {
+            let frame = self.frame_of_inner(inner);
+            self.within(frame, |walk| walk.item_in_frame(profile, item));
+        } else {
+            self.item_in_frame(profile, item);
+        }
+    }
+
+    fn item_in_frame(&mut self, profile: &Arc<Profile>, item: Item<'d>) {
         if let Some(root) = profile.node(profile.root) {
             self.item(profile, root, item);
+        }
+        for link in &profile.imposed {
+            let Some(at) = item.at() else { return };
+            if let Some(imposed) = self.follow(link, at)
+                && let Some(root) = imposed.node(imposed.root)
+            {
+                self.item(&imposed, root, item);
+            }
         }
     }
 
@@ -136,7 +157,12 @@ impl<'d> Walk<'d> {
                 Draft::error(id::PROFILE_PATTERN, message).of_profile(&profile.url),
             );
         }
-        if let Some(breach) = node.range.as_ref().and_then(|it| it.breach(value)) {
+        let measure = Measure {
+            ucum: self.basis.terminology.ucum(),
+            now: self.basis.now,
+        };
+        let range = node.range.as_ref();
+        if let Some(breach) = range.and_then(|it| it.breach(value, &measure)) {
             let (finding_id, message) = match breach {
                 Breach::BelowLeast(least) => (
                     id::PROFILE_RANGE,
@@ -233,15 +259,7 @@ impl<'d> Walk<'d> {
             return;
         };
         if !rule.profiles.is_empty() {
-            match (stated, resource) {
-                (Some(_), Some(resource)) => {
-                    let frame = self.frame_of_inner(resource);
-                    self.within(frame, |walk| {
-                        walk.one_of(profile, node, &rule.profiles, item);
-                    });
-                }
-                _ => self.one_of(profile, node, &rule.profiles, item),
-            }
+            self.one_of(profile, node, &rule.profiles, item);
         }
         if rule.asks_of_references() {
             self.reference(profile, node, rule, item);
@@ -249,35 +267,29 @@ impl<'d> Walk<'d> {
     }
 
     /// The frame of a resource inside the current one, as far as profiles need it.
-    fn frame_of_inner(&self, resource: Value<'d>) -> Frame<'d> {
-        if resource_type(self.frame.resource) == Some("Bundle") {
-            let bundle = self.frame.resource;
-            let entry = bundle
-                .get("entry")
-                .into_iter()
-                .flat_map(Value::children)
-                .find(|it| it.get("resource").is_some_and(|it| it.is_same(resource)));
-            return Frame {
-                bundle: Some(bundle),
-                full_url: entry.and_then(|it| it.get("fullUrl")?.as_str()),
+    pub(super) fn frame_of_inner(&self, resource: Value<'d>) -> Frame<'d> {
+        let outer = self.frame.resource;
+        if resource_type(outer) == Some("Bundle") {
+            return self.resolver.entry_frame(outer, resource).unwrap_or(Frame {
+                bundle: Some(outer),
                 ..Frame::of(resource)
-            };
+            });
         }
-        let is_contained = self
-            .frame
-            .resource
+        let is_contained = outer
             .get("contained")
             .into_iter()
             .flat_map(Value::children)
             .any(|it| it.is_same(resource));
         if is_contained {
-            Frame {
+            return Frame {
                 resource,
                 ..self.frame
-            }
-        } else {
-            Frame::of(resource)
+            };
         }
+        self.frame
+            .bundle
+            .and_then(|it| self.resolver.entry_frame(it, resource))
+            .unwrap_or(Frame::of(resource))
     }
 
     /// A value must conform to one of the profiles.

@@ -167,6 +167,31 @@ impl<'d> Walk<'d> {
         }
     }
 
+    /// A reference must lead to something at hand. Fragments are checked with the structure, and conditional
+    /// references are the server's matter.
+    pub(super) fn must_resolve(&mut self, reference: Value<'d>) {
+        let Some(at) = reference.get("reference") else {
+            return;
+        };
+        let Some(text) = at.as_str().filter(|it| !it.is_empty()) else {
+            return;
+        };
+        let is_literal = matches!(
+            ReferenceForm::parse(text),
+            ReferenceForm::Typed { .. } | ReferenceForm::Urn | ReferenceForm::OtherAbsolute
+        );
+        if is_literal
+            && !is_reserved_for_examples(text)
+            && self.resolver.resolve(text, &self.frame).is_none()
+        {
+            let message = "what is referred to here is not at hand: neither in this text nor among the supporting resources";
+            self.report.add(
+                at,
+                Draft::error(id::REFERENCE_UNRESOLVED, message.to_owned()),
+            );
+        }
+    }
+
     /// The type that a reference says its target has.
     pub(super) fn stated_target_type(&self, reference: Value<'d>) -> Option<&'d str> {
         let text = reference.get("reference").and_then(Value::as_str);
@@ -181,4 +206,19 @@ impl<'d> Walk<'d> {
             .or_else(|| reference.get("type").and_then(Value::as_str))
             .filter(|it| self.basis.profiles.definitions.is_resource_type(it))
     }
+}
+
+/// Whether the URL is in a domain where nothing can ever be found.
+///
+/// # Source
+/// RFC 2606, sections 2 and 3.
+fn is_reserved_for_examples(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    let mut labels = host.rsplit('.');
+    let (top, second) = (labels.next().unwrap_or_default(), labels.next());
+    matches!(top, "test" | "example" | "invalid" | "localhost")
+        || matches!(top, "com" | "net" | "org") && second == Some("example")
 }

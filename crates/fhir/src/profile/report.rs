@@ -126,6 +126,21 @@ impl<'d> Report<'d> {
         }
     }
 
+    /// Lowers the severity of findings of one id after the mark to at most `most`.
+    pub(crate) fn soften_findings_since(
+        &mut self,
+        mark: Mark,
+        finding_id: &'static str,
+        most: Severity,
+    ) {
+        for it in self.found.iter_mut().skip(mark.found) {
+            if it.finding.id == finding_id && it.finding.severity > most {
+                self.errors -= usize::from(it.finding.severity.is_error() && !most.is_error());
+                it.finding.severity = most;
+            }
+        }
+    }
+
     /// Forgets everything after the mark.
     pub(crate) fn forget_since(&mut self, mark: Mark) {
         self.found.truncate(mark.found);

@@ -25,6 +25,8 @@ pub(crate) struct Profile {
     pub(crate) root: u32,
     /// What only extension definitions have.
     pub(crate) extension: Option<ExtensionRule>,
+    /// Profiles that hold as well wherever this one does: those it imposes, those that these impose, and so on.
+    pub(crate) imposed: Vec<ProfileLink>,
 }
 
 impl Profile {

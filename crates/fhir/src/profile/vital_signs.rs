@@ -2,12 +2,13 @@
 //!
 //! # Source
 //! FHIR R4, <https://hl7.org/fhir/R4/observation-vitalsigns.html>: "any vital sign observation … SHALL
-//! conform", with the codes of its table.
+//! conform", with the codes of its table. A code that the table names beside another one (59408-5 beside
+//! 2708-6) does not call for the profile by itself.
 
 use crate::json::Value;
 
 /// LOINC codes and the profiles that they call for.
-const BY_CODE: [(&str, &str); 12] = [
+const BY_CODE: [(&str, &str); 11] = [
     (
         "85353-1",
         "http://hl7.org/fhir/StructureDefinition/vitalspanel",
@@ -19,10 +20,6 @@ const BY_CODE: [(&str, &str); 12] = [
     ),
     (
         "2708-6",
-        "http://hl7.org/fhir/StructureDefinition/oxygensat",
-    ),
-    (
-        "59408-5",
         "http://hl7.org/fhir/StructureDefinition/oxygensat",
     ),
     ("8310-5", "http://hl7.org/fhir/StructureDefinition/bodytemp"),

@@ -39,6 +39,10 @@ pub struct ProfileOptions {
     /// Whether observations with a vital sign's LOINC code must conform to R4's vital signs profiles, as
     /// R4 demands of all of them.
     pub vital_signs: bool,
+    /// Whether every literal reference must lead to something at hand: a contained resource, an entry of the
+    /// Bundle, a resource of the Parameters, or what the caller brought. R4 does not demand that; addresses in
+    /// domains reserved for examples are passed over.
+    pub references_resolve: bool,
 }
 
 impl Default for ProfileOptions {
@@ -48,6 +52,7 @@ impl Default for ProfileOptions {
             unknown_extension: Severity::Information,
             other_version: Severity::Warning,
             vital_signs: true,
+            references_resolve: false,
         }
     }
 }

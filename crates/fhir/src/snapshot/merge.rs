@@ -6,8 +6,11 @@
 //! FHIR R4, <https://hl7.org/fhir/R4/elementdefinition.html#interpretation> and
 //! <https://hl7.org/fhir/R4/profiling.html#cardinality>.
 
+use serde_json::Value as Json;
+
 use super::Problem;
-use crate::canonical::{Binding, ElementDefinition, Slicing, TypeRef};
+use super::walk::is_capitalised;
+use crate::canonical::{Binding, Choice, ElementDefinition, Slicing, TypeRef};
 
 /// Lays an element of the differential of the definition `url` over an element.
 pub(super) fn merge(
@@ -30,9 +33,8 @@ pub(super) fn merge(
             base @ None => *base = Some(slicing.clone()),
         }
     }
+    values(onto, from, &mut problems);
     for (onto, from) in [
-        (&mut onto.fixed, &from.fixed),
-        (&mut onto.pattern, &from.pattern),
         (&mut onto.min_value, &from.min_value),
         (&mut onto.max_value, &from.max_value),
     ] {
@@ -69,6 +71,88 @@ pub(super) fn merge(
         *onto = from.or(*onto);
     }
     problems
+}
+
+/// Fixed values and patterns: what the base fixes stays, and what it asks for is asked for still.
+fn values(onto: &mut ElementDefinition, from: &ElementDefinition, problems: &mut Vec<Problem>) {
+    for (derived, is_fixed) in [(&from.fixed, true), (&from.pattern, false)] {
+        let Some(derived) = derived else { continue };
+        if !is_of_types(derived, &onto.types) {
+            problems.push(Problem::ValueOfOtherType(derived.type_name.clone()));
+        }
+        let contradicted = [(&onto.fixed, true), (&onto.pattern, false)]
+            .into_iter()
+            .find_map(|(base, base_is_fixed)| {
+                let base = base.as_ref()?;
+                let goes = agree(base, base_is_fixed, derived, is_fixed);
+                (!goes).then(|| base.json.clone())
+            });
+        match contradicted {
+            Some(base) => problems.push(Problem::ValueChanged {
+                base,
+                derived: derived.json.clone(),
+            }),
+            None if is_fixed => onto.fixed = Some(derived.clone()),
+            None => onto.pattern = Some(derived.clone()),
+        }
+    }
+}
+
+/// Whether a value can be what both ask for.
+fn agree(base: &Choice, base_is_fixed: bool, derived: &Choice, derived_is_fixed: bool) -> bool {
+    let read = |it: &Choice| serde_json::from_str::<Json>(&it.json);
+    let (Ok(base), Ok(derived)) = (read(base), read(derived)) else {
+        return true;
+    };
+    match (base_is_fixed, derived_is_fixed) {
+        (true, true) => base == derived,
+        (true, false) => holds(&base, &derived),
+        (false, true) => holds(&derived, &base),
+        (false, false) => meets(&base, &derived),
+    }
+}
+
+/// Whether a value holds everything that a pattern states. Recursion is as deep as the pattern, whose
+/// nesting the reader of JSON has bounded.
+fn holds(value: &Json, pattern: &Json) -> bool {
+    match (value, pattern) {
+        (Json::Object(value), Json::Object(pattern)) => pattern
+            .iter()
+            .all(|(name, it)| value.get(name).is_some_and(|own| holds(own, it))),
+        (Json::Array(value), Json::Array(pattern)) => pattern
+            .iter()
+            .all(|it| value.iter().any(|own| holds(own, it))),
+        _ => value == pattern,
+    }
+}
+
+/// Whether one value can hold both patterns. Of lists that is always so, as they may hold more.
+fn meets(one: &Json, two: &Json) -> bool {
+    match (one, two) {
+        (Json::Object(one), Json::Object(two)) => one
+            .iter()
+            .all(|(name, it)| two.get(name).is_none_or(|other| meets(it, other))),
+        (Json::Array(_), Json::Array(_)) => true,
+        _ => one == two,
+    }
+}
+
+/// Whether a stated value is of one of the types; what is not stated, or FHIRPath's own, is not judged.
+fn is_of_types(value: &Choice, types: &[TypeRef]) -> bool {
+    let is_open = |it: &TypeRef| it.code == "*" || it.code.contains("://");
+    types.is_empty()
+        || types.iter().any(|it| {
+            is_open(it)
+                || is_capitalised(&value.type_name, &it.code)
+                || (value.type_name == "Quantity"
+                    && may_stand_for(
+                        it,
+                        &[TypeRef {
+                            code: "Quantity".to_owned(),
+                            ..TypeRef::default()
+                        }],
+                    ))
+        })
 }
 
 fn cardinality(

@@ -494,7 +494,7 @@ fn bare(id: &str, path: &str) -> ElementDefinition {
 }
 
 /// Whether a name is that of a type with its first letter in upper case.
-fn is_capitalised(name: &str, type_code: &str) -> bool {
+pub(super) fn is_capitalised(name: &str, type_code: &str) -> bool {
     let (mut name, mut code) = (name.chars(), type_code.chars());
     name.next() == code.next().map(|it| it.to_ascii_uppercase()) && name.as_str() == code.as_str()
 }

@@ -25,6 +25,10 @@ pub(super) enum Grammar {
     MediaType,
     /// URIs.
     Uri,
+    /// Subdivisions of countries; which of them exist is not known here.
+    Subdivision,
+    /// Areas of the United Nations' M49; which of them exist is not known here.
+    Area,
 }
 
 /// A part of a language tag beside its language.
@@ -54,6 +58,8 @@ impl Grammar {
             },
             "urn:ietf:bcp:13" => Grammar::MediaType,
             "urn:ietf:rfc:3986" => Grammar::Uri,
+            "urn:iso:std:iso:3166:-2" => Grammar::Subdivision,
+            "http://unstats.un.org/unsd/methods/m49/m49.htm" => Grammar::Area,
             _ => return None,
         })
     }
@@ -62,7 +68,7 @@ impl Grammar {
     pub(super) fn is_total(&self) -> bool {
         match self {
             Grammar::Ucum { .. } | Grammar::MediaType => true,
-            Grammar::Language { .. } | Grammar::Uri => false,
+            Grammar::Language { .. } | Grammar::Uri | Grammar::Subdivision | Grammar::Area => false,
         }
     }
 
@@ -88,6 +94,8 @@ impl Grammar {
             // Without a scheme it may still be a reference, such as a bare OID that is widely sent.
             Grammar::Uri if code.is_empty() || !code.chars().all(is_uri_char) => Some(false),
             Grammar::Uri => has_scheme(code).then_some(true),
+            Grammar::Subdivision => (!is_subdivision(code)).then_some(false),
+            Grammar::Area => (!is_area(code)).then_some(false),
         }
     }
 
@@ -123,6 +131,8 @@ impl Grammar {
                 without.push(part);
                 Some(Grammar::Language { without })
             }
+            // Which area is of which class is not known here; what is no area is of none.
+            (Grammar::Area, "class", "=") => Some(Grammar::Area),
             _ => None,
         }
     }
@@ -168,6 +178,27 @@ fn is_token(text: &str) -> bool {
         && text
             .chars()
             .all(|it| it.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(it))
+}
+
+/// Two letters of the country, a hyphen, and one to three letters or digits.
+///
+/// # Source
+/// ISO 3166-2.
+fn is_subdivision(code: &str) -> bool {
+    code.split_once('-').is_some_and(|(country, rest)| {
+        country.len() == 2
+            && country.bytes().all(|it| it.is_ascii_alphabetic())
+            && (1..=3).contains(&rest.len())
+            && rest.bytes().all(|it| it.is_ascii_alphanumeric())
+    })
+}
+
+/// Three digits.
+///
+/// # Source
+/// United Nations, Standard country or area codes for statistical use (M49).
+fn is_area(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|it| it.is_ascii_digit())
 }
 
 /// Whether this begins with a scheme and goes on.
@@ -226,6 +257,12 @@ mod tests {
         }
         assert_eq!(decide("urn:ietf:bcp:47", "haw"), None);
         assert_eq!(decide("urn:ietf:rfc:3986", "1.2.3"), None);
+        let subdivisions = "urn:iso:std:iso:3166:-2";
+        assert_eq!(decide(subdivisions, "US-CA"), None);
+        assert_eq!(decide(subdivisions, "California"), Some(false));
+        let areas = "http://unstats.un.org/unsd/methods/m49/m49.htm";
+        assert_eq!(decide(areas, "150"), None);
+        assert_eq!(decide(areas, "Europe"), Some(false));
     }
 
     #[test]

@@ -25,7 +25,11 @@ impl<'d> Walk<'d> {
     pub(super) fn datatype(&mut self, value: Value<'d>, node: &Node) {
         match self.definitions.text(node.path) {
             "Attachment" => self.attachment(value),
-            "Identifier" => self.system(value),
+            "Identifier" => {
+                self.system(value);
+                self.uri_identifier(value);
+            }
+            "ValueSet.compose.include" => self.system(value),
             _ => {}
         }
     }
@@ -76,7 +80,31 @@ impl<'d> Walk<'d> {
         }
     }
 
-    /// The `system` of a Coding or Identifier is absolute.
+    /// An identifier whose system says that it is a URI is a whole one.
+    ///
+    /// # Source
+    /// FHIR R4, Identifier Registry, `urn:ietf:rfc:3986`:
+    /// <https://hl7.org/fhir/R4/identifier-registry.html>.
+    fn uri_identifier(&mut self, value: Value<'d>) {
+        if value.get("system").and_then(Value::as_str) != Some("urn:ietf:rfc:3986") {
+            return;
+        }
+        let stated = value.get("value");
+        if let Some(at) = stated
+            && at.as_str().is_some_and(|it| !is_absolute_uri(it))
+        {
+            let message = "by its system the value is a URI, so it must begin with a scheme, such as `urn:oid:` or `https:`".to_owned();
+            self.report(
+                id::IDENTIFIER_NOT_URI,
+                Severity::Error,
+                at,
+                Some("value"),
+                message,
+            );
+        }
+    }
+
+    /// The `system` of a Coding, an Identifier or a part of a value set is absolute.
     pub(super) fn system(&mut self, value: Value<'d>) {
         let Some(at) = value.get("system") else {
             return;

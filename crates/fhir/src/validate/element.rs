@@ -346,6 +346,19 @@ impl<'d> Walk<'d> {
     /// FHIR R4, Element.id: unique id for the element within a resource. The ids of ElementDefinitions say
     /// which element they define, so a snapshot and a differential share them.
     fn element_id(&mut self, member: Value<'d>, node: &Node) {
+        if member
+            .as_str()
+            .is_some_and(|id| id.contains(char::is_whitespace))
+        {
+            let message = "the id of an element must not contain white space".to_owned();
+            self.report(
+                id::PRIMITIVE_FORMAT,
+                Severity::Error,
+                member,
+                Some("id"),
+                message,
+            );
+        }
         if self.definitions.text(node.path) == "ElementDefinition" {
             return;
         }

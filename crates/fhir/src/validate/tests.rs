@@ -320,6 +320,21 @@ fn cases() -> Vec<(String, String, Vec<&'static str>)> {
             r#"{"resourceType":"Questionnaire","status":"draft","item":[{"linkId":"1","type":"group","item":[{"linkId":"2","type":"group","item":[{"linkId":"3","type":"string"}]}]}]}"#.into(),
             vec!["error structure.missing-element Questionnaire.item[0].item[0].item[0]"],
         ),
+        (
+            patient(r#""identifier":[{"system":"urn:ietf:rfc:3986","value":"1.2.3"}]"#),
+            patient(r#""identifier":[{"system":"urn:ietf:rfc:3986","value":"urn:oid:1.2.3"}]"#),
+            vec!["error identifier.not-a-uri Patient.identifier[0].value"],
+        ),
+        (
+            patient(r#""name":[{"id":"a b","family":"x"}]"#),
+            patient(r#""name":[{"id":"/a+b=","family":"x"}]"#),
+            vec!["error primitive.format Patient.name[0].id"],
+        ),
+        (
+            r##"{"resourceType":"ValueSet","status":"draft","compose":{"include":[{"system":"#a"}]}}"##.into(),
+            r#"{"resourceType":"ValueSet","status":"draft","compose":{"include":[{"system":"urn:a"}]}}"#.into(),
+            vec!["error system.relative ValueSet.compose.include[0].system"],
+        ),
     ]
 }
 
@@ -338,6 +353,7 @@ fn is_structural(finding_id: &str) -> bool {
         id::REFERENCE_TARGET_PROFILE,
         id::REFERENCE_AGGREGATION,
         id::REFERENCE_VERSIONING,
+        id::REFERENCE_UNRESOLVED,
         id::EXTENSION_UNKNOWN,
         id::EXTENSION_CONTEXT,
         id::EXTENSION_MODIFIER_MISPLACED,
@@ -351,6 +367,7 @@ fn is_structural(finding_id: &str) -> bool {
         "contained.",
         "attachment.",
         "system.",
+        "identifier.",
         "extension.",
         "reference.",
     ];

@@ -14,9 +14,13 @@ use std::sync::Arc;
 use chaperone_fhir::canonical::{CodeSystem, Content};
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::package::Package;
+use chaperone_fhir::terminology::Severities;
 use chaperone_fhir::validator::ProfileOptions;
 use chaperone_fhir::{Definitions, Finding, Request, Severity, Validator, ValidatorOptions};
 use serde_json::Value;
+
+/// When the cases are run, for those whose verdict rests on the time.
+const NOW: &str = "2026-07-01T12:00:00Z";
 
 /// Which run of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,9 +216,21 @@ impl Manifest {
         } else {
             Severity::Error
         };
+        // Its displays are errors unless the case says otherwise, or has them filtered.
+        let wrong_display = if case["wrong-displays"] == "warning" || case.get("advisor").is_some()
+        {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
         let options = ValidatorOptions {
+            terminology: Severities {
+                wrong_display,
+                ..Severities::default()
+            },
             profiles: ProfileOptions {
                 unknown_extension,
+                references_resolve: case["validateReference"] == "CHECK_EXISTS_AND_TYPE",
                 ..ProfileOptions::default()
             },
             markup: (case["security-checks"] == true).then_some(Severity::Error),
@@ -335,6 +351,7 @@ fn check(
     let profiles: Vec<&str> = profiles.iter().map(String::as_str).collect();
     let request = Request {
         profiles: &profiles,
+        now: Some(NOW),
         ..Request::default()
     };
     Validator::new(Arc::new(catalogue), options)

@@ -20,7 +20,7 @@ use chaperone_connect::clock::SystemClock;
 use chaperone_core::ports::Clock as _;
 use chaperone_fhir::finding::Finding;
 use chaperone_fhir::json::JsonLimits;
-use chaperone_fhir::{Request, Validator, ValidatorOptions};
+use chaperone_fhir::{Request, Severity, Validator, ValidatorOptions};
 use clap::ValueEnum;
 
 use self::print::Printed;
@@ -46,6 +46,13 @@ pub(crate) struct ValidateArgs {
     /// such. May be given several times.
     #[arg(long, value_name = "FILE")]
     supporting: Vec<PathBuf>,
+    /// Every reference must lead to something at hand: contained, in the same Bundle or Parameters, or given
+    /// with --supporting. Addresses in domains reserved for examples are passed over.
+    #[arg(long)]
+    resolve_references: bool,
+    /// An extension whose definition is not at hand is an error, not only worth knowing.
+    #[arg(long)]
+    known_extensions_only: bool,
     /// How findings are printed.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -106,8 +113,13 @@ impl Checking {
         let store = PackageStore::open(&args.packages_dir)?;
         let mut catalogue = load(&args.package, &store, |note| eprintln!("note: {note}"))?;
         let supporting = SupportingFiles::read(&args.supporting, &mut catalogue)?;
+        let mut options = ValidatorOptions::default();
+        options.profiles.references_resolve = args.resolve_references;
+        if args.known_extensions_only {
+            options.profiles.unknown_extension = Severity::Error;
+        }
         Ok(Self {
-            validator: Validator::new(Arc::new(catalogue), ValidatorOptions::default()),
+            validator: Validator::new(Arc::new(catalogue), options),
             profiles: args.profile.clone(),
             supporting,
             now: SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -377,21 +377,16 @@ impl<'a> Run<'a, '_> {
             }
             keyed.push((keys, item));
         }
-        let mut failure = None;
         let position = self.compiled.position(call.id);
-        keyed.sort_by(|(one, _), (two, _)| {
+        let keyed = sorted(keyed, &mut |(one, _), (two, _)| {
             for (at, (left, right)) in one.iter().zip(two).enumerate() {
                 let order = match (left, right) {
                     (None, None) => Ordering::Equal,
                     (None, Some(_)) => Ordering::Less,
                     (Some(_), None) => Ordering::Greater,
-                    (Some(left), Some(right)) => match self.order(left, right, position) {
-                        Ok(order) => order.unwrap_or(Ordering::Equal),
-                        Err(error) => {
-                            failure.get_or_insert(error);
-                            Ordering::Equal
-                        }
-                    },
+                    (Some(left), Some(right)) => self
+                        .order(left, right, position)?
+                        .unwrap_or(Ordering::Equal),
                 };
                 let is_descending = descending.get(at).copied().unwrap_or(false);
                 let order = if is_descending {
@@ -400,15 +395,12 @@ impl<'a> Run<'a, '_> {
                     order
                 };
                 if order != Ordering::Equal {
-                    return order;
+                    return Ok(order);
                 }
             }
-            Ordering::Equal
-        });
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(keyed.into_iter().map(|(_, item)| item).collect()),
-        }
+            Ok(Ordering::Equal)
+        })?;
+        Ok(keyed.into_iter().map(|(_, item)| item).collect())
     }
 
     /// Functions that sum a collection up in one value.
@@ -480,4 +472,31 @@ impl<'a> Run<'a, '_> {
             }
         })
     }
+}
+
+/// Sorts stably by merging. The library's sort wants a total order, which undecided comparisons (dates of
+/// different precision) are not, and cannot end at an error. Recursion is as deep as the logarithm of the
+/// length.
+fn sorted<T, E>(
+    mut list: Vec<T>,
+    compare: &mut impl FnMut(&T, &T) -> Result<Ordering, E>,
+) -> Result<Vec<T>, E> {
+    if list.len() < 2 {
+        return Ok(list);
+    }
+    let right = list.split_off(list.len() / 2);
+    let mut left = sorted(list, compare)?.into_iter().peekable();
+    let mut right = sorted(right, compare)?.into_iter().peekable();
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    while let (Some(one), Some(two)) = (left.peek(), right.peek()) {
+        let next = if compare(two, one)? == Ordering::Less {
+            right.next()
+        } else {
+            left.next()
+        };
+        merged.extend(next);
+    }
+    merged.extend(left);
+    merged.extend(right);
+    Ok(merged)
 }
