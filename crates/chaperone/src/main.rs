@@ -31,6 +31,11 @@ mod workers;
 
 use std::process::ExitCode;
 
+/// Requests make and drop many small JSON values on several threads; see docs/benchmarks.md for what the
+/// system's own allocator costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // The one provider of cryptography for TLS, before anything can ask for another.
     if rustls::crypto::aws_lc_rs::default_provider()

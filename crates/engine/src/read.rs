@@ -37,6 +37,16 @@ use crate::tokens::{TokenFailed, TokenTarget};
 /// Most resources in one answer, whatever a tool's `_count` says.
 const RESOURCES_MAX: u32 = 100;
 
+/// How many resources a search may bring: as many as were asked for. To an EHR `_count` is only the size
+/// of a page, and all pages would be read.
+fn limit_of(parameters: &[(String, String)]) -> u32 {
+    parameters
+        .iter()
+        .find(|(name, _)| name == "_count")
+        .and_then(|(_, count)| count.parse().ok())
+        .map_or(RESOURCES_MAX, |count: u32| count.min(RESOURCES_MAX))
+}
+
 /// The views of all intents and tools, compiled at start.
 #[derive(Debug)]
 pub struct CompiledViews(BTreeMap<(IntentId, ToolName), View>);
@@ -182,11 +192,12 @@ impl Engine {
                 parameters.push((name.to_owned(), value));
             }
         }
+        let limit = limit_of(&parameters);
         Ok((
             EhrSearch {
                 resource,
                 parameters,
-                limit: RESOURCES_MAX,
+                limit,
             },
             is_about_patient,
         ))

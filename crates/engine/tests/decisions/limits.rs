@@ -111,6 +111,26 @@ async fn one_foreign_hit_empties_the_answer() {
 }
 
 #[tokio::test]
+async fn an_agent_is_shown_as_many_as_it_asked_for_and_told_of_more() {
+    let bench = bench(Strategy::Conditional).await;
+    let agent = bench
+        .caller(&nurse(), "order-agent", "chart-summary", "p1")
+        .await;
+    for number in 0..6 {
+        bench.ehr.put(weight(&format!("o{number}"), "p1"));
+    }
+    for (asked, shown, more) in [
+        (json!({}), 5, true),
+        (json!({ "count": 2 }), 2, true),
+        (json!({ "count": 6 }), 6, false),
+    ] {
+        let answer = bench.call(&agent, "list_recent_vitals", asked).await;
+        assert_eq!(answer["resources"].as_array().unwrap().len(), shown);
+        assert_eq!(answer["more"], more);
+    }
+}
+
+#[tokio::test]
 async fn every_placeholder_of_a_query_value_is_filled() {
     let bench = bench(Strategy::Conditional).await;
     let mut files = chaperone_policy::embedded::files();

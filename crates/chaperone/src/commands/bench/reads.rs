@@ -30,8 +30,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const AGENT: &str = "scribe-agent";
 const INTENT: &str = "chart-summary";
 const TOOL: &str = "list_recent_vitals";
-/// The tool's own default, sent to the EHR directly as well.
-const COUNT: &str = "5";
+/// The tool's own default, asked of the EHR directly as well.
+const COUNT: u32 = 5;
 const CORRELATION_HEADER: &str = "x-correlation-id";
 
 /// What to measure.
@@ -58,7 +58,7 @@ pub(super) async fn measure(
     open_loop(arrivals(WARM_UP), send.clone()).await?;
     let of_direct = open_loop(arrivals(asked.span), send).await?;
     if of_direct.answered.is_empty() {
-        bail!("the EHR answered nothing");
+        bail!("the EHR answered nothing: {:?}", of_direct.failed);
     }
 
     let opened = Arc::new(bed.open(AGENT, INTENT, asked.clients).await?);
@@ -135,9 +135,9 @@ async fn direct(bed: &Bed, asked: &Asked) -> anyhow::Result<Arc<Vec<(FhirEndpoin
                 parameter("patient", patient),
                 parameter("category", "vital-signs"),
                 parameter("_sort", "-date"),
-                parameter("_count", COUNT),
+                parameter("_count", &COUNT.to_string()),
             ],
-            limit: 100,
+            limit: COUNT,
         };
         clients.push((bed.direct().await?, search));
     }
