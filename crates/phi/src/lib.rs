@@ -9,6 +9,8 @@
 //! 2. [`keyed`], [`tokens`]: what agents see instead of an identifier, and how it is found again.
 //! 3. [`labels`]: how confidential a resource is, and which ones agents are refused.
 //! 4. [`view`]: the projection of a resource to the typed leaves of declared fields.
+//! 5. [`scrub`]: free text without identifiers, and whole resources and attachments of it.
+//! 6. [`deidentify`]: a Safe Harbor copy of a record.
 
 #![cfg_attr(
     test,
@@ -31,3 +33,7 @@ pub mod tokens;
 pub mod labels;
 
 pub mod view;
+
+pub mod scrub;
+
+pub mod deidentify;

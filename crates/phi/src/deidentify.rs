@@ -1,0 +1,371 @@
+//! A Safe Harbor copy of a record: codes, quantities and years stay; whatever identifies, and all free text,
+//! does not.
+//!
+//! The copy is made by an allow-list: a string stays only if it is a code, the address of a definition, the
+//! text of a code, a year, a state or a country. Free text is removed rather than scrubbed, because no scrubber
+//! makes it safe without a human. Logical ids become numbers in order of appearance, which are not derived from
+//! anything (45 CFR 164.514(c)). What no program can give is the other half of the rule: that nobody actually
+//! knows that the rest identifies somebody (45 CFR 164.514(b)(2)(ii)).
+//!
+//! Start at [`safe_harbor`].
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::scrub::calendar::Day;
+use crate::scrub::document::{fhir_day, is_attachment, is_code, is_code_name, is_geolocation, is_type_name};
+use crate::scrub::known::{KnownTooMany, is_address, is_human_name};
+use crate::scrub::{AGE_FOLDED_FROM, Budget, DateUse, Known, Lexicon, Scrubber, Settings, Slots};
+
+/// Deepest nesting.
+const DEPTH_MAX: usize = 64;
+
+/// Most values of one record.
+const VALUES_MAX: usize = 5_000_000;
+
+/// A copy that identifies nobody, as far as a program can tell.
+#[derive(Clone, PartialEq)]
+pub struct Deidentified {
+    /// The copy.
+    pub value: Value,
+    /// What is not in it: names of elements, with how often.
+    pub removed: BTreeMap<String, usize>,
+}
+
+impl std::fmt::Debug for Deidentified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deidentified")
+            .field("removed", &self.removed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no copy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeidentifyFailed {
+    /// Not a FHIR resource.
+    #[error("this is no FHIR resource: it has no `resourceType`")]
+    NoResource,
+    /// Too deep or too large.
+    #[error("the record is nested more than {DEPTH_MAX} deep or holds more than {VALUES_MAX} values")]
+    TooLarge,
+    /// More identifiers than can be looked for.
+    #[error(transparent)]
+    Known(#[from] KnownTooMany),
+    /// An identifier of the record was still there at the end; nothing is given out.
+    #[error("an identifier of the record would remain at `{path}`; no copy was made")]
+    Remains {
+        /// Where.
+        path: String,
+    },
+}
+
+/// Elements that are removed wherever they stand, whatever they hold: identifiers, free text, and instants,
+/// which FHIR does not let be a year.
+///
+/// # Source
+/// 45 CFR 164.514(b)(2)(i), (A), (B) and (D) to (R); FHIR R4, `instant`.
+const REMOVED: [&str; 51] = [
+    "identifier", "telecom", "photo", "contact", "note", "comment", "comments", "description", "conclusion", "div", "source", "implicitRules",
+    "versionId", "lastUpdated", "issued", "timestamp", "recorded", "alias", "subscriberId", "serialNumber",
+    "udiCarrier", "lotNumber", "distinctIdentifier", "deviceName", "deviceIdentifier", "masterIdentifier", "groupIdentifier", "requisition",
+    "accountIdentifier", "ifNoneExist", "ifMatch", "ifNoneMatch", "ifModifiedSince", "response", "link", "signature", "sourceAttachment",
+    "sourceReference", "patientInstruction", "instruction", "valueString", "valueMarkdown", "valueAddress", "valueHumanName",
+    "valueContactPoint", "valueIdentifier", "valueAttachment", "valueAnnotation", "valueSignature", "contentString", "payload",
+];
+
+/// Types of which every date-time named `start`, `end` or the like is an instant.
+const INSTANTS: [(&str, &[&str]); 3] = [
+    ("Appointment", &["start", "end"]),
+    ("AppointmentResponse", &["start", "end"]),
+    ("Slot", &["start", "end"]),
+];
+
+/// Makes a copy of a resource or Bundle.
+///
+/// `as_of` is the year of the copy: ages and years are counted from there.
+///
+/// # Errors
+/// [`DeidentifyFailed`].
+pub fn safe_harbor(lexicon: &Lexicon, record: &Value, as_of: i16) -> Result<Deidentified, DeidentifyFailed> {
+    if record.get("resourceType").and_then(Value::as_str).is_none() {
+        return Err(DeidentifyFailed::NoResource);
+    }
+    let known = Known::of_resources(lexicon, [record])?;
+    let settings = Settings {
+        dates: DateUse::Year { as_of },
+        budget: Budget::default(),
+    };
+    let mut copy = Copy {
+        lexicon,
+        scrubber: Scrubber::new(lexicon, &known, settings),
+        slots: Slots::new(),
+        as_of,
+        ids: BTreeMap::new(),
+        removed: BTreeMap::new(),
+        values: 0,
+    };
+    let at = Place {
+        resource: "",
+        key: "",
+    };
+    let value = copy.value(record, at, 0)?.unwrap_or(Value::Null);
+    copy.check(&value, "", 0)?;
+    Ok(Deidentified {
+        value,
+        removed: copy.removed,
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    resource: &'p str,
+    key: &'p str,
+}
+
+struct Copy<'a> {
+    lexicon: &'a Lexicon,
+    scrubber: Scrubber<'a>,
+    slots: Slots,
+    as_of: i16,
+    /// Old references to numbers.
+    ids: BTreeMap<String, usize>,
+    removed: BTreeMap<String, usize>,
+    values: usize,
+}
+
+type Kept = Result<Option<Value>, DeidentifyFailed>;
+
+impl Copy<'_> {
+    fn value(&mut self, value: &Value, at: Place<'_>, depth: usize) -> Kept {
+        self.values += 1;
+        if depth > DEPTH_MAX || self.values > VALUES_MAX {
+            return Err(DeidentifyFailed::TooLarge);
+        }
+        match value {
+            Value::Object(object) => self.object(object, at, depth),
+            Value::Array(items) => {
+                let mut kept = Vec::with_capacity(items.len());
+                for item in items {
+                    kept.extend(self.value(item, at, depth + 1)?);
+                }
+                Ok((!kept.is_empty()).then_some(Value::Array(kept)))
+            }
+            Value::String(text) => Ok(self.string(text, at)),
+            Value::Number(number) => {
+                let is_known = self.scrubber.holds_known(&number.to_string()).unwrap_or(true);
+                Ok(if is_known { self.remove(at) } else { Some(value.clone()) })
+            }
+            Value::Bool(_) => Ok(Some(value.clone())),
+            Value::Null => Ok(None),
+        }
+    }
+
+    fn remove(&mut self, at: Place<'_>) -> Option<Value> {
+        let is_plain = at.key.len() <= 64 && at.key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+        let key = if is_plain { at.key } else { "an unknown element" };
+        let name = if at.resource.is_empty() { key.to_owned() } else { format!("{}.{key}", at.resource) };
+        *self.removed.entry(name).or_default() += 1;
+        None
+    }
+
+    fn object(&mut self, object: &Map<String, Value>, at: Place<'_>, depth: usize) -> Kept {
+        let own = object.get("resourceType").and_then(Value::as_str).filter(|it| is_type_name(it));
+        if own.is_none() && (is_geolocation(object) || is_human_name(object) || is_attachment(at.key, object)) {
+            return Ok(self.remove(at));
+        }
+        if is_address(object) || at.key == "address" {
+            return Ok(self.address(object, at));
+        }
+        if object.contains_key("reference") || (object.contains_key("display") && !object.contains_key("code") && !object.contains_key("system")) {
+            return Ok(Some(self.reference(object)));
+        }
+        if at.key == "request" && object.contains_key("method") {
+            return Ok(Some(request(object)));
+        }
+        if let Some(age) = old_age(object, at.key) {
+            return Ok(Some(age));
+        }
+        let resource = own.unwrap_or(at.resource);
+        let mut kept = Map::with_capacity(object.len());
+        for (key, inner) in object {
+            let at = Place { resource, key };
+            let new = match (key.as_str(), inner) {
+                ("resourceType", _) => own.map(|it| Value::String(it.to_owned())),
+                ("id", Value::String(id)) => own.map(|own| Value::String(self.number(&format!("{own}/{id}")).to_string())),
+                ("fullUrl", Value::String(url)) => Some(self.full_url(url, object)),
+                ("text", Value::String(_)) | ("name" | "title", Value::String(_)) => self.remove(at),
+                ("text", _) => self.remove(at),
+                _ if is_removed(resource, key) => self.remove(at),
+                ("extension" | "modifierExtension", _) => self.value(inner, at, depth + 1)?.and_then(meaningful),
+                _ => self.value(inner, at, depth + 1)?,
+            };
+            if let Some(new) = new {
+                kept.insert(key.clone(), new);
+            }
+        }
+        Ok((!kept.is_empty()).then_some(Value::Object(kept)))
+    }
+
+    fn string(&mut self, text: &str, at: Place<'_>) -> Option<Value> {
+        if let Some(day) = fhir_day(text).or_else(|| year_alone(text, at.key)) {
+            return match self.year(day) {
+                Some(year) => Some(Value::String(year)),
+                None => self.remove(at),
+            };
+        }
+        if at.key == "display" {
+            let scrubbed = self.scrubber.scrub(text, &mut self.slots);
+            return match scrubbed {
+                Ok(scrubbed) if scrubbed.findings.is_empty() => Some(Value::String(scrubbed.text)),
+                _ => self.remove(at),
+            };
+        }
+        let is_code = (is_code_name(at.key) || is_coded_value(at.key)) && is_code(text);
+        let is_known = self.scrubber.holds_known(text).unwrap_or(true);
+        // A code that is a long number or holds one may be somebody's, unless a system says what it is.
+        if is_code && !is_known {
+            Some(Value::String(text.to_owned()))
+        } else {
+            self.remove(at)
+        }
+    }
+
+    /// The year of a date, unless it is so far back that it tells an age over 89.
+    fn year(&self, day: Day) -> Option<String> {
+        let year = day.year?;
+        let age = i32::from(self.as_of) - i32::from(year);
+        (age < i32::try_from(AGE_FOLDED_FROM).unwrap_or(i32::MAX)).then(|| year.to_string())
+    }
+
+    fn address(&mut self, address: &Map<String, Value>, at: Place<'_>) -> Option<Value> {
+        let mut kept = Map::new();
+        for (key, value) in address {
+            let new = match (key.as_str(), value) {
+                ("state" | "country", Value::String(text)) if text.len() <= 40 && text.chars().all(|c| c.is_alphabetic() || c == ' ') => Some(value.clone()),
+                ("postalCode", Value::String(code)) => Some(Value::String(self.lexicon.zip3(code))),
+                ("use" | "type", Value::String(text)) if is_code(text) => Some(value.clone()),
+                _ => self.remove(Place { resource: at.resource, key }),
+            };
+            if let Some(new) = new {
+                kept.insert(key.clone(), new);
+            }
+        }
+        (!kept.is_empty()).then_some(Value::Object(kept))
+    }
+
+    /// A reference keeps its type and the number of what it points at.
+    fn reference(&mut self, reference: &Map<String, Value>) -> Value {
+        let removed = json!({ "display": "[removed]" });
+        let Some(target) = reference.get("reference").and_then(Value::as_str) else {
+            return removed;
+        };
+        if let Some(local) = target.strip_prefix('#') {
+            // Contained resources carry their number under the type that we do not know here.
+            return self
+                .ids
+                .iter()
+                .find(|(old, _)| old.rsplit_once('/').is_some_and(|(_, id)| id == local))
+                .map_or(removed, |(_, number)| json!({ "reference": format!("#{number}") }));
+        }
+        if target.contains('?') {
+            return removed;
+        }
+        if target.starts_with("urn:") {
+            return json!({ "reference": urn(self.number(target)) });
+        }
+        let mut parts = target.split('/').skip_while(|part| !is_type_name(part));
+        match (parts.next(), parts.next()) {
+            (Some(kind), Some(id)) => {
+                let number = self.number(&format!("{kind}/{id}"));
+                json!({ "reference": format!("{kind}/{number}") })
+            }
+            _ => removed,
+        }
+    }
+
+    fn full_url(&mut self, url: &str, entry: &Map<String, Value>) -> Value {
+        let resource = entry.get("resource");
+        let part = |key: &str| resource.and_then(|it| it.get(key)).and_then(Value::as_str);
+        // A URN and `Type/id` of one entry are one number.
+        if let (Some(kind), Some(id)) = (part("resourceType"), part("id")) {
+            let number = self.number(&format!("{kind}/{id}"));
+            self.ids.entry(url.to_owned()).or_insert(number);
+        }
+        Value::String(urn(self.number(url)))
+    }
+
+    fn number(&mut self, old: &str) -> usize {
+        let next = self.ids.len() + 1;
+        *self.ids.entry(old.to_owned()).or_insert(next)
+    }
+
+    /// Nothing that the record knows may be left.
+    fn check(&self, value: &Value, key: &str, depth: usize) -> Result<(), DeidentifyFailed> {
+        if depth > DEPTH_MAX + 2 {
+            return Err(DeidentifyFailed::TooLarge);
+        }
+        match value {
+            Value::Object(object) => object.iter().try_for_each(|(key, inner)| self.check(inner, key, depth + 1)),
+            Value::Array(items) => items.iter().try_for_each(|item| self.check(item, key, depth + 1)),
+            // States may stay, also where a city has the same name; the ids are ours.
+            Value::String(_) if matches!(key, "state" | "country" | "id" | "fullUrl" | "reference" | "resourceType" | "method") => Ok(()),
+            Value::String(text) if self.scrubber.holds_known(text).unwrap_or(true) => Err(DeidentifyFailed::Remains { path: key.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn urn(number: usize) -> String {
+    format!("urn:uuid:00000000-0000-4000-8000-{number:012}")
+}
+
+fn is_removed(resource: &str, key: &str) -> bool {
+    REMOVED.contains(&key)
+        || INSTANTS.iter().any(|(of, keys)| *of == resource && keys.contains(&key))
+        || (matches!(resource, "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "Organization" | "Location") && key == "name")
+}
+
+fn is_coded_value(key: &str) -> bool {
+    matches!(key, "valueTime" | "valueOid" | "valueId" | "day" | "dayOfWeek" | "timeOfDay" | "when" | "durationUnit" | "periodUnit" | "relationship" | "interpretation" | "fhirVersion" | "criticality" | "category" | "clinicalStatus" | "verificationStatus" | "allergenicity" | "contentType" | "lang")
+}
+
+fn year_alone(text: &str, key: &str) -> Option<Day> {
+    let is_date = key.ends_with("Date") || key.ends_with("DateTime") || matches!(key, "start" | "end" | "date" | "authoredOn" | "created" | "authored");
+    Day::of_fhir(text).filter(|_| is_date && text.len() == 4)
+}
+
+/// An entry's request keeps its method and type.
+fn request(request: &Map<String, Value>) -> Value {
+    let text = |key: &str| request.get(key).and_then(Value::as_str);
+    let method = text("method").filter(|it| it.bytes().all(|c| c.is_ascii_uppercase())).unwrap_or("POST");
+    let kind = text("url").and_then(|url| url.split(['/', '?']).find(|part| is_type_name(part))).unwrap_or("");
+    json!({ "method": method, "url": kind })
+}
+
+/// An age over 89 becomes "90 or more".
+fn old_age(object: &Map<String, Value>, key: &str) -> Option<Value> {
+    let is_age = key.ends_with("Age") || key == "age";
+    let value = object.get("value")?.as_f64()?;
+    let unit = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or("");
+    let years = matches!(unit("code"), "a" | "") && !matches!(unit("unit"), "days" | "months" | "weeks" | "d" | "mo" | "wk" | "h");
+    (is_age && years && value >= f64::from(AGE_FOLDED_FROM)).then(|| {
+        json!({ "value": AGE_FOLDED_FROM, "comparator": ">=", "unit": "a", "system": "http://unitsofmeasure.org", "code": "a" })
+    })
+}
+
+/// Extensions that still say something: a value or further extensions.
+fn meaningful(extensions: Value) -> Option<Value> {
+    let Value::Array(items) = extensions else {
+        return None;
+    };
+    let kept: Vec<Value> = items
+        .into_iter()
+        .filter(|item| item.as_object().is_some_and(|it| it.keys().any(|key| key != "url" && key != "id")))
+        .collect();
+    (!kept.is_empty()).then_some(Value::Array(kept))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! A record with an identifier in every place that has one; nothing of it is in the copy.
+
+use super::*;
+
+fn record() -> Value {
+    json!({
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "timestamp": "2024-05-06T07:08:09Z",
+        "entry": [
+            {
+                "fullUrl": "urn:uuid:563460b4-b997-4772-a548-a9f877eb4c12",
+                "resource": {
+                    "resourceType": "Patient",
+                    "id": "563460b4-b997-4772-a548-a9f877eb4c12",
+                    "meta": { "source": "urn:x", "lastUpdated": "2024-05-06T07:08:09Z", "profile": ["http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient"] },
+                    "text": { "status": "generated", "div": "<div>Canary Roe</div>" },
+                    "identifier": [{ "system": "http://hl7.org/fhir/sid/us-ssn", "value": "999-63-8540" }],
+                    "name": [{ "family": "Canary", "given": ["Ann"] }],
+                    "telecom": [{ "system": "phone", "value": "555-359-6021" }],
+                    "gender": "female",
+                    "birthDate": "1958-04-12",
+                    "address": [{ "line": ["1 Canary St"], "city": "Athol", "state": "Massachusetts", "postalCode": "01331", "country": "US" }],
+                    "photo": [{ "contentType": "image/png", "data": "Q2FuYXJ5" }],
+                    "extension": [
+                        { "url": "http://hl7.org/fhir/StructureDefinition/patient-mothersMaidenName", "valueString": "Canary Roe" },
+                        { "url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex", "valueCode": "F" }
+                    ]
+                },
+                "request": { "method": "PUT", "url": "Patient/563460b4-b997-4772-a548-a9f877eb4c12", "ifNoneExist": "identifier=999-63-8540" }
+            },
+            {
+                "fullUrl": "urn:uuid:161a799c-4894-36f6-8ca7-2a71c8107f79",
+                "resource": {
+                    "resourceType": "Observation",
+                    "id": "o1-canary",
+                    "status": "final",
+                    "subject": { "reference": "urn:uuid:563460b4-b997-4772-a548-a9f877eb4c12", "display": "Ann Canary" },
+                    "performer": [{ "reference": "Practitioner?identifier=http://x|580" }],
+                    "effectiveDateTime": "2024-05-06T07:08:09Z",
+                    "issued": "2024-05-06T07:08:09.123Z",
+                    "code": { "coding": [{ "system": "http://loinc.org", "code": "8867-4", "display": "Heart rate" }], "text": "Ann's heart rate" },
+                    "valueQuantity": { "value": 72, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min" },
+                    "note": [{ "text": "Canary came by" }]
+                }
+            },
+            {
+                "resource": {
+                    "resourceType": "Condition",
+                    "id": "c",
+                    "subject": { "reference": "Patient/563460b4-b997-4772-a548-a9f877eb4c12" },
+                    "onsetAge": { "value": 93, "unit": "years", "system": "http://unitsofmeasure.org", "code": "a" },
+                    "recordedDate": "1931-01-01"
+                }
+            }
+        ]
+    })
+}
+
+#[test]
+fn nothing_that_identifies_is_in_the_copy() {
+    let copy = safe_harbor(Lexicon::embedded().unwrap(), &record(), 2026).unwrap();
+    let text = copy.value.to_string();
+    for canary in [
+        "Canary", "canary", "Ann", "563460b4", "161a799c", "999-63", "359-6021", "1958-", "2024-05", "Athol", "01331", "Q2Fu", "o1-", "580", "1931", "93,",
+    ] {
+        assert!(!text.contains(canary), "`{canary}` in {text}");
+    }
+    for kept in ["\"1958\"", "\"2024\"", "Massachusetts", "\"013\"", "8867-4", "Heart rate", "\"valueCode\":\"F\"", "us-core-patient", "female"] {
+        assert!(text.contains(kept), "`{kept}` not in {text}");
+    }
+}
+
+#[test]
+fn references_still_lead_where_they_led() {
+    let copy = safe_harbor(Lexicon::embedded().unwrap(), &record(), 2026).unwrap().value;
+    let full_url = copy.pointer("/entry/0/fullUrl").unwrap();
+    assert_eq!(copy.pointer("/entry/1/resource/subject/reference"), Some(full_url));
+    let id = copy.pointer("/entry/0/resource/id").and_then(Value::as_str).unwrap();
+    assert_eq!(copy.pointer("/entry/2/resource/subject/reference"), Some(&json!(format!("Patient/{id}"))));
+    assert_eq!(copy.pointer("/entry/1/resource/performer/0"), Some(&json!({ "display": "[removed]" })));
+    assert_eq!(copy.pointer("/entry/0/request"), Some(&json!({ "method": "PUT", "url": "Patient" })));
+    assert_eq!(copy.pointer("/entry/2/resource/onsetAge/value"), Some(&json!(90)));
+}
+
+#[test]
+fn the_year_of_birth_stays_up_to_89_and_goes_after() {
+    let born = |year: &str, as_of: i16| {
+        let patient = json!({ "resourceType": "Patient", "birthDate": format!("{year}-12-31") });
+        let copy = safe_harbor(Lexicon::embedded().unwrap(), &patient, as_of).unwrap();
+        copy.value.get("birthDate").and_then(Value::as_str).map(str::to_owned)
+    };
+    assert_eq!(born("1937", 2026).as_deref(), Some("1937"));
+    assert_eq!(born("1936", 2026), None);
+}
+
+#[test]
+fn what_is_no_resource_is_refused() {
+    let refused = safe_harbor(Lexicon::embedded().unwrap(), &json!({ "a": 1 }), 2026).unwrap_err();
+    assert_eq!(refused, DeidentifyFailed::NoResource);
+}

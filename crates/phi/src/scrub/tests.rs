@@ -1,0 +1,6 @@
+//! The scrubber as a whole: for each thing that goes, its nearest neighbour that stays.
+
+use super::*;
+
+mod cases;
+mod record;
