@@ -36,6 +36,10 @@ enum Command {
     Validate(commands::validate::ValidateArgs),
     /// List, add and show conformance packages.
     Packages(commands::packages::PackagesArgs),
+    /// Replace what identifies patients in texts and FHIR resources by slots.
+    Scrub(commands::scrub::ScrubArgs),
+    /// Write a Safe Harbor copy of a record: no identifiers, no free text, years only.
+    Deid(commands::deid::DeidArgs),
     /// Make a key pair for an agent: the public half is printed for its declaration.
     AgentKey(commands::agent_key::AgentKeyArgs),
     /// Export, verify and prove.
@@ -67,6 +71,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Conformance(args) => commands::conformance::run(args),
         Command::Validate(args) => commands::validate::run(args),
         Command::Packages(args) => commands::packages::run(args),
+        Command::Scrub(args) => commands::scrub::run(args),
+        Command::Deid(args) => commands::deid::run(args),
         Command::AgentKey(args) => commands::agent_key::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
         Command::Bench(args) => commands::bench::run(args),

@@ -4,6 +4,8 @@
 //!
 //! `cargo run --release -p chaperone-phi --example scrub_asq -- FILE [--show even|odd]`
 
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 
@@ -16,7 +18,9 @@ struct Query {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let file = arguments.first().ok_or("usage: scrub_asq FILE [--show even|odd]")?;
+    let file = arguments
+        .first()
+        .ok_or("usage: scrub_asq FILE [--show even|odd]")?;
     let shown = arguments.get(2).map(String::as_str);
     let queries = read(&std::fs::read_to_string(file)?)?;
     let lexicon = Lexicon::embedded()?;
@@ -45,7 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             let is_changed = is_negative && scrubbed != query.text;
             changed += usize::from(is_changed);
             if shown == Some(name) && (is_changed || !missed.is_empty()) {
-                println!("{} {}\n    {scrubbed}\n    {missed:?}", if is_changed { "CHANGED" } else { "MISSED" }, query.text);
+                println!(
+                    "{} {}\n    {scrubbed}\n    {missed:?}",
+                    if is_changed { "CHANGED" } else { "MISSED" },
+                    query.text
+                );
             }
             if shown == Some("all-even") && parity == 0 {
                 println!("{scrubbed}");
@@ -67,11 +75,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn read(text: &str) -> Result<Vec<Query>, Box<dyn Error>> {
     let mut queries = Vec::new();
     for block in text.split("===QUERY===").skip(1) {
-        let (query, tags) = block.split_once("===PHI_TAGS===").ok_or("a query without its labels")?;
+        let (query, tags) = block
+            .split_once("===PHI_TAGS===")
+            .ok_or("a query without its labels")?;
         let mut labels = Vec::new();
         for line in tags.lines().filter(|line| !line.trim().is_empty()) {
             let tag: serde_json::Value = serde_json::from_str(line)?;
-            let part = |key: &str| tag.get(key).and_then(|it| it.as_str()).unwrap_or("").to_owned();
+            let part = |key: &str| {
+                tag.get(key)
+                    .and_then(|it| it.as_str())
+                    .unwrap_or("")
+                    .to_owned()
+            };
             labels.push((part("identifier_type"), part("value")));
         }
         queries.push(Query {

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p chaperone-phi --example scrub_speed -- [ROUNDS]`
 
+#![expect(clippy::print_stdout, reason = "an example prints")]
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 use std::error::Error;
@@ -31,7 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5_000), |it| it.parse())?;
     let begun = Instant::now();
     let lexicon = Lexicon::embedded()?;
-    println!("lists read in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "lists read in {:.1} ms",
+        begun.elapsed().as_secs_f64() * 1e3
+    );
     let patient = json!({
         "resourceType": "Patient",
         "identifier": [{ "system": "urn:x", "value": "AB-104577" }],
@@ -54,7 +58,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     times.sort();
     let at = |share: f64| {
         let place = (times.len() as f64 * share) as usize;
-        times.get(place.min(times.len() - 1)).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        times
+            .get(place.min(times.len() - 1))
+            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     let characters: usize = NOTES.iter().map(|note| note.chars().count()).sum();
     println!(

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::scrub::calendar::Day;
-use crate::scrub::document::{fhir_day, is_attachment, is_code, is_code_name, is_geolocation, is_type_name};
+use crate::scrub::document::{
+    fhir_day, is_attachment, is_code, is_code_name, is_geolocation, is_type_name,
+};
 use crate::scrub::known::{KnownTooMany, is_address, is_human_name};
 use crate::scrub::{AGE_FOLDED_FROM, Budget, DateUse, Known, Lexicon, Scrubber, Settings, Slots};
 
@@ -48,7 +50,9 @@ pub enum DeidentifyFailed {
     #[error("this is no FHIR resource: it has no `resourceType`")]
     NoResource,
     /// Too deep or too large.
-    #[error("the record is nested more than {DEPTH_MAX} deep or holds more than {VALUES_MAX} values")]
+    #[error(
+        "the record is nested more than {DEPTH_MAX} deep or holds more than {VALUES_MAX} values"
+    )]
     TooLarge,
     /// More identifiers than can be looked for.
     #[error(transparent)]
@@ -67,12 +71,57 @@ pub enum DeidentifyFailed {
 /// # Source
 /// 45 CFR 164.514(b)(2)(i), (A), (B) and (D) to (R); FHIR R4, `instant`.
 const REMOVED: [&str; 51] = [
-    "identifier", "telecom", "photo", "contact", "note", "comment", "comments", "description", "conclusion", "div", "source", "implicitRules",
-    "versionId", "lastUpdated", "issued", "timestamp", "recorded", "alias", "subscriberId", "serialNumber",
-    "udiCarrier", "lotNumber", "distinctIdentifier", "deviceName", "deviceIdentifier", "masterIdentifier", "groupIdentifier", "requisition",
-    "accountIdentifier", "ifNoneExist", "ifMatch", "ifNoneMatch", "ifModifiedSince", "response", "link", "signature", "sourceAttachment",
-    "sourceReference", "patientInstruction", "instruction", "valueString", "valueMarkdown", "valueAddress", "valueHumanName",
-    "valueContactPoint", "valueIdentifier", "valueAttachment", "valueAnnotation", "valueSignature", "contentString", "payload",
+    "identifier",
+    "telecom",
+    "photo",
+    "contact",
+    "note",
+    "comment",
+    "comments",
+    "description",
+    "conclusion",
+    "div",
+    "source",
+    "implicitRules",
+    "versionId",
+    "lastUpdated",
+    "issued",
+    "timestamp",
+    "recorded",
+    "alias",
+    "subscriberId",
+    "serialNumber",
+    "udiCarrier",
+    "lotNumber",
+    "distinctIdentifier",
+    "deviceName",
+    "deviceIdentifier",
+    "masterIdentifier",
+    "groupIdentifier",
+    "requisition",
+    "accountIdentifier",
+    "ifNoneExist",
+    "ifMatch",
+    "ifNoneMatch",
+    "ifModifiedSince",
+    "response",
+    "link",
+    "signature",
+    "sourceAttachment",
+    "sourceReference",
+    "patientInstruction",
+    "instruction",
+    "valueString",
+    "valueMarkdown",
+    "valueAddress",
+    "valueHumanName",
+    "valueContactPoint",
+    "valueIdentifier",
+    "valueAttachment",
+    "valueAnnotation",
+    "valueSignature",
+    "contentString",
+    "payload",
 ];
 
 /// Types of which every date-time named `start`, `end` or the like is an instant.
@@ -88,7 +137,11 @@ const INSTANTS: [(&str, &[&str]); 3] = [
 ///
 /// # Errors
 /// [`DeidentifyFailed`].
-pub fn safe_harbor(lexicon: &Lexicon, record: &Value, as_of: i16) -> Result<Deidentified, DeidentifyFailed> {
+pub fn safe_harbor(
+    lexicon: &Lexicon,
+    record: &Value,
+    as_of: i16,
+) -> Result<Deidentified, DeidentifyFailed> {
     if record.get("resourceType").and_then(Value::as_str).is_none() {
         return Err(DeidentifyFailed::NoResource);
     }
@@ -154,8 +207,15 @@ impl Copy<'_> {
             }
             Value::String(text) => Ok(self.string(text, at)),
             Value::Number(number) => {
-                let is_known = self.scrubber.holds_known(&number.to_string()).unwrap_or(true);
-                Ok(if is_known { self.remove(at) } else { Some(value.clone()) })
+                let is_known = self
+                    .scrubber
+                    .holds_known(&number.to_string())
+                    .unwrap_or(true);
+                Ok(if is_known {
+                    self.remove(at)
+                } else {
+                    Some(value.clone())
+                })
             }
             Value::Bool(_) => Ok(Some(value.clone())),
             Value::Null => Ok(None),
@@ -163,22 +223,43 @@ impl Copy<'_> {
     }
 
     fn remove(&mut self, at: Place<'_>) -> Option<Value> {
-        let is_plain = at.key.len() <= 64 && at.key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
-        let key = if is_plain { at.key } else { "an unknown element" };
-        let name = if at.resource.is_empty() { key.to_owned() } else { format!("{}.{key}", at.resource) };
+        let is_plain = at.key.len() <= 64
+            && at
+                .key
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || c == b'_');
+        let key = if is_plain {
+            at.key
+        } else {
+            "an unknown element"
+        };
+        let name = if at.resource.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", at.resource)
+        };
         *self.removed.entry(name).or_default() += 1;
         None
     }
 
     fn object(&mut self, object: &Map<String, Value>, at: Place<'_>, depth: usize) -> Kept {
-        let own = object.get("resourceType").and_then(Value::as_str).filter(|it| is_type_name(it));
-        if own.is_none() && (is_geolocation(object) || is_human_name(object) || is_attachment(at.key, object)) {
+        let own = object
+            .get("resourceType")
+            .and_then(Value::as_str)
+            .filter(|it| is_type_name(it));
+        if own.is_none()
+            && (is_geolocation(object) || is_human_name(object) || is_attachment(at.key, object))
+        {
             return Ok(self.remove(at));
         }
         if is_address(object) || at.key == "address" {
             return Ok(self.address(object, at));
         }
-        if object.contains_key("reference") || (object.contains_key("display") && !object.contains_key("code") && !object.contains_key("system")) {
+        if object.contains_key("reference")
+            || (object.contains_key("display")
+                && !object.contains_key("code")
+                && !object.contains_key("system"))
+        {
             return Ok(Some(self.reference(object)));
         }
         if at.key == "request" && object.contains_key("method") {
@@ -193,12 +274,18 @@ impl Copy<'_> {
             let at = Place { resource, key };
             let new = match (key.as_str(), inner) {
                 ("resourceType", _) => own.map(|it| Value::String(it.to_owned())),
-                ("id", Value::String(id)) => own.map(|own| Value::String(self.number(&format!("{own}/{id}")).to_string())),
+                ("id", Value::String(id)) => {
+                    own.map(|own| Value::String(self.number(&format!("{own}/{id}")).to_string()))
+                }
                 ("fullUrl", Value::String(url)) => Some(self.full_url(url, object)),
-                ("text", Value::String(_)) | ("name" | "title", Value::String(_)) => self.remove(at),
+                ("text", Value::String(_)) | ("name" | "title", Value::String(_)) => {
+                    self.remove(at)
+                }
                 ("text", _) => self.remove(at),
                 _ if is_removed(resource, key) => self.remove(at),
-                ("extension" | "modifierExtension", _) => self.value(inner, at, depth + 1)?.and_then(meaningful),
+                ("extension" | "modifierExtension", _) => {
+                    self.value(inner, at, depth + 1)?.and_then(meaningful)
+                }
                 _ => self.value(inner, at, depth + 1)?,
             };
             if let Some(new) = new {
@@ -243,10 +330,17 @@ impl Copy<'_> {
         let mut kept = Map::new();
         for (key, value) in address {
             let new = match (key.as_str(), value) {
-                ("state" | "country", Value::String(text)) if text.len() <= 40 && text.chars().all(|c| c.is_alphabetic() || c == ' ') => Some(value.clone()),
+                ("state" | "country", Value::String(text))
+                    if text.len() <= 40 && text.chars().all(|c| c.is_alphabetic() || c == ' ') =>
+                {
+                    Some(value.clone())
+                }
                 ("postalCode", Value::String(code)) => Some(Value::String(self.lexicon.zip3(code))),
                 ("use" | "type", Value::String(text)) if is_code(text) => Some(value.clone()),
-                _ => self.remove(Place { resource: at.resource, key }),
+                _ => self.remove(Place {
+                    resource: at.resource,
+                    key,
+                }),
             };
             if let Some(new) = new {
                 kept.insert(key.clone(), new);
@@ -267,7 +361,10 @@ impl Copy<'_> {
                 .ids
                 .iter()
                 .find(|(old, _)| old.rsplit_once('/').is_some_and(|(_, id)| id == local))
-                .map_or(removed, |(_, number)| json!({ "reference": format!("#{number}") }));
+                .map_or(
+                    removed,
+                    |(_, number)| json!({ "reference": format!("#{number}") }),
+                );
         }
         if target.contains('?') {
             return removed;
@@ -307,11 +404,32 @@ impl Copy<'_> {
             return Err(DeidentifyFailed::TooLarge);
         }
         match value {
-            Value::Object(object) => object.iter().try_for_each(|(key, inner)| self.check(inner, key, depth + 1)),
-            Value::Array(items) => items.iter().try_for_each(|item| self.check(item, key, depth + 1)),
+            Value::Object(object) => object
+                .iter()
+                .try_for_each(|(key, inner)| self.check(inner, key, depth + 1)),
+            Value::Array(items) => items
+                .iter()
+                .try_for_each(|item| self.check(item, key, depth + 1)),
             // States may stay, also where a city has the same name; the ids are ours.
-            Value::String(_) if matches!(key, "state" | "country" | "id" | "fullUrl" | "reference" | "resourceType" | "method") => Ok(()),
-            Value::String(text) if self.scrubber.holds_known(text).unwrap_or(true) => Err(DeidentifyFailed::Remains { path: key.to_owned() }),
+            Value::String(_)
+                if matches!(
+                    key,
+                    "state"
+                        | "country"
+                        | "id"
+                        | "fullUrl"
+                        | "reference"
+                        | "resourceType"
+                        | "method"
+                ) =>
+            {
+                Ok(())
+            }
+            Value::String(text) if self.scrubber.holds_known(text).unwrap_or(true) => {
+                Err(DeidentifyFailed::Remains {
+                    path: key.to_owned(),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -323,24 +441,59 @@ fn urn(number: usize) -> String {
 
 fn is_removed(resource: &str, key: &str) -> bool {
     REMOVED.contains(&key)
-        || INSTANTS.iter().any(|(of, keys)| *of == resource && keys.contains(&key))
-        || (matches!(resource, "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "Organization" | "Location") && key == "name")
+        || INSTANTS
+            .iter()
+            .any(|(of, keys)| *of == resource && keys.contains(&key))
+        || (matches!(
+            resource,
+            "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "Organization" | "Location"
+        ) && key == "name")
 }
 
 fn is_coded_value(key: &str) -> bool {
-    matches!(key, "valueTime" | "valueOid" | "valueId" | "day" | "dayOfWeek" | "timeOfDay" | "when" | "durationUnit" | "periodUnit" | "relationship" | "interpretation" | "fhirVersion" | "criticality" | "category" | "clinicalStatus" | "verificationStatus" | "allergenicity" | "contentType" | "lang")
+    matches!(
+        key,
+        "valueTime"
+            | "valueOid"
+            | "valueId"
+            | "day"
+            | "dayOfWeek"
+            | "timeOfDay"
+            | "when"
+            | "durationUnit"
+            | "periodUnit"
+            | "relationship"
+            | "interpretation"
+            | "fhirVersion"
+            | "criticality"
+            | "category"
+            | "clinicalStatus"
+            | "verificationStatus"
+            | "allergenicity"
+            | "contentType"
+            | "lang"
+    )
 }
 
 fn year_alone(text: &str, key: &str) -> Option<Day> {
-    let is_date = key.ends_with("Date") || key.ends_with("DateTime") || matches!(key, "start" | "end" | "date" | "authoredOn" | "created" | "authored");
+    let is_date = key.ends_with("Date")
+        || key.ends_with("DateTime")
+        || matches!(
+            key,
+            "start" | "end" | "date" | "authoredOn" | "created" | "authored"
+        );
     Day::of_fhir(text).filter(|_| is_date && text.len() == 4)
 }
 
 /// An entry's request keeps its method and type.
 fn request(request: &Map<String, Value>) -> Value {
     let text = |key: &str| request.get(key).and_then(Value::as_str);
-    let method = text("method").filter(|it| it.bytes().all(|c| c.is_ascii_uppercase())).unwrap_or("POST");
-    let kind = text("url").and_then(|url| url.split(['/', '?']).find(|part| is_type_name(part))).unwrap_or("");
+    let method = text("method")
+        .filter(|it| it.bytes().all(|c| c.is_ascii_uppercase()))
+        .unwrap_or("POST");
+    let kind = text("url")
+        .and_then(|url| url.split(['/', '?']).find(|part| is_type_name(part)))
+        .unwrap_or("");
     json!({ "method": method, "url": kind })
 }
 
@@ -349,7 +502,11 @@ fn old_age(object: &Map<String, Value>, key: &str) -> Option<Value> {
     let is_age = key.ends_with("Age") || key == "age";
     let value = object.get("value")?.as_f64()?;
     let unit = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or("");
-    let years = matches!(unit("code"), "a" | "") && !matches!(unit("unit"), "days" | "months" | "weeks" | "d" | "mo" | "wk" | "h");
+    let years = matches!(unit("code"), "a" | "")
+        && !matches!(
+            unit("unit"),
+            "days" | "months" | "weeks" | "d" | "mo" | "wk" | "h"
+        );
     (is_age && years && value >= f64::from(AGE_FOLDED_FROM)).then(|| {
         json!({ "value": AGE_FOLDED_FROM, "comparator": ">=", "unit": "a", "system": "http://unitsofmeasure.org", "code": "a" })
     })
@@ -362,7 +519,10 @@ fn meaningful(extensions: Value) -> Option<Value> {
     };
     let kept: Vec<Value> = items
         .into_iter()
-        .filter(|item| item.as_object().is_some_and(|it| it.keys().any(|key| key != "url" && key != "id")))
+        .filter(|item| {
+            item.as_object()
+                .is_some_and(|it| it.keys().any(|key| key != "url" && key != "id"))
+        })
         .collect();
     (!kept.is_empty()).then_some(Value::Array(kept))
 }

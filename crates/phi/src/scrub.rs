@@ -289,14 +289,23 @@ impl<'a> Scrubber<'a> {
         let keeps_birth = span.basis == Basis::Record || span.is_vital;
         match self.settings.dates {
             DateUse::Keep => is_time && !keeps_birth,
-            DateUse::Relative { .. } | DateUse::Shift { .. } => span.class == Class::Age && !keeps_birth,
+            DateUse::Relative { .. } | DateUse::Shift { .. } => {
+                span.class == Class::Age && !keeps_birth
+            }
             DateUse::Slot | DateUse::Year { .. } => false,
         }
     }
 
-    fn replacement(&self, span: &Span, identifier: &str, slots: &mut Slots) -> Result<String, Withheld> {
+    fn replacement(
+        &self,
+        span: &Span,
+        identifier: &str,
+        slots: &mut Slots,
+    ) -> Result<String, Withheld> {
         let slot = |slots: &mut Slots| match span.day.and_then(Day::civil) {
-            Some(day) if span.class == Class::Date && span.day.is_some_and(|it| !it.is_ambiguous) => {
+            Some(day)
+                if span.class == Class::Date && span.day.is_some_and(|it| !it.is_ambiguous) =>
+            {
                 slots.slot(Class::Date, &day.to_string(), identifier)
             }
             _ => slots.slot_for(span.class, identifier),
@@ -304,17 +313,26 @@ impl<'a> Scrubber<'a> {
         let replaced = match (span.class, self.settings.dates, span.day) {
             (Class::Age, DateUse::Year { .. }, _) => AGE_FOLDED.to_owned(),
             (Class::Date, DateUse::Year { as_of }, Some(day)) => match day.year {
-                Some(year) if as_of.saturating_sub(year) < year_folded_from() && !(span.is_vital && year > as_of) => year.to_string(),
+                Some(year)
+                    if as_of.saturating_sub(year) < year_folded_from()
+                        && !(span.is_vital && year > as_of) =>
+                {
+                    year.to_string()
+                }
                 _ => slot(slots)?,
             },
-            (Class::Date, DateUse::Shift { days }, Some(day)) if !span.is_vital => match day.shifted(days) {
-                Some(moved) if !day.is_ambiguous || day.year.is_some() => moved,
-                _ => slot(slots)?,
-            },
-            (Class::Date, DateUse::Relative { anchor }, Some(day)) if !span.is_vital => match day.days_after(anchor) {
-                Some(days) => format!("day {days:+}"),
-                None => slot(slots)?,
-            },
+            (Class::Date, DateUse::Shift { days }, Some(day)) if !span.is_vital => {
+                match day.shifted(days) {
+                    Some(moved) if !day.is_ambiguous || day.year.is_some() => moved,
+                    _ => slot(slots)?,
+                }
+            }
+            (Class::Date, DateUse::Relative { anchor }, Some(day)) if !span.is_vital => {
+                match day.days_after(anchor) {
+                    Some(days) => format!("day {days:+}"),
+                    None => slot(slots)?,
+                }
+            }
             _ => slot(slots)?,
         };
         Ok(replaced)
@@ -322,7 +340,11 @@ impl<'a> Scrubber<'a> {
 
     /// Looks for known identifiers in what is left.
     fn check_residue(&self, bare: &str) -> Result<(), Withheld> {
-        if self.holds_known(bare)? { Err(Withheld::Residue) } else { Ok(()) }
+        if self.holds_known(bare)? {
+            Err(Withheld::Residue)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -357,10 +379,16 @@ fn literal_slots(search: &mut Search<'_, '_>) {
     }
 }
 
-fn add_entities(finder: &dyn EntityFinder, text: &str, spans: &mut Vec<Span>) -> Result<(), Withheld> {
+fn add_entities(
+    finder: &dyn EntityFinder,
+    text: &str,
+    spans: &mut Vec<Span>,
+) -> Result<(), Withheld> {
     /// Most entities of one text.
     const ENTITIES_MAX: usize = 100_000;
-    let entities = finder.find(text).map_err(|FinderFailed| Withheld::FinderFailed)?;
+    let entities = finder
+        .find(text)
+        .map_err(|FinderFailed| Withheld::FinderFailed)?;
     if entities.len() > ENTITIES_MAX {
         return Err(Withheld::FinderFailed);
     }

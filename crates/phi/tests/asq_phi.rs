@@ -17,7 +17,8 @@ use chaperone_phi::scrub::{Known, Lexicon, Scrubber, Settings, Slots};
 
 #[test]
 fn labelled_values_go_and_queries_without_any_stay() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/asq-phi/queries-dev.txt");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/conformance/asq-phi/queries-dev.txt");
     let Ok(text) = std::fs::read_to_string(file) else {
         println!("skipped: the labelled queries of ASQ-PHI are not here");
         return;
@@ -32,14 +33,24 @@ fn labelled_values_go_and_queries_without_any_stay() {
         let values: Vec<String> = tags
             .lines()
             .filter(|line| !line.trim().is_empty())
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["value"].as_str().unwrap().to_owned())
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["value"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
             .collect();
         labels += values.len();
-        gone += values.iter().filter(|value| !scrubbed.contains(value.as_str())).count();
+        gone += values
+            .iter()
+            .filter(|value| !scrubbed.contains(value.as_str()))
+            .count();
         negatives += usize::from(values.is_empty());
         changed += usize::from(values.is_empty() && scrubbed != query);
     }
-    println!("{gone} of {labels} labelled values gone; {changed} of {negatives} queries without identifiers changed");
+    println!(
+        "{gone} of {labels} labelled values gone; {changed} of {negatives} queries without identifiers changed"
+    );
     assert!(labels > 100 && negatives > 10);
     assert!(gone * 100 >= labels * 99, "{gone} of {labels}");
     assert!(changed * 10 <= negatives, "{changed} of {negatives}");

@@ -62,25 +62,56 @@ fn nothing_that_identifies_is_in_the_copy() {
     let copy = safe_harbor(Lexicon::embedded().unwrap(), &record(), 2026).unwrap();
     let text = copy.value.to_string();
     for canary in [
-        "Canary", "canary", "Ann", "563460b4", "161a799c", "999-63", "359-6021", "1958-", "2024-05", "Athol", "01331", "Q2Fu", "o1-", "580", "1931", "93,",
+        "Canary", "canary", "Ann", "563460b4", "161a799c", "999-63", "359-6021", "1958-",
+        "2024-05", "Athol", "01331", "Q2Fu", "o1-", "580", "1931", "93,",
     ] {
         assert!(!text.contains(canary), "`{canary}` in {text}");
     }
-    for kept in ["\"1958\"", "\"2024\"", "Massachusetts", "\"013\"", "8867-4", "Heart rate", "\"valueCode\":\"F\"", "us-core-patient", "female"] {
+    for kept in [
+        "\"1958\"",
+        "\"2024\"",
+        "Massachusetts",
+        "\"013\"",
+        "8867-4",
+        "Heart rate",
+        "\"valueCode\":\"F\"",
+        "us-core-patient",
+        "female",
+    ] {
         assert!(text.contains(kept), "`{kept}` not in {text}");
     }
 }
 
 #[test]
 fn references_still_lead_where_they_led() {
-    let copy = safe_harbor(Lexicon::embedded().unwrap(), &record(), 2026).unwrap().value;
+    let copy = safe_harbor(Lexicon::embedded().unwrap(), &record(), 2026)
+        .unwrap()
+        .value;
     let full_url = copy.pointer("/entry/0/fullUrl").unwrap();
-    assert_eq!(copy.pointer("/entry/1/resource/subject/reference"), Some(full_url));
-    let id = copy.pointer("/entry/0/resource/id").and_then(Value::as_str).unwrap();
-    assert_eq!(copy.pointer("/entry/2/resource/subject/reference"), Some(&json!(format!("Patient/{id}"))));
-    assert_eq!(copy.pointer("/entry/1/resource/performer/0"), Some(&json!({ "display": "[removed]" })));
-    assert_eq!(copy.pointer("/entry/0/request"), Some(&json!({ "method": "PUT", "url": "Patient" })));
-    assert_eq!(copy.pointer("/entry/2/resource/onsetAge/value"), Some(&json!(90)));
+    assert_eq!(
+        copy.pointer("/entry/1/resource/subject/reference"),
+        Some(full_url)
+    );
+    let id = copy
+        .pointer("/entry/0/resource/id")
+        .and_then(Value::as_str)
+        .unwrap();
+    assert_eq!(
+        copy.pointer("/entry/2/resource/subject/reference"),
+        Some(&json!(format!("Patient/{id}")))
+    );
+    assert_eq!(
+        copy.pointer("/entry/1/resource/performer/0"),
+        Some(&json!({ "display": "[removed]" }))
+    );
+    assert_eq!(
+        copy.pointer("/entry/0/request"),
+        Some(&json!({ "method": "PUT", "url": "Patient" }))
+    );
+    assert_eq!(
+        copy.pointer("/entry/2/resource/onsetAge/value"),
+        Some(&json!(90))
+    );
 }
 
 #[test]
@@ -88,7 +119,10 @@ fn the_year_of_birth_stays_up_to_89_and_goes_after() {
     let born = |year: &str, as_of: i16| {
         let patient = json!({ "resourceType": "Patient", "birthDate": format!("{year}-12-31") });
         let copy = safe_harbor(Lexicon::embedded().unwrap(), &patient, as_of).unwrap();
-        copy.value.get("birthDate").and_then(Value::as_str).map(str::to_owned)
+        copy.value
+            .get("birthDate")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
     };
     assert_eq!(born("1937", 2026).as_deref(), Some("1937"));
     assert_eq!(born("1936", 2026), None);

@@ -34,8 +34,28 @@ type Found = Option<(usize, usize)>;
 fn is_plain_type(fold: &str) -> bool {
     matches!(
         fold,
-        "street" | "st" | "avenue" | "ave" | "road" | "rd" | "drive" | "dr" | "lane" | "ln" | "boulevard" | "blvd" | "court" | "ct"
-            | "highway" | "hwy" | "parkway" | "pkwy" | "terrace" | "circle" | "cir" | "turnpike"
+        "street"
+            | "st"
+            | "avenue"
+            | "ave"
+            | "road"
+            | "rd"
+            | "drive"
+            | "dr"
+            | "lane"
+            | "ln"
+            | "boulevard"
+            | "blvd"
+            | "court"
+            | "ct"
+            | "highway"
+            | "hwy"
+            | "parkway"
+            | "pkwy"
+            | "terrace"
+            | "circle"
+            | "cir"
+            | "turnpike"
     )
 }
 
@@ -48,7 +68,9 @@ fn street(search: &Search<'_, '_>, at: usize) -> Found {
         Kind::Mixed => number.len() <= 6 && number.starts_with(|c: char| c.is_ascii_digit()),
         _ => false,
     };
-    let inside = at > 0 && reading.touches(at) && matches!(reading.kind(at - 1), Some(Kind::Mark('.' | '/')));
+    let inside = at > 0
+        && reading.touches(at)
+        && matches!(reading.kind(at - 1), Some(Kind::Mark('.' | '/')));
     if !is_number || inside {
         return None;
     }
@@ -65,8 +87,14 @@ fn street(search: &Search<'_, '_>, at: usize) -> Found {
             break;
         }
         let fold = reading.fold(next);
-        let is_word = matches!(reading.kind(next), Some(Kind::Letters | Kind::Mixed | Kind::Digits));
-        if !is_word || (is_function_word(fold) && words > 0 && !matches!(fold, "of" | "the")) || is_function_word(fold) && words == 0 && fold != "the" {
+        let is_word = matches!(
+            reading.kind(next),
+            Some(Kind::Letters | Kind::Mixed | Kind::Digits)
+        );
+        if !is_word
+            || (is_function_word(fold) && words > 0 && !matches!(fold, "of" | "the"))
+            || is_function_word(fold) && words == 0 && fold != "the"
+        {
             break;
         }
         if words > 0 && reading.any(next, mark::STREET_TYPE) {
@@ -80,8 +108,11 @@ fn street(search: &Search<'_, '_>, at: usize) -> Found {
                 }
             }
         }
-        is_capital &= reading.is_capital(next) || matches!(reading.kind(next), Some(Kind::Mixed | Kind::Digits)) || reading.shape(next) == super::reading::Shape::Initial;
-        is_named |= !reading.any(next, mark::ORDINARY) || reading.any(next, mark::SURNAME | mark::GIVEN | mark::CITY);
+        is_capital &= reading.is_capital(next)
+            || matches!(reading.kind(next), Some(Kind::Mixed | Kind::Digits))
+            || reading.shape(next) == super::reading::Shape::Initial;
+        is_named |= !reading.any(next, mark::ORDINARY)
+            || reading.any(next, mark::SURNAME | mark::GIVEN | mark::CITY);
         if crate::scrub::labels::is_unit(reading, next) && !is_capital {
             break;
         }
@@ -106,7 +137,9 @@ fn rest_of_address(search: &Search<'_, '_>, street_end: usize) -> usize {
         while reading.is_any_mark(value, "#.") {
             value += 1;
         }
-        if matches!(reading.kind(value), Some(Kind::Digits | Kind::Mixed)) || reading.shape(value) == super::reading::Shape::Initial {
+        if matches!(reading.kind(value), Some(Kind::Digits | Kind::Mixed))
+            || reading.shape(value) == super::reading::Shape::Initial
+        {
             end = value + 1;
         }
     }
@@ -127,7 +160,8 @@ fn rest_of_address(search: &Search<'_, '_>, street_end: usize) -> usize {
     };
     if reading.is_digits(zip_at) && reading.fold(zip_at).len() == 5 {
         end = zip_at + 1;
-        let plus_four = reading.is_dash(end) && reading.is_digits(end + 1) && reading.fold(end + 1).len() == 4;
+        let plus_four =
+            reading.is_dash(end) && reading.is_digits(end + 1) && reading.fold(end + 1).len() == 4;
         if plus_four {
             end += 2;
         }
@@ -167,13 +201,20 @@ pub(crate) fn phrase_at(search: &Search<'_, '_>, at: usize, kind: PhraseKind) ->
 
 /// `P.O. Box 123`.
 fn post_box(reading: &Reading<'_>, at: usize) -> Found {
-    if reading.fold(at) != "box" || !matches!(reading.kind(at + 1), Some(Kind::Digits | Kind::Mixed)) {
+    if reading.fold(at) != "box"
+        || !matches!(reading.kind(at + 1), Some(Kind::Digits | Kind::Mixed))
+    {
         return None;
     }
     let mut from = at;
     for _ in 0..4 {
-        let Some(before) = from.checked_sub(1) else { break };
-        let is_part = matches!(reading.fold(before), "p" | "o" | "po" | "post" | "office" | "pob") || reading.is_mark(before, '.');
+        let Some(before) = from.checked_sub(1) else {
+            break;
+        };
+        let is_part = matches!(
+            reading.fold(before),
+            "p" | "o" | "po" | "post" | "office" | "pob"
+        ) || reading.is_mark(before, '.');
         if !is_part {
             break;
         }
@@ -190,11 +231,16 @@ fn zip(search: &Search<'_, '_>, at: usize) -> Found {
     }
     let mut before = at.checked_sub(1)?;
     for _ in 0..3 {
-        if reading.is_any_mark(before, ",:#.") || matches!(reading.fold(before), "code" | "is" | "of") {
+        if reading.is_any_mark(before, ",:#.")
+            || matches!(reading.fold(before), "code" | "is" | "of")
+        {
             before = before.checked_sub(1)?;
         }
     }
-    let said = matches!(reading.fold(before), "zip" | "zipcode" | "postal" | "postcode" | "zips");
+    let said = matches!(
+        reading.fold(before),
+        "zip" | "zipcode" | "postal" | "postcode" | "zips"
+    );
     let is_state = reading.at(at).is_some_and(|word| word.gap == Gap::Space)
         && (reading.any(before, mark::STATE) && (reading.is_capital(before)))
         && !reading.any(before, mark::CREDENTIAL | mark::ACRONYM)
@@ -202,20 +248,47 @@ fn zip(search: &Search<'_, '_>, at: usize) -> Found {
             && reading.shape(before) == super::reading::Shape::Upper
             && before > 0
             && (reading.is_mark(before - 1, ',') || search.is_taken(before - 1)));
-    let follows_place = search.is_taken(before) && !reading.is_digits(before) && search.spans.last().is_some_and(|span| span.class == Class::Place && reading.at(before).is_some_and(|word| word.end <= span.end && word.start >= span.start));
-    (said || is_state || follows_place || (reading.has(before, mark::CITY) && reading.is_capital(before))).then_some((at, at + 1))
+    let follows_place = search.is_taken(before)
+        && !reading.is_digits(before)
+        && search.spans.last().is_some_and(|span| {
+            span.class == Class::Place
+                && reading
+                    .at(before)
+                    .is_some_and(|word| word.end <= span.end && word.start >= span.start)
+        });
+    (said
+        || is_state
+        || follows_place
+        || (reading.has(before, mark::CITY) && reading.is_capital(before)))
+    .then_some((at, at + 1))
 }
 
 /// `40.7128, -74.0060`, `40.7128° N`.
 fn coordinates(reading: &Reading<'_>, at: usize) -> Found {
     let first = decimal(reading, at, 90)?;
     let said = (at.saturating_sub(4)..at).any(|word| {
-        matches!(reading.fold(word), "lat" | "latitude" | "lon" | "lng" | "long" | "longitude" | "gps" | "coordinates" | "geolocation")
+        matches!(
+            reading.fold(word),
+            "lat"
+                | "latitude"
+                | "lon"
+                | "lng"
+                | "long"
+                | "longitude"
+                | "gps"
+                | "coordinates"
+                | "geolocation"
+        )
     });
     let mut end = first.end;
     let mut next = end;
     for _ in 0..4 {
-        let is_between = reading.is_any_mark(next, ",°;/ ") || matches!(reading.fold(next), "n" | "s" | "e" | "w" | "lon" | "long" | "lng" | "longitude" | "and") || reading.is_mark(next, ':');
+        let is_between = reading.is_any_mark(next, ",°;/ ")
+            || matches!(
+                reading.fold(next),
+                "n" | "s" | "e" | "w" | "lon" | "long" | "lng" | "longitude" | "and"
+            )
+            || reading.is_mark(next, ':');
         if is_between {
             next += 1;
         }
@@ -239,7 +312,10 @@ struct Decimal {
 
 fn decimal(reading: &Reading<'_>, at: usize, most: u32) -> Option<Decimal> {
     reading.number(at).filter(|it| *it <= most)?;
-    let is_decimal = reading.is_mark(at + 1, '.') && reading.touches(at + 1) && reading.touches(at + 2) && reading.is_digits(at + 2);
+    let is_decimal = reading.is_mark(at + 1, '.')
+        && reading.touches(at + 1)
+        && reading.touches(at + 2)
+        && reading.is_digits(at + 2);
     is_decimal.then(|| Decimal {
         end: at + 3,
         places: reading.fold(at + 2).len(),

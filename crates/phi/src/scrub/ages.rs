@@ -43,8 +43,14 @@ fn age(reading: &Reading<'_>, at: usize) -> Option<usize> {
         Kind::Digits => {
             reading.number(at).filter(|it| is_old(*it))?;
             // "0.92", "92.5", "1,092": part of another number.
-            let inside = at >= 2 && reading.touches(at) && reading.is_any_mark(at - 1, ".,/") && reading.is_digits(at - 2);
-            let goes_on = reading.is_any_mark(at + 1, ".,/") && reading.touches(at + 1) && reading.is_digits(at + 2) && reading.touches(at + 2);
+            let inside = at >= 2
+                && reading.touches(at)
+                && reading.is_any_mark(at - 1, ".,/")
+                && reading.is_digits(at - 2);
+            let goes_on = reading.is_any_mark(at + 1, ".,/")
+                && reading.touches(at + 1)
+                && reading.is_digits(at + 2)
+                && reading.touches(at + 2);
             if inside || goes_on {
                 return None;
             }
@@ -54,8 +60,22 @@ fn age(reading: &Reading<'_>, at: usize) -> Option<usize> {
             let fold = reading.fold(at);
             let end = fold.find(|c: char| !c.is_ascii_digit())?;
             let (number, unit) = fold.split_at_checked(end)?;
-            let fits = matches!(unit, "yo" | "y" | "yr" | "yrs" | "f" | "m" | "yof" | "yom" | "year" | "years" | "yrold" | "yearold");
-            (fits && is_old(number.parse().ok()?)).then(|| years_after(reading, at).unwrap_or(at + 1))
+            let fits = matches!(
+                unit,
+                "yo" | "y"
+                    | "yr"
+                    | "yrs"
+                    | "f"
+                    | "m"
+                    | "yof"
+                    | "yom"
+                    | "year"
+                    | "years"
+                    | "yrold"
+                    | "yearold"
+            );
+            (fits && is_old(number.parse().ok()?))
+                .then(|| years_after(reading, at).unwrap_or(at + 1))
         }
         Kind::Letters => spelled(reading, at),
         Kind::Mark(_) => None,
@@ -94,10 +114,17 @@ fn is_aged(reading: &Reading<'_>, at: usize) -> bool {
         let Some(word) = before.checked_sub(1) else {
             return false;
         };
-        if matches!(reading.fold(word), "age" | "aged" | "ages" | "turned" | "turning") {
-            return !matches!(reading.fold(at + 1), "days" | "day" | "weeks" | "months" | "hours" | "minutes" | "mg");
+        if matches!(
+            reading.fold(word),
+            "age" | "aged" | "ages" | "turned" | "turning"
+        ) {
+            return !matches!(
+                reading.fold(at + 1),
+                "days" | "day" | "weeks" | "months" | "hours" | "minutes" | "mg"
+            );
         }
-        let skipped = reading.is_mark(word, ':') || matches!(reading.fold(word), "of" | "is" | "over" | "was");
+        let skipped = reading.is_mark(word, ':')
+            || matches!(reading.fold(word), "of" | "is" | "over" | "was");
         if !skipped {
             return false;
         }

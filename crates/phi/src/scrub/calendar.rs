@@ -27,7 +27,9 @@ impl Day {
 
     /// Year, month and day as numbers, when they make a date.
     pub(crate) fn new(year: Option<i16>, month: u32, day: Option<u32>) -> Option<Self> {
-        let month = i8::try_from(month).ok().filter(|it| (1..=12).contains(it))?;
+        let month = i8::try_from(month)
+            .ok()
+            .filter(|it| (1..=12).contains(it))?;
         let day = match day {
             None => None,
             Some(day) => Some(i8::try_from(day).ok().filter(|it| (1..=31).contains(it))?),
@@ -85,7 +87,11 @@ impl Day {
     /// The year that two digits mean: the century that ends in 2030.
     pub(crate) fn short_year(number: u32) -> Option<i16> {
         let number = i16::try_from(number).ok().filter(|it| *it < 100)?;
-        Some(if number <= 30 { 2000 + number } else { 1900 + number })
+        Some(if number <= 30 {
+            2000 + number
+        } else {
+            1900 + number
+        })
     }
 
     /// Whether a written date can be this known one.
@@ -102,7 +108,9 @@ impl Day {
 
     /// Moved by a number of days, as `2024-05-06`; `None` when a part is unknown.
     pub(crate) fn shifted(self, days: i32) -> Option<String> {
-        let moved = self.civil()?.checked_add(jiff::Span::new().try_days(i64::from(days)).ok()?);
+        let moved = self
+            .civil()?
+            .checked_add(jiff::Span::new().try_days(i64::from(days)).ok()?);
         Some(moved.ok()?.to_string())
     }
 
@@ -135,8 +143,21 @@ pub(crate) fn month(fold: &str) -> Option<u32> {
 pub(crate) fn is_weekday(fold: &str) -> bool {
     matches!(
         fold,
-        "monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday" | "mon" | "tue"
-            | "tues" | "weds" | "thu" | "thur" | "thurs" | "fri"
+        "monday"
+            | "tuesday"
+            | "wednesday"
+            | "thursday"
+            | "friday"
+            | "saturday"
+            | "sunday"
+            | "mon"
+            | "tue"
+            | "tues"
+            | "weds"
+            | "thu"
+            | "thur"
+            | "thurs"
+            | "fri"
     )
 }
 
@@ -160,7 +181,14 @@ mod tests {
     fn fhir_dates_and_what_is_none() {
         assert_eq!(Day::of_fhir("2024-05-06T07:08:09Z").unwrap().day, Some(6));
         assert_eq!(Day::of_fhir("2024-05").unwrap().day, None);
-        for no in ["24-05-06", "2024-5-6", "2024-05-06-07", "final", "", "2024-13"] {
+        for no in [
+            "24-05-06",
+            "2024-5-6",
+            "2024-05-06-07",
+            "final",
+            "",
+            "2024-13",
+        ] {
             assert_eq!(Day::of_fhir(no), None, "{no}");
         }
     }

@@ -12,21 +12,54 @@ use super::search::{Basis, Search};
 
 /// Words before a day without a year, which make "4/12" a date rather than a fraction.
 const BEFORE_SHORT: [&str; 24] = [
-    "on", "since", "from", "until", "till", "through", "thru", "by", "dated", "date", "seen", "visit", "visited",
-    "admitted", "discharged", "adm", "dos", "born", "dob", "last", "next", "between", "starting", "ending",
+    "on",
+    "since",
+    "from",
+    "until",
+    "till",
+    "through",
+    "thru",
+    "by",
+    "dated",
+    "date",
+    "seen",
+    "visit",
+    "visited",
+    "admitted",
+    "discharged",
+    "adm",
+    "dos",
+    "born",
+    "dob",
+    "last",
+    "next",
+    "between",
+    "starting",
+    "ending",
 ];
 
 /// Words before a month that stands alone.
 const BEFORE_MONTH: [&str; 22] = [
-    "in", "since", "last", "this", "next", "early", "mid", "late", "until", "till", "by", "through", "during", "from",
-    "between", "past", "previous", "of", "around", "before", "after", "every",
+    "in", "since", "last", "this", "next", "early", "mid", "late", "until", "till", "by",
+    "through", "during", "from", "between", "past", "previous", "of", "around", "before", "after",
+    "every",
 ];
 
 /// Words that say that a date is one of birth or death.
 fn is_vital_word(fold: &str) -> bool {
     matches!(
         fold,
-        "dob" | "born" | "birth" | "birthdate" | "birthday" | "bday" | "died" | "deceased" | "death" | "dod" | "expired"
+        "dob"
+            | "born"
+            | "birth"
+            | "birthdate"
+            | "birthday"
+            | "bday"
+            | "died"
+            | "deceased"
+            | "death"
+            | "dod"
+            | "expired"
     )
 }
 
@@ -65,7 +98,9 @@ type Found = Option<(usize, Day)>;
 fn with_weekday(reading: &Reading<'_>, at: usize) -> usize {
     let mut from = at;
     for _ in 0..3 {
-        let Some(before) = from.checked_sub(1) else { break };
+        let Some(before) = from.checked_sub(1) else {
+            break;
+        };
         if reading.is_any_mark(before, ",.") || reading.fold(before) == "the" {
             from = before;
         } else if is_weekday(reading.fold(before)) {
@@ -122,7 +157,10 @@ fn numeric(reading: &Reading<'_>, at: usize) -> Found {
 fn goes_on(reading: &Reading<'_>, end: usize) -> bool {
     separator(reading, end).is_some_and(|c| c != '.')
         && matches!(reading.kind(end + 1), Some(Kind::Digits | Kind::Mixed))
-        || (reading.is_mark(end, '.') && reading.touches(end) && reading.touches(end + 1) && reading.is_digits(end + 1))
+        || (reading.is_mark(end, '.')
+            && reading.touches(end)
+            && reading.touches(end + 1)
+            && reading.is_digits(end + 1))
 }
 
 /// `2023-04-12`, `4/12/2023`, `12.4.23`, and with a time of day behind.
@@ -144,11 +182,20 @@ fn three(reading: &Reading<'_>, at: usize, sep: char) -> Found {
     }
     if reading.kind(at + 4) == Some(Kind::Mixed) {
         let (year, _) = reading.fold(at + 4).split_at_checked(4)?;
-        return Some((end, Day::either(Some(Day::year(year.parse().ok()?)?), first, second)?));
+        return Some((
+            end,
+            Day::either(Some(Day::year(year.parse().ok()?)?), first, second)?,
+        ));
     }
     let year = digits(reading, at + 4, &[2])?;
     // Versions and section numbers look like this too.
-    if sep == '.' && at > 0 && matches!(reading.fold(at - 1), "version" | "v" | "section" | "table" | "figure" | "step") {
+    if sep == '.'
+        && at > 0
+        && matches!(
+            reading.fold(at - 1),
+            "version" | "v" | "section" | "table" | "figure" | "step"
+        )
+    {
         return None;
     }
     let day = Day::either(Day::short_year(year), first, second)
@@ -214,7 +261,9 @@ fn is_dated(reading: &Reading<'_>, at: usize) -> bool {
     } else {
         Some(before)
     };
-    word.is_some_and(|word| BEFORE_SHORT.contains(&reading.fold(word)) || is_vital_word(reading.fold(word)))
+    word.is_some_and(|word| {
+        BEFORE_SHORT.contains(&reading.fold(word)) || is_vital_word(reading.fold(word))
+    })
 }
 
 /// Whether what follows makes a fraction of it: "on 4/5 strength", "on 2/3 of days".
@@ -222,15 +271,35 @@ fn is_measured(reading: &Reading<'_>, end: usize) -> bool {
     reading.is_mark(end, '%')
         || matches!(
             reading.fold(end),
-            "strength" | "of" | "pain" | "score" | "mg" | "ml" | "tabs" | "tablet" | "tablets" | "dose" | "doses" | "murmur"
-                | "systolic" | "pulses" | "vision" | "power" | "ths" | "normal" | "saline" | "lead" | "leads"
+            "strength"
+                | "of"
+                | "pain"
+                | "score"
+                | "mg"
+                | "ml"
+                | "tabs"
+                | "tablet"
+                | "tablets"
+                | "dose"
+                | "doses"
+                | "murmur"
+                | "systolic"
+                | "pulses"
+                | "vision"
+                | "power"
+                | "ths"
+                | "normal"
+                | "saline"
+                | "lead"
+                | "leads"
         )
 }
 
 /// `20230412`, and `04121958` where birth is spoken of.
 fn compact(reading: &Reading<'_>, at: usize) -> Found {
     let fold = reading.fold(at);
-    let part = |from: usize, to: usize| fold.get(from..to).and_then(|part| part.parse::<u32>().ok());
+    let part =
+        |from: usize, to: usize| fold.get(from..to).and_then(|part| part.parse::<u32>().ok());
     if fold.len() != 8 && fold.len() != 14 && fold.len() != 12 {
         return None;
     }
@@ -243,7 +312,10 @@ fn compact(reading: &Reading<'_>, at: usize) -> Found {
     if fold.len() != 8 || !is_dated(reading, at) {
         return None;
     }
-    Some((at + 1, Day::either(Some(Day::year(part(4, 8)?)?), part(0, 2)?, part(2, 4)?)?))
+    Some((
+        at + 1,
+        Day::either(Some(Day::year(part(4, 8)?)?), part(0, 2)?, part(2, 4)?)?,
+    ))
 }
 
 /// `04 12 1958` where birth is spoken of.
@@ -262,7 +334,9 @@ fn joined(reading: &Reading<'_>, at: usize) -> Found {
     let fold = reading.fold(at);
     let letters_at = fold.find(|c: char| c.is_ascii_alphabetic())?;
     let (day, rest) = fold.split_at_checked(letters_at)?;
-    let letters_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+    let letters_end = rest
+        .find(|c: char| c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (name, year) = rest.split_at_checked(letters_end)?;
     let number = month(name)?;
     let day = match day.len() {
@@ -271,7 +345,8 @@ fn joined(reading: &Reading<'_>, at: usize) -> Found {
         _ => return None,
     };
     let (year, is_short_year) = match year.len() {
-        0 => year_after(reading, at + 1).map_or((None, false), |(_, year, short)| (Some(year), short)),
+        0 => year_after(reading, at + 1)
+            .map_or((None, false), |(_, year, short)| (Some(year), short)),
         2 => (Day::short_year(year.parse().ok()?), true),
         4 => (Some(Day::year(year.parse().ok()?)?), false),
         _ => return None,
@@ -293,7 +368,12 @@ fn day_number(reading: &Reading<'_>, at: usize) -> Option<u32> {
         .into_iter()
         .find_map(|end| fold.strip_suffix(end))
         .unwrap_or(fold);
-    if number.len() > 2 || (reading.is_mark(at + 1, '.') && reading.touches(at + 1) && reading.is_digits(at + 2) && reading.touches(at + 2)) {
+    if number.len() > 2
+        || (reading.is_mark(at + 1, '.')
+            && reading.touches(at + 1)
+            && reading.is_digits(at + 2)
+            && reading.touches(at + 2))
+    {
         return None;
     }
     number.parse().ok().filter(|day| (1..=31).contains(day))
@@ -311,7 +391,11 @@ fn month_name(reading: &Reading<'_>, at: usize) -> Option<u32> {
 fn year_after(reading: &Reading<'_>, at: usize) -> Option<(usize, i16, bool)> {
     let mut place = at;
     for _ in 0..2 {
-        if reading.is_any_mark(place, ",.") || reading.fold(place) == "of" || reading.is_mark(place, '/') || reading.is_dash(place) {
+        if reading.is_any_mark(place, ",.")
+            || reading.fold(place) == "of"
+            || reading.is_mark(place, '/')
+            || reading.is_dash(place)
+        {
             place += 1;
         }
     }
@@ -344,12 +428,15 @@ fn month_first(reading: &Reading<'_>, at: usize) -> Found {
         && !is_measured(reading, next + 1)
     {
         let mut end = next + 1;
-        let to_more = reading.is_dash(end) || matches!(reading.fold(end), "to" | "and" | "through" | "thru");
+        let to_more =
+            reading.is_dash(end) || matches!(reading.fold(end), "to" | "and" | "through" | "thru");
         if to_more && day_number(reading, end + 1).is_some() {
             end += 2;
         }
         let year = year_after(reading, end);
-        let (end, year, is_short_year) = year.map_or((end, None, false), |(end, year, short)| (end, Some(year), short));
+        let (end, year, is_short_year) = year.map_or((end, None, false), |(end, year, short)| {
+            (end, Some(year), short)
+        });
         let day = Day {
             is_short_year,
             ..Day::new(year, number, Some(day))?
@@ -371,9 +458,16 @@ fn month_first(reading: &Reading<'_>, at: usize) -> Found {
 /// A month by itself.
 fn alone(reading: &Reading<'_>, at: usize, number: u32) -> Found {
     let before = at.checked_sub(1)?;
-    let before = if reading.is_dash(before) { before.checked_sub(1)? } else { before };
+    let before = if reading.is_dash(before) {
+        before.checked_sub(1)?
+    } else {
+        before
+    };
     let word = reading.fold(before);
-    let is_word_too = matches!(reading.fold(at), "may" | "march" | "mar" | "jan" | "dec" | "apr" | "jun" | "april" | "june" | "august");
+    let is_word_too = matches!(
+        reading.fold(at),
+        "may" | "march" | "mar" | "jan" | "dec" | "apr" | "jun" | "april" | "june" | "august"
+    );
     let fits = BEFORE_MONTH.contains(&word)
         && reading.shape(at) == Shape::Capital
         // "seen by April Jones", "from June": a person may be called so.
@@ -391,15 +485,23 @@ fn day_first(reading: &Reading<'_>, at: usize) -> Found {
         name += 1;
     }
     let number = month_name(reading, name)?;
-    if !reading.is_capital(name) && matches!(reading.fold(name), "may" | "mar" | "march") && name == at + 1 {
+    if !reading.is_capital(name)
+        && matches!(reading.fold(name), "may" | "mar" | "march")
+        && name == at + 1
+    {
         return None;
     }
     let mut end = name + 1;
-    if reading.is_mark(end, '.') && reading.fold(name).len() <= 4 && (reading.is_digits(end + 1) || reading.touches(end + 1)) {
+    if reading.is_mark(end, '.')
+        && reading.fold(name).len() <= 4
+        && (reading.is_digits(end + 1) || reading.touches(end + 1))
+    {
         end += 1;
     }
     let year = year_after(reading, end);
-    let (end, year, is_short_year) = year.map_or((name + 1, None, false), |(end, year, short)| (end, Some(year), short));
+    let (end, year, is_short_year) = year.map_or((name + 1, None, false), |(end, year, short)| {
+        (end, Some(year), short)
+    });
     let day = Day {
         is_short_year,
         ..Day::new(year, number, Some(day))?
@@ -430,7 +532,15 @@ fn relative(reading: &Reading<'_>, at: usize) -> Option<(usize, usize)> {
     let is_unit = |at: usize| {
         matches!(
             reading.fold(at),
-            "week" | "month" | "weekend" | "night" | "spring" | "summer" | "fall" | "autumn" | "winter"
+            "week"
+                | "month"
+                | "weekend"
+                | "night"
+                | "spring"
+                | "summer"
+                | "fall"
+                | "autumn"
+                | "winter"
         ) || is_weekday(reading.fold(at))
             || (month(reading.fold(at)).is_some() && reading.is_capital(at))
     };
@@ -440,10 +550,14 @@ fn relative(reading: &Reading<'_>, at: usize) -> Option<(usize, usize)> {
         "ago" => {
             let unit = at.checked_sub(1)?;
             let count = at.checked_sub(2)?;
-            let counted = matches!(reading.fold(unit), "day" | "days" | "week" | "weeks" | "month" | "months");
+            let counted = matches!(
+                reading.fold(unit),
+                "day" | "days" | "week" | "weeks" | "month" | "months"
+            );
             counted.then_some((count, at + 1))
         }
-        "christmas" | "thanksgiving" | "easter" | "halloween" | "hanukkah" | "ramadan" | "diwali" => {
+        "christmas" | "thanksgiving" | "easter" | "halloween" | "hanukkah" | "ramadan"
+        | "diwali" => {
             let is_disease = matches!(reading.fold(at + 1), "disease" | "factor" | "tree");
             (!is_disease && reading.is_capital(at)).then_some((at, at + 1))
         }

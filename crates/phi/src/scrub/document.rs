@@ -10,24 +10,28 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::calendar::Day;
 use super::class::Class;
-use super::known::{self, is_address, is_human_name};
 use super::slots::Slots;
-use super::{DateUse, Scrubber, Withheld, markup, rtf};
+use super::{DateUse, Scrubber, Withheld, markup};
+
+mod content;
+mod shape;
+
+use self::content::{decode, read_text};
+use self::shape::Shape;
+pub(crate) use self::shape::{
+    fhir_day, is_attachment, is_code, is_code_name, is_geolocation, is_type_name,
+};
 
 /// Deepest nesting of a resource.
 const DEPTH_MAX: usize = 64;
 
 /// Most values of a resource.
 const VALUES_MAX: usize = 500_000;
-
-/// Longest code.
-const CODE_BYTES_MAX: usize = 128;
 
 /// A resource without identifiers.
 #[derive(Clone, PartialEq)]
@@ -62,7 +66,9 @@ pub struct WithheldAt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentRefused {
     /// Too deep or too large.
-    #[error("the resource is nested more than {DEPTH_MAX} deep or holds more than {VALUES_MAX} values")]
+    #[error(
+        "the resource is nested more than {DEPTH_MAX} deep or holds more than {VALUES_MAX} values"
+    )]
     TooLarge,
     /// The envelope has no more slots.
     #[error(transparent)]
@@ -74,7 +80,11 @@ impl Scrubber<'_> {
     ///
     /// # Errors
     /// [`DocumentRefused`]: nothing of the resource may be shown.
-    pub fn scrub_resource(&self, resource: &Value, slots: &mut Slots) -> Result<ScrubbedResource, DocumentRefused> {
+    pub fn scrub_resource(
+        &self,
+        resource: &Value,
+        slots: &mut Slots,
+    ) -> Result<ScrubbedResource, DocumentRefused> {
         let mut walk = Walk {
             scrubber: self,
             slots,
@@ -104,46 +114,6 @@ impl Scrubber<'_> {
     }
 }
 
-/// The text of bytes, if they are text.
-fn read_text(content_type: Option<&str>, bytes: &[u8]) -> Option<String> {
-    let declared = content_type.unwrap_or("").to_ascii_lowercase();
-    let mut parts = declared.split(';').map(str::trim);
-    let media = parts.next().unwrap_or("");
-    let charset = parts.find_map(|part| part.strip_prefix("charset=")).map(|it| it.trim_matches('"'));
-    let is_text = media.is_empty()
-        || media.starts_with("text/")
-        || media.ends_with("+xml")
-        || media.ends_with("+json")
-        || matches!(media, "application/rtf" | "application/xml" | "application/json");
-    if !is_text {
-        return None;
-    }
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let text = match charset {
-        None | Some("utf-8" | "utf8" | "us-ascii") => std::str::from_utf8(bytes).ok()?.to_owned(),
-        Some("iso-8859-1" | "latin1" | "windows-1252" | "cp1252") => bytes.iter().map(|byte| rtf::windows_1252(*byte)).collect(),
-        Some(_) => return None,
-    };
-    let is_binary = text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'));
-    if is_binary || text.starts_with("%PDF") {
-        return None;
-    }
-    if text.trim_start().starts_with("{\\rtf") || media.ends_with("/rtf") {
-        return rtf::text_of(&text);
-    }
-    Some(if markup::is_markup(&text) { markup::text_of(&text) } else { text })
-}
-
-/// Base64 as sources write it: with line breaks, with or without padding.
-fn decode(data: &str) -> Option<Vec<u8>> {
-    let lenient = GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    let plain: String = data.chars().filter(|c| !c.is_whitespace()).collect();
-    lenient.decode(plain).ok()
-}
-
 /// Names of elements from the root.
 struct Path<'p> {
     outer: Option<&'p Path<'p>>,
@@ -152,11 +122,17 @@ struct Path<'p> {
 
 impl<'p> Path<'p> {
     fn root() -> Self {
-        Self { outer: None, name: "" }
+        Self {
+            outer: None,
+            name: "",
+        }
     }
 
     fn inner(&'p self, name: &'p str) -> Path<'p> {
-        Path { outer: Some(self), name }
+        Path {
+            outer: Some(self),
+            name,
+        }
     }
 
     fn written(&self) -> String {
@@ -216,7 +192,13 @@ impl Walk<'_, '_> {
         Ok(Value::String(self.slots.slot_for(class, text)?))
     }
 
-    fn object(&mut self, key: &str, object: &Map<String, Value>, path: &Path<'_>, depth: usize) -> Kept {
+    fn object(
+        &mut self,
+        key: &str,
+        object: &Map<String, Value>,
+        path: &Path<'_>,
+        depth: usize,
+    ) -> Kept {
         if is_geolocation(object) {
             return self.withhold(path, Withheld::Unreadable);
         }
@@ -246,7 +228,9 @@ impl Walk<'_, '_> {
                     }
                     Some(Value::Array(slots))
                 }
-                (None, Value::String(text)) if shape.is_identity(name) => self.identity(&shape, name, text, &path)?,
+                (None, Value::String(text)) if shape.is_identity(name) => {
+                    self.identity(&shape, name, text, &path)?
+                }
                 _ => self.value(name, inner, &path, depth + 1)?,
             };
             if let Some(new) = new {
@@ -284,7 +268,9 @@ impl Walk<'_, '_> {
         match key {
             "div" => return self.narrative(text, path),
             "fullUrl" => return Ok(Some(self.slot(Class::Id, text)?)),
-            "source" | "sourceId" if text.contains(['/', ':', '#']) => return self.withhold(path, Withheld::Unreadable),
+            "source" | "sourceId" if text.contains(['/', ':', '#']) => {
+                return self.withhold(path, Withheld::Unreadable);
+            }
             "birthDate" | "deceasedDateTime" => return Ok(Some(self.slot(Class::Date, text)?)),
             _ => {}
         }
@@ -307,12 +293,19 @@ impl Walk<'_, '_> {
     }
 
     fn day(&mut self, day: Day, text: &str) -> Kept {
-        let is_vital = self.scrubber.known.days().iter().any(|known| day.names(*known));
+        let is_vital = self
+            .scrubber
+            .known
+            .days()
+            .iter()
+            .any(|known| day.names(*known));
         let kept = match self.scrubber.settings().dates {
             _ if is_vital => None,
             DateUse::Keep => Some(text.to_owned()),
             DateUse::Slot => None,
-            DateUse::Relative { anchor } => day.days_after(anchor).map(|days| format!("day {days:+}")),
+            DateUse::Relative { anchor } => {
+                day.days_after(anchor).map(|days| format!("day {days:+}"))
+            }
             DateUse::Shift { days } => day.shifted(days),
             DateUse::Year { as_of } => day
                 .year
@@ -322,7 +315,11 @@ impl Walk<'_, '_> {
         match kept {
             Some(kept) => Ok(Some(Value::String(kept))),
             // A year alone is no element of a date.
-            None if day.month.is_none() && !matches!(self.scrubber.settings().dates, DateUse::Year { .. }) => Ok(Some(Value::String(text.to_owned()))),
+            None if day.month.is_none()
+                && !matches!(self.scrubber.settings().dates, DateUse::Year { .. }) =>
+            {
+                Ok(Some(Value::String(text.to_owned())))
+            }
             None => Ok(Some(self.slot(Class::Date, text)?)),
         }
     }
@@ -350,7 +347,10 @@ impl Walk<'_, '_> {
     fn narrative(&mut self, div: &str, path: &Path<'_>) -> Kept {
         let text = markup::text_of(div);
         Ok(self.free_text(&text, path)?.map(|kept| match kept {
-            Value::String(text) => Value::String(format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{}</div>", escaped(&text))),
+            Value::String(text) => Value::String(format!(
+                "<div xmlns=\"http://www.w3.org/1999/xhtml\">{}</div>",
+                escaped(&text)
+            )),
             other => other,
         }))
     }
@@ -373,7 +373,10 @@ impl Walk<'_, '_> {
                             for finding in &scrubbed.findings {
                                 *self.replaced.entry(finding.class).or_default() += 1;
                             }
-                            kept.insert("data".to_owned(), Value::String(STANDARD.encode(scrubbed.text)));
+                            kept.insert(
+                                "data".to_owned(),
+                                Value::String(STANDARD.encode(scrubbed.text)),
+                            );
                         }
                         Err(reason) => drop(self.withhold(&path, reason)?),
                     }
@@ -394,7 +397,10 @@ impl Walk<'_, '_> {
             }
         }
         if kept.contains_key("data") {
-            kept.insert("contentType".to_owned(), Value::String("text/plain; charset=utf-8".to_owned()));
+            kept.insert(
+                "contentType".to_owned(),
+                Value::String("text/plain; charset=utf-8".to_owned()),
+            );
         } else if let Some(media) = content_type.filter(|it| is_code(it)) {
             kept.insert("contentType".to_owned(), Value::String(media.to_owned()));
         }
@@ -411,143 +417,27 @@ impl Walk<'_, '_> {
     /// A title is scrubbed; the name of a file is replaced up to its ending.
     fn title(&mut self, title: &str, path: &Path<'_>) -> Kept {
         let is_file = title.rsplit_once('.').filter(|(stem, ending)| {
-            !stem.is_empty() && (1..=5).contains(&ending.len()) && ending.bytes().all(|c| c.is_ascii_alphanumeric())
+            !stem.is_empty()
+                && (1..=5).contains(&ending.len())
+                && ending.bytes().all(|c| c.is_ascii_alphanumeric())
         });
         match is_file {
             Some((stem, ending)) => {
                 *self.replaced.entry(Class::Id).or_default() += 1;
                 let slot = self.slots.slot_for(Class::Id, stem)?;
-                Ok(Some(Value::String(format!("{slot}.{}", ending.to_ascii_lowercase()))))
+                Ok(Some(Value::String(format!(
+                    "{slot}.{}",
+                    ending.to_ascii_lowercase()
+                ))))
             }
             None => self.free_text(title, path),
         }
     }
 }
 
-/// What an object is, by its members.
-enum Shape {
-    Resource,
-    HumanName,
-    Address,
-    /// A contact point or identifier, with the class of its value.
-    Value(Class),
-    /// A reference, with the class of its display, if that names somebody.
-    Reference(Option<Class>),
-    Other,
-}
-
-impl Shape {
-    fn of(key: &str, object: &Map<String, Value>) -> Self {
-        let text = |name: &str| object.get(name).and_then(Value::as_str);
-        if object.contains_key("resourceType") {
-            return Shape::Resource;
-        }
-        if is_human_name(object) || (matches!(key, "name" | "valueHumanName") && text("text").is_some()) {
-            return Shape::HumanName;
-        }
-        if is_address(object) || matches!(key, "address" | "valueAddress") {
-            return Shape::Address;
-        }
-        if let Some(system) = text("system")
-            && text("value").is_some()
-        {
-            return Shape::Value(known::contact_class(system).unwrap_or_else(|| {
-                let kinds: Vec<&str> = object
-                    .get("type")
-                    .and_then(|kind| kind.get("coding"))
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|coding| coding.get("code").and_then(Value::as_str))
-                    .collect();
-                known::identifier_class(system, &kinds)
-            }));
-        }
-        if text("value").is_some() && (key == "telecom" || key.to_ascii_lowercase().ends_with("identifier")) {
-            return Shape::Value(if key == "telecom" { Class::Phone } else { Class::Id });
-        }
-        if object.contains_key("reference") || object.contains_key("display") && !object.contains_key("code") && !object.contains_key("system") {
-            let target = text("reference").or_else(|| text("type")).unwrap_or("");
-            let names = |kinds: &[&str]| kinds.iter().any(|kind| target.contains(kind));
-            let is_person = names(&["Patient", "Practitioner", "RelatedPerson", "Person"])
-                || matches!(key, "subject" | "patient" | "performer" | "author" | "recorder" | "asserter" | "requester" | "individual" | "provider" | "actor" | "who" | "sender" | "recipient" | "beneficiary" | "subscriber");
-            let is_place = names(&["Organization", "Location", "HealthcareService"]) || matches!(key, "managingOrganization" | "serviceProvider" | "custodian" | "location" | "insurer" | "organization");
-            return Shape::Reference(match (is_place, is_person) {
-                (true, _) => Some(Class::Place),
-                (_, true) => Some(Class::Name),
-                _ => None,
-            });
-        }
-        Shape::Other
-    }
-
-    /// The class of a member that is replaced as a whole.
-    fn class(&self, name: &str) -> Option<Class> {
-        match (self, name) {
-            (Shape::HumanName, "family" | "given" | "text") => Some(Class::Name),
-            (Shape::Address, "line" | "city" | "district" | "postalCode" | "text") => Some(Class::Place),
-            (Shape::Value(class), "value") => Some(*class),
-            (Shape::Reference(class), "display") => *class,
-            (Shape::Resource, "subscriberId") => Some(Class::Plan),
-            (_, "serialNumber" | "deviceIdentifier" | "carrierHRF" | "carrierAIDC" | "distinctIdentifier") => Some(Class::Device),
-            _ => None,
-        }
-    }
-
-    /// Whether a member is a logical id or points at one.
-    fn is_identity(&self, name: &str) -> bool {
-        name == "id" || (name == "reference" && matches!(self, Shape::Reference(_)))
-    }
-}
-
-/// Whether an object is an Attachment or a Binary.
-pub(crate) fn is_attachment(key: &str, object: &Map<String, Value>) -> bool {
-    let is_signature = object.contains_key("who") && object.contains_key("sigFormat");
-    let has = |name: &str| object.get(name).is_some_and(Value::is_string);
-    !is_signature && has("data") && !object.contains_key("origin")
-        || (has("contentType") && (has("url") || has("title") || has("hash")))
-        || object.get("resourceType").and_then(Value::as_str) == Some("Binary")
-        || matches!(key, "attachment" | "valueAttachment" | "contentAttachment" | "photo" | "sourceAttachment") && !object.contains_key("reference")
-}
-
-pub(crate) fn is_geolocation(object: &Map<String, Value>) -> bool {
-    let ends = |url: &str| {
-        let url = url.to_ascii_lowercase();
-        url.ends_with("geolocation") || url.ends_with("latitude") || url.ends_with("longitude")
-    };
-    object.get("url").and_then(Value::as_str).is_some_and(ends)
-        || (object.get("latitude").is_some_and(Value::is_number) && object.get("longitude").is_some_and(Value::is_number))
-}
-
-pub(crate) fn is_type_name(part: &str) -> bool {
-    part.starts_with(|c: char| c.is_ascii_uppercase()) && part.len() <= 40 && part.bytes().all(|c| c.is_ascii_alphabetic())
-}
-
-/// Names of elements that hold codes or addresses of definitions.
-pub(crate) fn is_code_name(name: &str) -> bool {
-    matches!(
-        name,
-        "resourceType" | "system" | "code" | "status" | "use" | "url" | "profile" | "unit" | "comparator" | "currency" | "language" | "contentType"
-            | "versionId" | "linkId" | "questionnaire" | "instantiatesCanonical" | "valueCode" | "valueUri" | "valueCanonical" | "gender" | "intent"
-            | "priority" | "method" | "mode" | "type" | "version" | "kind" | "sigFormat" | "targetFormat" | "definition"
-    )
-}
-
-/// Whether a string can be a code: one short word of plain characters, or the address of a definition.
-pub(crate) fn is_code(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/#|+*%^{}[]()'".contains(c);
-    let is_address = text.starts_with("http://") || text.starts_with("https://") || text.starts_with("urn:oid:");
-    text.len() <= if is_address { 512 } else { CODE_BYTES_MAX } && text.chars().all(plain) && !text.contains('@')
-}
-
-/// A string that is nothing but a FHIR date or time.
-pub(crate) fn fhir_day(text: &str) -> Option<Day> {
-    let is_time = text.len() >= 4 && text.len() <= 40 && text.bytes().all(|c| c.is_ascii_digit() || b"-:.TZ+".contains(&c));
-    let day = Day::of_fhir(text).filter(|_| is_time)?;
-    // A bare number of four digits is a year only where nothing else is said; it stays as text.
-    (text.len() > 4).then_some(day)
-}
-
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\n', "<br/>")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\n', "<br/>")
 }

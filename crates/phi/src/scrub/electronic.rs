@@ -10,8 +10,8 @@ use super::search::{Basis, Search};
 /// # Source
 /// IANA root zone: generic domains in common use, and those of countries whose letters are no English word.
 const TOP_LEVEL: [&str; 24] = [
-    "com", "org", "net", "edu", "gov", "mil", "info", "biz", "health", "care", "clinic", "hospital", "io", "app", "dev",
-    "uk", "ca", "de", "fr", "mx", "eu", "us", "local", "example",
+    "com", "org", "net", "edu", "gov", "mil", "info", "biz", "health", "care", "clinic",
+    "hospital", "io", "app", "dev", "uk", "ca", "de", "fr", "mx", "eu", "us", "local", "example",
 ];
 
 /// Longest address that is looked for, in bytes to each side.
@@ -101,7 +101,8 @@ fn mail(text: &str, at: usize, width: usize) -> Option<(usize, usize, Class)> {
         return is_address.then_some((start, end, Class::Email));
     }
     // An account: at least three characters that begin with a letter.
-    let is_account = host.chars().next().is_some_and(char::is_alphabetic) && host.chars().count() >= 3;
+    let is_account =
+        host.chars().next().is_some_and(char::is_alphabetic) && host.chars().count() >= 3;
     let end = forth(text, end, |c| c == '_' || c.is_alphanumeric());
     is_account.then_some((at, end, Class::Url))
 }
@@ -117,7 +118,9 @@ fn web(text: &str, at: usize) -> Option<(usize, usize, Class)> {
     if !is_address {
         return None;
     }
-    let end = forth(text, at, |c| !c.is_whitespace() && !"<>\"'()[]{}".contains(c));
+    let end = forth(text, at, |c| {
+        !c.is_whitespace() && !"<>\"'()[]{}".contains(c)
+    });
     let end = trimmed(text, start, end, ".,;:!?");
     (end > at + 1).then_some((start, end, Class::Url))
 }
@@ -135,13 +138,27 @@ fn host(text: &str, at: usize) -> Option<(usize, usize, Class)> {
         return None;
     }
     // A sentence that begins without a space, "at home.Us", is none.
-    if matches!(last, "us" | "care" | "health" | "clinic" | "hospital" | "info" | "local" | "app" | "example" | "de")
-        && text.get(start..host_end)?.contains(|c: char| c.is_uppercase())
+    if matches!(
+        last,
+        "us" | "care"
+            | "health"
+            | "clinic"
+            | "hospital"
+            | "info"
+            | "local"
+            | "app"
+            | "example"
+            | "de"
+    ) && text
+        .get(start..host_end)?
+        .contains(|c: char| c.is_uppercase())
     {
         return None;
     }
     let end = if text.get(host_end..)?.starts_with(['/', ':', '?', '#']) {
-        forth(text, host_end, |c| !c.is_whitespace() && !"<>\"'()[]{},;".contains(c))
+        forth(text, host_end, |c| {
+            !c.is_whitespace() && !"<>\"'()[]{},;".contains(c)
+        })
     } else {
         host_end
     };
@@ -154,9 +171,12 @@ fn ipv4(text: &str, at: usize) -> Option<(usize, usize, Class)> {
     let start = back(text, at, is_part);
     let end = trimmed(text, start, forth(text, at, is_part), ".");
     let parts: Vec<&str> = text.get(start..end)?.split('.').collect();
-    let fits = |part: &&str| (1..=3).contains(&part.len()) && part.parse::<u16>().is_ok_and(|it| it <= 255);
+    let fits = |part: &&str| {
+        (1..=3).contains(&part.len()) && part.parse::<u16>().is_ok_and(|it| it <= 255)
+    };
     let outside = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
-    let stands_alone = outside(text.get(..start)?.chars().next_back()) && outside(text.get(end..)?.chars().next());
+    let stands_alone =
+        outside(text.get(..start)?.chars().next_back()) && outside(text.get(end..)?.chars().next());
     (parts.len() == 4 && parts.iter().all(fits) && stands_alone).then_some((start, end, Class::Ip))
 }
 
@@ -198,8 +218,13 @@ fn spelled_out(search: &mut Search<'_, '_>) -> Result<(), Spent> {
         };
         let (mut from, mut saw_at) = (dot, false);
         for _ in 0..PARTS_MAX {
-            let Some(word) = from.checked_sub(1) else { break };
-            if is_joint(word) || matches!(reading.kind(word), Some(super::reading::Kind::Mark(_))) && !reading.is_any_mark(word, "[]()_-.") {
+            let Some(word) = from.checked_sub(1) else {
+                break;
+            };
+            if is_joint(word)
+                || matches!(reading.kind(word), Some(super::reading::Kind::Mark(_)))
+                    && !reading.is_any_mark(word, "[]()_-.")
+            {
                 break;
             }
             from = word;

@@ -21,12 +21,18 @@ pub(crate) fn is_word_char(c: char) -> bool {
 
 /// Apostrophes, as keyboards and word processors write them.
 pub(crate) fn is_apostrophe(c: char) -> bool {
-    matches!(c, '\'' | '\u{2019}' | '\u{02BC}' | '\u{00B4}' | '\u{2018}' | '`' | '\u{FF07}')
+    matches!(
+        c,
+        '\'' | '\u{2019}' | '\u{02BC}' | '\u{00B4}' | '\u{2018}' | '`' | '\u{FF07}'
+    )
 }
 
 /// Hyphens and dashes.
 pub(crate) fn is_dash(c: char) -> bool {
-    matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}')
+    matches!(
+        c,
+        '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}'
+    )
 }
 
 /// The decimal digit that a character shows, of the scripts and forms that are read as such.
@@ -100,7 +106,9 @@ fn latin(c: char) -> &'static str {
         'Ķ'..='ĸ' => "k",
         'Ĺ'..='ł' => "l",
         'Ñ' | 'ñ' | 'Ń'..='ŋ' => "n",
-        'Ò'..='Ö' | 'ò'..='ö' | 'Ø' | 'ø' | 'Ō'..='ő' | 'Ơ' | 'ơ' | 'Ǒ' | 'ǒ' | 'Ọ'..='ợ' => "o",
+        'Ò'..='Ö' | 'ò'..='ö' | 'Ø' | 'ø' | 'Ō'..='ő' | 'Ơ' | 'ơ' | 'Ǒ' | 'ǒ' | 'Ọ'..='ợ' => {
+            "o"
+        }
         'Œ' | 'œ' => "oe",
         'Ŕ'..='ř' => "r",
         'Ś'..='š' | 'Ș' | 'ș' | 'ſ' => "s",
@@ -140,7 +148,14 @@ mod tests {
     #[test]
     fn what_reads_the_same_folds_the_same() {
         for text in [
-            "Munoz", "MUÑOZ", "Muñoz", "Mun\u{303}oz", "Mu\u{200b}noz", "Mu\u{ad}noz", "Ｍｕｎｏｚ", "Мunoz",
+            "Munoz",
+            "MUÑOZ",
+            "Muñoz",
+            "Mun\u{303}oz",
+            "Mu\u{200b}noz",
+            "Mu\u{ad}noz",
+            "Ｍｕｎｏｚ",
+            "Мunoz",
         ] {
             assert_eq!(fold(text), "munoz", "{text:?}");
         }

@@ -103,14 +103,22 @@ impl Known {
             return;
         }
         let marks = lexicon.marks(word);
-        let is_common = marks & (mark::ORDINARY | mark::TITLE | mark::FACILITY_HEAD | mark::CREDENTIAL) != 0;
+        let is_common =
+            marks & (mark::ORDINARY | mark::TITLE | mark::FACILITY_HEAD | mark::CREDENTIAL) != 0;
         let is_generic = class == Class::Place && is_common
-            || marks & (mark::TITLE | mark::SUFFIX) != 0 && marks & (mark::GIVEN | mark::SURNAME) == 0;
-        if is_generic || (class == Class::Place && marks & (mark::STATE | mark::FACILITY_GENERIC | mark::STREET_TYPE) != 0) {
+            || marks & (mark::TITLE | mark::SUFFIX) != 0
+                && marks & (mark::GIVEN | mark::SURNAME) == 0;
+        if is_generic
+            || (class == Class::Place
+                && marks & (mark::STATE | mark::FACILITY_GENERIC | mark::STREET_TYPE) != 0)
+        {
             return;
         }
         let needs_capital = is_common || word.chars().count() < 3 || marks & mark::PARTICLE != 0;
-        self.words.entry(word.into()).or_insert(KnownWord { class, needs_capital });
+        self.words.entry(word.into()).or_insert(KnownWord {
+            class,
+            needs_capital,
+        });
         self.count += 1;
     }
 
@@ -119,7 +127,9 @@ impl Known {
         for piece in part.split(|c: char| !fold::is_word_char(c) && !fold::is_apostrophe(c)) {
             let whole = fold::compact(piece);
             // Synthetic records number their names: "Abbott774".
-            let plain: String = whole.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+            let plain: String = whole
+                .trim_end_matches(|c: char| c.is_ascii_digit())
+                .to_owned();
             self.add_word(lexicon, &whole, Class::Name);
             self.add_word(lexicon, &plain, Class::Name);
             if whose == Whose::Carer && lexicon.marks(&plain) & mark::ORDINARY != 0 {
@@ -133,7 +143,10 @@ impl Known {
             }
             let length = plain.chars().count();
             if length >= FUZZY_MIN {
-                self.fuzzy.entry(length).or_default().push(plain.as_str().into());
+                self.fuzzy
+                    .entry(length)
+                    .or_default()
+                    .push(plain.as_str().into());
                 if is_family {
                     self.inside.push(plain.as_str().into());
                 }
@@ -151,7 +164,12 @@ impl Known {
         let count = letters.chars().count();
         if count >= 2 {
             if count > 2 {
-                let outer: String = letters.chars().next().into_iter().chain(letters.chars().last()).collect();
+                let outer: String = letters
+                    .chars()
+                    .next()
+                    .into_iter()
+                    .chain(letters.chars().last())
+                    .collect();
                 self.initials.insert(outer.into());
             }
             self.initials.insert(letters.into());
@@ -171,11 +189,14 @@ impl Known {
         let all_common = words.iter().all(|word| {
             lexicon.marks(word) & mark::ORDINARY != 0 && !word.bytes().any(|c| c.is_ascii_digit())
         });
-        self.sequences.entry(first.as_str().into()).or_default().push(Sequence {
-            rest: rest.iter().map(|word| word.as_str().into()).collect(),
-            class,
-            needs_capital: all_common,
-        });
+        self.sequences
+            .entry(first.as_str().into())
+            .or_default()
+            .push(Sequence {
+                rest: rest.iter().map(|word| word.as_str().into()).collect(),
+                class,
+                needs_capital: all_common,
+            });
         self.count += 1;
     }
 
@@ -191,7 +212,10 @@ impl Known {
         if !self.compact_seen.insert(compact.as_str().into()) {
             return;
         }
-        self.compact.entry(key).or_default().push((compact.into(), class));
+        self.compact
+            .entry(key)
+            .or_default()
+            .push((compact.into(), class));
         self.count += 1;
     }
 
@@ -210,7 +234,10 @@ impl Known {
 fn words_of(text: &str) -> Vec<String> {
     text.split(|c: char| !fold::is_word_char(c) && !fold::is_apostrophe(c))
         .map(|word| {
-            let word = word.strip_suffix("'s").or_else(|| word.strip_suffix("\u{2019}s")).unwrap_or(word);
+            let word = word
+                .strip_suffix("'s")
+                .or_else(|| word.strip_suffix("\u{2019}s"))
+                .unwrap_or(word);
             fold::compact(word)
         })
         .filter(|word| !word.is_empty())

@@ -52,7 +52,9 @@ pub(crate) fn follow(reading: &Reading<'_>, at: usize, rest: &[Box<str>]) -> Opt
     let mut next = at + 1;
     for word in rest {
         let mut skipped = 0;
-        while skipped < 2 && (reading.is_mark(next, '.') || reading.is_dash(next) || reading.is_apostrophe(next)) {
+        while skipped < 2
+            && (reading.is_mark(next, '.') || reading.is_dash(next) || reading.is_apostrophe(next))
+        {
             next += 1;
             skipped += 1;
         }
@@ -66,7 +68,15 @@ pub(crate) fn follow(reading: &Reading<'_>, at: usize, rest: &[Box<str>]) -> Opt
 
 /// Labels whose value may be short, because nothing else follows them.
 fn is_strong(class: Class) -> bool {
-    matches!(class, Class::Mrn | Class::Ssn | Class::Vehicle | Class::Device | Class::License | Class::Biometric)
+    matches!(
+        class,
+        Class::Mrn
+            | Class::Ssn
+            | Class::Vehicle
+            | Class::Device
+            | Class::License
+            | Class::Biometric
+    )
 }
 
 fn take_value(search: &mut Search<'_, '_>, label_at: usize, label_end: usize, class: Class) {
@@ -77,8 +87,25 @@ fn take_value(search: &mut Search<'_, '_>, label_at: usize, label_end: usize, cl
         let word = reading.fold(at);
         let is_filler = matches!(
             word,
-            "is" | "was" | "number" | "no" | "num" | "nr" | "id" | "of" | "code" | "reads" | "card" | "the" | "ending" | "rec"
-                | "record" | "as" | "with" | "numbers" | "ids" | "num."
+            "is" | "was"
+                | "number"
+                | "no"
+                | "num"
+                | "nr"
+                | "id"
+                | "of"
+                | "code"
+                | "reads"
+                | "card"
+                | "the"
+                | "ending"
+                | "rec"
+                | "record"
+                | "as"
+                | "with"
+                | "numbers"
+                | "ids"
+                | "num."
         );
         match reading.kind(at) {
             Some(Kind::Mark(c)) if ":#.=([\"'-–*".contains(c) => is_marked |= c != '.',
@@ -99,7 +126,11 @@ fn take_value(search: &mut Search<'_, '_>, label_at: usize, label_end: usize, cl
     };
     if is_plausible(reading, &value, class, is_marked) {
         // A number sign is part of what people call the number.
-        let from = if reading.is_mark(at - 1, '#') { at - 1 } else { at };
+        let from = if reading.is_mark(at - 1, '#') {
+            at - 1
+        } else {
+            at
+        };
         search.take(from, value.end, class, Basis::Pattern);
     }
 }
@@ -150,7 +181,9 @@ fn value(search: &Search<'_, '_>, at: usize, may_have_spaces: bool) -> Option<Va
             }
             Some(Kind::Letters) => {
                 let next = reading.touches(end + 1)
-                    && (reading.is_dash(end + 1) || matches!(reading.kind(end + 1), Some(Kind::Digits | Kind::Mixed)) || reading.is_any_mark(end + 1, "/._#"));
+                    && (reading.is_dash(end + 1)
+                        || matches!(reading.kind(end + 1), Some(Kind::Digits | Kind::Mixed))
+                        || reading.is_any_mark(end + 1, "/._#"));
                 if end == at && !next {
                     return None;
                 }
@@ -160,7 +193,10 @@ fn value(search: &Search<'_, '_>, at: usize, may_have_spaces: bool) -> Option<Va
             Some(Kind::Mark(_)) => {
                 let is_separator = reading.is_dash(end) || reading.is_any_mark(end, "/._#*");
                 let goes_on = reading.touches(end + 1)
-                    && matches!(reading.kind(end + 1), Some(Kind::Digits | Kind::Mixed | Kind::Letters));
+                    && matches!(
+                        reading.kind(end + 1),
+                        Some(Kind::Digits | Kind::Mixed | Kind::Letters)
+                    );
                 if !is_separator || !goes_on {
                     break;
                 }
@@ -178,11 +214,19 @@ fn value(search: &Search<'_, '_>, at: usize, may_have_spaces: bool) -> Option<Va
 fn is_plausible(reading: &Reading<'_>, value: &Value, class: Class, is_marked: bool) -> bool {
     let last = value.end.saturating_sub(1);
     if is_strong(class) {
-        return value.digits >= 3 || (value.length >= 5 && value.digits >= 2) || (is_marked && value.length >= 4);
+        return value.digits >= 3
+            || (value.length >= 5 && value.digits >= 2)
+            || (is_marked && value.length >= 4);
     }
-    let is_year = value.is_one_number && reading.number(last).is_some_and(|it| (1900..=2100).contains(&it));
-    let counts = value.is_one_number && (is_unit(reading, value.end) || reading.is_mark(value.end, '%'));
-    let is_long = value.digits >= 5 || (value.length >= 5 && value.digits >= 3) || (is_marked && value.digits >= 3);
+    let is_year = value.is_one_number
+        && reading
+            .number(last)
+            .is_some_and(|it| (1900..=2100).contains(&it));
+    let counts =
+        value.is_one_number && (is_unit(reading, value.end) || reading.is_mark(value.end, '%'));
+    let is_long = value.digits >= 5
+        || (value.length >= 5 && value.digits >= 3)
+        || (is_marked && value.digits >= 3);
     is_long && !is_year && !counts
 }
 
@@ -190,10 +234,57 @@ fn is_plausible(reading: &Reading<'_>, value: &Value, class: Class, is_marked: b
 pub(crate) fn is_unit(reading: &Reading<'_>, at: usize) -> bool {
     matches!(
         reading.fold(at),
-        "mg" | "mcg" | "ug" | "g" | "kg" | "ml" | "l" | "dl" | "unit" | "units" | "iu" | "mmol" | "meq" | "cells" | "copies" | "mm"
-            | "cm" | "m" | "hz" | "bpm" | "kcal" | "cal" | "calories" | "steps" | "patients" | "people" | "participants"
-            | "subjects" | "women" | "men" | "adults" | "cases" | "per" | "years" | "days" | "hours" | "minutes" | "weeks" | "k"
-            | "mmhg" | "ng" | "pg" | "u" | "mu" | "x10" | "platelets" | "wbc" | "dollars" | "usd" | "persons" | "births" | "admissions"
+        "mg" | "mcg"
+            | "ug"
+            | "g"
+            | "kg"
+            | "ml"
+            | "l"
+            | "dl"
+            | "unit"
+            | "units"
+            | "iu"
+            | "mmol"
+            | "meq"
+            | "cells"
+            | "copies"
+            | "mm"
+            | "cm"
+            | "m"
+            | "hz"
+            | "bpm"
+            | "kcal"
+            | "cal"
+            | "calories"
+            | "steps"
+            | "patients"
+            | "people"
+            | "participants"
+            | "subjects"
+            | "women"
+            | "men"
+            | "adults"
+            | "cases"
+            | "per"
+            | "years"
+            | "days"
+            | "hours"
+            | "minutes"
+            | "weeks"
+            | "k"
+            | "mmhg"
+            | "ng"
+            | "pg"
+            | "u"
+            | "mu"
+            | "x10"
+            | "platelets"
+            | "wbc"
+            | "dollars"
+            | "usd"
+            | "persons"
+            | "births"
+            | "admissions"
     )
 }
 
@@ -201,8 +292,25 @@ pub(crate) fn is_unit(reading: &Reading<'_>, at: usize) -> bool {
 fn phone_label(reading: &Reading<'_>, at: usize) -> Option<usize> {
     matches!(
         reading.fold(at),
-        "phone" | "telephone" | "tel" | "ph" | "cell" | "mobile" | "cellphone" | "call" | "called" | "contact" | "pager" | "beeper"
-            | "fax" | "text" | "voicemail" | "extension" | "ext" | "callback" | "facsimile"
+        "phone"
+            | "telephone"
+            | "tel"
+            | "ph"
+            | "cell"
+            | "mobile"
+            | "cellphone"
+            | "call"
+            | "called"
+            | "contact"
+            | "pager"
+            | "beeper"
+            | "fax"
+            | "text"
+            | "voicemail"
+            | "extension"
+            | "ext"
+            | "callback"
+            | "facsimile"
     )
     .then_some(at + 1)
 }
@@ -211,7 +319,25 @@ fn take_phone(search: &mut Search<'_, '_>, label_at: usize, label_end: usize) {
     let reading = search.reading;
     let mut at = label_end;
     for _ in 0..BETWEEN_MAX {
-        let is_filler = matches!(reading.fold(at), "number" | "no" | "is" | "at" | "phone" | "her" | "him" | "them" | "me" | "us" | "on" | "the" | "home" | "work" | "cell" | "mobile");
+        let is_filler = matches!(
+            reading.fold(at),
+            "number"
+                | "no"
+                | "is"
+                | "at"
+                | "phone"
+                | "her"
+                | "him"
+                | "them"
+                | "me"
+                | "us"
+                | "on"
+                | "the"
+                | "home"
+                | "work"
+                | "cell"
+                | "mobile"
+        );
         match reading.kind(at) {
             Some(Kind::Mark(c)) if ":#.=([-–+".contains(c) => {}
             Some(Kind::Letters) if is_filler => {}
@@ -236,7 +362,11 @@ fn take_phone(search: &mut Search<'_, '_>, label_at: usize, label_end: usize) {
         end -= 1;
     }
     // A bracket that opens the number is part of it.
-    let from = if at > label_end && reading.is_any_mark(at - 1, "(+") { at - 1 } else { at };
+    let from = if at > label_end && reading.is_any_mark(at - 1, "(+") {
+        at - 1
+    } else {
+        at
+    };
     let is_extension = matches!(reading.fold(label_at), "ext" | "extension");
     let class = if matches!(reading.fold(label_at), "fax" | "facsimile") {
         Class::Fax
@@ -267,7 +397,9 @@ fn endings(search: &mut Search<'_, '_>) -> Result<(), Spent> {
             matches!(word(back), "ending" | "ends")
                 || (word(back) == "last" && (1..back).any(|n| matches!(word(n), "four" | "4")))
         });
-        let masked = reading.touches(at) && at > 1 && (is_mask(1) || (reading.is_dash(at - 1) && is_mask(2)));
+        let masked = reading.touches(at)
+            && at > 1
+            && (is_mask(1) || (reading.is_dash(at - 1) && is_mask(2)));
         if said || masked {
             search.take(at, at + 1, Class::Id, Basis::Pattern);
         }
@@ -282,8 +414,30 @@ pub(crate) fn is_code_system(reading: &Reading<'_>, at: usize) -> bool {
         reading.shape(word) != Shape::Initial
             && matches!(
                 reading.fold(word),
-                "icd" | "icd9" | "icd10" | "cpt" | "loinc" | "snomed" | "sct" | "sctid" | "rxnorm" | "rxcui" | "ndc" | "nct" | "pmid" | "doi"
-                    | "hcpcs" | "drg" | "omim" | "mesh" | "atc" | "cvx" | "isbn" | "unii" | "umls" | "pmcid"
+                "icd"
+                    | "icd9"
+                    | "icd10"
+                    | "cpt"
+                    | "loinc"
+                    | "snomed"
+                    | "sct"
+                    | "sctid"
+                    | "rxnorm"
+                    | "rxcui"
+                    | "ndc"
+                    | "nct"
+                    | "pmid"
+                    | "doi"
+                    | "hcpcs"
+                    | "drg"
+                    | "omim"
+                    | "mesh"
+                    | "atc"
+                    | "cvx"
+                    | "isbn"
+                    | "unii"
+                    | "umls"
+                    | "pmcid"
             )
     })
 }

@@ -298,7 +298,12 @@ impl Lexicon {
         let names: Vec<&str> = group.split_whitespace().collect();
         for name in &names {
             let entry = self.nicknames.entry((*name).into()).or_default();
-            entry.extend(names.iter().filter(|it| it != &name).map(|it| Box::from(*it)));
+            entry.extend(
+                names
+                    .iter()
+                    .filter(|it| it != &name)
+                    .map(|it| Box::from(*it)),
+            );
         }
     }
 
@@ -308,7 +313,12 @@ impl Lexicon {
     /// 45 CFR 164.514(b)(2)(i)(B); the list and its date stand in `rules/lexicon-places.toml`.
     pub fn zip3(&self, postal_code: &str) -> String {
         match postal_code.get(..3) {
-            Some(zip3) if zip3.bytes().all(|c| c.is_ascii_digit()) && !self.zip3_restricted.contains(zip3) => zip3.to_owned(),
+            Some(zip3)
+                if zip3.bytes().all(|c| c.is_ascii_digit())
+                    && !self.zip3_restricted.contains(zip3) =>
+            {
+                zip3.to_owned()
+            }
             _ => "000".to_owned(),
         }
     }
@@ -343,18 +353,34 @@ mod tests {
         let is = |word: &str, bits: u32| lexicon.marks(word) & bits == bits;
         assert!(is("mary", mark::GIVEN) && is("johnson", mark::SURNAME));
         assert!(is("may", mark::GIVEN | mark::ORDINARY));
-        assert!(is("parkinson", mark::EPONYM) && is("graves", mark::EPONYM) && is("foley", mark::EPONYM));
+        assert!(
+            is("parkinson", mark::EPONYM)
+                && is("graves", mark::EPONYM)
+                && is("foley", mark::EPONYM)
+        );
         assert!(is("chicago", mark::CITY) && is("tx", mark::STATE_CODE));
         assert!(is("aspirin", mark::DRUG) && !is("aspirin", mark::GIVEN));
         assert_eq!(lexicon.marks("qwertyzx"), 0);
         assert!(lexicon.nicknames("robert").any(|it| it == "bob"));
-        assert!(lexicon.phrases("medical").iter().any(|it| it.kind == PhraseKind::Label(Class::Mrn)));
+        assert!(
+            lexicon
+                .phrases("medical")
+                .iter()
+                .any(|it| it.kind == PhraseKind::Label(Class::Mrn))
+        );
     }
 
     #[test]
     fn small_zip_areas_become_zeros_and_their_neighbours_stay() {
         let lexicon = Lexicon::embedded().unwrap();
-        for (code, zip3) in [("02139", "021"), ("03601", "000"), ("03501", "035"), ("20301-1234", "000"), ("K1A 0B1", "000"), ("", "000")] {
+        for (code, zip3) in [
+            ("02139", "021"),
+            ("03601", "000"),
+            ("03501", "035"),
+            ("20301-1234", "000"),
+            ("K1A 0B1", "000"),
+            ("", "000"),
+        ] {
             assert_eq!(lexicon.zip3(code), zip3, "{code}");
         }
     }
@@ -364,6 +390,12 @@ mod tests {
         let missing = Lexicon::from_rules(|_| None).unwrap_err();
         assert_eq!(missing, LexiconInvalid::Missing("lexicon-given-names"));
         let malformed = Lexicon::from_rules(|_| Some("words = 1")).unwrap_err();
-        assert!(matches!(malformed, LexiconInvalid::Malformed { file: "lexicon-given-names", .. }));
+        assert!(matches!(
+            malformed,
+            LexiconInvalid::Malformed {
+                file: "lexicon-given-names",
+                ..
+            }
+        ));
     }
 }

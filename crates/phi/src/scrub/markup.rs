@@ -11,16 +11,21 @@ const SILENT: [&str; 6] = ["script", "style", "head", "template", "noscript", "s
 
 /// Elements that do not break a word.
 const INLINE: [&str; 19] = [
-    "a", "b", "i", "u", "em", "strong", "span", "font", "sub", "sup", "small", "big", "tt", "code", "abbr", "q", "s", "mark", "wbr",
+    "a", "b", "i", "u", "em", "strong", "span", "font", "sub", "sup", "small", "big", "tt", "code",
+    "abbr", "q", "s", "mark", "wbr",
 ];
 
 /// Whether a text holds tags or character references, and would hide something if it were read as it stands.
 pub fn is_markup(text: &str) -> bool {
     let has_tag = text.match_indices('<').any(|(at, _)| {
         let rest = text.get(at + 1..).unwrap_or("");
-        rest.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?')) && rest.contains('>')
+        rest.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'))
+            && rest.contains('>')
     });
-    has_tag || text.match_indices('&').any(|(at, _)| entity(text.get(at + 1..).unwrap_or("")).is_some())
+    has_tag
+        || text
+            .match_indices('&')
+            .any(|(at, _)| entity(text.get(at + 1..).unwrap_or("")).is_some())
 }
 
 /// What a reader sees of markup.

@@ -19,7 +19,11 @@ pub(crate) fn find(search: &mut Search<'_, '_>) -> Result<(), Spent> {
     let mut at = 0;
     while at < search.reading.len() {
         search.spend(4)?;
-        let found = if search.is_free(at) { one(search, at) } else { None };
+        let found = if search.is_free(at) {
+            one(search, at)
+        } else {
+            None
+        };
         match found {
             Some((from, end, basis)) => {
                 search.spend(NAME_WORDS_MAX)?;
@@ -65,10 +69,17 @@ fn run(search: &Search<'_, '_>, at: usize) -> usize {
         } else if reading.any(next, mark::PARTICLE) && search.is_free(next) {
             // "van der Berg", "de la Cruz".
             let mut after = next + 1;
-            while reading.any(after, mark::PARTICLE) && after < next + 3 && !search.can_be_name(after) {
+            while reading.any(after, mark::PARTICLE)
+                && after < next + 3
+                && !search.can_be_name(after)
+            {
                 after += 1;
             }
-            if !search.can_be_name(after) || (end == at && reading.shape(next) == Shape::Lower && is_function_word(reading.fold(next))) {
+            if !search.can_be_name(after)
+                || (end == at
+                    && reading.shape(next) == Shape::Lower
+                    && is_function_word(reading.fold(next)))
+            {
                 break;
             }
             end = after + 1;
@@ -97,12 +108,18 @@ fn after_title(search: &Search<'_, '_>, at: usize) -> Found {
         return None;
     }
     let fold = reading.fold(at);
-    let is_common = matches!(fold, "dr" | "drs" | "mr" | "mrs" | "ms" | "prof" | "doctor" | "professor" | "mx");
+    let is_common = matches!(
+        fold,
+        "dr" | "drs" | "mr" | "mrs" | "ms" | "prof" | "doctor" | "professor" | "mx"
+    );
     let is_written = match reading.shape(at) {
         Shape::Capital => true,
         Shape::Lower => is_common,
         // "MS" is a disease and "MR" an image, unless everything stands in capitals.
-        Shape::Upper => is_common && reading.shape(at + 1 + usize::from(reading.is_mark(at + 1, '.'))) == Shape::Upper,
+        Shape::Upper => {
+            is_common
+                && reading.shape(at + 1 + usize::from(reading.is_mark(at + 1, '.'))) == Shape::Upper
+        }
         _ => false,
     };
     if !is_written {
@@ -118,20 +135,37 @@ fn after_title(search: &Search<'_, '_>, at: usize) -> Found {
         return Some((name, end, Basis::Pattern));
     }
     // A name that is an ordinary word, or in small letters.
-    let lone = search.is_free(name) && reading.is_letters(name) && reading.fold(name).len() >= 2 && !search.is_clinical(name);
-    let capital = reading.is_capital(name) && reading.shape(at) == Shape::Capital && dotted && !reading.any(name, mark::RELATION | mark::FACILITY_HEAD);
-    let small = is_common && reading.shape(name) == Shape::Lower && (!reading.any(name, mark::ORDINARY) || reading.any(name, mark::SURNAME | mark::GIVEN) && dotted) && !is_function_word(reading.fold(name));
+    let lone = search.is_free(name)
+        && reading.is_letters(name)
+        && reading.fold(name).len() >= 2
+        && !search.is_clinical(name);
+    let capital = reading.is_capital(name)
+        && reading.shape(at) == Shape::Capital
+        && dotted
+        && !reading.any(name, mark::RELATION | mark::FACILITY_HEAD);
+    let small = is_common
+        && reading.shape(name) == Shape::Lower
+        && (!reading.any(name, mark::ORDINARY)
+            || reading.any(name, mark::SURNAME | mark::GIVEN) && dotted)
+        && !is_function_word(reading.fold(name));
     if !lone || !(capital || small) {
         return None;
     }
-    let more = small && reading.any(name + 1, mark::SURNAME) && !reading.any(name + 1, mark::ORDINARY) && reading.is_letters(name + 1);
+    let more = small
+        && reading.any(name + 1, mark::SURNAME)
+        && !reading.any(name + 1, mark::ORDINARY)
+        && reading.is_letters(name + 1);
     Some((name, name + 1 + usize::from(more), Basis::Pattern))
 }
 
 /// `Smith, John A.`
 fn surname_first(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
-    if !search.can_be_name(at) || !reading.any(at, mark::SURNAME) || !reading.is_mark(at + 1, ',') || search.is_eponym(at) {
+    if !search.can_be_name(at)
+        || !reading.any(at, mark::SURNAME)
+        || !reading.is_mark(at + 1, ',')
+        || search.is_eponym(at)
+    {
         return None;
     }
     let given = at + 2;
@@ -158,7 +192,8 @@ fn given_first(search: &Search<'_, '_>, at: usize) -> Found {
     let follows_eponym = at >= 2 && reading.is_dash(at - 1) && reading.any(at - 2, mark::EPONYM);
     let end = run(search, at);
     let last = end - 1;
-    let is_listed_eponym = (at..end).any(|word| reading.any(word, mark::EPONYM)) && (search.is_eponym(last) || search.is_eponym(at));
+    let is_listed_eponym = (at..end).any(|word| reading.any(word, mark::EPONYM))
+        && (search.is_eponym(last) || search.is_eponym(at));
     if follows_eponym || is_listed_eponym {
         return None;
     }
@@ -173,16 +208,26 @@ fn given_first(search: &Search<'_, '_>, at: usize) -> Found {
             let certain = !is_ordinary || after > second + 1;
             return certain.then_some((at, end, Basis::Lexicon));
         }
-        let surname = (second..end).any(|word| reading.any(word, mark::SURNAME) && !reading.any(word, mark::ORDINARY));
+        let surname = (second..end)
+            .any(|word| reading.any(word, mark::SURNAME) && !reading.any(word, mark::ORDINARY));
         let known = (second..end).any(|word| reading.any(word, mark::SURNAME | mark::GIVEN));
-        let fits = if is_ordinary { surname && !reading.begins_sentence(at) || surname && known } else { true };
+        let fits = if is_ordinary {
+            surname && (known || !reading.begins_sentence(at))
+        } else {
+            true
+        };
         return fits.then_some((at, end, Basis::Lexicon));
     }
-    if is_ordinary || reading.shape(at) == Shape::Upper || reading.any(at, mark::STATE | mark::COUNTRY) || reading.fold(at).len() < 3 {
+    if is_ordinary
+        || reading.shape(at) == Shape::Upper
+        || reading.any(at, mark::STATE | mark::COUNTRY)
+        || reading.fold(at).len() < 3
+    {
         return None;
     }
     let is_joined = reading.is_dash(at + 1) && reading.touches(at + 1) && reading.touches(at + 2);
-    (!search.is_eponym(at) && !(is_joined && reading.any(at, mark::EPONYM))).then_some((at, end, Basis::Lexicon))
+    let is_part = search.is_eponym(at) || (is_joined && reading.any(at, mark::EPONYM));
+    (!is_part).then_some((at, end, Basis::Lexicon))
 }
 
 /// `J. Smith`, `A. B. Patel`.
@@ -201,10 +246,26 @@ fn initial_first(search: &Search<'_, '_>, at: usize) -> Found {
     }
     let is_surname = reading.any(next, mark::SURNAME) && !reading.any(next, mark::ORDINARY);
     let is_word = matches!(reading.fold(at), "i" | "a") && !is_dotted;
-    let is_list = at > 0 && matches!(reading.fold(at - 1), "vitamin" | "hepatitis" | "type" | "group" | "stage" | "class" | "grade" | "factor" | "influenza" | "protein");
+    let is_list = at > 0
+        && matches!(
+            reading.fold(at - 1),
+            "vitamin"
+                | "hepatitis"
+                | "type"
+                | "group"
+                | "stage"
+                | "class"
+                | "grade"
+                | "factor"
+                | "influenza"
+                | "protein"
+        );
     let end = run(search, next);
-    (!is_word && !is_list && (is_surname && (is_dotted || !reading.begins_sentence(at)) || is_dotted && !reading.any(next, mark::ORDINARY) && !reading.begins_sentence(at)))
-        .then_some((at, end, Basis::Lexicon))
+    (!is_word
+        && !is_list
+        && (is_surname && (is_dotted || !reading.begins_sentence(at))
+            || is_dotted && !reading.any(next, mark::ORDINARY) && !reading.begins_sentence(at)))
+    .then_some((at, end, Basis::Lexicon))
 }
 
 /// `patient named Xiomara`, `his wife Thandiwe`, `Signed: Q. Xu`, `pt JS`.
@@ -212,7 +273,9 @@ fn after_cue(search: &Search<'_, '_>, at: usize) -> Found {
     const FILLERS_MAX: usize = 3;
     let reading = search.reading;
     let is_cue = reading.any(at, mark::NAME_CUE);
-    if !reading.any(at, mark::PERSON | mark::RELATION | mark::NAME_CUE) || (reading.shape(at) == Shape::Initial) {
+    if !reading.any(at, mark::PERSON | mark::RELATION | mark::NAME_CUE)
+        || (reading.shape(at) == Shape::Initial)
+    {
         return None;
     }
     let mut name = at + 1;
@@ -224,7 +287,10 @@ fn after_cue(search: &Search<'_, '_>, at: usize) -> Found {
         }
         if reading.is_any_mark(name, ":-–(") {
             has_mark = true;
-        } else if reading.any(name, mark::NAME_FILLER | mark::NAME_CUE) && reading.shape(name) == Shape::Lower || matches!(reading.fold(name), "by" | "electronically" | "digitally") {
+        } else if reading.any(name, mark::NAME_FILLER | mark::NAME_CUE)
+            && reading.shape(name) == Shape::Lower
+            || matches!(reading.fold(name), "by" | "electronically" | "digitally")
+        {
             is_said |= reading.any(name, mark::NAME_CUE) || reading.fold(name) == "by";
         } else {
             break;
@@ -238,12 +304,20 @@ fn after_cue(search: &Search<'_, '_>, at: usize) -> Found {
         return Some((name, initials, Basis::Pattern));
     }
     // A given name in small letters: "pt john".
-    let small = reading.shape(name) == Shape::Lower && reading.has(name, mark::GIVEN) && !reading.any(name, mark::ORDINARY | mark::PARTICLE) && (name == at + 1 || is_said);
+    let small = reading.shape(name) == Shape::Lower
+        && reading.has(name, mark::GIVEN)
+        && !reading.any(name, mark::ORDINARY | mark::PARTICLE)
+        && (name == at + 1 || is_said);
     if small && reading.fold(name).len() >= 3 {
-        let more = reading.shape(name + 1) == Shape::Lower && reading.has(name + 1, mark::SURNAME) && !reading.any(name + 1, mark::ORDINARY);
+        let more = reading.shape(name + 1) == Shape::Lower
+            && reading.has(name + 1, mark::SURNAME)
+            && !reading.any(name + 1, mark::ORDINARY);
         return Some((name, name + 1 + usize::from(more), Basis::Pattern));
     }
-    if !search.can_be_name(name) || search.is_eponym(name) || reading.any(name, mark::EPONYM) && !is_said && !has_mark {
+    if !search.can_be_name(name)
+        || search.is_eponym(name)
+        || reading.any(name, mark::EPONYM) && !is_said && !has_mark
+    {
         return None;
     }
     let end = run(search, name);
@@ -259,7 +333,10 @@ fn initials(search: &Search<'_, '_>, at: usize) -> Option<usize> {
     let reading = search.reading;
     let mut end = search.initial(at)?;
     let mut letters = 1;
-    while let Some(next) = search.initial(end).filter(|_| reading.touches(end) || letters > 0 && reading.is_mark(end - 1, '.')) {
+    while let Some(next) = search
+        .initial(end)
+        .filter(|_| reading.touches(end) || letters > 0 && reading.is_mark(end - 1, '.'))
+    {
         if letters >= 4 {
             break;
         }
@@ -272,15 +349,25 @@ fn initials(search: &Search<'_, '_>, at: usize) -> Option<usize> {
 /// `…, Thandiwe Mokoena, …`: two words with capitals that nobody knows, set apart by commas.
 fn apposition(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
-    let is_apart = at.checked_sub(1).is_some_and(|before| reading.is_any_mark(before, ",("));
+    let is_apart = at
+        .checked_sub(1)
+        .is_some_and(|before| reading.is_any_mark(before, ",("));
     if !is_apart || !search.can_be_name(at) || search.is_eponym(at) {
         return None;
     }
     let end = run(search, at);
-    let closes = end >= reading.len() || reading.is_any_mark(end, ",.)(;?") || matches!(reading.fold(end), "who" | "with" | "was" | "is");
-    let words = (at..end).filter(|word| !matches!(reading.kind(*word), Some(Kind::Mark(_)))).count();
+    let closes = end >= reading.len()
+        || reading.is_any_mark(end, ",.)(;?")
+        || matches!(reading.fold(end), "who" | "with" | "was" | "is");
+    let words = (at..end)
+        .filter(|word| !matches!(reading.kind(*word), Some(Kind::Mark(_))))
+        .count();
     let is_shouted = (at..end).any(|word| reading.shape(word) == Shape::Upper);
-    (closes && words >= 2 && !is_shouted && !search.is_eponym(end - 1)).then_some((at, end, Basis::Pattern))
+    (closes && words >= 2 && !is_shouted && !search.is_eponym(end - 1)).then_some((
+        at,
+        end,
+        Basis::Pattern,
+    ))
 }
 
 /// `Jane Roe, MD`, `Quang RN`.
@@ -294,9 +381,13 @@ fn before_credential(search: &Search<'_, '_>, at: usize) -> Found {
     let is_credential = reading.any(place, mark::CREDENTIAL)
         && matches!(reading.shape(place), Shape::Upper | Shape::Inner)
         && !reading.begins_line(place)
-        && !matches!(reading.fold(place), "ms" | "ot" | "pt" | "ma" | "od" | "do" | "rd")
+        && !matches!(
+            reading.fold(place),
+            "ms" | "ot" | "pt" | "ma" | "od" | "do" | "rd"
+        )
         && search.is_free(place);
-    let is_shouted = reading.shape(at) == Shape::Upper && !reading.any(at, mark::GIVEN | mark::SURNAME);
+    let is_shouted =
+        reading.shape(at) == Shape::Upper && !reading.any(at, mark::GIVEN | mark::SURNAME);
     (is_credential && !is_shouted).then_some((at, end, Basis::Pattern))
 }
 
@@ -309,7 +400,18 @@ fn small_letters(search: &Search<'_, '_>, at: usize) -> Found {
             && reading.is_letters(at)
             && reading.has(at, bits)
             && reading.fold(at).len() >= 3
-            && !reading.any(at, mark::ORDINARY | mark::DRUG | mark::ORGANISM | mark::EPONYM | mark::EPONYM_HEAD | mark::ACRONYM | mark::STATE | mark::CARE_VERB | mark::COUNTRY)
+            && !reading.any(
+                at,
+                mark::ORDINARY
+                    | mark::DRUG
+                    | mark::ORGANISM
+                    | mark::EPONYM
+                    | mark::EPONYM_HEAD
+                    | mark::ACRONYM
+                    | mark::STATE
+                    | mark::CARE_VERB
+                    | mark::COUNTRY,
+            )
             && !is_function_word(reading.fold(at))
     };
     let pair = only(at, mark::GIVEN) && only(at + 1, mark::SURNAME) && !reading.begins_line(at + 1);
@@ -322,7 +424,10 @@ fn surname_alone(search: &Search<'_, '_>, at: usize) -> Found {
     let fits = search.can_be_name(at)
         && reading.any(at, mark::SURNAME)
         && matches!(reading.shape(at), Shape::Capital | Shape::Inner)
-        && !reading.any(at, mark::ORDINARY | mark::EPONYM | mark::STATE | mark::COUNTRY | mark::CITY)
+        && !reading.any(
+            at,
+            mark::ORDINARY | mark::EPONYM | mark::STATE | mark::COUNTRY | mark::CITY,
+        )
         && reading.fold(at).len() >= 3
         && !reading.begins_sentence(at)
         && !search.is_eponym(at)
@@ -336,14 +441,19 @@ fn again(search: &mut Search<'_, '_>) -> Result<(), Spent> {
     let reading = search.reading;
     let mut known: BTreeSet<&str> = BTreeSet::new();
     for span in search.spans.iter().filter(|span| span.class == Class::Name) {
-        let first = reading.words.partition_point(|word| word.start < span.start);
+        let first = reading
+            .words
+            .partition_point(|word| word.start < span.start);
         for (at, word) in reading.words.iter().enumerate().skip(first) {
             if word.start >= span.end {
                 break;
             }
             let is_own = reading.is_letters(at)
                 && reading.fold(at).len() >= 4
-                && !reading.any(at, mark::ORDINARY | mark::EPONYM | mark::PARTICLE | mark::DRUG | mark::CITY);
+                && !reading.any(
+                    at,
+                    mark::ORDINARY | mark::EPONYM | mark::PARTICLE | mark::DRUG | mark::CITY,
+                );
             if is_own {
                 known.insert(reading.fold(at));
             }

@@ -71,7 +71,8 @@ fn one(search: &Search<'_, '_>, at: usize) -> Found {
 /// `#123456`.
 fn hash(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
-    let fits = reading.touches(at + 1) && reading.is_digits(at + 1) && reading.fold(at + 1).len() >= 4;
+    let fits =
+        reading.touches(at + 1) && reading.is_digits(at + 1) && reading.fold(at + 1).len() >= 4;
     let end = past(reading, at + 1);
     (fits && search.is_free(at + 1)).then_some((at, end, Class::Id, Basis::Pattern))
 }
@@ -81,7 +82,10 @@ fn hash(search: &Search<'_, '_>, at: usize) -> Found {
 /// # Source
 /// 21 CFR 830; GS1 application identifier 01.
 fn device(reading: &Reading<'_>, at: usize) -> Found {
-    let is_udi = reading.fold(at + 1) == "01" && reading.is_mark(at + 2, ')') && reading.is_digits(at + 3) && reading.fold(at + 3).len() >= 14;
+    let is_udi = reading.fold(at + 1) == "01"
+        && reading.is_mark(at + 2, ')')
+        && reading.is_digits(at + 3)
+        && reading.fold(at + 3).len() >= 14;
     if !is_udi {
         return None;
     }
@@ -98,7 +102,8 @@ fn hardware(reading: &Reading<'_>, at: usize) -> Found {
     for group in 0..GROUPS {
         let word = at + 2 * group;
         let fold = reading.fold(word);
-        let joined = group == 0 || (reading.is_dash(word - 1) && reading.touches(word - 1) && reading.touches(word));
+        let joined = group == 0
+            || (reading.is_dash(word - 1) && reading.touches(word - 1) && reading.touches(word));
         if !joined || fold.len() != 2 || !fold.bytes().all(|c| c.is_ascii_hexdigit()) {
             return None;
         }
@@ -126,12 +131,13 @@ fn chain(search: &Search<'_, '_>, at: usize) -> Option<Chain> {
         has_bracket: false,
         has_space: false,
     };
-    let mut next = at;
-    for _ in 0..CHAIN_WORDS_MAX {
+    for next in at..at + CHAIN_WORDS_MAX {
         if !search.is_free(next) {
             break;
         }
-        let is_far = reading.at(next).is_some_and(|word| word.gap != Gap::Nothing);
+        let is_far = reading
+            .at(next)
+            .is_some_and(|word| word.gap != Gap::Nothing);
         match reading.kind(next) {
             Some(Kind::Digits) => {
                 if is_far && next != at {
@@ -150,10 +156,10 @@ fn chain(search: &Search<'_, '_>, at: usize) -> Option<Chain> {
                 chain.has_bracket = true;
             }
             Some(Kind::Mark(')')) if chain.has_bracket => {}
-            Some(Kind::Mark(c)) if ("./".contains(c) || reading.is_dash(next)) && !chain.groups.is_empty() => {}
+            Some(Kind::Mark(c))
+                if ("./".contains(c) || reading.is_dash(next)) && !chain.groups.is_empty() => {}
             _ => break,
         }
-        next += 1;
     }
     (!chain.groups.is_empty()).then_some(chain)
 }
@@ -162,7 +168,14 @@ fn chain(search: &Search<'_, '_>, at: usize) -> Option<Chain> {
 fn dialled(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
     // "3.1234567" and "T1234": inside something else.
-    if at > 0 && reading.touches(at) && (reading.is_letters(at - 1) || (reading.is_any_mark(at - 1, "./") && at > 1 && reading.is_digits(at - 2) && reading.touches(at - 1))) {
+    if at > 0
+        && reading.touches(at)
+        && (reading.is_letters(at - 1)
+            || (reading.is_any_mark(at - 1, "./")
+                && at > 1
+                && reading.is_digits(at - 2)
+                && reading.touches(at - 1)))
+    {
         return None;
     }
     let chain = chain(search, at)?;
@@ -175,14 +188,19 @@ fn dialled(search: &Search<'_, '_>, at: usize) -> Found {
     match chain.groups.as_slice() {
         [3, 2, 4] => return found(Class::Ssn, Basis::Checked),
         [3, 3, 4] | [1, 3, 3, 4] => return found(phone_or_fax(reading, at), Basis::Checked),
-        [3, 7] | [6, 4] if !chain.has_space || chain.has_bracket => return found(phone_or_fax(reading, at), Basis::Pattern),
+        [3, 7] | [6, 4] if !chain.has_space || chain.has_bracket => {
+            return found(phone_or_fax(reading, at), Basis::Pattern);
+        }
         [5, 4] if !chain.has_space => return found(Class::Place, Basis::Pattern),
         _ => {}
     }
     if chain.has_plus && (8..=15).contains(&total) {
         return found(phone_or_fax(reading, at), Basis::Pattern);
     }
-    if (13..=19).contains(&total) && checks::luhn(&chain.digits) && chain.groups.iter().all(|it| *it >= 3) {
+    if (13..=19).contains(&total)
+        && checks::luhn(&chain.digits)
+        && chain.groups.iter().all(|it| *it >= 3)
+    {
         return found(Class::Account, Basis::Checked);
     }
     // A longer chain may hold a number at its beginning: "555-123-4567 90 mg".
@@ -193,8 +211,15 @@ fn dialled(search: &Search<'_, '_>, at: usize) -> Found {
         let is_number = reading.is_dash(end.saturating_sub(2))
             && !chain.digits.starts_with(['0', '1'])
             && !is_unit(reading, end)
-            && !matches!(at.checked_sub(1).map_or("", |before| reading.fold(before)), "range" | "between" | "from" | "of");
-        return if is_number { found(Class::Phone, Basis::Pattern) } else { None };
+            && !matches!(
+                at.checked_sub(1).map_or("", |before| reading.fold(before)),
+                "range" | "between" | "from" | "of"
+            );
+        return if is_number {
+            found(Class::Phone, Basis::Pattern)
+        } else {
+            None
+        };
     }
     alone(search, at, &chain)
 }
@@ -209,7 +234,11 @@ fn shorter(search: &Search<'_, '_>, at: usize) -> Found {
         .collect();
     // "(212) 555-1234" and "212 555 1234", with more numbers behind.
     let spaced: Vec<(usize, usize)> = (at..at + 8)
-        .take_while(|word| matches!(reading.kind(*word), Some(Kind::Digits)) || reading.is_any_mark(*word, "()+.") || reading.is_dash(*word))
+        .take_while(|word| {
+            matches!(reading.kind(*word), Some(Kind::Digits))
+                || reading.is_any_mark(*word, "()+.")
+                || reading.is_dash(*word)
+        })
         .filter(|word| reading.is_digits(*word))
         .map(|word| (word, reading.fold(word).len()))
         .collect();
@@ -220,8 +249,13 @@ fn shorter(search: &Search<'_, '_>, at: usize) -> Found {
         [(_, 3), (_, 2), (last, 4), ..] => return Some((at, last + 1, Class::Ssn, Basis::Pattern)),
         _ => {}
     }
-    let digits: String = (at..end).filter(|word| reading.is_digits(*word)).map(|word| reading.fold(word)).collect();
-    if (13..=19).contains(&spaced.iter().map(|it| it.1).sum::<usize>()) && spaced.iter().all(|it| it.1 >= 3) {
+    let digits: String = (at..end)
+        .filter(|word| reading.is_digits(*word))
+        .map(|word| reading.fold(word))
+        .collect();
+    if (13..=19).contains(&spaced.iter().map(|it| it.1).sum::<usize>())
+        && spaced.iter().all(|it| it.1 >= 3)
+    {
         let whole: String = spaced.iter().map(|it| reading.fold(it.0)).collect();
         if checks::luhn(&whole) {
             let last = spaced.last()?.0;
@@ -247,8 +281,15 @@ fn alone(search: &Search<'_, '_>, at: usize, chain: &Chain) -> Found {
     let reading = search.reading;
     let total = chain.digits.len();
     let found = |class, basis| Some((at, chain.end, class, basis));
-    let follows_decimal = reading.is_any_mark(chain.end, ".,") && reading.touches(chain.end) && reading.is_digits(chain.end + 1) && reading.touches(chain.end + 1);
-    if total < DIGITS_ALONE_MIN || is_unit(reading, chain.end) || reading.is_mark(chain.end, '%') || follows_decimal {
+    let follows_decimal = reading.is_any_mark(chain.end, ".,")
+        && reading.touches(chain.end)
+        && reading.is_digits(chain.end + 1)
+        && reading.touches(chain.end + 1);
+    if total < DIGITS_ALONE_MIN
+        || is_unit(reading, chain.end)
+        || reading.is_mark(chain.end, '%')
+        || follows_decimal
+    {
         return None;
     }
     let separators_ok = (at..chain.end).all(|word| !reading.is_any_mark(word, "./"));
@@ -258,27 +299,39 @@ fn alone(search: &Search<'_, '_>, at: usize, chain: &Chain) -> Found {
         [11] if chain.digits.starts_with('1') => found(Class::Phone, Basis::Pattern),
         [_] => found(Class::Id, Basis::Pattern),
         // Two numbers with a hyphen are a range up to eight digits.
-        [_, _] => (total > 8 && separators_ok).then_some((at, chain.end, Class::Id, Basis::Pattern)),
+        [_, _] => {
+            (total > 8 && separators_ok).then_some((at, chain.end, Class::Id, Basis::Pattern))
+        }
         _ => separators_ok.then_some((at, chain.end, Class::Id, Basis::Pattern)),
     }
 }
 
 fn phone_or_fax(reading: &Reading<'_>, at: usize) -> Class {
     const LOOK_BACK: usize = 4;
-    let is_fax = (at.saturating_sub(LOOK_BACK)..at).any(|word| matches!(reading.fold(word), "fax" | "facsimile" | "f"));
+    let is_fax = (at.saturating_sub(LOOK_BACK)..at)
+        .any(|word| matches!(reading.fold(word), "fax" | "facsimile" | "f"));
     if is_fax { Class::Fax } else { Class::Phone }
 }
 
 /// Letters and digits together: `SJH-123456`, `B123456789`, a VIN, a UUID.
 fn code(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
-    if at > 0 && reading.touches(at) && (reading.is_dash(at - 1) || reading.is_any_mark(at - 1, "_/.")) && !reading.is_mark(at - 1, '.') {
-        let inside = at >= 2 && reading.touches(at - 1) && !matches!(reading.kind(at - 2), Some(Kind::Mark(_)));
+    if at > 0
+        && reading.touches(at)
+        && (reading.is_dash(at - 1) || reading.is_any_mark(at - 1, "_/."))
+        && !reading.is_mark(at - 1, '.')
+    {
+        let inside = at >= 2
+            && reading.touches(at - 1)
+            && !matches!(reading.kind(at - 2), Some(Kind::Mark(_)));
         if inside {
             return None;
         }
     }
-    if reading.is_letters(at) && !(reading.touches(at + 1) && (reading.is_dash(at + 1) || reading.is_any_mark(at + 1, "#_"))) {
+    if reading.is_letters(at)
+        && !(reading.touches(at + 1)
+            && (reading.is_dash(at + 1) || reading.is_any_mark(at + 1, "#_")))
+    {
         return None;
     }
     let mut whole = String::new();
@@ -303,14 +356,24 @@ fn code(search: &Search<'_, '_>, at: usize) -> Found {
     Some((at, end, class.0, class.1))
 }
 
-fn code_class(reading: &Reading<'_>, at: usize, end: usize, whole: &str, lengths: &[usize]) -> Option<(Class, Basis)> {
+fn code_class(
+    reading: &Reading<'_>,
+    at: usize,
+    end: usize,
+    whole: &str,
+    lengths: &[usize],
+) -> Option<(Class, Basis)> {
     let digits = whole.bytes().filter(u8::is_ascii_digit).count();
     let letters = whole.len() - digits;
     let is_hex = whole.bytes().all(|c| c.is_ascii_hexdigit());
     if lengths == [8, 4, 4, 4, 12] && is_hex {
         return Some((Class::Id, Basis::Checked));
     }
-    if digits == 0 || letters == 0 || is_code_system(reading, at) || is_public_prefix(reading.fold(at)) {
+    if digits == 0
+        || letters == 0
+        || is_code_system(reading, at)
+        || is_public_prefix(reading.fold(at))
+    {
         return None;
     }
     if checks::vin(whole) {
@@ -327,14 +390,40 @@ fn code_class(reading: &Reading<'_>, at: usize, end: usize, whole: &str, lengths
     }
     // "12345mg" and "0900hrs": a number and its unit.
     let begins_digit = whole.starts_with(|c: char| c.is_ascii_digit());
-    if lengths.len() == 1 && begins_digit && letters <= 4 && whole.ends_with(|c: char| c.is_ascii_lowercase()) {
+    if lengths.len() == 1
+        && begins_digit
+        && letters <= 4
+        && whole.ends_with(|c: char| c.is_ascii_lowercase())
+    {
         let unit = whole.trim_start_matches(|c: char| c.is_ascii_digit());
-        if matches!(unit, "mg" | "mcg" | "ml" | "iu" | "units" | "u" | "kg" | "g" | "k" | "hrs" | "h" | "cm" | "mm" | "x" | "st" | "nd" | "rd" | "th" | "s") {
+        if matches!(
+            unit,
+            "mg" | "mcg"
+                | "ml"
+                | "iu"
+                | "units"
+                | "u"
+                | "kg"
+                | "g"
+                | "k"
+                | "hrs"
+                | "h"
+                | "cm"
+                | "mm"
+                | "x"
+                | "st"
+                | "nd"
+                | "rd"
+                | "th"
+                | "s"
+        ) {
             return None;
         }
     }
     let is_word = (at..end).any(|word| {
-        reading.is_letters(word) && reading.fold(word).len() > 3 && reading.any(word, mark::ORDINARY)
+        reading.is_letters(word)
+            && reading.fold(word).len() > 3
+            && reading.any(word, mark::ORDINARY)
     });
     (digits >= 5 && !is_word).then_some((Class::Id, Basis::Pattern))
 }
@@ -344,7 +433,24 @@ fn is_public_prefix(fold: &str) -> bool {
     let letters = fold.trim_end_matches(|c: char| c.is_ascii_digit());
     matches!(
         letters,
-        "icd" | "cpt" | "loinc" | "snomed" | "sct" | "rxnorm" | "ndc" | "nct" | "pmid" | "pmc" | "doi" | "hla" | "sars" | "covid" | "isbn" | "cyp"
-            | "rs" | "mrna" | "issn"
+        "icd"
+            | "cpt"
+            | "loinc"
+            | "snomed"
+            | "sct"
+            | "rxnorm"
+            | "ndc"
+            | "nct"
+            | "pmid"
+            | "pmc"
+            | "doi"
+            | "hla"
+            | "sars"
+            | "covid"
+            | "isbn"
+            | "cyp"
+            | "rs"
+            | "mrna"
+            | "issn"
     )
 }

@@ -70,7 +70,17 @@ fn known_institution(search: &Search<'_, '_>, at: usize) -> Found {
     let grown = grow(search, end);
     if grown == end && end == at + 1 {
         let is_short = reading.shape(at) == Shape::Upper && reading.fold(at).len() <= 4;
-        let needs_cue = is_short || reading.any(at, mark::ORDINARY | mark::EPONYM | mark::ACRONYM | mark::GIVEN | mark::SURNAME | mark::STATE | mark::CITY);
+        let needs_cue = is_short
+            || reading.any(
+                at,
+                mark::ORDINARY
+                    | mark::EPONYM
+                    | mark::ACRONYM
+                    | mark::GIVEN
+                    | mark::SURNAME
+                    | mark::STATE
+                    | mark::CITY,
+            );
         if search.is_eponym(at) || (needs_cue && !follows_place_word(search, at)) {
             return None;
         }
@@ -82,9 +92,16 @@ fn known_institution(search: &Search<'_, '_>, at: usize) -> Found {
 fn follows_place_word(search: &Search<'_, '_>, at: usize) -> bool {
     let reading = search.reading;
     at.checked_sub(1).is_some_and(|before| {
-        matches!(reading.fold(before), "at" | "from" | "to" | "in" | "by" | "our" | "via" | "near" | "outside")
-            || reading.is_mark(before, '@')
-            || (reading.fold(before) == "the" && before > 0 && matches!(reading.fold(before - 1), "at" | "from" | "to" | "in" | "near"))
+        matches!(
+            reading.fold(before),
+            "at" | "from" | "to" | "in" | "by" | "our" | "via" | "near" | "outside"
+        ) || reading.is_mark(before, '@')
+            || (reading.fold(before) == "the"
+                && before > 0
+                && matches!(
+                    reading.fold(before - 1),
+                    "at" | "from" | "to" | "in" | "near"
+                ))
     })
 }
 
@@ -96,7 +113,10 @@ fn grow(search: &Search<'_, '_>, core_end: usize) -> usize {
     let mut next = core_end;
     for _ in 0..WORDS_MAX {
         let mut place = next;
-        while reading.is_dash(place) || (reading.is_any_mark(place, ".&") && reading.touches(place)) || reading.is_mark(place, '&') {
+        while reading.is_dash(place)
+            || (reading.is_any_mark(place, ".&") && reading.touches(place))
+            || reading.is_mark(place, '&')
+        {
             place += 1;
         }
         if reading.begins_line(place) || !search.is_free(place) {
@@ -110,16 +130,25 @@ fn grow(search: &Search<'_, '_>, core_end: usize) -> usize {
         let fold = reading.fold(place);
         let is_tail = reading.any(place, mark::FACILITY_HEAD | mark::FACILITY_TAIL);
         let is_capital_word = reading.is_capital(place) && place == next;
-        if is_tail && (reading.is_capital(place) || reading.any(place, mark::FACILITY_HEAD) || matches!(fold, "campus" | "branch" | "office" | "clinic" | "center")) {
+        if is_tail
+            && (reading.is_capital(place)
+                || reading.any(place, mark::FACILITY_HEAD)
+                || matches!(fold, "campus" | "branch" | "office" | "clinic" | "center"))
+        {
             end = place + 1;
             next = end;
         } else if is_capital_word && reading.any(place, mark::FACILITY_GENERIC) {
             // "Houston Methodist Sugar Land", "Baylor Heart Hospital": decided by what comes next.
             next = place + 1;
-        } else if let Some(city_end) = city_at(search, place).filter(|_| end > core_end || place == next) {
+        } else if let Some(city_end) =
+            city_at(search, place).filter(|_| end > core_end || place == next)
+        {
             end = city_end;
             next = city_end;
-        } else if matches!(fold, "of" | "at" | "for") && reading.is_capital(place + 1) && search.can_be_name(place + 1) {
+        } else if matches!(fold, "of" | "at" | "for")
+            && reading.is_capital(place + 1)
+            && search.can_be_name(place + 1)
+        {
             end = city_at(search, place + 1).unwrap_or(place + 2);
             next = end;
         } else {
@@ -138,7 +167,9 @@ fn headed_institution(search: &Search<'_, '_>, at: usize) -> Found {
     let mut from = at;
     let mut is_named = false;
     for _ in 0..MODIFIERS_MAX {
-        let Some(before) = modifier(search, from) else { break };
+        let Some(before) = modifier(search, from) else {
+            break;
+        };
         from = before;
         is_named |= names(search, from, is_capital);
     }
@@ -163,7 +194,12 @@ fn modifier(search: &Search<'_, '_>, from: usize) -> Option<usize> {
     }
     let mut at = from.checked_sub(1)?;
     // "St." and "Med." have dots, "New York-Presbyterian" a hyphen.
-    if reading.is_mark(at, '.') && matches!(reading.fold(at.checked_sub(1)?), "st" | "mt" | "ft" | "univ" | "med") {
+    if reading.is_mark(at, '.')
+        && matches!(
+            reading.fold(at.checked_sub(1)?),
+            "st" | "mt" | "ft" | "univ" | "med"
+        )
+    {
         at -= 1;
     } else if reading.is_dash(at) || reading.is_mark(at, '&') {
         at = at.checked_sub(1)?;
@@ -177,19 +213,25 @@ fn modifier(search: &Search<'_, '_>, from: usize) -> Option<usize> {
     };
     let fits = reading.is_capital(at)
         && !reading.any(at, mark::TITLE | mark::CARE_VERB)
-        && !(reading.begins_sentence(at) && reading.any(at, mark::ORDINARY) && !reading.any(at, mark::FACILITY_TAIL | mark::SURNAME | mark::GIVEN));
+        && !(reading.begins_sentence(at)
+            && reading.any(at, mark::ORDINARY)
+            && !reading.any(at, mark::FACILITY_TAIL | mark::SURNAME | mark::GIVEN));
     (fits || joins).then_some(at)
 }
 
 /// Whether a word before an institution's last word says which one.
 fn names(search: &Search<'_, '_>, at: usize, head_is_capital: bool) -> bool {
     let reading = search.reading;
-    if !reading.is_capital(at) || search.is_clinical(at) || reading.any(at, mark::CREDENTIAL | mark::PERSON) && reading.shape(at) == Shape::Upper {
+    if !reading.is_capital(at)
+        || search.is_clinical(at)
+        || reading.any(at, mark::CREDENTIAL | mark::PERSON) && reading.shape(at) == Shape::Upper
+    {
         return false;
     }
     let is_generic = reading.any(at, mark::FACILITY_GENERIC);
     if head_is_capital {
-        return reading.any(at, mark::FACILITY_TAIL) || !is_generic && !is_function_word(reading.fold(at));
+        return reading.any(at, mark::FACILITY_TAIL)
+            || !is_generic && !is_function_word(reading.fold(at));
     }
     let is_ordinary = reading.any(at, mark::ORDINARY);
     !is_generic && (!is_ordinary || reading.any(at, mark::CITY | mark::STATE | mark::FACILITY_TAIL))
@@ -198,12 +240,24 @@ fn names(search: &Search<'_, '_>, at: usize, head_is_capital: bool) -> bool {
 /// `St. Mary's`, `Mt. Sinai`, `Saint Luke's`.
 fn saint(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
-    if !matches!(reading.fold(at), "st" | "saint" | "mt" | "mount" | "ste") || !matches!(reading.shape(at), Shape::Capital | Shape::Upper) {
+    if !matches!(reading.fold(at), "st" | "saint" | "mt" | "mount" | "ste")
+        || !matches!(reading.shape(at), Shape::Capital | Shape::Upper)
+    {
         return None;
     }
-    let name = if reading.is_mark(at + 1, '.') { at + 2 } else { at + 1 };
-    let fits = search.is_free(name) && reading.is_capital(name) && !reading.begins_line(name) && !search.is_clinical(name);
-    if !fits || search.is_eponym(name) || (reading.shape(at) == Shape::Upper && reading.shape(name) != Shape::Upper) {
+    let name = if reading.is_mark(at + 1, '.') {
+        at + 2
+    } else {
+        at + 1
+    };
+    let fits = search.is_free(name)
+        && reading.is_capital(name)
+        && !reading.begins_line(name)
+        && !search.is_clinical(name);
+    if !fits
+        || search.is_eponym(name)
+        || (reading.shape(at) == Shape::Upper && reading.shape(name) != Shape::Upper)
+    {
         return None;
     }
     Some((at, grow(search, name + 1)))
@@ -212,15 +266,23 @@ fn saint(search: &Search<'_, '_>, at: usize) -> Found {
 /// `Cook County`, `Orleans Parish`.
 fn county(search: &Search<'_, '_>, at: usize) -> Found {
     let reading = search.reading;
-    let is_head = matches!(reading.fold(at), "county" | "parish" | "borough" | "township" | "precinct");
+    let is_head = matches!(
+        reading.fold(at),
+        "county" | "parish" | "borough" | "township" | "precinct"
+    );
     if !is_head || !reading.is_capital(at) {
         return None;
     }
     let mut from = at;
     for _ in 0..3 {
-        let Some(before) = from.checked_sub(1) else { break };
-        let is_name = !reading.any(before, mark::ORDINARY) || reading.any(before, mark::SURNAME | mark::CITY);
-        let fits = search.is_free(before) && reading.is_capital(before) && (is_name || !reading.begins_sentence(before));
+        let Some(before) = from.checked_sub(1) else {
+            break;
+        };
+        let is_name =
+            !reading.any(before, mark::ORDINARY) || reading.any(before, mark::SURNAME | mark::CITY);
+        let fits = search.is_free(before)
+            && reading.is_capital(before)
+            && (is_name || !reading.begins_sentence(before));
         if !fits || reading.begins_line(from) {
             break;
         }
@@ -233,7 +295,13 @@ fn county(search: &Search<'_, '_>, at: usize) -> Found {
 fn before_state(search: &Search<'_, '_>, at: usize) -> Found {
     const WORDS_MAX: usize = 3;
     let reading = search.reading;
-    if !reading.is_capital(at) || at > 0 && reading.is_capital(at - 1) && search.is_free(at - 1) && !reading.begins_sentence(at) && !reading.begins_sentence(at - 1) {
+    if !reading.is_capital(at)
+        || at > 0
+            && reading.is_capital(at - 1)
+            && search.is_free(at - 1)
+            && !reading.begins_sentence(at)
+            && !reading.begins_sentence(at - 1)
+    {
         return None;
     }
     let mut end = at;
@@ -255,11 +323,18 @@ fn before_state(search: &Search<'_, '_>, at: usize) -> Found {
         return None;
     }
     state_at(search, end + 1)?;
-    let is_credential = reading.any(end + 1, mark::CREDENTIAL | mark::ACRONYM) && reading.shape(end + 1) == Shape::Upper;
+    let is_credential = reading.any(end + 1, mark::CREDENTIAL | mark::ACRONYM)
+        && reading.shape(end + 1) == Shape::Upper;
     let is_city = city_at(search, at).is_some();
     let is_person = (at..end).any(|word| reading.any(word, mark::GIVEN | mark::SURNAME));
-    let cue = follows_place_word(search, at) || at.checked_sub(1).is_some_and(|before| matches!(reading.fold(before), "of" | "around"));
-    (is_city && (!is_credential || cue || !is_person) || (cue && !is_credential) || (!is_person && !is_credential)).then_some((at, end))
+    let cue = follows_place_word(search, at)
+        || at
+            .checked_sub(1)
+            .is_some_and(|before| matches!(reading.fold(before), "of" | "around"));
+    (is_city && (!is_credential || cue || !is_person)
+        || (cue && !is_credential)
+        || (!is_person && !is_credential))
+        .then_some((at, end))
 }
 
 /// A city of the list.
@@ -271,22 +346,47 @@ fn city(search: &Search<'_, '_>, at: usize) -> Found {
     }
     // "Ohio River Valley" and "Boston Scientific" are larger or something else.
     let is_one_word = end == at + 1;
-    let doubtful = is_one_word && reading.any(at, mark::GIVEN | mark::SURNAME | mark::ORDINARY | mark::EPONYM | mark::STATE | mark::COUNTRY);
+    let doubtful = is_one_word
+        && reading.any(
+            at,
+            mark::GIVEN
+                | mark::SURNAME
+                | mark::ORDINARY
+                | mark::EPONYM
+                | mark::STATE
+                | mark::COUNTRY,
+        );
     let said = follows_place_word(search, at)
         || at.checked_sub(1).is_some_and(|before| {
-            matches!(reading.fold(before), "of" | "around" | "downtown" | "lives" | "visiting" | "city" | "town" | "greater")
-                || (reading.any(before, mark::FACILITY_HEAD) && reading.is_capital(before))
+            matches!(
+                reading.fold(before),
+                "of" | "around" | "downtown" | "lives" | "visiting" | "city" | "town" | "greater"
+            ) || (reading.any(before, mark::FACILITY_HEAD) && reading.is_capital(before))
         })
         || (reading.is_mark(end, ',') && state_at(search, end + 1).is_some())
         || matches!(
             reading.fold(end),
-            "clinic" | "office" | "branch" | "downtown" | "campus" | "area" | "native" | "resident" | "hospital" | "police" | "airport"
+            "clinic"
+                | "office"
+                | "branch"
+                | "downtown"
+                | "campus"
+                | "area"
+                | "native"
+                | "resident"
+                | "hospital"
+                | "police"
+                | "airport"
         );
-    let is_person = reading.any(at, mark::GIVEN) && (search.initial(end).is_some() || reading.any(end, mark::SURNAME) && reading.is_capital(end));
+    let is_person = reading.any(at, mark::GIVEN)
+        && (search.initial(end).is_some()
+            || reading.any(end, mark::SURNAME) && reading.is_capital(end));
     if doubtful && (!said || is_person || reading.shape(at) == Shape::Upper) {
         return None;
     }
-    let is_plain_ordinary = is_one_word && reading.any(at, mark::ORDINARY) && !reading.any(at, mark::GIVEN | mark::SURNAME);
+    let is_plain_ordinary = is_one_word
+        && reading.any(at, mark::ORDINARY)
+        && !reading.any(at, mark::GIVEN | mark::SURNAME);
     if is_plain_ordinary && !(reading.is_mark(end, ',') && state_at(search, end + 1).is_some()) {
         return None;
     }
@@ -322,8 +422,14 @@ fn after_preposition(search: &Search<'_, '_>, at: usize) -> Found {
     }
     let mut end = from + 1;
     for _ in 0..MODIFIERS_MAX {
-        let joined = if reading.is_dash(end) && reading.touches(end) && reading.touches(end + 1) { end + 1 } else { end };
-        let fits = (is_place_word(search, joined) || reading.is_capital(joined) && reading.any(joined, mark::FACILITY_TAIL | mark::FACILITY_GENERIC))
+        let joined = if reading.is_dash(end) && reading.touches(end) && reading.touches(end + 1) {
+            end + 1
+        } else {
+            end
+        };
+        let fits = (is_place_word(search, joined)
+            || reading.is_capital(joined)
+                && reading.any(joined, mark::FACILITY_TAIL | mark::FACILITY_GENERIC))
             && reading.at(joined).is_some_and(|word| word.gap != Gap::Line);
         if !fits || !search.is_free(joined) {
             break;
@@ -338,13 +444,18 @@ fn is_place_word(search: &Search<'_, '_>, at: usize) -> bool {
     let reading = search.reading;
     let fold = reading.fold(at);
     search.is_free(at)
-        && (reading.is_letters(at) || (reading.kind(at) == Some(Kind::Mixed) && reading.is_capital(at) && fold.len() > 4))
+        && (reading.is_letters(at)
+            || (reading.kind(at) == Some(Kind::Mixed) && reading.is_capital(at) && fold.len() > 4))
         && reading.is_capital(at)
         && fold.len() >= 3
         && !search.is_clinical(at)
         && !(reading.shape(at) == Shape::Upper && reading.any(at, mark::CREDENTIAL))
-        && !reading.any(at, mark::TITLE | mark::STATE | mark::COUNTRY | mark::RELATION | mark::PERSON)
-        && (!reading.any(at, mark::ORDINARY | mark::FACILITY_GENERIC) || reading.any(at, mark::CITY) && !reading.any(at, mark::ORDINARY))
+        && !reading.any(
+            at,
+            mark::TITLE | mark::STATE | mark::COUNTRY | mark::RELATION | mark::PERSON,
+        )
+        && (!reading.any(at, mark::ORDINARY | mark::FACILITY_GENERIC)
+            || reading.any(at, mark::CITY) && !reading.any(at, mark::ORDINARY))
         && !search.is_eponym(at)
         && super::calendar::month(fold).is_none()
         && !super::calendar::is_weekday(fold)
@@ -368,5 +479,9 @@ fn cared_for(search: &Search<'_, '_>, at: usize) -> bool {
 }
 
 fn is_full_stop(reading: &Reading<'_>, at: usize) -> bool {
-    reading.is_any_mark(at, ".!?") && reading.at(at + 1).is_some_and(|next| next.gap != Gap::Nothing) && reading.begins_sentence(at + 1)
+    reading.is_any_mark(at, ".!?")
+        && reading
+            .at(at + 1)
+            .is_some_and(|next| next.gap != Gap::Nothing)
+        && reading.begins_sentence(at + 1)
 }

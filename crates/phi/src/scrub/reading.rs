@@ -70,7 +70,9 @@ impl<'t> Reading<'t> {
         reading.cut();
         for at in 0..reading.words.len() {
             let marks = match reading.words.get(at) {
-                Some(word) if !matches!(word.kind, Kind::Mark(_)) => lexicon.marks(reading.fold(at)),
+                Some(word) if !matches!(word.kind, Kind::Mark(_)) => {
+                    lexicon.marks(reading.fold(at))
+                }
                 _ => 0,
             };
             if let Some(word) = reading.words.get_mut(at) {
@@ -86,7 +88,11 @@ impl<'t> Reading<'t> {
         let mut gap = Gap::Line;
         while let Some((start, c)) = chars.next() {
             if c.is_whitespace() {
-                gap = gap.max(if matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}') { Gap::Line } else { Gap::Space });
+                gap = gap.max(if matches!(c, '\n' | '\r' | '\u{2028}' | '\u{2029}') {
+                    Gap::Line
+                } else {
+                    Gap::Space
+                });
                 continue;
             }
             if is_ignorable(c) {
@@ -94,7 +100,14 @@ impl<'t> Reading<'t> {
             }
             let fold_start = self.folds.len();
             if !is_word_char(c) {
-                self.push(start, start + c.len_utf8(), fold_start, Kind::Mark(c), Shape::None, gap);
+                self.push(
+                    start,
+                    start + c.len_utf8(),
+                    fold_start,
+                    Kind::Mark(c),
+                    Shape::None,
+                    gap,
+                );
                 gap = Gap::Nothing;
                 continue;
             }
@@ -130,7 +143,15 @@ impl<'t> Reading<'t> {
         }
     }
 
-    fn push(&mut self, start: usize, end: usize, fold_start: usize, kind: Kind, shape: Shape, gap: Gap) {
+    fn push(
+        &mut self,
+        start: usize,
+        end: usize,
+        fold_start: usize,
+        kind: Kind,
+        shape: Shape,
+        gap: Gap,
+    ) {
         self.words.push(Word {
             start,
             end,
@@ -155,7 +176,10 @@ impl<'t> Reading<'t> {
     pub(crate) fn fold(&self, at: usize) -> &str {
         self.words
             .get(at)
-            .and_then(|word| self.folds.get(word.fold_start as usize..word.fold_end as usize))
+            .and_then(|word| {
+                self.folds
+                    .get(word.fold_start as usize..word.fold_end as usize)
+            })
             .unwrap_or("")
     }
 
@@ -329,14 +353,22 @@ mod tests {
             words("O'Brien's X-ray, 12th; don’t"),
             ["obrien", "x", "-", "ray", ",", "12th", ";", "dont"]
         );
-        assert_eq!(words("Jan 9th '23 john_smith"), ["jan", "9th", "'", "23", "john", "_", "smith"]);
+        assert_eq!(
+            words("Jan 9th '23 john_smith"),
+            ["jan", "9th", "'", "23", "john", "_", "smith"]
+        );
         assert_eq!(words(""), Vec::<String>::new());
     }
 
     #[test]
     fn places_and_shapes() {
         let reading = Reading::new("Dr. Ann McDonald\nICU J. é2", Lexicon::embedded().unwrap());
-        assert_eq!(reading.text.get(reading.words[2].start..reading.words[2].end), Some("Ann"));
+        assert_eq!(
+            reading
+                .text
+                .get(reading.words[2].start..reading.words[2].end),
+            Some("Ann")
+        );
         let shapes: Vec<Shape> = reading.words.iter().map(|word| word.shape).collect();
         assert_eq!(
             shapes,
@@ -351,6 +383,8 @@ mod tests {
                 Shape::Lower
             ]
         );
-        assert!(reading.begins_sentence(0) && !reading.begins_sentence(2) && reading.begins_sentence(4));
+        assert!(
+            reading.begins_sentence(0) && !reading.begins_sentence(2) && reading.begins_sentence(4)
+        );
     }
 }

@@ -9,8 +9,28 @@ const DEPTH_MAX: usize = 200;
 
 /// Destinations whose content is no running text.
 const SILENT: [&str; 22] = [
-    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "listtable", "listoverridetable", "rsidtbl", "generator", "themedata",
-    "colorschememapping", "latentstyles", "datastore", "xmlnstbl", "filetbl", "revtbl", "private", "fldinst", "bkmkstart", "bkmkend", "shppict",
+    "fonttbl",
+    "colortbl",
+    "stylesheet",
+    "info",
+    "pict",
+    "object",
+    "listtable",
+    "listoverridetable",
+    "rsidtbl",
+    "generator",
+    "themedata",
+    "colorschememapping",
+    "latentstyles",
+    "datastore",
+    "xmlnstbl",
+    "filetbl",
+    "revtbl",
+    "private",
+    "fldinst",
+    "bkmkstart",
+    "bkmkend",
+    "shppict",
 ];
 
 /// What a reader sees of RTF; `None` when it is none, is broken, or holds bytes that are not text.
@@ -88,11 +108,16 @@ impl Reader<'_> {
             self.rest = self.rest.get(first.len_utf8()..)?;
             return self.symbol(first);
         }
-        let letters = self.rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(self.rest.len());
+        let letters = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(self.rest.len());
         let (word, after) = self.rest.split_at_checked(letters)?;
         let digits_from = usize::from(after.starts_with('-'));
         let digits = after.get(digits_from..)?;
-        let length = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let length = digits
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(digits.len());
         let number: Option<i32> = after.get(..digits_from + length)?.parse().ok();
         let used = if length == 0 { 0 } else { digits_from + length };
         self.rest = after.get(used..)?;
@@ -160,8 +185,9 @@ impl Reader<'_> {
 /// Unicode Consortium, mapping of code page 1252.
 pub(crate) fn windows_1252(byte: u8) -> char {
     const HIGH: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž', '\u{8F}', '\u{90}', '‘', '’', '“', '”', '•', '–',
-        '—', '˜', '™', 'š', '›', 'œ', '\u{9D}', 'ž', 'Ÿ',
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8D}', 'Ž',
+        '\u{8F}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9D}',
+        'ž', 'Ÿ',
     ];
     match byte {
         0x80..=0x9F => HIGH.get(usize::from(byte - 0x80)).copied().unwrap_or(' '),
@@ -181,9 +207,17 @@ mod tests {
 
     #[test]
     fn what_is_broken_or_binary_is_not_read() {
-        for bad in ["plain", r"{\rtf1 open", r"{\rtf1 \bin4 abcd}", r"{\rtf1 \'z}"] {
+        for bad in [
+            "plain",
+            r"{\rtf1 open",
+            r"{\rtf1 \bin4 abcd}",
+            r"{\rtf1 \'z}",
+        ] {
             assert_eq!(text_of(bad), None, "{bad}");
         }
-        assert_eq!(text_of(&format!("{{\\rtf1 {}", "{".repeat(DEPTH_MAX + 1))), None);
+        assert_eq!(
+            text_of(&format!("{{\\rtf1 {}", "{".repeat(DEPTH_MAX + 1))),
+            None
+        );
     }
 }

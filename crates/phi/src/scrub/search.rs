@@ -59,7 +59,11 @@ pub(crate) struct Search<'a, 't> {
 }
 
 impl<'a, 't> Search<'a, 't> {
-    pub(crate) fn new(reading: &'a Reading<'t>, lexicon: &'a Lexicon, meter: &'a mut Meter) -> Self {
+    pub(crate) fn new(
+        reading: &'a Reading<'t>,
+        lexicon: &'a Lexicon,
+        meter: &'a mut Meter,
+    ) -> Self {
         Self {
             reading,
             lexicon,
@@ -177,8 +181,10 @@ impl<'a, 't> Search<'a, 't> {
                 continue;
             }
             match reading.kind(next) {
-                Some(Kind::Letters) if reading.any(next, mark::EPONYM) && reading.is_capital(next) => {}
-                Some(Kind::Letters) if reading.is_capital(next) && reading.is_dash(next.saturating_sub(1)) => {}
+                Some(Kind::Letters)
+                    if reading.any(next, mark::EPONYM) && reading.is_capital(next) => {}
+                Some(Kind::Letters)
+                    if reading.is_capital(next) && reading.is_dash(next.saturating_sub(1)) => {}
                 Some(Kind::Letters)
                     if listed && fillers < FILLERS_MAX && !is_function_word(reading.fold(next)) =>
                 {
@@ -202,7 +208,8 @@ impl<'a, 't> Search<'a, 't> {
             && !(reading.shape(at) == Shape::Upper && reading.any(at, mark::CREDENTIAL))
             && super::calendar::month(reading.fold(at)).is_none_or(|_| reading.any(at, mark::GIVEN))
             && !super::calendar::is_weekday(reading.fold(at))
-            && (reading.any(at, mark::GIVEN | mark::SURNAME) || !reading.any(at, mark::ORDINARY | mark::RELATION))
+            && (reading.any(at, mark::GIVEN | mark::SURNAME)
+                || !reading.any(at, mark::ORDINARY | mark::RELATION))
     }
 
     /// An initial: one capital letter. The end after its dot, if it has one.
@@ -219,13 +226,83 @@ impl<'a, 't> Search<'a, 't> {
 pub(crate) fn is_function_word(fold: &str) -> bool {
     matches!(
         fold,
-        "a" | "an" | "the" | "is" | "was" | "are" | "were" | "be" | "been" | "has" | "had" | "have" | "with"
-            | "without" | "in" | "on" | "at" | "for" | "who" | "whom" | "whose" | "of" | "to" | "by" | "from"
-            | "that" | "this" | "which" | "as" | "his" | "her" | "their" | "our" | "my" | "your" | "he" | "she"
-            | "they" | "we" | "i" | "it" | "and" | "or" | "but" | "if" | "then" | "than" | "when" | "while"
-            | "after" | "before" | "since" | "until" | "due" | "per" | "via" | "not" | "no" | "did" | "does"
-            | "do" | "will" | "would" | "should" | "can" | "could" | "may" | "might" | "reports" | "reported"
-            | "presented" | "presents" | "presenting" | "diagnosed" | "denies" | "seen" | "treated" | "admitted"
+        "a" | "an"
+            | "the"
+            | "is"
+            | "was"
+            | "are"
+            | "were"
+            | "be"
+            | "been"
+            | "has"
+            | "had"
+            | "have"
+            | "with"
+            | "without"
+            | "in"
+            | "on"
+            | "at"
+            | "for"
+            | "who"
+            | "whom"
+            | "whose"
+            | "of"
+            | "to"
+            | "by"
+            | "from"
+            | "that"
+            | "this"
+            | "which"
+            | "as"
+            | "his"
+            | "her"
+            | "their"
+            | "our"
+            | "my"
+            | "your"
+            | "he"
+            | "she"
+            | "they"
+            | "we"
+            | "i"
+            | "it"
+            | "and"
+            | "or"
+            | "but"
+            | "if"
+            | "then"
+            | "than"
+            | "when"
+            | "while"
+            | "after"
+            | "before"
+            | "since"
+            | "until"
+            | "due"
+            | "per"
+            | "via"
+            | "not"
+            | "no"
+            | "did"
+            | "does"
+            | "do"
+            | "will"
+            | "would"
+            | "should"
+            | "can"
+            | "could"
+            | "may"
+            | "might"
+            | "reports"
+            | "reported"
+            | "presented"
+            | "presents"
+            | "presenting"
+            | "diagnosed"
+            | "denies"
+            | "seen"
+            | "treated"
+            | "admitted"
     )
 }
 
@@ -287,7 +364,10 @@ mod tests {
         settle("abcdefghijklmnop", &mut spans);
         assert_eq!(
             spans,
-            [span(0, 9, Class::Name, Basis::Record), span(12, 14, Class::Id, Basis::Pattern)]
+            [
+                span(0, 9, Class::Name, Basis::Record),
+                span(12, 14, Class::Id, Basis::Pattern)
+            ]
         );
     }
 

@@ -75,7 +75,12 @@ impl Slots {
 
     /// The slot for an identifier: the one it already has, or a new one. `key` is what makes two writings the
     /// same identifier; `text` is what the slot resolves to.
-    pub(crate) fn slot(&mut self, class: Class, key: &str, text: &str) -> Result<String, SlotsUsedUp> {
+    pub(crate) fn slot(
+        &mut self,
+        class: Class,
+        key: &str,
+        text: &str,
+    ) -> Result<String, SlotsUsedUp> {
         let of_value = (class, key.to_owned());
         if let Some(number) = self.by_value.get(&of_value) {
             return Ok(written(class, *number));
@@ -94,8 +99,13 @@ impl Slots {
     /// The slot for a piece of text, by its plain form.
     pub(crate) fn slot_for(&mut self, class: Class, text: &str) -> Result<String, SlotsUsedUp> {
         let key = match class {
-            Class::Name | Class::Place | Class::Email => fold::fold(text).split_whitespace().collect::<Vec<_>>().join(" "),
-            Class::Date | Class::Age | Class::Literal | Class::Url | Class::Photo => text.to_owned(),
+            Class::Name | Class::Place | Class::Email => fold::fold(text)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+            Class::Date | Class::Age | Class::Literal | Class::Url | Class::Photo => {
+                text.to_owned()
+            }
             _ => fold::compact(text),
         };
         let key = if key.is_empty() { text.to_owned() } else { key };
@@ -203,11 +213,17 @@ pub(crate) fn slot_at(text: &str, start: usize) -> Option<Found> {
 
 /// The class and number in a slot; whether it is written exactly.
 fn parts(inner: &str) -> Option<(Class, Option<u32>, bool)> {
-    let plain: String = fold::fold(inner).chars().filter(|c| !c.is_whitespace()).collect();
-    let letters = plain.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(plain.len());
+    let plain: String = fold::fold(inner)
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .collect();
+    let letters = plain
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(plain.len());
     let (word, rest) = plain.split_at_checked(letters)?;
     let class = Class::of_word(word)?;
-    let digits = rest.trim_start_matches(|c: char| fold::is_dash(c) || matches!(c, '_' | '#' | ':'));
+    let digits =
+        rest.trim_start_matches(|c: char| fold::is_dash(c) || matches!(c, '_' | '#' | ':'));
     if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return None;
     }
@@ -222,7 +238,13 @@ fn bare_slot(text: &str) -> Option<&str> {
         let before = text.get(..at)?;
         let word_start = before
             .rfind(|c: char| !c.is_ascii_uppercase())
-            .map_or(0, |place| place + before.get(place..).and_then(|it| it.chars().next()).map_or(1, char::len_utf8));
+            .map_or(0, |place| {
+                place
+                    + before
+                        .get(place..)
+                        .and_then(|it| it.chars().next())
+                        .map_or(1, char::len_utf8)
+            });
         let word = before.get(word_start..)?;
         let after = text.get(at + 1..)?;
         let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -249,8 +271,14 @@ mod tests {
         assert_eq!(slots.slot_for(Class::Name, "Ann Roe").unwrap(), "[NAME-1]");
         assert_eq!(slots.slot_for(Class::Name, "ann  ROE").unwrap(), "[NAME-1]");
         assert_eq!(slots.slot_for(Class::Name, "Ann Rot").unwrap(), "[NAME-2]");
-        assert_eq!(slots.slot_for(Class::Phone, "555-1234").unwrap(), "[PHONE-1]");
-        assert_eq!(slots.slot_for(Class::Phone, "(555) 1234").unwrap(), "[PHONE-1]");
+        assert_eq!(
+            slots.slot_for(Class::Phone, "555-1234").unwrap(),
+            "[PHONE-1]"
+        );
+        assert_eq!(
+            slots.slot_for(Class::Phone, "(555) 1234").unwrap(),
+            "[PHONE-1]"
+        );
         slots
     }
 
@@ -259,10 +287,14 @@ mod tests {
         let slots = slots();
         assert_eq!(slots.len(), 3);
         assert_eq!(
-            slots.resolve("Tell [NAME-1] at [PHONE-1] [sic] [1]").unwrap(),
+            slots
+                .resolve("Tell [NAME-1] at [PHONE-1] [sic] [1]")
+                .unwrap(),
             "Tell Ann Roe at 555-1234 [sic] [1]"
         );
-        let resolved = slots.resolve_json(&json!({"a": [{"b": "[NAME-2]"}], "n": 1})).unwrap();
+        let resolved = slots
+            .resolve_json(&json!({"a": [{"b": "[NAME-2]"}], "n": 1}))
+            .unwrap();
         assert_eq!(resolved, json!({"a": [{"b": "Ann Rot"}], "n": 1}));
         assert!(!format!("{slots:?}").contains("Ann"));
     }
@@ -273,8 +305,20 @@ mod tests {
         for unknown in ["[NAME-3]", "[EMAIL-1]", "[NAME-99999999999]"] {
             assert!(slots.resolve(unknown).is_err(), "{unknown}");
         }
-        for mangled in ["[name-1]", "[NAME 1]", "[ NAME-1 ]", "[NAME_1]", "[NAME-01]", "[NAME-1", "NAME-1]", "[N\u{200b}AME-1]"] {
-            assert!(matches!(slots.resolve(mangled), Err(SlotUnresolved::Malformed(_))), "{mangled}");
+        for mangled in [
+            "[name-1]",
+            "[NAME 1]",
+            "[ NAME-1 ]",
+            "[NAME_1]",
+            "[NAME-01]",
+            "[NAME-1",
+            "NAME-1]",
+            "[N\u{200b}AME-1]",
+        ] {
+            assert!(
+                matches!(slots.resolve(mangled), Err(SlotUnresolved::Malformed(_))),
+                "{mangled}"
+            );
         }
         assert!(slots.resolve("[NAMES-1] [ID] HLA-B27, ID-17").is_ok());
     }

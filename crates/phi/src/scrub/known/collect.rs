@@ -12,7 +12,13 @@ use crate::scrub::lexicon::{Lexicon, mark};
 const DEPTH_MAX: usize = 64;
 
 /// Types whose `name` is an institution or place.
-const NAMED_PLACES: [&str; 5] = ["Organization", "Location", "HealthcareService", "InsurancePlan", "Endpoint"];
+const NAMED_PLACES: [&str; 5] = [
+    "Organization",
+    "Location",
+    "HealthcareService",
+    "InsurancePlan",
+    "Endpoint",
+];
 
 impl Known {
     /// What resources say: a Patient alone, or a whole record as a Bundle.
@@ -30,7 +36,13 @@ impl Known {
         Ok(known)
     }
 
-    fn walk(&mut self, lexicon: &Lexicon, value: &Value, at: At<'_>, depth: usize) -> Result<(), KnownTooMany> {
+    fn walk(
+        &mut self,
+        lexicon: &Lexicon,
+        value: &Value,
+        at: At<'_>,
+        depth: usize,
+    ) -> Result<(), KnownTooMany> {
         if depth > DEPTH_MAX || self.count > KNOWN_MAX {
             return Err(KnownTooMany);
         }
@@ -96,12 +108,21 @@ impl Known {
 
     fn string(&mut self, lexicon: &Lexicon, text: &str, at: At<'_>) {
         match at.key {
-            "birthDate" | "deceasedDateTime" if matches!(at.resource, "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "FamilyMemberHistory") => {
+            "birthDate" | "deceasedDateTime"
+                if matches!(
+                    at.resource,
+                    "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "FamilyMemberHistory"
+                ) =>
+            {
                 self.add_day(text);
             }
-            "name" | "alias" if NAMED_PLACES.contains(&at.resource) => self.institution(lexicon, text),
+            "name" | "alias" if NAMED_PLACES.contains(&at.resource) => {
+                self.institution(lexicon, text)
+            }
             "subscriberId" | "policyHolder" => self.add_compact(text, Class::Plan),
-            "serialNumber" | "distinctIdentifier" | "deviceIdentifier" | "carrierHRF" => self.add_compact(text, Class::Device),
+            "serialNumber" | "distinctIdentifier" | "deviceIdentifier" | "carrierHRF" => {
+                self.add_compact(text, Class::Device)
+            }
             "id" if text.len() >= 6 => self.add_compact(text, Class::Id),
             _ => {}
         }
@@ -109,7 +130,12 @@ impl Known {
 
     fn human_name(&mut self, lexicon: &Lexicon, name: &Map<String, Value>, whose: Whose) {
         let mut parts: Vec<&str> = Vec::new();
-        for given in name.get("given").and_then(Value::as_array).into_iter().flatten() {
+        for given in name
+            .get("given")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Some(given) = given.as_str() {
                 self.add_name_part(lexicon, given, whose, false);
                 parts.push(given);
@@ -134,7 +160,8 @@ impl Known {
         for word in &words {
             let folded = fold::compact(word);
             let marks = lexicon.marks(&folded);
-            let is_form = marks & (mark::TITLE | mark::CREDENTIAL | mark::SUFFIX) != 0 && marks & (mark::GIVEN | mark::SURNAME) == 0;
+            let is_form = marks & (mark::TITLE | mark::CREDENTIAL | mark::SUFFIX) != 0
+                && marks & (mark::GIVEN | mark::SURNAME) == 0;
             if !is_form && !folded.is_empty() {
                 parts.push(*word);
             }
@@ -150,7 +177,9 @@ impl Known {
 
     fn display(&mut self, lexicon: &Lexicon, reference: &str, display: &str) {
         let points_at = |types: &[&str]| {
-            types.iter().any(|it| reference.contains(&format!("{it}/")) || reference.starts_with(&format!("{it}?")))
+            types.iter().any(|it| {
+                reference.contains(&format!("{it}/")) || reference.starts_with(&format!("{it}?"))
+            })
         };
         if points_at(&["Patient", "RelatedPerson", "Person"]) {
             self.name_text(lexicon, display, Whose::Family);
@@ -167,12 +196,23 @@ impl Known {
         // The words that say which one it is, when they are no ordinary ones: "Athol" of "Athol Memorial Hospital".
         for word in words.iter().take(3) {
             let marks = lexicon.marks(word);
-            if marks & (mark::ORDINARY | mark::FACILITY_GENERIC | mark::FACILITY_TAIL | mark::FACILITY_HEAD | mark::PARTICLE) == 0 && word.len() >= 4 {
+            if marks
+                & (mark::ORDINARY
+                    | mark::FACILITY_GENERIC
+                    | mark::FACILITY_TAIL
+                    | mark::FACILITY_HEAD
+                    | mark::PARTICLE)
+                == 0
+                && word.len() >= 4
+            {
                 self.add_word(lexicon, word, Class::Place);
             }
         }
         if words.len() >= 3 {
-            let short: String = words.iter().filter_map(|word| word.chars().next()).collect();
+            let short: String = words
+                .iter()
+                .filter_map(|word| word.chars().next())
+                .collect();
             if short.len() <= 6 {
                 self.initials.insert(short.into());
             }
@@ -181,7 +221,12 @@ impl Known {
 
     fn address(&mut self, lexicon: &Lexicon, address: &Map<String, Value>) {
         let text = |key: &str| address.get(key).and_then(Value::as_str);
-        for line in address.get("line").and_then(Value::as_array).into_iter().flatten() {
+        for line in address
+            .get("line")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Some(line) = line.as_str() {
                 self.street(lexicon, line);
             }
@@ -197,11 +242,16 @@ impl Known {
                 self.add_compact(five, Class::Place);
             }
         }
-        for part in text("text").into_iter().flat_map(|text| text.split([',', '\n'])) {
+        for part in text("text")
+            .into_iter()
+            .flat_map(|text| text.split([',', '\n']))
+        {
             if part.trim().starts_with(|c: char| c.is_ascii_digit()) {
                 self.street(lexicon, part);
             } else if part.split_whitespace().count() <= 3 {
-                let state = super::words_of(part).iter().any(|word| lexicon.marks(word) & mark::STATE != 0);
+                let state = super::words_of(part)
+                    .iter()
+                    .any(|word| lexicon.marks(word) & mark::STATE != 0);
                 if !state {
                     self.add_sequence(lexicon, part, Class::Place);
                 }
@@ -215,9 +265,17 @@ impl Known {
         self.add_sequence(lexicon, line, Class::Place);
         let words = super::words_of(line);
         let is_end = |word: &String| lexicon.marks(word) & (mark::UNIT_WORD) != 0;
-        let core: Vec<&str> = words.iter().take_while(|word| !is_end(word)).map(String::as_str).collect();
+        let core: Vec<&str> = words
+            .iter()
+            .take_while(|word| !is_end(word))
+            .map(String::as_str)
+            .collect();
         let named = match core.as_slice() {
-            [rest @ .., last] if rest.len() >= 2 && lexicon.marks(last) & mark::STREET_TYPE != 0 => rest,
+            [rest @ .., last]
+                if rest.len() >= 2 && lexicon.marks(last) & mark::STREET_TYPE != 0 =>
+            {
+                rest
+            }
             all => all,
         };
         if named.len() >= 2 {
@@ -225,7 +283,8 @@ impl Known {
         }
         for word in named.iter().skip(1) {
             let marks = lexicon.marks(word);
-            let says_little = marks & (mark::ORDINARY | mark::STREET_TYPE | mark::FACILITY_GENERIC) != 0;
+            let says_little =
+                marks & (mark::ORDINARY | mark::STREET_TYPE | mark::FACILITY_GENERIC) != 0;
             if !says_little && word.len() >= 4 && !word.bytes().any(|c| c.is_ascii_digit()) {
                 self.add_word(lexicon, word, Class::Place);
             }
@@ -251,15 +310,25 @@ impl Known {
         }
         self.add_compact(&digits, class);
         // Without the country's code, and without the area's.
-        let national = digits.strip_prefix('1').filter(|rest| rest.len() == 10).unwrap_or(&digits);
+        let national = digits
+            .strip_prefix('1')
+            .filter(|rest| rest.len() == 10)
+            .unwrap_or(&digits);
         self.add_compact(national, class);
-        if let Some(local) = national.len().checked_sub(7).and_then(|from| national.get(from..)) {
+        if let Some(local) = national
+            .len()
+            .checked_sub(7)
+            .and_then(|from| national.get(from..))
+        {
             self.add_compact(local, class);
         }
     }
 
     fn identifier(&mut self, identifier: &Map<String, Value>, value: &str) {
-        let system = identifier.get("system").and_then(Value::as_str).unwrap_or("");
+        let system = identifier
+            .get("system")
+            .and_then(Value::as_str)
+            .unwrap_or("");
         let kinds: Vec<&str> = identifier
             .get("type")
             .and_then(|kind| kind.get("coding"))
@@ -296,14 +365,17 @@ impl At<'_> {
 
 /// Whether an object is a HumanName.
 pub(crate) fn is_human_name(object: &Map<String, Value>) -> bool {
-    object.contains_key("family") || object.get("given").is_some_and(Value::is_array)
+    object.contains_key("family")
+        || object.get("given").is_some_and(Value::is_array)
         || (object.get("text").is_some_and(Value::is_string) && object.contains_key("prefix"))
 }
 
 /// Whether an object is an Address.
 pub(crate) fn is_address(object: &Map<String, Value>) -> bool {
     object.get("line").is_some_and(Value::is_array)
-        || ["city", "postalCode", "district"].iter().any(|key| object.get(*key).is_some_and(Value::is_string))
+        || ["city", "postalCode", "district"]
+            .iter()
+            .any(|key| object.get(*key).is_some_and(Value::is_string))
 }
 
 /// The class of a contact point by its `system`; `None` when it is none.
@@ -331,7 +403,9 @@ pub(crate) fn identifier_class(system: &str, kinds: &[&str]) -> Class {
             "SS" | "SB" | "TAX" => Class::Ssn,
             "MB" | "MC" | "MA" | "SN" | "HC" | "NIIP" => Class::Plan,
             "AN" | "ANT" | "BA" | "CC" | "GN" => Class::Account,
-            "DL" | "PPN" | "NPI" | "DEA" | "MD" | "LN" | "RN" | "NP" | "PRN" | "VS" => Class::License,
+            "DL" | "PPN" | "NPI" | "DEA" | "MD" | "LN" | "RN" | "NP" | "PRN" | "VS" => {
+                Class::License
+            }
             "SNO" | "UDI" | "DI" => Class::Device,
             "VIN" | "LACSN" => Class::Vehicle,
             _ => continue,

@@ -7,7 +7,7 @@ use super::super::class::Class;
 use super::super::fold::{fold_into, is_ignorable, is_word_char};
 use super::super::lexicon::mark;
 use super::super::reading::{Kind, Reading, Shape};
-use super::super::search::{Basis, Search};
+use super::super::search::{Basis, Search, is_function_word};
 use super::{COMPACT_MIN, FUZZY_MIN, Known, key_of};
 
 /// Most separators between two characters of a number.
@@ -124,12 +124,23 @@ fn stands_alone(units: &[Unit], at: usize, value: &str) -> Option<(usize, usize)
     let matched = units.get(at..at + value.len())?;
     let (first, last) = (matched.first()?, matched.last()?);
     let next = units.get(at + value.len());
-    let joined = matched.iter().skip(1).all(|unit| unit.separators <= SEPARATORS_MAX);
+    let joined = matched
+        .iter()
+        .skip(1)
+        .all(|unit| unit.separators <= SEPARATORS_MAX);
     let same_kind = |a: u8, b: u8| a.is_ascii_digit() == b.is_ascii_digit();
-    let begins = first.begins || at.checked_sub(1).and_then(|before| units.get(before)).is_none_or(|before| !same_kind(before.byte, first.byte));
+    let begins = first.begins
+        || at
+            .checked_sub(1)
+            .and_then(|before| units.get(before))
+            .is_none_or(|before| !same_kind(before.byte, first.byte));
     let ends = next.is_none_or(|next| next.begins || !same_kind(next.byte, last.byte));
     // Short numbers must not be put together from what stands apart: "3 1 2 4".
-    let gaps = matched.iter().skip(1).filter(|unit| unit.separators > 0).count();
+    let gaps = matched
+        .iter()
+        .skip(1)
+        .filter(|unit| unit.separators > 0)
+        .count();
     let is_dense = value.len() > 5 || gaps == 0;
     (joined && begins && ends && is_dense).then_some((first.start, last.end))
 }
@@ -148,7 +159,11 @@ fn sequences(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
             .filter_map(|it| Some((follow(reading, at, &it.rest)?, it.class)))
             .max_by_key(|it| it.0);
         if let Some((end, class)) = best {
-            let end = if class == Class::Place { street_end(reading, at, end) } else { end };
+            let end = if class == Class::Place {
+                street_end(reading, at, end)
+            } else {
+                end
+            };
             search.take(at, end, class, Basis::Record);
         }
     }
@@ -188,7 +203,9 @@ fn street_end(reading: &Reading<'_>, at: usize, end: usize) -> usize {
     let unit = end + usize::from(reading.is_mark(end, ','));
     if reading.any(unit, mark::UNIT_WORD) || reading.is_mark(unit, '#') {
         let value = unit + 1 + usize::from(reading.is_any_mark(unit + 1, "#."));
-        if matches!(reading.kind(value), Some(Kind::Digits | Kind::Mixed)) || reading.shape(value) == Shape::Initial {
+        if matches!(reading.kind(value), Some(Kind::Digits | Kind::Mixed))
+            || reading.shape(value) == Shape::Initial
+        {
             end = value + 1;
         }
     }
@@ -213,7 +230,8 @@ fn words(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
             continue;
         }
         if reading.is_digits(at) {
-            if matches!(fold.len(), 6 | 8) && known.days.iter().any(|day| is_day_digits(*day, fold)) {
+            if matches!(fold.len(), 6 | 8) && known.days.iter().any(|day| is_day_digits(*day, fold))
+            {
                 search.take_day(at, at + 1, Class::Date, Basis::Record, None, true);
             }
             continue;
@@ -230,12 +248,24 @@ fn words(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
 fn beside_known(reading: &Reading<'_>, known: &Known, at: usize) -> bool {
     let is_other = |place: usize| {
         reading.shape(place) == Shape::Lower
-            && known.words.get(reading.fold(place)).is_some_and(|word| !word.needs_capital && word.class == Class::Name)
+            && known
+                .words
+                .get(reading.fold(place))
+                .is_some_and(|word| !word.needs_capital && word.class == Class::Name)
     };
     let joined = |place: usize| reading.is_any_mark(place, ",._") || reading.is_dash(place);
-    let before = at.checked_sub(1).map(|before| if joined(before) { before.saturating_sub(1) } else { before });
+    let before = at.checked_sub(1).map(|before| {
+        if joined(before) {
+            before.saturating_sub(1)
+        } else {
+            before
+        }
+    });
     let after = if joined(at + 1) { at + 2 } else { at + 1 };
-    is_other(after) || before.is_some_and(|before| joined(at - 1) && is_other(before))
+    is_other(after)
+        || before.is_some_and(|before| {
+            (joined(at - 1) || !is_function_word(reading.fold(at))) && is_other(before)
+        })
 }
 
 /// A known family name inside a longer word: "jsmith42", "SmithJohn".
@@ -246,7 +276,10 @@ fn inside(search: &mut Search<'_, '_>, known: &Known, at: usize) -> Result<Optio
         return Ok(None);
     }
     search.spend(known.inside.len())?;
-    let is_inside = known.inside.iter().any(|name| fold.len() > name.len() && fold.contains(name.as_ref()));
+    let is_inside = known
+        .inside
+        .iter()
+        .any(|name| fold.len() > name.len() && fold.contains(name.as_ref()));
     Ok(is_inside.then_some(Class::Name))
 }
 
@@ -255,7 +288,13 @@ fn slip(search: &mut Search<'_, '_>, known: &Known, at: usize) -> Result<Option<
     let reading = search.reading;
     let fold = reading.fold(at);
     let length = fold.chars().count();
-    let common = mark::ORDINARY | mark::EPONYM | mark::DRUG | mark::ORGANISM | mark::EPONYM_HEAD | mark::CITY | mark::STATE;
+    let common = mark::ORDINARY
+        | mark::EPONYM
+        | mark::DRUG
+        | mark::ORGANISM
+        | mark::EPONYM_HEAD
+        | mark::CITY
+        | mark::STATE;
     if length + 1 < FUZZY_MIN || !reading.is_capital(at) || reading.any(at, common) {
         return Ok(None);
     }
@@ -278,7 +317,13 @@ fn slip(search: &mut Search<'_, '_>, known: &Known, at: usize) -> Result<Option<
 fn is_slip(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let tail_of = |a: &[char], b: &[char]| a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
+    let tail_of = |a: &[char], b: &[char]| {
+        a.iter()
+            .rev()
+            .zip(b.iter().rev())
+            .take_while(|(x, y)| x == y)
+            .count()
+    };
     let (rest_a, rest_b) = (a.get(head..).unwrap_or(&[]), b.get(head..).unwrap_or(&[]));
     let tail = tail_of(rest_a, rest_b);
     let (left_a, left_b) = (rest_a.len() - tail, rest_b.len() - tail);
@@ -302,9 +347,16 @@ fn initials(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
             let is_institution = reading.fold(at).len() >= 3;
             let spoken_of = at.checked_sub(1).is_some_and(|before| {
                 reading.any(before, mark::PERSON | mark::NAME_CUE | mark::RELATION)
-                    || matches!(reading.fold(before), "initials" | "re" | "for" | "at" | "from" | "to")
-                    || (reading.is_mark(before, ':') && before > 0 && reading.any(before - 1, mark::PERSON | mark::NAME_CUE))
-                    || (reading.is_mark(before, ':') && before > 0 && reading.fold(before - 1) == "initials")
+                    || matches!(
+                        reading.fold(before),
+                        "initials" | "re" | "for" | "at" | "from" | "to"
+                    )
+                    || (reading.is_mark(before, ':')
+                        && before > 0
+                        && reading.any(before - 1, mark::PERSON | mark::NAME_CUE))
+                    || (reading.is_mark(before, ':')
+                        && before > 0
+                        && reading.fold(before - 1) == "initials")
             });
             if spoken_of && (is_institution || !reading.any(at, mark::ACRONYM)) {
                 search.take(at, at + 1, Class::Name, Basis::Record);
@@ -313,7 +365,10 @@ fn initials(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
         }
         let mut letters = String::new();
         let (mut next, mut end) = (at, at);
-        while letters.len() < LETTERS_MAX && reading.shape(next) == Shape::Initial && reading.is_mark(next + 1, '.') {
+        while letters.len() < LETTERS_MAX
+            && reading.shape(next) == Shape::Initial
+            && reading.is_mark(next + 1, '.')
+        {
             letters.push_str(reading.fold(next));
             end = next + 2;
             next = end + usize::from(reading.is_dash(end));
@@ -341,7 +396,11 @@ fn spelled_out(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> 
         let mut letters: Vec<usize> = vec![at];
         let mut next = at + 1;
         while letters.len() < LETTERS_MAX {
-            let place = if matches!(reading.kind(next), Some(Kind::Mark(_))) { next + 1 } else { next };
+            let place = if matches!(reading.kind(next), Some(Kind::Mark(_))) {
+                next + 1
+            } else {
+                next
+            };
             if !is_single(place) {
                 break;
             }
@@ -361,9 +420,13 @@ fn spelled_names(search: &mut Search<'_, '_>, known: &Known, letters: &[usize]) 
     const SHORTEST: usize = 3;
     for from in 0..letters.len() {
         for to in from + SHORTEST..=letters.len() {
-            let Some(run) = letters.get(from..to) else { continue };
+            let Some(run) = letters.get(from..to) else {
+                continue;
+            };
             let word: String = run.iter().map(|at| search.reading.fold(*at)).collect();
-            if let (Some(known), Some(first), Some(last)) = (known.words.get(word.as_str()), run.first(), run.last()) {
+            if let (Some(known), Some(first), Some(last)) =
+                (known.words.get(word.as_str()), run.first(), run.last())
+            {
                 search.take(*first, *last + 1, known.class, Basis::Record);
             }
         }

@@ -15,7 +15,9 @@ fn check(cases: &[(&str, &str)]) {
         .iter()
         .map(|(text, expected)| (plain(text), *text, *expected))
         .filter(|(found, _, expected)| found != expected)
-        .map(|(found, text, expected)| format!("{text}\n   expected {expected}\n   found    {found}"))
+        .map(|(found, text, expected)| {
+            format!("{text}\n   expected {expected}\n   found    {found}")
+        })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -30,18 +32,39 @@ fn stays(texts: &[&str]) {
 #[test]
 fn names() {
     check(&[
-        ("a 60-year-old female, Maria Gonzalez, with gout", "a 60-year-old female, [NAME-1], with gout"),
+        (
+            "a 60-year-old female, Maria Gonzalez, with gout",
+            "a 60-year-old female, [NAME-1], with gout",
+        ),
         ("patient Anna S. has gout", "patient [NAME-1] has gout"),
         ("pt is John D seen today", "pt is [NAME-1] seen today"),
-        ("discussed with Dr. O'Brien-Smith and Mrs. de la Cruz", "discussed with Dr. [NAME-1] and Mrs. [NAME-2]"),
-        ("Jane A. Doe's daughter agrees", "[NAME-1]'s daughter agrees"),
+        (
+            "discussed with Dr. O'Brien-Smith and Mrs. de la Cruz",
+            "discussed with Dr. [NAME-1] and Mrs. [NAME-2]",
+        ),
+        (
+            "Jane A. Doe's daughter agrees",
+            "[NAME-1]'s daughter agrees",
+        ),
         ("SMITH, JOHN A. was admitted", "[NAME-1] was admitted"),
-        ("spoke with dr patel about it", "spoke with dr [NAME-1] about it"),
+        (
+            "spoke with dr patel about it",
+            "spoke with dr [NAME-1] about it",
+        ),
         ("his wife Thandiwe called", "his wife [NAME-1] called"),
-        ("a 40-year-old male, Xolani Mthembu, who smokes", "a 40-year-old male, [NAME-1], who smokes"),
-        ("Electronically signed by Q. Nguyen, MD", "Electronically signed by [NAME-1], MD"),
+        (
+            "a 40-year-old male, Xolani Mthembu, who smokes",
+            "a 40-year-old male, [NAME-1], who smokes",
+        ),
+        (
+            "Electronically signed by Q. Nguyen, MD",
+            "Electronically signed by [NAME-1], MD",
+        ),
         ("mary johnson reports pain", "[NAME-1] reports pain"),
-        ("Mary Johnson came. Johnson reports pain", "[NAME-1] came. [NAME-2] reports pain"),
+        (
+            "Mary Johnson came. Johnson reports pain",
+            "[NAME-1] came. [NAME-2] reports pain",
+        ),
     ]);
     stays(&[
         "positive Chaddock reflex and Parkinson's disease",
@@ -59,11 +82,20 @@ fn names() {
 #[test]
 fn places() {
     check(&[
-        ("seen at St. Mary's Hospital in Miami", "seen at [PLACE-1] in [PLACE-2]"),
+        (
+            "seen at St. Mary's Hospital in Miami",
+            "seen at [PLACE-1] in [PLACE-2]",
+        ),
         ("treated at Elm Clinic", "treated at [PLACE-1]"),
-        ("admitted to UWMC yesterday", "admitted to [PLACE-1] yesterday"),
+        (
+            "admitted to UWMC yesterday",
+            "admitted to [PLACE-1] yesterday",
+        ),
         ("evaluated at Johns Hopkins", "evaluated at [PLACE-1]"),
-        ("lives at 123 Maple St, Springfield, IL 62701", "lives at [PLACE-1]"),
+        (
+            "lives at 123 Maple St, Springfield, IL 62701",
+            "lives at [PLACE-1]",
+        ),
         ("from Rochester, MN", "from [PLACE-1], MN"),
         ("zip code 94103", "zip code [PLACE-1]"),
         ("our Dallas clinic", "our [PLACE-1]"),
@@ -88,11 +120,23 @@ fn dates_and_ages() {
         ("on April 12th, 2023", "on [DATE-1]"),
         ("on 2023-04-12 and 4/12/2023", "on [DATE-1] and [DATE-2]"),
         ("on 5th Nov 2020 at 9AM", "on [DATE-1] at 9AM"),
-        ("Jan 9th '23, 12APR2023, 04/2023", "[DATE-1], [DATE-2], [DATE-3]"),
-        ("seen on 4/12 and in July", "seen on [DATE-1] and in [DATE-2]"),
+        (
+            "Jan 9th '23, 12APR2023, 04/2023",
+            "[DATE-1], [DATE-2], [DATE-3]",
+        ),
+        (
+            "seen on 4/12 and in July",
+            "seen on [DATE-1] and in [DATE-2]",
+        ),
         ("at 2023-04-12T10:30:00Z", "at [DATE-1]"),
-        ("a 92-year-old, 94yo, aged 91", "a [AGE-1], [AGE-2], aged [AGE-3]"),
-        ("John Smith was seen last week", "[NAME-1] was seen [DATE-1]"),
+        (
+            "a 92-year-old, 94yo, aged 91",
+            "a [AGE-1], [AGE-2], aged [AGE-3]",
+        ),
+        (
+            "John Smith was seen last week",
+            "[NAME-1] was seen [DATE-1]",
+        ),
     ]);
     stays(&[
         "diagnosed in 2021 with 3/5 strength",
@@ -109,14 +153,29 @@ fn numbers_with_and_without_labels() {
         ("(MRN: #SF-998877)", "(MRN: [MRN-1])"),
         ("MRN 123 45 678.", "MRN [MRN-1]."),
         ("medical record 12345-JH", "medical record [MRN-1]"),
-        ("insurance policy number HP-1234-5678", "insurance policy number [PLAN-1]"),
-        ("his plan includes policy #11223344", "his plan includes policy [PLAN-1]"),
+        (
+            "insurance policy number HP-1234-5678",
+            "insurance policy number [PLAN-1]",
+        ),
+        (
+            "his plan includes policy #11223344",
+            "his plan includes policy [PLAN-1]",
+        ),
         ("License No: CLN-112233", "License No: [LICENSE-1]"),
-        ("SSN 123-45-6789, call (212) 555-1234", "SSN [SSN-1], call [PHONE-1]"),
-        ("123-45-6789 and 212.555.1234 and +44 20 7946 0958", "[SSN-1] and [PHONE-1] and [PHONE-2]"),
+        (
+            "SSN 123-45-6789, call (212) 555-1234",
+            "SSN [SSN-1], call [PHONE-1]",
+        ),
+        (
+            "123-45-6789 and 212.555.1234 and +44 20 7946 0958",
+            "[SSN-1] and [PHONE-1] and [PHONE-2]",
+        ),
         ("fax 212-555-9999", "fax [FAX-1]"),
         ("VIN 1M8GDM9AXKP042788", "VIN [VEHICLE-1]"),
-        ("NPI 1234567893, DEA AB1234563", "NPI [LICENSE-1], DEA [LICENSE-2]"),
+        (
+            "NPI 1234567893, DEA AB1234563",
+            "NPI [LICENSE-1], DEA [LICENSE-2]",
+        ),
         ("serial number SN-88213-X", "serial number [DEVICE-1]"),
         ("(01)00844588003288(17)141120(10)7654321D", "[DEVICE-1]"),
         ("account 4111 1111 1111 1111", "account [ACCOUNT-1]"),
@@ -138,13 +197,23 @@ fn numbers_with_and_without_labels() {
 fn electronic_addresses() {
     check(&[
         ("mail anne.o@med.com.", "mail [EMAIL-1]."),
-        ("see https://portal.example.org/p/17?x=1 now", "see [URL-1] now"),
-        ("www.example.com and example.com/~ann", "[URL-1] and [URL-2]"),
+        (
+            "see https://portal.example.org/p/17?x=1 now",
+            "see [URL-1] now",
+        ),
+        (
+            "www.example.com and example.com/~ann",
+            "[URL-1] and [URL-2]",
+        ),
         ("from 192.168.1.17 or 2001:db8::1", "from [IP-1] or [IP-2]"),
         ("ann dot lee at example dot com", "[EMAIL-1]"),
         ("on twitter @annlee", "on twitter [URL-1]"),
     ]);
-    stays(&["2.5.1.3.7 and 10:30:00", "q.d. and b.i.d. and e.g. this", "5@6 doses"]);
+    stays(&[
+        "2.5.1.3.7 and 10:30:00",
+        "q.d. and b.i.d. and e.g. this",
+        "5@6 doses",
+    ]);
 }
 
 #[test]
@@ -163,8 +232,14 @@ fn one_envelope_has_one_slot_for_one_identifier() {
     let known = Known::default();
     let scrubber = Scrubber::new(Lexicon::embedded().unwrap(), &known, Settings::default());
     let mut slots = Slots::new();
-    let first = scrubber.scrub("Mary Johnson, MRN 998877, 2023-04-12", &mut slots).unwrap().text;
-    let second = scrubber.scrub("MRN: 99-88-77; MARY JOHNSON; April 12, 2023", &mut slots).unwrap().text;
+    let first = scrubber
+        .scrub("Mary Johnson, MRN 998877, 2023-04-12", &mut slots)
+        .unwrap()
+        .text;
+    let second = scrubber
+        .scrub("MRN: 99-88-77; MARY JOHNSON; April 12, 2023", &mut slots)
+        .unwrap()
+        .text;
     assert_eq!(first, "[NAME-1], MRN [MRN-1], [DATE-1]");
     assert_eq!(second, "MRN: [MRN-1]; [NAME-1]; [DATE-1]");
 }
@@ -178,14 +253,35 @@ fn dates_by_use() {
             ..Settings::default()
         };
         let scrubber = Scrubber::new(Lexicon::embedded().unwrap(), &known, settings);
-        scrubber.scrub("91yo, DOB 3/14/1933, seen April 12, 2023", &mut Slots::new()).unwrap().text
+        scrubber
+            .scrub(
+                "91yo, DOB 3/14/1933, seen April 12, 2023",
+                &mut Slots::new(),
+            )
+            .unwrap()
+            .text
     };
-    assert_eq!(scrubbed(DateUse::Keep), "91yo, DOB [DATE-1], seen April 12, 2023");
-    assert_eq!(scrubbed(DateUse::Slot), "[AGE-1], DOB [DATE-1], seen [DATE-2]");
-    assert_eq!(scrubbed(DateUse::Year { as_of: 2024 }), "90 or older, DOB [DATE-1], seen 2023");
-    assert_eq!(scrubbed(DateUse::Shift { days: 7 }), "91yo, DOB [DATE-1], seen 2023-04-19");
+    assert_eq!(
+        scrubbed(DateUse::Keep),
+        "91yo, DOB [DATE-1], seen April 12, 2023"
+    );
+    assert_eq!(
+        scrubbed(DateUse::Slot),
+        "[AGE-1], DOB [DATE-1], seen [DATE-2]"
+    );
+    assert_eq!(
+        scrubbed(DateUse::Year { as_of: 2024 }),
+        "90 or older, DOB [DATE-1], seen 2023"
+    );
+    assert_eq!(
+        scrubbed(DateUse::Shift { days: 7 }),
+        "91yo, DOB [DATE-1], seen 2023-04-19"
+    );
     let anchor = jiff::civil::date(2023, 4, 24);
-    assert_eq!(scrubbed(DateUse::Relative { anchor }), "91yo, DOB [DATE-1], seen day -12");
+    assert_eq!(
+        scrubbed(DateUse::Relative { anchor }),
+        "91yo, DOB [DATE-1], seen day -12"
+    );
 }
 
 #[test]
@@ -196,13 +292,20 @@ fn beyond_its_budget_a_text_is_withheld_whole() {
             budget,
             ..Settings::default()
         };
-        Scrubber::new(Lexicon::embedded().unwrap(), &known, settings).scrub("Mary Johnson, MRN 998877", &mut Slots::new())
+        Scrubber::new(Lexicon::embedded().unwrap(), &known, settings)
+            .scrub("Mary Johnson, MRN 998877", &mut Slots::new())
     };
     let whole = Budget::default();
     assert!(with(whole).is_ok());
-    let short = Budget { bytes_max: 10, ..whole };
+    let short = Budget {
+        bytes_max: 10,
+        ..whole
+    };
     assert_eq!(with(short), Err(Withheld::TooLong { bytes_max: 10 }));
-    let poor = Budget { steps_max: 60, ..whole };
+    let poor = Budget {
+        steps_max: 60,
+        ..whole
+    };
     assert_eq!(with(poor), Err(Withheld::OverBudget));
 }
 
@@ -218,14 +321,19 @@ fn a_finder_adds_what_it_finds_and_its_failure_withholds() {
     let with = |found| {
         let finder = Fixed(found);
         let scrubber = Scrubber::new(Lexicon::embedded().unwrap(), &known, Settings::default());
-        scrubber.with_finder(&finder).scrub("the man in é house", &mut Slots::new())
+        scrubber
+            .with_finder(&finder)
+            .scrub("the man in é house", &mut Slots::new())
     };
     let entity = |start, end| Entity {
         start,
         end,
         class: Class::Place,
     };
-    assert_eq!(with(Ok(vec![entity(4, 7)])).unwrap().text, "the [PLACE-1] in é house");
+    assert_eq!(
+        with(Ok(vec![entity(4, 7)])).unwrap().text,
+        "the [PLACE-1] in é house"
+    );
     assert_eq!(with(Ok(vec![entity(12, 13)])), Err(Withheld::FinderFailed));
     assert_eq!(with(Ok(vec![entity(4, 400)])), Err(Withheld::FinderFailed));
     assert_eq!(with(Err(FinderFailed)), Err(Withheld::FinderFailed));
@@ -239,7 +347,10 @@ fn nothing_that_is_printed_holds_the_text() {
     let scrubbed = scrubber.scrub("Mary Johnson CANARY", &mut slots).unwrap();
     assert!(!format!("{scrubbed:?}{slots:?}{known:?}").contains("CANARY"));
     let found = scrubber.detect("Mary Johnson").unwrap();
-    assert_eq!(found.iter().map(|it| it.class).collect::<Vec<_>>(), [Class::Name]);
+    assert_eq!(
+        found.iter().map(|it| it.class).collect::<Vec<_>>(),
+        [Class::Name]
+    );
 }
 
 mod forms {
@@ -252,17 +363,24 @@ mod forms {
         let known = Known::default();
         let scrubber = Scrubber::new(Lexicon::embedded().unwrap(), &known, Settings::default());
         let pieces = [
-            "Dr.", "Mary", " ", ",", "12", "/", "-", "é", "\u{200b}", "St.", "Hospital", "@", "x.com", "[", "]", "NAME-1", "April", "'23", "#", "(", "+",
-            "of", "MRN", ":", "A1", "\n", "🙂", "92", "yo", ".", "at", "the", "J.",
+            "Dr.", "Mary", " ", ",", "12", "/", "-", "é", "\u{200b}", "St.", "Hospital", "@",
+            "x.com", "[", "]", "NAME-1", "April", "'23", "#", "(", "+", "of", "MRN", ":", "A1",
+            "\n", "🙂", "92", "yo", ".", "at", "the", "J.",
         ];
         let mut state = 7_usize;
         for _ in 0..4_000 {
             let mut text = String::new();
             for _ in 0..12 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 text.push_str(pieces[(state >> 33) % pieces.len()]);
             }
-            slots = if slots.len() > 10_000 { Slots::new() } else { slots };
+            slots = if slots.len() > 10_000 {
+                Slots::new()
+            } else {
+                slots
+            };
             let scrubbed = scrubber.scrub(&text, &mut slots).unwrap();
             for pair in scrubbed.findings.windows(2) {
                 assert!(pair[0].end <= pair[1].start, "{text:?}");

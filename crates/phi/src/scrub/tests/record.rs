@@ -49,14 +49,29 @@ fn identifiers_go_however_they_are_written() {
             ("Robbie Parkinsn and R.P.", &["Robbie", "Parkinsn", "R.P."]),
             ("P a r k i n s o n called", &["k i n"]),
             ("Park\u{200b}inson and Раrkinson", &["inson"]),
-            ("user rparkinson58, file Munoz_Robert_1958.pdf", &["rparkinson58", "Munoz", "Robert"]),
+            (
+                "user rparkinson58, file Munoz_Robert_1958.pdf",
+                &["rparkinson58", "Munoz", "Robert"],
+            ),
             ("record ab104577 or AB 104 577 or AB-104-577", &["104"]),
             ("ssn 999638540, 999 63 8540", &["999", "8540"]),
-            ("call 555.359.6021 or 15553596021 or 359-6021", &["359", "6021"]),
-            ("born 12 April 1958, 4/12/58, 19580412, 041258", &["1958", "0412", "4/12"]),
-            ("672 Pfannerstill Psge, Athol 01331", &["672", "Pfannerstill", "Athol", "01331"]),
+            (
+                "call 555.359.6021 or 15553596021 or 359-6021",
+                &["359", "6021"],
+            ),
+            (
+                "born 12 April 1958, 4/12/58, 19580412, 041258",
+                &["1958", "0412", "4/12"],
+            ),
+            (
+                "672 Pfannerstill Psge, Athol 01331",
+                &["672", "Pfannerstill", "Athol", "01331"],
+            ),
             ("near Pfannerstill", &["Pfannerstill"]),
-            ("mail BOBPARK@mail.example or bobpark", &["BOBPARK", "bobpark"]),
+            (
+                "mail BOBPARK@mail.example or bobpark",
+                &["BOBPARK", "bobpark"],
+            ),
             ("Will and May came", &["Will", "May"]),
             ("dr brakus at Athol Memorial (AMH)", &["brakus", "Athol"]),
             ("id 7f3c9a52111142228333944455556666", &["7f3c9a52"]),
@@ -72,7 +87,11 @@ fn identifiers_go_however_they_are_written() {
 #[test]
 fn what_only_resembles_the_record_stays() {
     with_record(|scrubber| {
-        for text in ["He will rest and may return.", "Lab 104 577 1, 12345678 cells", "memorial for the day"] {
+        for text in [
+            "He will rest and may return.",
+            "Lab 104 577 1, 12345678 cells",
+            "memorial for the day",
+        ] {
             assert_eq!(scrubber.scrub(text, &mut Slots::new()).unwrap().text, text);
         }
     });
@@ -88,12 +107,24 @@ fn births_go_where_dates_stay() {
         ..Settings::default()
     };
     let scrubber = Scrubber::new(lexicon, &known, settings);
-    let scrubbed = scrubber.scrub("seen 2023-04-12; 1958-04-12", &mut Slots::new()).unwrap().text;
+    let scrubbed = scrubber
+        .scrub("seen 2023-04-12; 1958-04-12", &mut Slots::new())
+        .unwrap()
+        .text;
     assert_eq!(scrubbed, "seen 2023-04-12; [DATE-1]");
 }
 
 const NOTE: &str = "Robert Parkinson, MRN AB-104.577, seen by Lilliana Brakus";
-const CANARIES: [&str; 8] = ["Parkinson", "parkinson", "Robert", "104", "Brakus", "Athol", "6021", "1958"];
+const CANARIES: [&str; 8] = [
+    "Parkinson",
+    "parkinson",
+    "Robert",
+    "104",
+    "Brakus",
+    "Athol",
+    "6021",
+    "1958",
+];
 
 #[track_caller]
 fn nothing_left(value: &Value) {
@@ -122,7 +153,9 @@ fn collect(value: &Value, texts: &mut Vec<String>) {
 #[test]
 fn no_place_in_a_resource_lets_an_identifier_pass() {
     let note = STANDARD.encode(NOTE);
-    let html = STANDARD.encode(format!("<p title=\"{NOTE}\">Rob<b>ert</b> P&#97;rkinson</p><!-- {NOTE} -->"));
+    let html = STANDARD.encode(format!(
+        "<p title=\"{NOTE}\">Rob<b>ert</b> P&#97;rkinson</p><!-- {NOTE} -->"
+    ));
     let rtf = STANDARD.encode(r"{\rtf1 Rob\b ert\b0  P\'61rkinson {\info Brakus}}");
     let resource = json!({
         "resourceType": "DocumentReference",
@@ -154,18 +187,42 @@ fn no_place_in_a_resource_lets_an_identifier_pass() {
         "photo": [{ "contentType": "image/png", "data": note }]
     });
     with_record(|scrubber| {
-        let scrubbed = scrubber.scrub_resource(&resource, &mut Slots::new()).unwrap();
+        let scrubbed = scrubber
+            .scrub_resource(&resource, &mut Slots::new())
+            .unwrap();
         nothing_left(&scrubbed.value);
-        let withheld: Vec<&str> = scrubbed.withheld.iter().map(|it| it.path.as_str()).collect();
-        assert!(withheld.contains(&"content.attachment.url") && withheld.contains(&"photo.data"), "{withheld:?}");
+        let withheld: Vec<&str> = scrubbed
+            .withheld
+            .iter()
+            .map(|it| it.path.as_str())
+            .collect();
+        assert!(
+            withheld.contains(&"content.attachment.url") && withheld.contains(&"photo.data"),
+            "{withheld:?}"
+        );
         // What is read comes back as plain text.
-        let data = scrubbed.value.pointer("/content/0/attachment/data").and_then(Value::as_str).unwrap();
+        let data = scrubbed
+            .value
+            .pointer("/content/0/attachment/data")
+            .and_then(Value::as_str)
+            .unwrap();
         let text = String::from_utf8(STANDARD.decode(data).unwrap()).unwrap();
-        assert!(text.starts_with("[NAME-") && text.contains("seen by [NAME-"), "{text}");
+        assert!(
+            text.starts_with("[NAME-") && text.contains("seen by [NAME-"),
+            "{text}"
+        );
         for unread in 3..6 {
-            assert!(scrubbed.value.pointer(&format!("/content/{unread}/attachment/data")).is_none());
+            assert!(
+                scrubbed
+                    .value
+                    .pointer(&format!("/content/{unread}/attachment/data"))
+                    .is_none()
+            );
         }
-        assert_eq!(scrubbed.value.pointer("/text/status"), Some(&json!("generated")));
+        assert_eq!(
+            scrubbed.value.pointer("/text/status"),
+            Some(&json!("generated"))
+        );
     });
 }
 
@@ -179,7 +236,9 @@ fn codes_and_quantities_stay() {
         "valueQuantity": { "value": 72, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min" }
     });
     with_record(|scrubber| {
-        let scrubbed = scrubber.scrub_resource(&resource, &mut Slots::new()).unwrap();
+        let scrubbed = scrubber
+            .scrub_resource(&resource, &mut Slots::new())
+            .unwrap();
         assert_eq!(scrubbed.value, resource);
         assert!(scrubbed.withheld.is_empty() && scrubbed.replaced.is_empty());
     });
@@ -192,7 +251,9 @@ fn a_resource_without_end_is_refused() {
         deep = json!([deep]);
     }
     with_record(|scrubber| {
-        let refused = scrubber.scrub_resource(&deep, &mut Slots::new()).unwrap_err();
+        let refused = scrubber
+            .scrub_resource(&deep, &mut Slots::new())
+            .unwrap_err();
         assert_eq!(refused, DocumentRefused::TooLarge);
     });
 }

@@ -44,7 +44,12 @@ impl Person {
             .map(|entry| &entry["resource"])
             .find(|resource| resource["resourceType"] == "Patient")
             .unwrap();
-        let text = |pointer: &str| patient.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let text = |pointer: &str| {
+            patient
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let telecom = |system: &str| {
             let points = patient["telecom"].as_array().cloned().unwrap_or_default();
             points
@@ -79,7 +84,18 @@ impl Person {
             panic!("a birth date has three parts");
         };
         let month_name = [
-            "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+            "January",
+            "February",
+            "March",
+            "April",
+            "May",
+            "June",
+            "July",
+            "August",
+            "September",
+            "October",
+            "November",
+            "December",
         ][month.parse::<usize>().unwrap() - 1];
         let mut notes = vec![
             format!("{given} {family} was seen today."),
@@ -87,14 +103,29 @@ impl Person {
             format!("{family}, {given}: stable"),
             format!("Mr./Ms. {family}'s glucose is 140; {family}\u{2019}s wife agrees."),
             format!("{} {} called twice", lower(given), lower(family)),
-            format!("Discussed with {}. {family} and {given} {}.", first(given), first(family)),
+            format!(
+                "Discussed with {}. {family} and {given} {}.",
+                first(given),
+                first(family)
+            ),
             format!("{given}-{family}, {given}_{family}.pdf, {given}{family}@mail.example"),
-            format!("DOB {month}/{day}/{year}; born {month_name} {}, {year}; {year}{month}{day}", day.trim_start_matches('0')),
-            format!("d.o.b. {day} {} {year}, {month}-{day}-{}", &month_name[..3], &year[2..]),
+            format!(
+                "DOB {month}/{day}/{year}; born {month_name} {}, {year}; {year}{month}{day}",
+                day.trim_start_matches('0')
+            ),
+            format!(
+                "d.o.b. {day} {} {year}, {month}-{day}-{}",
+                &month_name[..3],
+                &year[2..]
+            ),
         ];
         for number in &self.numbers {
             let bare: String = number.chars().filter(|c| c.is_alphanumeric()).collect();
-            notes.push(format!("MRN: {number}; record {}; (#{})", bare, upper(&bare)));
+            notes.push(format!(
+                "MRN: {number}; record {}; (#{})",
+                bare,
+                upper(&bare)
+            ));
         }
         if let Some(phone) = &self.phone {
             let digits: String = phone.chars().filter(char::is_ascii_digit).collect();
@@ -113,7 +144,10 @@ impl Person {
             notes.push(format!("mail {email}, {}", upper(email)));
         }
         if let (Some(street), Some(city)) = (&self.street, &self.city) {
-            notes.push(format!("lives at {street}, {city} {}", self.zip.as_deref().unwrap_or("")));
+            notes.push(format!(
+                "lives at {street}, {city} {}",
+                self.zip.as_deref().unwrap_or("")
+            ));
             notes.push(format!("moved from {} in {}", upper(street), upper(city)));
         }
         notes
@@ -126,7 +160,10 @@ impl Person {
         parts.extend(self.phone.iter().map(|it| plain(it)));
         parts.extend(self.email.iter().map(|it| plain(it)));
         parts.extend(self.city.iter().map(|it| plain(it)));
-        let named = self.street.iter().flat_map(|it| it.split_whitespace().skip(1).take(1).map(plain));
+        let named = self
+            .street
+            .iter()
+            .flat_map(|it| it.split_whitespace().skip(1).take(1).map(plain));
         parts.extend(named);
         parts.extend(self.birth.split('-').next().map(str::to_owned));
         parts.retain(|part| part.len() >= 3);
@@ -139,7 +176,10 @@ fn first(text: &str) -> char {
 }
 
 fn plain(text: &str) -> String {
-    text.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect()
+    text.to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .collect()
 }
 
 /// A text without its slots, in plain form, and its words.
@@ -157,7 +197,11 @@ fn leftovers(text: &str) -> (String, Vec<String>) {
             _ => {}
         }
     }
-    let words = bare.split(|c: char| !c.is_alphanumeric()).map(plain).filter(|word| !word.is_empty()).collect();
+    let words = bare
+        .split(|c: char| !c.is_alphanumeric())
+        .map(plain)
+        .filter(|word| !word.is_empty())
+        .collect();
     (plain(&bare), words)
 }
 
@@ -185,22 +229,37 @@ fn check(record: &Value) -> usize {
             "resourceType": "DocumentReference",
             "content": [{ "attachment": { "contentType": "text/plain", "data": STANDARD.encode(note), "title": format!("{} {}.txt", person.family, person.given) } }]
         });
-        let scrubbed = scrubber.scrub_resource(&document, &mut slots).unwrap().value;
+        let scrubbed = scrubber
+            .scrub_resource(&document, &mut slots)
+            .unwrap()
+            .value;
         let attachment = &scrubbed["content"][0]["attachment"];
-        let data = STANDARD.decode(attachment["data"].as_str().unwrap()).unwrap();
+        let data = STANDARD
+            .decode(attachment["data"].as_str().unwrap())
+            .unwrap();
         look(&String::from_utf8(data).unwrap(), note);
         look(attachment["title"].as_str().unwrap(), "title");
     }
     // The record itself, every string of it.
     for entry in record["entry"].as_array().unwrap() {
-        let scrubbed = scrubber.scrub_resource(&entry["resource"], &mut slots).unwrap().value;
+        let scrubbed = scrubber
+            .scrub_resource(&entry["resource"], &mut slots)
+            .unwrap()
+            .value;
         strings(&scrubbed, &mut |text| look(text, "the record"));
     }
     let copy = safe_harbor(lexicon, record, 2026).unwrap();
     strings(&copy.value, &mut |text| {
         let (_, words) = leftovers(text);
-        for part in person.parts().iter().filter(|part| !part.bytes().all(|c| c.is_ascii_digit()) || part.len() > 4) {
-            assert!(!words.contains(part), "`{part}` is left in the copy: {text}");
+        for part in person
+            .parts()
+            .iter()
+            .filter(|part| !part.bytes().all(|c| c.is_ascii_digit()) || part.len() > 4)
+        {
+            assert!(
+                !words.contains(part),
+                "`{part}` is left in the copy: {text}"
+            );
         }
     });
     notes.len()
@@ -212,7 +271,9 @@ fn strings(value: &Value, look: &mut impl FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|it| strings(it, look)),
         Value::Object(object) => {
             // A state may stay, also where a city has its name.
-            let kept = object.iter().filter(|(key, _)| !matches!(key.as_str(), "state" | "country"));
+            let kept = object
+                .iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "state" | "country"));
             kept.for_each(|(_, it)| strings(it, look));
         }
         _ => {}
@@ -229,7 +290,8 @@ fn nothing_of_the_demo_patients_is_left() {
 
 #[test]
 fn nothing_of_forty_records_of_others_is_left() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/synthea-r4-40.tar.gz");
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/synthea-r4-40.tar.gz");
     let Ok(file) = std::fs::File::open(file) else {
         println!("skipped: the forty records are not here");
         return;
