@@ -225,7 +225,8 @@ impl<'a> Scrubber<'a> {
             let kept = text.get(done..span.start).unwrap_or("");
             out.push_str(kept);
             bare.push_str(kept);
-            bare.push('\u{FFFC}');
+            // Line breaks keep what stands on both sides from being read as one.
+            bare.push_str("\n\u{FFFC}\n");
             let identifier = text.get(span.start..span.end).unwrap_or("");
             out.push_str(&self.replacement(span, identifier, slots)?);
             done = span.end;
@@ -313,9 +314,10 @@ impl<'a> Scrubber<'a> {
         let replaced = match (span.class, self.settings.dates, span.day) {
             (Class::Age, DateUse::Year { .. }, _) => AGE_FOLDED.to_owned(),
             (Class::Date, DateUse::Year { as_of }, Some(day)) => match day.year {
+                // Two digits of a year of birth can be of either century.
                 Some(year)
                     if as_of.saturating_sub(year) < year_folded_from()
-                        && !(span.is_vital && year > as_of) =>
+                        && !(span.is_vital && day.is_short_year) =>
                 {
                     year.to_string()
                 }
@@ -323,8 +325,8 @@ impl<'a> Scrubber<'a> {
             },
             (Class::Date, DateUse::Shift { days }, Some(day)) if !span.is_vital => {
                 match day.shifted(days) {
-                    Some(moved) if !day.is_ambiguous || day.year.is_some() => moved,
-                    _ => slot(slots)?,
+                    Some(moved) => moved,
+                    None => slot(slots)?,
                 }
             }
             (Class::Date, DateUse::Relative { anchor }, Some(day)) if !span.is_vital => {
