@@ -80,6 +80,9 @@ pub struct EhrLimits {
     pub pages_max: u32,
     /// `_count` asked of the EHR at most.
     pub page_size_max: u32,
+    /// Reads and searches under way at once. Further ones wait, which counts as their time: an EHR that
+    /// slows down is not asked ever more at once, and no more connections are made to it.
+    pub reads_under_way_max: usize,
 }
 
 impl Default for EhrLimits {
@@ -91,6 +94,7 @@ impl Default for EhrLimits {
             body_bytes_max: 8 * 1024 * 1024,
             pages_max: 10,
             page_size_max: 100,
+            reads_under_way_max: 64,
         }
     }
 }

@@ -44,6 +44,7 @@ use chaperone_core::ports::{
 use chaperone_core::resource::ResourceType;
 use reqwest::Client;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::http::{BaseUrl, ClientOptions, build_client};
 use crate::smart::SmartClient;
@@ -66,6 +67,7 @@ pub struct FhirEndpoint {
     write_client: Client,
     read_auth: Option<SmartClient>,
     write_auth: Option<SmartClient>,
+    reads_under_way: Semaphore,
     // How this server has shown that it answers searches.
     search_by: OnceLock<SearchBy>,
     clock: Arc<dyn Clock>,
@@ -171,6 +173,7 @@ impl FhirEndpoint {
             connection,
             environment: config.environment,
             base,
+            reads_under_way: Semaphore::new(limits.reads_under_way_max),
             limits,
             settle_ms: config.settle_ms,
             transactions_are_atomic,
@@ -239,6 +242,7 @@ fn limits_make_sense(limits: &EhrLimits) -> bool {
         && limits.body_bytes_max > 0
         && limits.pages_max > 0
         && limits.page_size_max > 0
+        && (1..=Semaphore::MAX_PERMITS).contains(&limits.reads_under_way_max)
 }
 
 #[async_trait]

@@ -78,7 +78,13 @@ impl FhirEndpoint {
         call: impl Future<Output = Result<T, EhrReadFailed>>,
     ) -> Result<T, EhrReadFailed> {
         let limit = Duration::from_millis(self.limits.read_timeout_ms);
-        tokio::time::timeout(limit, call)
+        let in_turn = async {
+            // Nobody closes the semaphore.
+            let turn = self.reads_under_way.acquire().await;
+            let _turn = turn.map_err(|_closed| EhrReadFailed::Unavailable)?;
+            call.await
+        };
+        tokio::time::timeout(limit, in_turn)
             .await
             .unwrap_or(Err(EhrReadFailed::Unavailable))
     }

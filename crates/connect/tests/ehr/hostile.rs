@@ -55,6 +55,38 @@ fn plain_http_to_another_machine_is_refused() {
 }
 
 #[tokio::test]
+async fn a_slow_server_is_asked_no_more_at_once_than_allowed() {
+    const TOGETHER: usize = 2;
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let meeting = Arc::new(tokio::sync::Barrier::new(TOGETHER));
+    let (now, seen) = (Arc::clone(&under_way), Arc::clone(&most));
+    let app = Router::new().fallback(any(move || {
+        let (now, seen, meeting) = (Arc::clone(&now), Arc::clone(&seen), Arc::clone(&meeting));
+        async move {
+            let here = now.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.fetch_max(here, Ordering::SeqCst);
+            // Answers only when as many as are allowed are here at once.
+            meeting.wait().await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            axum::Json(json!({ "resourceType": "Task", "id": "a" }))
+        }
+    }));
+    let mut settings = config(&serve(app).await, ServerKind::Full);
+    settings.limits.reads_under_way_max = TOGETHER;
+    let ehr = Arc::new(endpoint_of(settings));
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..3 * TOGETHER {
+        let ehr = Arc::clone(&ehr);
+        reads.spawn(async move { ehr.read(&kind("Task"), "a").await });
+    }
+    for read in reads.join_all().await {
+        read.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), TOGETHER);
+}
+
+#[tokio::test]
 async fn a_connection_that_closes_gets_a_write_once() {
     for strategy in [Strategy::Conditional, Strategy::PlainPost] {
         let server = RawServer::start(|_| Reaction::Close).await;
