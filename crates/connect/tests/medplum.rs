@@ -228,6 +228,7 @@ fn order(
             packages: Vec::new(),
             stages: Vec::new(),
             body: Digest::of_bytes(b"body"),
+            rules: None,
             findings: None,
         },
         author: AgentVersion {

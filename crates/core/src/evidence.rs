@@ -5,7 +5,7 @@
 //!
 //! | evidence | made by | proves |
 //! |---|---|---|
-//! | [`Conformant`] | `engine::validate` | the bytes passed validation |
+//! | [`Conformant`] | `engine::validate` | the bytes are valid |
 //! | [`Ruling`] | `policy` | the matrix ruled on the change |
 //! | [`Approval`] | `engine::approve` | a human of the right role agreed to one digest |
 //! | [`Delivering`] | `engine::deliver` | ruling, approval, mode and epoch were checked just now |
@@ -46,6 +46,9 @@ pub struct ValidationRecord {
     pub packages: Vec<String>,
     /// The stages in order.
     pub stages: Vec<StageRecord>,
+    /// What the plausibility stage went by, when it ran.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rules: Option<RulesRecord>,
     /// Digest of the exact body that was validated: SHA-256(salt of the order ‖ body).
     pub body: Digest,
     /// The findings in the vault, when there are any.
@@ -53,12 +56,36 @@ pub struct ValidationRecord {
     pub findings: Option<PayloadAddress>,
 }
 
-/// Proof that exact bytes passed validation.
+/// What the plausibility rules were, and what they were given beside the proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesRecord {
+    /// Name and version of the rules, `name/version`.
+    pub rule_set: String,
+    /// Digest of the rule files of the bundle.
+    pub digest: Digest,
+    /// What was looked up at the EHR for them.
+    pub looked_up: Vec<LookedUp>,
+    /// How many rules could not be applied, for want of something to look at. They have not passed.
+    pub not_checked: u32,
+}
+
+/// One look at the patient's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookedUp {
+    /// The type.
+    pub what: ResourceType,
+    /// How many there were; absent when they could not be had.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resources: Option<u32>,
+}
+
+/// Proof that exact bytes are valid: schema, profiles and business rules found no error. What plausibility
+/// found is policy's to rule on.
 #[derive(Debug, Clone)]
 pub struct Conformant(ValidationRecord);
 
 impl Conformant {
-    /// Attests a validation without errors. Called by `engine::validate` alone.
+    /// Attests a validation without errors of schema, profile or business rules. Called by `engine::validate` alone.
     pub fn attest(record: ValidationRecord) -> Self {
         Self(record)
     }

@@ -205,6 +205,16 @@ impl Engine {
     }
 }
 
+/// The gate as agents are told it: that people decide, not how many of them with what. How far a gate is
+/// raised can rest on the record (an allergy, a death), which is none of the agent's business (invariant 10).
+fn told_gate(level: chaperone_core::gate::GateLevel) -> chaperone_core::gate::GateLevel {
+    use chaperone_core::gate::GateLevel as L;
+    match level {
+        L::Auto | L::AutoVerified | L::Deny => level,
+        L::Approve | L::Approve2f | L::TwoPerson => L::Approve,
+    }
+}
+
 /// What agents are told about a proposal: state and gate, nothing from the record.
 pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
     use chaperone_core::writeback::{StateName as S, VoidReason};
@@ -243,7 +253,7 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
     let mut answer = json!({
         "proposal": row.id,
         "state": row.state,
-        "gate": row.gate.as_ref().map(chaperone_core::gate::Gate::level),
+        "gate": row.gate.as_ref().map(|gate| told_gate(gate.level())),
         "class": row.class,
         "poll_after": poll_after_s,
         "resume": resume,

@@ -20,6 +20,7 @@ use chaperone_policy::Bundle;
 use tokio::sync::watch;
 
 use crate::afterwork::Afterwork;
+use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
 use crate::tables::Tables;
@@ -141,6 +142,9 @@ pub enum StartFailed {
         /// What is wrong.
         why: String,
     },
+    /// The plausibility rules of the bundle cannot be used.
+    #[error("the governance bundle's plausibility rules cannot be used: {0}")]
+    Rules(String),
     /// The validator lacks a package of the bundle, or has another.
     #[error(
         "the bundle's conformance packages are {wanted}, and those loaded are {loaded}; \
@@ -217,6 +221,7 @@ struct Compiled {
     views: crate::read::CompiledViews,
     tables: Tables,
     transitions: Transitions,
+    rules: RuleSet,
 }
 
 impl Compiled {
@@ -240,10 +245,15 @@ impl Compiled {
                 file: "rules/status-transitions.toml",
                 why,
             })?;
+        let rules = RuleSet::read(bundle).map_err(|failed| {
+            let why = std::error::Error::source(&failed).map(|why| format!(": {why}"));
+            StartFailed::Rules(format!("{failed}{}", why.unwrap_or_default()))
+        })?;
         Ok(Self {
             views,
             tables,
             transitions,
+            rules,
         })
     }
 }
@@ -263,6 +273,7 @@ pub struct Engine {
     pub(crate) views: crate::read::CompiledViews,
     pub(crate) transitions: Transitions,
     pub(crate) tables: Tables,
+    pub(crate) rules: RuleSet,
     pub(crate) definitions: &'static Definitions,
     pub(crate) tokens: TokenCache,
     pub(crate) recent: Recent,
@@ -294,6 +305,7 @@ impl Engine {
             views,
             tables,
             transitions,
+            rules,
         } = Compiled::of(&bundle, definitions)?;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -310,6 +322,7 @@ impl Engine {
             views,
             transitions,
             tables,
+            rules,
             definitions,
             tokens: TokenCache::default(),
             recent: Recent::default(),

@@ -26,7 +26,6 @@ pub mod errors;
 
 mod afterwork;
 pub mod conformance;
-mod medication_checks;
 pub mod projection;
 mod recent;
 mod refusals;

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
-use crate::propose::Inputs;
+use crate::propose::{Inputs, Plausible};
 
 /// Age of majority, in years.
 const MAJORITY_YEARS: i16 = 18;
@@ -35,6 +35,7 @@ impl Engine {
         write: &WriteAction,
         inputs: &Inputs,
         resource: &Value,
+        plausible: Plausible,
     ) -> Result<Facts, CallError> {
         let mut facts = Facts::default();
         for (name, value) in &write.facts {
@@ -47,11 +48,19 @@ impl Engine {
             );
         }
         for name in &write.observe {
-            if let Some(value) = self.observe_one(name, admitted, inputs, resource).await? {
+            let value = match name.as_str() {
+                "medication_check_fired" => plausible.order_checks_fired.map(FactValue::Bool),
+                name => self.observe_one(name, admitted, inputs, resource).await?,
+            };
+            if let Some(value) = value {
                 facts.observe(name, value);
             }
         }
-        self.observe_patient(inputs, &mut facts).await?;
+        let word = plausible.word().to_owned();
+        facts.observe("plausibility", FactValue::Text(word));
+        if let Some(patient) = &inputs.patient {
+            self.observe_patient(patient, &mut facts);
+        }
         let is_restricted = |resource: &Value| Labels::of(resource).restriction().is_some();
         let restricted = is_restricted(resource) || inputs.resources.values().any(is_restricted);
         facts.observe("restricted_label", FactValue::Bool(restricted));
@@ -96,10 +105,6 @@ impl Engine {
             "medication_known" => is(self.medication(resource).known),
             "medication_controlled" => is(self.medication(resource).controlled),
             "medication_high_alert" => is(self.medication(resource).high_alert),
-            "medication_check_fired" => self
-                .medication_check_fired(inputs, resource)
-                .await?
-                .map(FactValue::Bool),
             "in_hard_range" => self.in_hard_range(resource).map(FactValue::Bool),
             "critical_drug" => is(self.medication(resource).critical),
             "dose_unchanged" => inputs.resources.get("prior").and_then(|prior| {
@@ -112,12 +117,7 @@ impl Engine {
         })
     }
 
-    async fn observe_patient(&self, inputs: &Inputs, facts: &mut Facts) -> Result<(), CallError> {
-        let Some(id) = &inputs.patient_id else {
-            return Ok(());
-        };
-        let patient_type = ResourceType::new("Patient").map_err(|_| CallError::internal())?;
-        let patient = self.ehr.read(&patient_type, id).await?;
+    fn observe_patient(&self, patient: &Value, facts: &mut Facts) {
         let deceased = match (
             patient.get("deceasedBoolean"),
             patient.get("deceasedDateTime"),
@@ -146,7 +146,6 @@ impl Engine {
             )
         });
         facts.observe("sensitive_person", FactValue::Bool(sensitive));
-        Ok(())
     }
 
     fn in_hard_range(&self, observation: &Value) -> Option<bool> {

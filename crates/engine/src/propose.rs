@@ -1,12 +1,14 @@
-//! A proposal: merge, validate, observe, rule, and commit what follows in one transaction.
+//! A proposal: gather, merge, validate, observe, rule, and commit what follows in one transaction.
 //!
 //! Merge first, then digest (invariant 4): what the reviewer sees and approves is the final body.
 
 mod answer;
 mod change;
+mod gather;
+mod known;
+mod plausible;
+mod surroundings;
 mod validate;
-
-use std::collections::BTreeMap;
 
 use chaperone_core::Timestamp;
 use chaperone_core::bundle::WriteAction;
@@ -23,42 +25,33 @@ use chaperone_core::ports::{
     WorkItem, WorkKind,
 };
 use chaperone_core::request::WriteRequest;
-use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{
     Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent,
 };
 use chaperone_fhir::finding::Finding;
 use serde_json::{Value, json};
 
-use self::answer::{findings_for_agent, refusal};
+use self::answer::{Told, findings_for_agent, refusal};
 use self::change::change_of;
+pub(crate) use self::gather::Inputs;
+use self::plausible::{Judged, Shown};
+pub(crate) use self::plausible::{Plausible, RuleSet};
 use self::validate::conformant;
 pub(crate) use self::validate::limits as proposal_limits;
 use crate::afterwork::Piece;
-use crate::call::{Admitted, is_token, proposal_answer};
+use crate::call::{Admitted, proposal_answer};
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
 use crate::order::{if_none_exist, order_bytes, provenance_template, strategy_for};
 use crate::projection::{BY_STATE, row_of};
-use crate::tokens::TokenTarget;
 use crate::transition::{InHand, MoveFailed};
 
 const IDEMPOTENCY: &str = "idempotency";
 /// How long an idempotency key is remembered, in seconds.
 const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;
-
-/// What was read from the EHR to make the proposal concrete.
-pub(crate) struct Inputs {
-    pub(crate) targets: BTreeMap<String, TokenTarget>,
-    pub(crate) resources: BTreeMap<String, Value>,
-    /// Types of what the agent says it rests on.
-    pub(crate) sources: Vec<ResourceType>,
-    pub(crate) base: Option<Value>,
-    pub(crate) patient_id: Option<String>,
-    pub(crate) encounter: Option<TokenTarget>,
-}
 
 /// A merged result, with what it is.
 struct Merged {
@@ -68,6 +61,13 @@ struct Merged {
     change: Change,
     validation: ValidationRecord,
     findings: Vec<Finding>,
+}
+
+impl Merged {
+    /// Whether schema, profiles and business rules found no error.
+    fn is_valid(&self) -> bool {
+        !self.findings.iter().any(|it| it.severity.is_error())
+    }
 }
 
 impl Engine {
@@ -84,7 +84,16 @@ impl Engine {
         self.consent_for(admitted, &write.resource, true).await?;
         let inputs = self.gather(admitted, write).await?;
         let id = WritebackId::from_random(self.random.id());
-        let merged = self.merge(admitted, write, &inputs, id)?;
+        let mut merged = self.merge(admitted, write, &inputs, id)?;
+        let judged = match merged.is_valid() {
+            true => Some(self.judge(write, &inputs, &merged.resource).await),
+            false => None,
+        };
+        let mut findings: Vec<Shown> = merged.findings.iter().cloned().map(Shown::from).collect();
+        if let Some(judged) = &judged {
+            judged.note_in(&mut merged.validation);
+            findings.extend(judged.shown.iter().cloned());
+        }
 
         let mut commit = self.commit_as(admitted.caller.actor());
         let payload = self.seal_request(admitted, &mut commit).await?;
@@ -107,17 +116,15 @@ impl Engine {
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(move_failed)?;
-        let errors: Vec<&Finding> = merged
-            .findings
-            .iter()
-            .filter(|f| f.severity.is_error())
-            .collect();
-        if errors.is_empty() {
+        if let Some(judged) = &judged {
+            merged.validation.findings =
+                self.seal_findings(admitted, &findings, &mut commit).await?;
             self.decide_valid(
                 admitted,
                 write,
                 &inputs,
                 &merged,
+                judged,
                 tainted,
                 &mut hand,
                 &mut commit,
@@ -125,8 +132,9 @@ impl Engine {
             .await?;
         } else {
             let findings = self
-                .seal_findings(admitted, &merged.findings, &mut commit)
-                .await?;
+                .seal_findings(admitted, &findings, &mut commit)
+                .await?
+                .ok_or_else(CallError::internal)?;
             hand.step(
                 Command::Refuse {
                     refused: RefusedBy::Validation { findings },
@@ -162,11 +170,19 @@ impl Engine {
         let mut answer = proposal_answer(&row);
         if let Some(object) = answer.as_object_mut() {
             object.insert("correlation".to_owned(), json!(admitted.correlation));
+            let mut denial = None;
             if let Writeback::Refused(refused) = &hand.state {
+                if let RefusedBy::Policy { code } = refused.by() {
+                    denial = Some(code.as_str());
+                }
                 object.insert("refusal".to_owned(), refusal(refused.by(), refused.ruled()));
             }
-            if !errors.is_empty() {
-                object.insert("findings".to_owned(), findings_for_agent(&merged.findings));
+            let told = match judged {
+                None => Told::Invalid,
+                Some(_) => Told::Ruled(denial),
+            };
+            if let Some(said) = findings_for_agent(&findings, &told) {
+                object.insert("findings".to_owned(), said);
             }
         }
         Ok(answer)
@@ -248,74 +264,6 @@ impl Engine {
             .await?
             .ok_or_else(CallError::internal)?;
         Ok(Some(proposal_answer(&row_of(&row)?)))
-    }
-
-    /// Follows token arguments and reads what the tool needs; everything must be the patient's own.
-    async fn gather(
-        &self,
-        admitted: &Admitted<'_>,
-        write: &WriteAction,
-    ) -> Result<Inputs, CallError> {
-        let envelope = &admitted.caller.envelope;
-        let patient_id = match envelope.patient {
-            Some(token) => Some(self.patient_id(token).await?),
-            None => None,
-        };
-        let encounter = match envelope.encounter {
-            Some(token) => Some(self.resource_target(token).await?),
-            None => None,
-        };
-        let mut targets = BTreeMap::new();
-        let mut resources = BTreeMap::new();
-        for (name, value) in &admitted.arguments.inputs {
-            if !is_token(admitted.tool, name) {
-                continue;
-            }
-            let token = value.as_str().unwrap_or_default();
-            let target = self.own_target(admitted, name, token).await?;
-            let resource = self
-                .ehr
-                .read(&target.resource, &target.id)
-                .await
-                .map_err(|failed| CallError::from(failed).about(name.as_str()))?;
-            let is_own = match (&target.patient, &patient_id) {
-                (Some(_), Some(id)) if self.is_patient_data(&resource) => {
-                    self.belongs_to(&resource, id)
-                }
-                _ => !self.is_patient_data(&resource),
-            };
-            if !is_own {
-                return Err(CallError::not_found().about(name.as_str()));
-            }
-            targets.insert(name.clone(), target);
-            resources.insert(name.clone(), resource);
-        }
-        let mut sources = Vec::with_capacity(admitted.arguments.sources.len());
-        for source in &admitted.arguments.sources {
-            let target = self.resource_target(*source).await?;
-            if target.patient.is_some() && target.patient != envelope.patient {
-                return Err(CallError::not_found().about("sources"));
-            }
-            sources.push(target.resource);
-        }
-        let base = write
-            .target
-            .as_ref()
-            .and_then(|name| resources.get(name))
-            .cloned();
-        Ok(Inputs {
-            targets,
-            resources,
-            sources,
-            base,
-            patient_id,
-            encounter,
-        })
-    }
-
-    fn is_patient_data(&self, resource: &Value) -> bool {
-        !chaperone_fhir::references::patient_references(self.definitions, resource).is_empty()
-            || resource.get("resourceType").and_then(Value::as_str) == Some("Patient")
     }
 
     /// Whether anything the proposal rests on is text from outside. Documents and messages are; so is
@@ -400,18 +348,13 @@ impl Engine {
         write: &WriteAction,
         inputs: &Inputs,
         merged: &Merged,
+        judged: &Judged,
         tainted: bool,
         hand: &mut InHand,
         commit: &mut Commit,
     ) -> Result<(), CallError> {
         let now = self.now();
-        let mut validation = merged.validation.clone();
-        if !merged.findings.is_empty() {
-            validation.findings = Some(
-                self.seal_findings(admitted, &merged.findings, commit)
-                    .await?,
-            );
-        }
+        let validation = merged.validation.clone();
         let conformant = conformant(validation.clone());
         let command = Command::Validate {
             conformant: &conformant,
@@ -421,7 +364,7 @@ impl Engine {
             return Err(move_failed(failed));
         }
         let facts = self
-            .observe(admitted, write, inputs, &merged.resource)
+            .observe(admitted, write, inputs, &merged.resource, judged.plausible)
             .await?;
         let class = merged.change.class().map_err(|_| CallError::denied())?;
         let ruling = self
@@ -588,9 +531,12 @@ impl Engine {
     async fn seal_findings(
         &self,
         admitted: &Admitted<'_>,
-        findings: &[Finding],
+        findings: &[Shown],
         commit: &mut Commit,
-    ) -> Result<PayloadAddress, CallError> {
+    ) -> Result<Option<PayloadAddress>, CallError> {
+        if findings.is_empty() {
+            return Ok(None);
+        }
         let bytes = serde_json::to_vec(findings).map_err(|_| CallError::internal())?;
         let sealed = self
             .seal(
@@ -601,7 +547,7 @@ impl Engine {
             .await?;
         let address = sealed.address;
         commit.payloads.push(sealed);
-        Ok(address)
+        Ok(Some(address))
     }
 
     /// Work that follows from the state: a delivery when it is ready, an end when it waits.

@@ -370,7 +370,14 @@ impl Engine {
         Ok((shown(view, &visible, &tokens)?, found.more))
     }
 
-    fn is_expected(&self, resource: &Value, search: &EhrSearch, patient: Option<&str>) -> bool {
+    /// Whether a hit is of the type that was searched, and in the patient's compartment; without a patient,
+    /// in nobody's.
+    pub(crate) fn is_expected(
+        &self,
+        resource: &Value,
+        search: &EhrSearch,
+        patient: Option<&str>,
+    ) -> bool {
         let text = |key: &str| resource.get(key).and_then(Value::as_str);
         if text("resourceType") != Some(search.resource.as_str()) || text("id").is_none() {
             return false;

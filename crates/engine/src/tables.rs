@@ -1,25 +1,18 @@
-//! Curated tables of the bundle that observers look things up in: drugs and visit types.
+//! Curated tables of the bundle that observers look things up in: kinds of drugs, visit types, ranges.
 //!
+//! Not here: checks of an order (they are plausibility rules).
 //! What a table does not hold is unknown, and the unknown goes to a human.
 
 use chaperone_policy::Bundle;
 use serde::Deserialize;
 
 use crate::context::StartFailed;
-use crate::medication_checks::MedicationChecks;
 
 const RXNORM: &str = "http://www.nlm.nih.gov/research/umls/rxnorm";
 
 /// One drug of `rules/medications.toml`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Drug {
-    /// Its name in these tables.
-    pub(crate) id: String,
-    /// Its class, in these tables.
-    pub(crate) class: String,
-    /// What cross-reacts.
-    #[serde(default)]
-    pub(crate) allergy_groups: Vec<String>,
     /// RxNorm codes of its ingredients.
     #[serde(default)]
     rxnorm: Vec<String>,
@@ -96,7 +89,6 @@ pub(crate) struct Tables {
     drugs: Vec<Drug>,
     visit_types: Vec<VisitType>,
     vital_ranges: Vec<VitalRange>,
-    pub(crate) checks: MedicationChecks,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +116,6 @@ impl Tables {
             drugs: medications.drugs,
             visit_types: self_schedule.visit_types,
             vital_ranges: vitals.ranges,
-            checks: table(bundle, "rules/medication-checks.toml")?,
         })
     }
 
@@ -177,35 +168,6 @@ impl Tables {
             .map(|range| (range.low..=range.high).contains(&value))
     }
 
-    /// The drugs that a concept means, by code or by words; empty unless every ingredient is known.
-    pub(crate) fn drugs_of(&self, concept: Option<&serde_json::Value>) -> Vec<&Drug> {
-        let coded: Vec<String> = concept
-            .and_then(|c| c.get("coding")?.as_array())
-            .into_iter()
-            .flatten()
-            .filter(|c| c.get("system").and_then(|s| s.as_str()) == Some(RXNORM))
-            .filter_map(|c| c.get("code")?.as_str().map(str::to_owned))
-            .collect();
-        let codes: Vec<&str> = coded.iter().map(String::as_str).collect();
-        let mut found: Vec<&Drug> = self.drugs.iter().filter(|d| d.is_coded(&codes)).collect();
-        let is_coded = !found.is_empty();
-        for text in drug_words(concept) {
-            for ingredient in text.split(" / ") {
-                let named: Vec<&Drug> = self
-                    .drugs
-                    .iter()
-                    .filter(|drug| drug.is_named(ingredient))
-                    .collect();
-                // A code stands for the whole drug; words stand for themselves alone.
-                if named.is_empty() && !is_coded {
-                    return Vec::new();
-                }
-                found.extend(named);
-            }
-        }
-        found
-    }
-
     /// What the codes of a visit say. What lightens a gate must come from the organisation's own slots
     /// and records; a code that is not listed is unknown, whoever gave it.
     pub(crate) fn visit(&self, codes: &VisitCodes<'_>) -> Visit {
@@ -237,23 +199,6 @@ impl Drug {
     fn is_named(&self, ingredient: &str) -> bool {
         self.names.iter().any(|known| has_words(ingredient, known))
     }
-}
-
-/// Displays and text of a concept, in lower case.
-pub(crate) fn drug_words(concept: Option<&serde_json::Value>) -> Vec<String> {
-    let Some(concept) = concept else {
-        return Vec::new();
-    };
-    let displays = concept
-        .get("coding")
-        .and_then(|c| c.as_array())
-        .into_iter()
-        .flatten();
-    displays
-        .filter_map(|coding| coding.get("display")?.as_str())
-        .chain(concept.get("text").and_then(|t| t.as_str()))
-        .map(str::to_lowercase)
-        .collect()
 }
 
 /// Whether `known` stands in `text` as whole words.
@@ -384,22 +329,5 @@ mod tests {
             };
             assert_eq!(tables.visit(&said), expected, "{said:?}");
         }
-    }
-
-    #[test]
-    fn a_combination_with_an_unknown_ingredient_means_no_drugs() {
-        let tables = tables();
-        let drugs = |text: &str| {
-            let concept = serde_json::json!({ "text": text });
-            tables.drugs_of(Some(&concept)).len()
-        };
-        assert_eq!(drugs("Oxycodone 5 MG / Acetaminophen 325 MG"), 2);
-        assert_eq!(drugs("Oxycodone 5 MG / Novelumab 325 MG"), 0);
-        assert_eq!(drugs("Novelumab 325 MG / Oxycodone 5 MG"), 0);
-        // A coded drug may have a brand name that no table holds.
-        let coded = serde_json::json!({
-            "coding": [{ "system": RXNORM, "code": "29046", "display": "Brandname" }]
-        });
-        assert_eq!(tables.drugs_of(Some(&coded)).len(), 1);
     }
 }

@@ -25,6 +25,7 @@ mod measures;
 mod medication;
 mod moment;
 mod narrative;
+mod needs;
 mod prose;
 mod quoted;
 mod refill;
@@ -40,6 +41,7 @@ mod units;
 mod values;
 mod workflow;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::Value;
 
@@ -47,6 +49,7 @@ pub use code_source::{CodeSource, CodeStatus};
 pub use context::{Context, ContextError, Deceased, LISTED_MAX, Observed, Patient, Sex};
 pub use drugs::{Drug, DrugKnowledge};
 pub use moment::{Precision, When, time_zone};
+pub use needs::{Needs, ObservationNeed};
 pub use register::RuleError;
 pub use report::{Effect, Judged, Part, Proposal, Report, Unchecked};
 pub use rule::{ALL as RULES, Rule};
@@ -208,18 +211,8 @@ impl Plausibility {
     /// As [`Plausibility::check`], with code systems and a drug knowledge base plugged in.
     #[must_use]
     pub fn check_with(&self, resource: &Value, context: &Context, ports: Ports<'_>) -> Report {
-        let type_name = element::resource_type(resource);
-        let mut checking = Checking {
-            rules: self,
-            context,
-            ports,
-            resource,
-            type_name,
-            at: type_name.to_owned(),
-            bundle: None,
-            report: Report::default(),
-        };
-        if type_name == "Bundle" {
+        let mut checking = Checking::of(self, resource, context, ports);
+        if checking.type_name == "Bundle" {
             checking.bundle(resource);
         } else {
             checking.all();
@@ -227,6 +220,37 @@ impl Plausibility {
         let mut report = checking.report;
         report.unchecked.sort_by_key(|it| it.part);
         report
+    }
+
+    /// What the rules would look at for a resource that is no Bundle, beside patient and prior version.
+    #[must_use]
+    pub fn needs(&self, resource: &Value, now: Timestamp) -> Needs {
+        let context = Context::at(now);
+        Checking::of(self, resource, &context, Ports::default()).needs()
+    }
+
+    /// Whether one of the checks that an order must pass (`order_checks` of `medication-checks.toml`) found
+    /// something, or a rule wants two people to decide. `None` when nothing was found and not every one of
+    /// these checks could be made: then it is not known to be clean.
+    #[must_use]
+    pub fn order_checks_fired(&self, report: &Report) -> Option<bool> {
+        let is_listed = |rule: &str| self.drugs.order_checks.iter().any(|it| it == rule);
+        let fired = report.judged.iter().any(|it| {
+            let is_check = is_listed(it.rule) && it.rule != rule::UNKNOWN_DRUG.id;
+            it.effect == Effect::TwoPerson || (is_check && it.effect >= Effect::Warn)
+        });
+        let is_unknown = report
+            .judged
+            .iter()
+            .any(|it| it.rule == rule::UNKNOWN_DRUG.id);
+        let is_undecided = report
+            .unchecked
+            .iter()
+            .any(|it| it.rules.iter().any(|rule| is_listed(rule)));
+        match fired {
+            true => Some(true),
+            false => (!is_unknown && !is_undecided).then_some(false),
+        }
     }
 }
 
@@ -248,6 +272,25 @@ pub(crate) struct Checking<'c> {
 type Words<'w> = &'w [(&'w str, &'w str)];
 
 impl<'c> Checking<'c> {
+    fn of(
+        rules: &'c Plausibility,
+        resource: &'c Value,
+        context: &'c Context,
+        ports: Ports<'c>,
+    ) -> Self {
+        let type_name = element::resource_type(resource);
+        Self {
+            rules,
+            context,
+            ports,
+            resource,
+            type_name,
+            at: type_name.to_owned(),
+            bundle: None,
+            report: Report::default(),
+        }
+    }
+
     fn all(&mut self) {
         self.identity();
         self.quoted();

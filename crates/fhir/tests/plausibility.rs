@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chaperone_fhir::finding::{RestsOn, Severity};
 use chaperone_fhir::json::{Document, JsonLimits};
 use chaperone_fhir::plausibility::{
-    CodeSource, CodeStatus, Context, Effect, Part, Plausibility, Ports, RULES, Report, RuleError,
-    RuleFiles,
+    CodeSource, CodeStatus, Context, Effect, Needs, Observed, Part, Plausibility, Ports, RULES,
+    Report, RuleError, RuleFiles, When,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -173,7 +173,7 @@ fn change(value: &mut Value, changes: &Map<String, Value>) {
     }
 }
 
-fn run(rules: &Plausibility, case: &Case, with: &Change) -> (Report, Value) {
+fn case_of(case: &Case, with: &Change) -> (Value, Context) {
     let bases = bases();
     let mut resource = bases["resources"][&case.base].clone();
     assert!(resource.is_object(), "no base {}", case.base);
@@ -189,6 +189,11 @@ fn run(rules: &Plausibility, case: &Case, with: &Change) -> (Report, Value) {
             std::error::Error::source(&error)
         )
     });
+    (resource, context)
+}
+
+fn run(rules: &Plausibility, case: &Case, with: &Change) -> (Report, Value) {
+    let (resource, context) = case_of(case, with);
     let codes = Codes(case.codes.clone());
     let ports = Ports {
         codes: (!case.codes.is_empty()).then_some(&codes as &dyn CodeSource),
@@ -258,6 +263,136 @@ fn cases_fire_and_their_neighbours_do_not() {
         let _ = resource;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The context without what [`Plausibility::needs`] does not name.
+fn reduced(context: &Context, needs: &Needs) -> Context {
+    let mut reduced = context.clone();
+    let keep = |is_needed: bool, list: &mut Option<Vec<Value>>| {
+        if !is_needed {
+            *list = None;
+        }
+    };
+    keep(needs.medications, &mut reduced.medications);
+    keep(needs.allergies, &mut reduced.allergies);
+    keep(needs.conditions, &mut reduced.conditions);
+    keep(!needs.observations.is_empty(), &mut reduced.observations);
+    keep(needs.appointments.is_some(), &mut reduced.appointments);
+    let is_asked_for = |observation: &Value| {
+        let at = observation["effectiveDateTime"]
+            .as_str()
+            .unwrap_or_default();
+        let at = When::parse(at, None).map(|when| when.latest);
+        let codings = observation["code"]["coding"].as_array().unwrap();
+        needs.observations.iter().any(|need| {
+            at.is_none_or(|at| at >= need.since)
+                && codings
+                    .iter()
+                    .any(|coding| need.codes.contains(coding["code"].as_str().unwrap()))
+        })
+    };
+    if let Some(observations) = &mut reduced.observations {
+        observations.retain(is_asked_for);
+    }
+    if let (Some([from, until]), Some(appointments)) =
+        (needs.appointments, &mut reduced.appointments)
+    {
+        appointments.retain(|appointment| {
+            let start: jiff::Timestamp = appointment["start"].as_str().unwrap().parse().unwrap();
+            (from..=until).contains(&start)
+        });
+    }
+    if needs.encounter.is_none() {
+        reduced.encounter = Observed::Unknown;
+    }
+    if !needs.last_visit {
+        reduced.last_visit = Observed::Unknown;
+    }
+    reduced
+}
+
+#[test]
+fn what_is_not_needed_changes_nothing() {
+    let rules = rules();
+    for (name, case) in cases() {
+        for with in [&case.change, &case.near] {
+            let (resource, context) = case_of(&case, with);
+            // An entry of a Bundle is asked about by itself, and claims are nobody's proposal yet.
+            if matches!(resource["resourceType"].as_str(), Some("Bundle" | "Claim")) {
+                continue;
+            }
+            let needs = rules.needs(&resource, context.now);
+            let all = rules.check(&resource, &context);
+            let some = rules.check(&resource, &reduced(&context, &needs));
+            assert_eq!(fired(&some), fired(&all), "{name}: {needs:?}");
+            assert_eq!(some.unchecked, all.unchecked, "{name}: {needs:?}");
+        }
+    }
+}
+
+#[test]
+fn a_type_needs_what_its_rules_look_at_and_nothing_else() {
+    let rules = rules();
+    let bases = bases();
+    let now = "2026-06-15T15:00:00Z".parse().unwrap();
+    let needs = |name: &str| rules.needs(&bases["resources"][name], now);
+    let order = needs("order");
+    assert!(order.medications && order.allergies && order.appointments.is_none());
+    assert!(!order.last_visit, "it follows no prescription");
+    let rate = needs("heart-rate");
+    assert!(!rate.medications && !rate.allergies && rate.encounter.as_deref() == Some("e1"));
+    assert!(rate.observations[0].codes.contains("8867-4"));
+    let mut visit = json!({
+        "resourceType": "Appointment", "status": "booked",
+        "start": "2026-06-20T14:00:00Z", "end": "2026-06-20T14:30:00Z",
+    });
+    let booked = rules.needs(&visit, now);
+    assert!(booked.appointments.is_some());
+    assert!(!booked.medications && !booked.allergies && booked.observations.is_empty());
+    visit["status"] = json!("cancelled");
+    assert_eq!(rules.needs(&visit, now), Needs::default());
+    let mut stopped = bases["resources"]["order"].clone();
+    stopped["status"] = json!("stopped");
+    assert!(!rules.needs(&stopped, now).medications);
+}
+
+#[test]
+fn an_order_is_clean_only_when_every_check_was_made() {
+    let rules = rules();
+    let bases = bases();
+    let fired = |changes: Value, context: Value| {
+        let (mut resource, mut known) = (
+            bases["resources"]["order"].clone(),
+            bases["context"].clone(),
+        );
+        change(&mut resource, changes.as_object().unwrap());
+        change(&mut known, context.as_object().unwrap());
+        let known = Context::from_resources(known).unwrap();
+        rules.order_checks_fired(&rules.check(&resource, &known))
+    };
+    let text = json!({ "/dosageInstruction/0/text": "@remove" });
+    assert_eq!(fired(json!({}), json!({})), Some(false));
+    // Not looked up is not clean; nor is a drug that no table knows.
+    assert_eq!(
+        fired(text.clone(), json!({ "/allergies": "@remove" })),
+        None
+    );
+    assert_eq!(
+        fired(text.clone(), json!({ "/medications": "@remove" })),
+        None
+    );
+    let unknown = json!({ "/allergies": [{
+        "resourceType": "AllergyIntolerance", "id": "a", "code": { "text": "novelumab" },
+    }] });
+    assert_eq!(fired(text.clone(), unknown), None);
+    // Whether a refill is routine is another question.
+    assert_eq!(
+        fired(text.clone(), json!({ "/last_visit": "@remove" })),
+        Some(false)
+    );
+    let over = json!({ "/dosageInstruction/0/text": "@remove",
+        "/dosageInstruction/0/doseAndRate/0/doseQuantity/value": 90 });
+    assert_eq!(fired(over, json!({ "/allergies": "@remove" })), Some(true));
 }
 
 #[test]

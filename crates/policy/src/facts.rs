@@ -429,7 +429,7 @@ pub const VOCABULARY: &[FactName] = &[
         "plausibility",
         FactType::Text,
         SEEN,
-        "the worst finding of the plausibility rules: `clear`, `warn` or `block`",
+        "the worst finding of the plausibility rules: `clear`, `warn`, `two_person` or `block`",
     ),
 ];
 

@@ -3,7 +3,7 @@
 //! It is not the sandbox EHR: it checks no FHIR, and a search parameter it does not know filters
 //! nothing. It records every write it applied, so that a test can count effects.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,6 +52,9 @@ struct Held {
     written: Vec<(WritebackId, String)>,
     faults: VecDeque<WriteFault>,
     down: bool,
+    /// Types that cannot be searched.
+    unsearchable: BTreeSet<String>,
+    searched: Vec<String>,
     next: u64,
 }
 
@@ -135,6 +138,21 @@ impl FakeEhr {
     /// Makes every read fail as unavailable, or work again.
     pub fn set_down(&self, down: bool) {
         lock(&self.held).down = down;
+    }
+
+    /// Makes searches of one type fail as unavailable, or work again.
+    pub fn set_unsearchable(&self, kind: &str, is_unsearchable: bool) {
+        let mut held = lock(&self.held);
+        if is_unsearchable {
+            held.unsearchable.insert(kind.to_owned());
+        } else {
+            held.unsearchable.remove(kind);
+        }
+    }
+
+    /// The types searched since the last look, in order.
+    pub fn searched(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.held).searched)
     }
 
     /// Every write that took effect, oldest first: the write-back and `[type]/[id]`.
@@ -286,8 +304,9 @@ impl Ehr for FakeEhr {
     }
 
     async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
-        let held = lock(&self.held);
-        if held.down {
+        let mut held = lock(&self.held);
+        held.searched.push(search.resource.as_str().to_owned());
+        if held.down || held.unsearchable.contains(search.resource.as_str()) {
             return Err(EhrReadFailed::Unavailable);
         }
         let mut resources: Vec<Value> = held

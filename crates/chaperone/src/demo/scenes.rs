@@ -35,8 +35,9 @@ pub(crate) async fn play_all(world: &World, quiet: bool) -> anyhow::Result<()> {
     say("an order agent changes a dose; a clinician gives a second factor");
     let orders = orders(world).await?;
     decide_orders(world, &orders).await?;
-    say("a refill request is kept as a draft");
-    refills(world).await?;
+    say("a refill that is not known to be routine waits for a clinician, and is kept as a draft");
+    let refills = refills(world).await?;
+    decide_refills(world, &refills).await?;
     say("attempts that must go nowhere");
     attempts(world).await?;
     attest_entries(world).await
@@ -106,40 +107,82 @@ async fn read_charts(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A free slot.
+struct Free {
+    token: String,
+    start: jiff::Timestamp,
+}
+
+/// Longest that an appointment of the demo's data takes, in minutes; no slot is taken closer to another.
+const APART_MINUTES: i64 = 60;
+
+impl Free {
+    fn of(slot: &Value) -> Option<Self> {
+        Some(Self {
+            token: token(slot)?,
+            start: start_of(slot)?,
+        })
+    }
+
+    /// Whether it keeps clear of everything that the patient has.
+    fn is_clear_of(&self, known: &[jiff::Timestamp]) -> bool {
+        known
+            .iter()
+            .all(|start| self.start.duration_since(*start).abs().as_mins() >= APART_MINUTES)
+    }
+}
+
+fn start_of(resource: &Value) -> Option<jiff::Timestamp> {
+    resource.get("start")?.as_str()?.parse().ok()
+}
+
 /// Free slots, as a patient-free envelope shows them.
-async fn slots(world: &World) -> anyhow::Result<Vec<String>> {
+async fn slots(world: &World) -> anyhow::Result<Vec<Free>> {
     let agent = Agent::of(world, "scheduler-agent")?;
     let session = agent.open("find-slots", None).await?;
     let now = world.engine.now();
+    // Not today: an appointment needs some lead time.
+    let from = now.checked_add(jiff::SignedDuration::from_hours(24))?;
     let until = now.checked_add(jiff::SignedDuration::from_hours(24 * 14))?;
     let found = session
         .read(
             "find_slots",
-            json!({ "from": second(now), "until": second(until), "count": 50 }),
+            json!({ "from": second(from), "until": second(until), "count": 50 }),
         )
         .await?;
-    Ok(found.iter().filter_map(token).collect())
+    Ok(found.iter().filter_map(Free::of).collect())
 }
 
 async fn bookings(world: &World) -> anyhow::Result<()> {
-    let slots = slots(world).await?;
-    for (position, (patient, slot)) in world.patients.iter().zip(&slots).take(6).enumerate() {
+    let mut slots = slots(world).await?;
+    let last = slots.pop();
+    for (position, patient) in world.patients.iter().take(6).enumerate() {
         let key = format!("booking-{position}");
         let session = session(world, "scheduler-agent", "schedule-appointment", patient).await?;
-        session.read("list_appointments", json!({})).await?;
+        let known = session.read("list_appointments", json!({})).await?;
+        let known: Vec<jiff::Timestamp> = known.iter().filter_map(start_of).collect();
+        let Some(at) = slots.iter().position(|slot| slot.is_clear_of(&known)) else {
+            eprintln!("demo: no slot for a booking; left out");
+            continue;
+        };
+        let slot = slots.remove(at);
         let arguments =
-            json!({ "slot": slot, "rationale": "the patient asked for the next free visit" });
+            json!({ "slot": slot.token, "rationale": "the patient asked for the next free visit" });
         session
             .propose("book_appointment", &key, arguments.clone())
             .await?;
         // The same key with the same content is the same proposal.
         session.propose("book_appointment", &key, arguments).await?;
     }
-    if let (Some(patient), Some(slot)) = (world.patients.first(), slots.last()) {
+    if let (Some(patient), Some(slot)) = (world.patients.first(), last) {
         // Held: nobody but the agent says that the patient confirmed.
         let session = session(world, "scheduler-agent", "schedule-appointment", patient).await?;
         session
-            .propose("confirm_appointment", "confirm-1", json!({ "slot": slot }))
+            .propose(
+                "confirm_appointment",
+                "confirm-1",
+                json!({ "slot": slot.token }),
+            )
             .await?;
     }
     Ok(())
@@ -227,14 +270,14 @@ async fn orders(world: &World) -> anyhow::Result<Vec<Asked>> {
         let answer = session
             .propose("order_medication", &format!("order-{position}"), arguments)
             .await?;
-        let is_waiting = answer.get("state").and_then(Value::as_str) == Some("awaiting_approval");
-        let gate = answer
-            .get("gate")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        if is_waiting && gates.insert(gate) {
-            asked.push(asked_of(&answer)?);
+        if !is_waiting(&answer) {
+            continue;
+        }
+        // How many people decide is not the agent's to know; the console shows it.
+        let one = asked_of(&answer)?;
+        let level = row(world, &one).await?.gate.map(|gate| gate.level());
+        if gates.insert(level) {
+            asked.push(one);
         }
         if asked.len() == 2 {
             break;
@@ -265,19 +308,38 @@ async fn decide_orders(world: &World, orders: &[Asked]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn refills(world: &World) -> anyhow::Result<()> {
+async fn refills(world: &World) -> anyhow::Result<Vec<Asked>> {
     for patient in world.patients.iter().take(4) {
         let session = session(world, "refill-agent", "refill-request", patient).await?;
         let prescriptions = session.read("list_medications", json!({})).await?;
         if let Some(prior) = prescriptions.first().and_then(token) {
-            session
+            let answer = session
                 .propose("request_refill", "refill-1", json!({ "prior": prior }))
                 .await?;
-            return Ok(());
+            return match is_waiting(&answer) {
+                true => Ok(vec![asked_of(&answer)?]),
+                false => Ok(Vec::new()),
+            };
         }
     }
     eprintln!("demo: no prescription to refill; left out");
+    Ok(Vec::new())
+}
+
+async fn decide_refills(world: &World, refills: &[Asked]) -> anyhow::Result<()> {
+    for asked in refills {
+        let row = row(world, asked).await?;
+        let digest = row.digest.context("a waiting refill has a digest")?;
+        // What two people must decide stays for them.
+        if row.gate.map(|gate| gate.level()) == Some(GateLevel::Approve) {
+            approve(world, asked, "clinician", digest, false).await?;
+        }
+    }
     Ok(())
+}
+
+fn is_waiting(answer: &Value) -> bool {
+    answer.get("state").and_then(Value::as_str) == Some("awaiting_approval")
 }
 
 /// What an agent that is wrong or manipulated tries, and where it ends.

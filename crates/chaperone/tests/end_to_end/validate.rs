@@ -241,3 +241,205 @@ fn supporting_files_are_what_references_lead_to() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("none.json"));
 }
+
+const NOW: &str = "2026-06-15T15:00:00Z";
+
+fn order() -> Value {
+    json!({
+        "resourceType": "MedicationRequest", "id": "new", "status": "active", "intent": "order",
+        "medicationCodeableConcept": { "coding": [{
+            "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "314076",
+            "display": "lisinopril 10 MG Oral Tablet",
+        }] },
+        "subject": { "reference": "Patient/p1" }, "authoredOn": "2026-06-15T14:50:00Z",
+        "encounter": { "reference": "Encounter/e1" },
+        "dosageInstruction": [{
+            "timing": { "repeat": { "frequency": 1, "period": 1, "periodUnit": "d" } },
+            "route": { "coding": [{ "system": "http://snomed.info/sct", "code": "26643006" }] },
+            "doseAndRate": [{ "doseQuantity": {
+                "value": 10, "unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg",
+            } }],
+        }],
+    })
+}
+
+/// Resources that a context is made of: patient, encounter, an allergy.
+fn known(allergy: &str) -> [Value; 3] {
+    [
+        json!({ "resourceType": "Patient", "id": "p1", "gender": "male", "birthDate": "1980-04-12" }),
+        json!({
+            "resourceType": "Encounter", "id": "e1", "status": "in-progress",
+            "class": { "code": "AMB" }, "subject": { "reference": "Patient/p1" },
+            "period": { "start": "2026-06-15T14:00:00Z" },
+        }),
+        json!({
+            "resourceType": "AllergyIntolerance", "id": "a1",
+            "patient": { "reference": "Patient/p1" }, "code": { "text": allergy },
+        }),
+    ]
+}
+
+/// Ids of the issues of each line.
+fn issues(output: &Output) -> Vec<Vec<Value>> {
+    let lines = String::from_utf8(output.stdout.clone()).unwrap();
+    let of_line = |line: &str| {
+        let outcome: Value = serde_json::from_str(line).unwrap();
+        outcome["issue"].as_array().unwrap().clone()
+    };
+    lines.lines().map(of_line).collect()
+}
+
+fn has(issues: &[Value], id: &str) -> bool {
+    issues.iter().any(|issue| issue.to_string().contains(id))
+}
+
+#[test]
+fn what_is_known_about_the_patient_makes_a_resource_implausible_or_not() {
+    let folder = Folder::new();
+    let file = folder.file("order.json", serde_json::to_vec_pretty(&order()).unwrap());
+    let object = |allergy: &str| {
+        let [patient, encounter, allergy] = known(allergy);
+        json!({
+            "now": NOW, "patient": patient, "encounter": encounter, "prior": null,
+            "medications": [], "allergies": [allergy], "conditions": [], "observations": [],
+            "pregnant": false,
+        })
+    };
+    let bundle = |allergy: &str| {
+        let entries: Vec<Value> = known(allergy)
+            .into_iter()
+            .map(|resource| json!({ "resource": resource }))
+            .collect();
+        json!({
+            "resourceType": "Bundle", "type": "collection", "timestamp": NOW, "entry": entries,
+        })
+    };
+    let run = |context: &Value, arguments: &[&str]| {
+        let context = folder.file("context.json", context.to_string());
+        let mut all = vec!["validate", "--format", "json", "--context", text(&context)];
+        all.extend(arguments);
+        folder.run(&all)
+    };
+    for known in [&object as &dyn Fn(&str) -> Value, &bundle] {
+        let (allergic, other) = (known("lisinopril"), known("penicillin"));
+        let output = run(&allergic, &[text(&file)]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let found = &issues(&output)[0];
+        assert!(has(found, "plausibility.M-02"), "{found:?}");
+        let output = run(&other, &[text(&file)]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(!has(&issues(&output)[0], "plausibility.M-02"));
+
+        // A stream is judged by the same context, each line by itself.
+        let mut high = order();
+        high["dosageInstruction"][0]["doseAndRate"][0]["doseQuantity"]["value"] = json!(400);
+        let stream = folder.file("orders.ndjson", format!("{}\n{high}\n", order()));
+        let output = run(&other, &["--ndjson", text(&stream)]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let found = issues(&output);
+        assert!(!has(&found[0], "plausibility.M-04"));
+        assert!(has(&found[1], "plausibility.M-04"));
+    }
+    // Without a context the rules do not run at all.
+    let output = folder.run(&["validate", "--format", "json", text(&file)]);
+    assert!(!has(&issues(&output)[0], "plausibility"));
+}
+
+#[test]
+fn plausibility_comes_after_schema_with_line_and_column() {
+    let folder = Folder::new();
+    let mut wrong = order();
+    wrong["status"] = json!("activ");
+    wrong["authoredOn"] = json!("2026-06-20");
+    let file = folder.file("order.json", serde_json::to_vec_pretty(&wrong).unwrap());
+    let [patient, ..] = known("");
+    let context = json!({ "now": NOW, "patient": patient });
+    let context = folder.file("context.json", context.to_string());
+    let arguments = ["validate", "--context", text(&context), text(&file)];
+    let words = String::from_utf8(folder.run(&arguments).stdout).unwrap();
+    let at = |needle: &str| {
+        words
+            .find(needle)
+            .unwrap_or_else(|| panic!("{needle}: {words}"))
+    };
+    let line = serde_json::to_string_pretty(&wrong)
+        .unwrap()
+        .lines()
+        .position(|line| line.contains("authoredOn"))
+        .unwrap()
+        + 1;
+    assert!(at("MedicationRequest.status") < at("plausibility.D-03"));
+    assert!(
+        at(&format!("{line}:17")) < at("plausibility.D-03"),
+        "{words}"
+    );
+    // What nobody looked up is said, and is no error.
+    assert!(words.contains("plausibility.not-checked"), "{words}");
+}
+
+#[test]
+fn a_prior_version_in_the_context_is_that_of_the_resource() {
+    let folder = Folder::new();
+    let file = folder.file("order.json", order().to_string());
+    let run = |status: &str| {
+        let mut prior = order();
+        prior["status"] = json!(status);
+        let entries: Vec<Value> = known("penicillin")
+            .into_iter()
+            .chain([prior])
+            .map(|resource| json!({ "resource": resource }))
+            .collect();
+        let context = json!({
+            "resourceType": "Bundle", "type": "collection", "timestamp": NOW, "entry": entries,
+        });
+        let context = folder.file("context.json", context.to_string());
+        let arguments = ["validate", "--format", "json", "--context", text(&context)];
+        folder.run(&[&arguments[..], &[text(&file)]].concat())
+    };
+    assert!(has(&issues(&run("completed"))[0], "plausibility.K-12"));
+    assert!(!has(&issues(&run("on-hold"))[0], "plausibility.K-12"));
+}
+
+#[test]
+fn a_context_that_cannot_be_used_is_refused() {
+    let folder = Folder::new();
+    let file = folder.file("good.json", GOOD);
+    let [patient, ..] = known("");
+    let two = json!({ "resourceType": "Bundle", "type": "collection", "entry": [
+        { "resource": patient }, { "resource": patient },
+    ] });
+    let cases = [
+        ("not JSON", "{".to_owned()),
+        ("one JSON object", "[]".to_owned()),
+        (
+            "a key twice",
+            r#"{"now": "2026-06-15T15:00:00Z", "now": "2026-06-15T15:00:00Z"}"#.to_owned(),
+        ),
+        (
+            "unknown field `allergie`",
+            json!({ "allergie": [] }).to_string(),
+        ),
+        (
+            "`allergies` must hold",
+            json!({ "allergies": [{ "resourceType": "Patient" }] }).to_string(),
+        ),
+        (
+            "`now` must be an instant",
+            json!({ "now": "today" }).to_string(),
+        ),
+        ("several patients", two.to_string()),
+        ("is a Patient", patient.to_string()),
+    ];
+    for (why, context) in cases {
+        let context = folder.file("context.json", context);
+        let output = folder.run(&["validate", "--context", text(&context), text(&file)]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{why}: {said}");
+        assert!(said.contains(why), "{why}: {said}");
+        assert!(output.stdout.is_empty(), "{why}");
+    }
+    let output = folder.run(&["validate", "--context", "absent.json", text(&file)]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = folder.run(&["validate", "--rules", "governance/rules", text(&file)]);
+    assert_eq!(output.status.code(), Some(2));
+}

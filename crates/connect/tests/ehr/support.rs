@@ -153,6 +153,7 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
             packages: Vec::new(),
             stages: Vec::new(),
             body: Digest::of_bytes(b"body"),
+            rules: None,
             findings: None,
         },
         author: AgentVersion {

@@ -88,6 +88,7 @@ pub(crate) fn validation() -> ValidationRecord {
             warnings: 1,
         }],
         body: digest("body"),
+        rules: None,
         findings: None,
     }
 }

@@ -1,27 +1,61 @@
-//! What the agent hears about a proposal that went no further.
+//! What the agent hears about its proposal beside the state.
+//!
+//! An agent hears about its own input; what rests on other data is only "a human would look" (invariant
+//! 10). How often, where and why other data speaks against a proposal makes no difference to the answer,
+//! and it is said only where nothing in the agent's own input explains the refusal.
 
 use chaperone_core::writeback::{RefusedBy, Ruled};
-use chaperone_fhir::finding::{Finding, RestsOn};
+use chaperone_fhir::finding::RestsOn;
 use serde_json::{Value, json};
 
-/// An agent hears about its own input; what rests on other data is only "a human would look"
-/// (invariant 10).
-pub(super) fn findings_for_agent(findings: &[Finding]) -> Value {
-    findings
+use super::plausible::{Shown, is_implausible};
+
+/// The refusal's code when a plausibility rule blocks; the bundle's escalator names it.
+const IMPLAUSIBLE: &str = "implausible";
+
+/// What the findings are told about.
+pub(super) enum Told<'r> {
+    /// The proposal was not valid.
+    Invalid,
+    /// It was ruled on; the code of the denial, if it was denied.
+    Ruled(Option<&'r str>),
+}
+
+/// Findings for the agent; `None` when there is nothing to say.
+pub(super) fn findings_for_agent(findings: &[Shown], told: &Told<'_>) -> Option<Value> {
+    let is_told = |shown: &&Shown| match told {
+        Told::Invalid => shown.finding.severity.is_error(),
+        Told::Ruled(_) => is_implausible(&shown.finding),
+    };
+    let own: Vec<Value> = findings
         .iter()
-        .filter(|finding| finding.severity.is_error())
-        .map(|finding| match finding.rests_on {
-            RestsOn::InputOnly => json!({
-                "id": finding.id,
-                "where": finding.expression,
-                "message": finding.message,
-            }),
-            RestsOn::Context => json!({
-                "id": "chaperone.context",
-                "message": "something outside your view speaks against this; ask a human",
-            }),
+        .filter(is_told)
+        .filter(|shown| shown.finding.rests_on == RestsOn::InputOnly)
+        .map(|shown| {
+            let mut said = json!({
+                "id": shown.finding.id,
+                "where": shown.finding.expression,
+                "message": shown.finding.message,
+            });
+            if let (Some(proposed), Some(object)) = (&shown.proposed, said.as_object_mut()) {
+                object.insert("proposed".to_owned(), json!(proposed));
+            }
+            said
         })
-        .collect()
+        .collect();
+    // An error explains a refusal; a warning does not.
+    let explains = findings.iter().any(|shown| {
+        shown.finding.severity.is_error() && shown.finding.rests_on == RestsOn::InputOnly
+    });
+    let is_refused = matches!(told, Told::Invalid | Told::Ruled(Some(IMPLAUSIBLE)));
+    let mut all = own;
+    if is_refused && !explains {
+        all.push(json!({
+            "id": "chaperone.context",
+            "message": "something outside your view speaks against this; ask a human",
+        }));
+    }
+    (!all.is_empty()).then_some(Value::Array(all))
 }
 
 pub(super) fn refusal(by: &RefusedBy, ruled: Option<&Ruled>) -> Value {

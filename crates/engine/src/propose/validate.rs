@@ -1,17 +1,20 @@
 //! Validation of a merged proposal: schema and profiles with the bundle's packages, business rules, and
-//! the evidence that it passed. Plausibility has no stage here yet, and the record says that it did not run.
+//! the evidence that it passed. The third stage, plausibility, is in [`super::plausible`]; until it ran, the
+//! record says that it did not.
 
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::Change;
 use chaperone_core::digest::{Digest, Salt};
 use chaperone_core::evidence::{Conformant, StageRecord, ValidationRecord};
 use chaperone_fhir::Request;
-use chaperone_fhir::finding::{Finding, RestsOn, Severity};
+use chaperone_fhir::finding::{Finding, RestsOn, Severity, id};
 use chaperone_fhir::references::{PatientRef, stray_references};
 use chaperone_fhir::validate::Limits;
 use serde_json::Value;
 
-use super::Inputs;
+use super::gather::Inputs;
+use super::known::KnownResources;
+use super::plausible::STAGE;
 use crate::context::Engine;
 use crate::merge::instant;
 
@@ -28,9 +31,11 @@ impl Engine {
     ) -> (ValidationRecord, Vec<Finding>) {
         let profiles = self.bundle.profiles_for(write);
         let now = instant(self.now());
+        let texts = KnownResources::texts(inputs);
+        let known = KnownResources::read(&texts, self.ehr.endpoint());
         let request = Request {
             profiles: &profiles,
-            supporting: None,
+            supporting: Some(&known),
             now: Some(&now),
         };
         let outcome = self.config.validator.validate(body.as_bytes(), &request);
@@ -40,11 +45,18 @@ impl Engine {
             .map(|id| format!("{}#{}", id.name, id.version))
             .collect();
         let mut findings = outcome.findings;
-        let rests_on_record = inputs.base.is_some() || write.copy.is_some();
+        let holds_record = inputs.holds_record(write);
         for finding in &mut findings {
-            // What was merged in from the record is not the agent's input.
-            if rests_on_record && !is_of_template(write, &finding.expression) {
+            // What was merged in from the record is not the agent's input, and what a reference leads to
+            // is not either.
+            let is_own = is_of_template(write, &finding.expression);
+            if holds_record && !is_own {
                 finding.rests_on = RestsOn::Context;
+            }
+            if is_about_target(finding) {
+                finding.rests_on = RestsOn::Context;
+                // The fault is the record's, which this write does not touch: a reviewer sees it.
+                finding.severity = finding.severity.min(Severity::Warning);
             }
         }
         let structural = findings.len();
@@ -73,8 +85,9 @@ impl Engine {
             stages: vec![
                 stage("structure", true, first),
                 stage("business-rules", true, second),
-                stage("plausibility", false, &[]),
+                stage(STAGE, false, &[]),
             ],
+            rules: None,
             body: Digest::salted(salt, body.as_bytes()),
             findings: None,
         };
@@ -89,6 +102,11 @@ fn is_of_template(write: &WriteAction, expression: &str) -> bool {
     write.template.contains_key(element)
 }
 
+/// Whether a finding is about what a reference leads to, rather than about what was proposed.
+fn is_about_target(finding: &Finding) -> bool {
+    finding.id == id::REFERENCE_TARGET_PROFILE
+}
+
 /// Limits of a proposed resource: far beyond any note, far below what could hurt.
 pub(crate) fn limits() -> Limits {
     let mut limits = Limits::default();
@@ -99,13 +117,13 @@ pub(crate) fn limits() -> Limits {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one site: called with zero findings of severity error"
+    reason = "the one site: called with zero errors of schema, profile and business rules"
 )]
 pub(super) fn conformant(record: ValidationRecord) -> Conformant {
     Conformant::attest(record)
 }
 
-fn stage(name: &str, ran: bool, findings: &[Finding]) -> StageRecord {
+pub(super) fn stage(name: &str, ran: bool, findings: &[Finding]) -> StageRecord {
     let count = |wanted: fn(Severity) -> bool| {
         u32::try_from(findings.iter().filter(|f| wanted(f.severity)).count()).unwrap_or(u32::MAX)
     };

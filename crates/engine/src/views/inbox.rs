@@ -225,7 +225,14 @@ impl Engine {
             quick: turn.is_yours()
                 && class <= ChangeClass::M2
                 && matches!(gate, Gate::Approve { .. })
-                && !row.tainted,
+                && !row.tainted
+                // What warns is read before it is approved.
+                && content
+                    .order
+                    .validation
+                    .stages
+                    .iter()
+                    .all(|stage| stage.errors + stage.warnings == 0),
             gate,
             digest: ruled.order.digest,
             since: row.proposed,

@@ -8,7 +8,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::content::content_digest;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, StreamId};
-use chaperone_core::evidence::{RulingRecord, StageRecord, Strategy, WriteOrder};
+use chaperone_core::evidence::{RulesRecord, RulingRecord, StageRecord, Strategy, WriteOrder};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::EhrReadFailed;
@@ -46,6 +46,8 @@ pub struct Review {
     pub stages: Vec<StageRecord>,
     /// Validator and packages.
     pub validator: String,
+    /// What the plausibility rules were and were given, once they ran.
+    pub rules: Option<RulesRecord>,
     /// What an approval leads to.
     pub outcome: Option<OutcomeView>,
     /// Agent, version, model, as the order names them.
@@ -144,6 +146,19 @@ pub struct FindingView {
     pub expression: String,
     /// What is wrong.
     pub message: String,
+    /// What it rests on, in words.
+    #[serde(default)]
+    pub basis: Vec<String>,
+    /// A value that would be plausible; nobody applies it but a person.
+    #[serde(default)]
+    pub proposed: Option<String>,
+}
+
+impl FindingView {
+    /// Whether it says that something was not checked, and nothing else.
+    pub fn is_unchecked(&self) -> bool {
+        self.id.ends_with("not-checked") && self.severity == "information"
+    }
 }
 
 /// What happens when it is approved.
@@ -269,6 +284,7 @@ impl Engine {
             validator: validation
                 .map(|v| format!("{} with {}", v.validator, v.packages.join(", ")))
                 .unwrap_or_default(),
+            rules: validation.and_then(|v| v.rules.clone()),
             outcome: ruled
                 .zip(opened.as_ref())
                 .map(|(ruled, opened)| outcome(ruled, opened)),

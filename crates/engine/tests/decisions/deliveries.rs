@@ -116,7 +116,7 @@ async fn waiting_task(bench: &Bench) -> (WritebackId, ApproveRequest) {
 fn slot(id: &str, status: &str, service: Option<&str>) -> Value {
     let mut slot = json!({
         "resourceType": "Slot", "id": id, "status": status,
-        "start": "2027-03-03T09:00:00Z", "end": "2027-03-03T09:30:00Z",
+        "start": "2031-03-03T09:00:00Z", "end": "2031-03-03T09:30:00Z",
     });
     if let Some(code) = service {
         slot["serviceType"] = json!([{ "coding": [{
@@ -135,7 +135,7 @@ async fn scheduling(bench: &Bench, slots: &[Value]) -> (Caller, Vec<Value>) {
     let agent = bench
         .caller(&desk, "scheduler-agent", "schedule-appointment", "p1")
         .await;
-    let span = json!({ "from": "2027-03-01T00:00:00Z", "until": "2027-03-09T00:00:00Z" });
+    let span = json!({ "from": "2031-03-01T00:00:00Z", "until": "2031-03-09T00:00:00Z" });
     let found = bench.call(&agent, "find_slots", span).await;
     let tokens = found["resources"].as_array().unwrap().iter();
     (agent, tokens.map(|slot| slot["id"].clone()).collect())

@@ -147,12 +147,12 @@ async fn every_placeholder_of_a_query_value_is_filled() {
     )
     .await;
     let bench = Bench { engine, ..bench };
-    let (from, until) = ("2027-03-01T00:00:00Z", "2027-03-09T00:00:00Z");
+    let (from, until) = ("2031-03-01T00:00:00Z", "2031-03-09T00:00:00Z");
     for (id, value) in [("s1", until), ("s2", "{until}")] {
         bench.ehr.put(json!({
             "resourceType": "Slot", "id": id, "status": "free",
             "identifier": [{ "system": from, "value": value }],
-            "start": "2027-03-03T09:00:00Z", "end": "2027-03-03T09:30:00Z",
+            "start": "2031-03-03T09:00:00Z", "end": "2031-03-03T09:30:00Z",
         }));
     }
     let desk = human(4, &[chaperone_core::principal::Role::Scheduler]);

@@ -15,6 +15,7 @@ mod cluster;
 mod bench;
 mod deliveries;
 mod limits;
+mod plausible;
 mod proposals;
 mod reviews;
 
@@ -48,6 +49,12 @@ on_both! {
         rebuilt_projections_are_the_live_ones;
     limits:
         strangers_cannot_fill_the_ledger;
+    plausible:
+        an_order_is_ruled_by_what_the_rules_find,
+        what_an_agent_hears_is_the_same_whatever_the_record_says,
+        an_appointment_is_ruled_by_what_the_rules_find,
+        what_the_ehr_does_not_tell_is_for_people_to_find_out,
+        a_unit_slip_is_pointed_out_and_not_put_right;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

@@ -249,9 +249,16 @@ impl CodeTables {
             .is_some_and(|concept| codings(concept).any(|it| is_in(sets, &it)))
     }
 
-    /// Whether a concept belongs to a group.
-    pub(super) fn means(&self, group: Group, concept: &Value) -> bool {
-        let sets = match group {
+    /// The codes of one system that a group lists; prefixes are not among them.
+    pub(super) fn listed(&self, group: Group, system: &str) -> impl Iterator<Item = &str> {
+        self.sets(group)
+            .iter()
+            .filter(move |set| set.system == system)
+            .flat_map(|set| set.codes.iter().map(String::as_str))
+    }
+
+    fn sets(&self, group: Group) -> &[CodeSet] {
+        match group {
             Group::Pregnant => &self.groups.pregnant,
             Group::NotPregnant => &self.groups.not_pregnant,
             Group::PregnancyStatus => &self.groups.pregnancy_status,
@@ -260,7 +267,12 @@ impl CodeTables {
             Group::LiverDisease => &self.groups.liver_disease,
             Group::Neoplasm => &self.groups.neoplasm,
             Group::VomitingOrKetones => &self.groups.vomiting_or_ketones,
-        };
+        }
+    }
+
+    /// Whether a concept belongs to a group.
+    pub(super) fn means(&self, group: Group, concept: &Value) -> bool {
+        let sets = self.sets(group);
         codings(concept).any(|it| is_in(sets, &it))
     }
 

@@ -13,6 +13,7 @@ use super::element::{RXNORM, codings, words};
 use super::prose;
 use super::register::{self, RuleError, inconsistent};
 use super::report::Effect;
+use super::rule;
 
 const FILE: &str = "medications.toml";
 const CHECKS_FILE: &str = "medication-checks.toml";
@@ -142,8 +143,7 @@ struct ChecksFile {
     review_by: String,
     #[serde(rename = "sources")]
     _sources: BTreeMap<String, String>,
-    #[serde(rename = "decimal")]
-    _decimal: BTreeMap<String, toml::Value>,
+    order_checks: Vec<String>,
     max_daily: Vec<MaxDaily>,
     #[serde(default)]
     max_daily_when: Vec<MaxDailyWhen>,
@@ -269,6 +269,8 @@ pub(super) struct DrugTable {
     monitoring: Vec<Monitoring>,
     routes: Vec<Route>,
     pub(super) forms: Vec<Form>,
+    /// Ids of the rules that an order must pass.
+    pub(super) order_checks: Vec<String>,
 }
 
 impl DrugTable {
@@ -342,6 +344,18 @@ impl DrugTable {
                 return inconsistent(CHECKS_FILE, id, "its source must be named");
             }
         }
+        for id in rule::ORDER_CHECKS {
+            if !checks.order_checks.iter().any(|it| it == id) {
+                return inconsistent(CHECKS_FILE, "order_checks", format!("`{id}` is missing"));
+            }
+        }
+        if let Some(id) = checks
+            .order_checks
+            .iter()
+            .find(|id| rule::by_id(id).is_none())
+        {
+            return inconsistent(CHECKS_FILE, "order_checks", format!("no rule `{id}`"));
+        }
         if let Some(row) = checks
             .interactions
             .iter()
@@ -361,6 +375,7 @@ impl DrugTable {
             monitoring: checks.monitoring,
             routes: checks.routes,
             forms: checks.forms,
+            order_checks: checks.order_checks,
         })
     }
 

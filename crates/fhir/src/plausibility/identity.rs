@@ -259,7 +259,7 @@ impl Checking<'_> {
         self.encounter_time(encounter, &path);
     }
 
-    fn named_encounter(&self) -> Option<(String, String)> {
+    pub(super) fn named_encounter(&self) -> Option<(String, String)> {
         if self.type_name == "Encounter" {
             return None;
         }

@@ -244,6 +244,14 @@ impl Measures {
             .find(|measure| measure.codes.iter().any(|it| it == code))
     }
 
+    /// The LOINC codes of a measure, by its id.
+    pub(super) fn codes_of(&self, id: &str) -> impl Iterator<Item = &str> {
+        self.measures
+            .iter()
+            .filter(move |measure| measure.id == id)
+            .flat_map(|measure| measure.codes.iter().map(String::as_str))
+    }
+
     /// The hard range of a code and the value in its unit.
     pub(super) fn hard_range(&self, reading: &Reading<'_, '_>) -> Option<(&Range, f64)> {
         let of_code = || self.ranges.iter().filter(|it| it.code == reading.code);

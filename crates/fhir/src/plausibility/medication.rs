@@ -38,14 +38,7 @@ const ORDERS: &[&str] = &[
 
 impl<'c> Checking<'c> {
     pub(super) fn medication(&mut self) {
-        if !PRESCRIBED.contains(&self.type_name) {
-            return;
-        }
-        let is_given =
-            self.type_name == "MedicationAdministration" || self.type_name == "MedicationDispense";
-        let status = text(self.resource, "status").unwrap_or_default();
-        let is_over = OVER.contains(&status) && !(is_given && status == "completed");
-        if is_over {
+        if !self.is_to_be_taken() {
             return;
         }
         if self.type_name == "MedicationRequest" {
@@ -62,6 +55,15 @@ impl<'c> Checking<'c> {
         if self.type_name == "MedicationRequest" {
             self.refill(&drugs);
         }
+    }
+
+    /// Whether the resource says what the patient shall get, and is not over.
+    pub(super) fn is_to_be_taken(&self) -> bool {
+        let is_given =
+            self.type_name == "MedicationAdministration" || self.type_name == "MedicationDispense";
+        let status = text(self.resource, "status").unwrap_or_default();
+        let is_over = OVER.contains(&status) && !(is_given && status == "completed");
+        PRESCRIBED.contains(&self.type_name) && !is_over
     }
 
     /// The drugs of the resource; an unknown one is reported once.

@@ -32,6 +32,9 @@ impl<'c> Checking<'c> {
         let found = medications.iter().find(|it| {
             text(it, "id").is_some_and(|id| format!("{}/{id}", element::resource_type(it)) == prior)
         });
+        if let Some(found) = found {
+            self.slipped_since(found, drugs);
+        }
         let path = "priorPrescription";
         let parts = [Part::Medications];
         let Some(found) = found.filter(|it| text(it, "status") == Some("active")) else {
@@ -129,6 +132,36 @@ impl<'c> Checking<'c> {
             let percent = number(used.max(0.0).floor());
             let words = [("percent", percent.as_str())];
             self.fire(&rule::M_10, "too-soon", "", &[Part::Medications], &words);
+        }
+    }
+
+    /// M-11: a dose of a day that is ten times, or a tenth of, that of the prescription before it.
+    fn slipped_since(&mut self, prior: &Value, drugs: &[&'c Drug]) {
+        let factor = self.limit(&rule::M_11, "prior_factor");
+        for drug in drugs {
+            let daily = |resource: &Value| -> Option<f64> {
+                let each: Option<Vec<f64>> = Dosing::read(resource, drug)
+                    .iter()
+                    .map(Dosing::daily_mg)
+                    .collect();
+                let sum: f64 = each?.iter().sum();
+                (sum > 0.0).then_some(sum)
+            };
+            let (Some(now), Some(then)) = (daily(self.resource), daily(prior)) else {
+                continue;
+            };
+            // A hair off ten is ten.
+            let is_slip = now / then >= factor - 1e-9 || then / now >= factor - 1e-9;
+            // Seen already, by what is usual.
+            let is_known = self.report.judged.iter().any(|it| {
+                it.rule == rule::M_11.id && matches!(it.case, "ten-fold" | "thousand-fold")
+            });
+            if is_slip && !is_known {
+                let dose = number(now);
+                let words = [("drug", drug.id.as_str()), ("dose", dose.as_str())];
+                let parts = [Part::Medications];
+                self.fire(&rule::M_11, "prior", "dosageInstruction[0]", &parts, &words);
+            }
         }
     }
 

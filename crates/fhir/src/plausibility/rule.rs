@@ -119,10 +119,30 @@ rules! {
         &["drug", "months", "what", "days", "percent"],
         &["visit_months", "supply_percent"],
     );
-    M_11 = rule("M-11", &["trailing-zero", "naked-decimal", "abbreviation", "ten-fold", "thousand-fold"], &["drug", "dose", "low", "high", "proposed"], &["slip_factor"]);
+    M_11 = rule(
+        "M-11",
+        &["trailing-zero", "naked-decimal", "abbreviation", "ten-fold", "thousand-fold", "prior"],
+        &["drug", "dose", "low", "high", "proposed"],
+        &["slip_factor", "prior_factor"],
+    );
     M_12 = rule("M-12", &["route", "as-needed"], &["form", "route"], &[]);
     UNKNOWN_DRUG = rule("unknown-drug", &["ordered", "listed"], &[], &[]);
 }
+
+/// Rules that are always among those which an order must pass: data may add to them and not take away.
+///
+/// # Source
+/// Row 34 of the write-back matrix ("interaction, allergy and dose checks clean"), requirement R036.
+pub(super) const ORDER_CHECKS: &[&str] = &[
+    "M-02",
+    "M-03",
+    "M-04",
+    "M-05",
+    "M-06",
+    "M-09",
+    "M-11",
+    "unknown-drug",
+];
 
 /// The rule of an id.
 pub(super) fn by_id(id: &str) -> Option<&'static Rule> {

@@ -13,8 +13,7 @@ impl Checking<'_> {
         if self.type_name != "Appointment" {
             return;
         }
-        let status = text(self.resource, "status").unwrap_or_default();
-        if !matches!(status, "proposed" | "pending" | "booked") {
+        if !self.is_to_come() {
             return;
         }
         let edge = |key: &str| text(self.resource, key).and_then(|it| self.when(it));
@@ -31,6 +30,12 @@ impl Checking<'_> {
             self.slot(&start, &end);
         }
         self.overlap(&start, &end);
+    }
+
+    /// Whether an appointment is still to take place.
+    pub(super) fn is_to_come(&self) -> bool {
+        let status = text(self.resource, "status").unwrap_or_default();
+        matches!(status, "proposed" | "pending" | "booked")
     }
 
     fn duration(&mut self, start: &When, end: &When) {

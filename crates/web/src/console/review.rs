@@ -6,11 +6,14 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chaperone_core::change::ChangeClass;
+use chaperone_core::evidence::RulesRecord;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::ledger::LedgerFailed;
 use chaperone_engine::views::Turn;
-use chaperone_engine::views::review::{BaseState, PatientShown, Review, ReviewContent};
+use chaperone_engine::views::review::{
+    BaseState, FindingView, PatientShown, Review, ReviewContent,
+};
 use chaperone_engine::views::timeline::TimelineEntry;
 
 use super::ConsoleState;
@@ -37,6 +40,7 @@ pub(super) struct ReviewPage {
     pub(super) why: WhyRows,
     pub(super) checks: Vec<CheckRow>,
     pub(super) validator: String,
+    pub(super) rules: String,
     pub(super) gate: String,
     pub(super) rows: Vec<String>,
     pub(super) raised: Vec<String>,
@@ -72,6 +76,7 @@ pub(super) struct ContentRows {
     pub(super) patient: Option<PatientRows>,
     pub(super) patient_missing: bool,
     pub(super) findings: Vec<FindingRow>,
+    pub(super) unchecked: Vec<FindingRow>,
     pub(super) refusal_reason: String,
 }
 
@@ -118,8 +123,11 @@ pub(super) struct CheckRow {
 /// One finding.
 pub(super) struct FindingRow {
     pub(super) severity: String,
+    pub(super) css: &'static str,
     pub(super) message: String,
     pub(super) expression: String,
+    pub(super) basis: String,
+    pub(super) proposed: String,
 }
 
 /// What happens if it is approved.
@@ -209,6 +217,7 @@ impl ReviewPage {
             ruling,
             stages,
             validator,
+            rules,
             outcome,
             author,
             purpose,
@@ -256,8 +265,12 @@ impl ReviewPage {
             ended: ended.unwrap_or_default(),
             content,
             why,
+            light: class <= ChangeClass::M2
+                && !row.tainted
+                && stages.iter().all(|it| it.errors + it.warnings == 0),
             checks: stages.iter().map(check_row).collect(),
             validator,
+            rules: rules.as_ref().map(rules_words).unwrap_or_default(),
             gate: ruling
                 .as_ref()
                 .map(|r| phrases::gate(&r.gate))
@@ -302,7 +315,6 @@ impl ReviewPage {
             can_decide,
             needs_factor,
             grave: class >= ChangeClass::M4,
-            light: class <= ChangeClass::M2 && !row.tainted,
             reason_typed: again.reason,
             operate: operate(&row),
             timeline: timeline
@@ -387,6 +399,11 @@ fn check_row(stage: &chaperone_core::evidence::StageRecord) -> CheckRow {
         (false, _, _) => ("not run".to_owned(), "warn"),
         (true, 0, 0) => ("passed".to_owned(), "good"),
         (true, 0, warnings) => (format!("passed, {warnings} to look at"), "warn"),
+        // Plausibility finds no fault with the form; what it found is ruled on.
+        (true, errors, warnings) if stage.stage == "plausibility" => {
+            let found = errors.saturating_add(warnings);
+            (format!("{found} against it"), "bad")
+        }
         (true, errors, _) => (format!("{errors} errors"), "bad"),
     };
     let stage = match stage.stage.as_str() {
@@ -402,7 +419,49 @@ fn check_row(stage: &chaperone_core::evidence::StageRecord) -> CheckRow {
     }
 }
 
+/// The rules in one line: which they were, what they were given, what they could not check.
+fn rules_words(rules: &RulesRecord) -> String {
+    let looked: Vec<String> = rules
+        .looked_up
+        .iter()
+        .map(|it| match it.resources {
+            Some(count) => format!("{} ({count})", it.what),
+            None => format!("{} (could not be had)", it.what),
+        })
+        .collect();
+    let looked = match looked.is_empty() {
+        true => String::new(),
+        false => format!(" Looked up: {}.", looked.join(", ")),
+    };
+    let digest: String = rules.digest.to_string().chars().take(12).collect();
+    let unchecked = match rules.not_checked {
+        0 => String::new(),
+        1 => " One rule could not be applied.".to_owned(),
+        many => format!(" {many} rules could not be applied."),
+    };
+    format!("Rules {} ({digest}…).{looked}{unchecked}", rules.rule_set)
+}
+
+fn finding_row(finding: FindingView) -> FindingRow {
+    FindingRow {
+        css: match finding.severity.as_str() {
+            "error" | "fatal" => "bad",
+            "warning" => "warn",
+            _ => "quiet",
+        },
+        severity: finding.severity,
+        message: finding.message,
+        expression: finding.expression,
+        basis: finding.basis.join(", "),
+        proposed: finding.proposed.unwrap_or_default(),
+    }
+}
+
 fn content_rows(content: ReviewContent) -> ContentRows {
+    let (unchecked, findings): (Vec<FindingView>, Vec<FindingView>) = content
+        .findings
+        .into_iter()
+        .partition(FindingView::is_unchecked);
     let (patient, patient_missing) = match content.patient {
         PatientShown::NoPatient => (None, false),
         PatientShown::Unavailable => (None, true),
@@ -457,15 +516,8 @@ fn content_rows(content: ReviewContent) -> ContentRows {
         base_warns,
         patient,
         patient_missing,
-        findings: content
-            .findings
-            .into_iter()
-            .map(|finding| FindingRow {
-                severity: finding.severity,
-                message: finding.message,
-                expression: finding.expression,
-            })
-            .collect(),
+        findings: findings.into_iter().map(finding_row).collect(),
+        unchecked: unchecked.into_iter().map(finding_row).collect(),
         refusal_reason: content.refusal_reason.unwrap_or_default(),
     }
 }

@@ -282,7 +282,11 @@ fn proposal_schema() -> Value {
         "properties": {
             "proposal": { "type": "string" },
             "state": { "type": "string" },
-            "gate": { "type": ["string", "null"] },
+            "gate": {
+                "type": ["string", "null"],
+                "enum": ["auto", "auto_verified", "approve", "deny", null],
+                "description": "`approve` whenever people decide, however many of them and with whatever factor.",
+            },
             "class": { "type": ["string", "null"] },
             "poll_after": { "type": ["integer", "null"] },
             "reason": { "type": "string", "enum": ["stale", "too-late", "rules-changed"] },

@@ -280,8 +280,8 @@ impl Bench {
         let list = self.call(&caller, "list_medications", json!({})).await;
         let resources = list["resources"].as_array().unwrap();
         let code = match drug {
-            "lisinopril" => "29046",
-            _ => "11289",
+            "lisinopril" => "314076",
+            _ => "855332",
         };
         let prior = resources
             .iter()
@@ -451,7 +451,7 @@ fn records() -> Vec<Value> {
             },
             "subject": {"reference": "Patient/a"}, "period": {"start": "2026-09-01T08:45:00Z"},
         }),
-        medication("lis", "29046", "lisinopril"),
-        medication("war", "11289", "warfarin"),
+        medication("lis", "314076", "lisinopril"),
+        medication("war", "855332", "warfarin"),
     ]
 }

@@ -1,12 +1,13 @@
 //! `chaperone validate`: one OperationOutcome for each file, or for each line of a stream.
 //!
 //! Not here: what is checked (`chaperone_fhir`). Needs no configuration, bundle, store or network.
-//! Reading order: this file, `supporting` (resources that references may lead to), `stream` (NDJSON),
-//! `print` (how findings are shown).
+//! Reading order: this file, `supporting` (resources that references may lead to), `surroundings` (what the
+//! plausibility rules rest on), `stream` (NDJSON), `print` (how findings are shown).
 
 mod print;
 mod stream;
 mod supporting;
+mod surroundings;
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -18,13 +19,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context as _;
 use chaperone_connect::clock::SystemClock;
 use chaperone_core::ports::Clock as _;
-use chaperone_fhir::finding::Finding;
+use chaperone_fhir::finding::{Finding, Severity, id};
 use chaperone_fhir::json::JsonLimits;
-use chaperone_fhir::{Request, Severity, Validator, ValidatorOptions};
+use chaperone_fhir::{Request, Validator, ValidatorOptions};
 use clap::ValueEnum;
 
 use self::print::Printed;
 use self::supporting::SupportingFiles;
+use self::surroundings::Surroundings;
 use crate::cli;
 use crate::package_store::{PackageStore, load, read_bounded};
 
@@ -53,6 +55,14 @@ pub(crate) struct ValidateArgs {
     /// An extension whose definition is not at hand is an error, not only worth knowing.
     #[arg(long)]
     known_extensions_only: bool,
+    /// What is known about the patient, for the clinical plausibility rules, which run only with it: a JSON object
+    /// with `patient`, `prior`, `encounter`, `medications`, `allergies`, `conditions`, `observations` and more, or
+    /// a Bundle of them; see docs/validator.md. What is left out counts as not looked up.
+    #[arg(long, value_name = "FILE")]
+    context: Option<PathBuf>,
+    /// Folder of plausibility rules, such as `rules` of a governance bundle; the built-in ones unless given.
+    #[arg(long, value_name = "DIR", requires = "context")]
+    rules: Option<PathBuf>,
     /// How findings are printed.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -81,6 +91,7 @@ struct Checking {
     validator: Validator,
     profiles: Vec<String>,
     supporting: SupportingFiles,
+    surroundings: Option<Surroundings>,
     now: String,
     format: Format,
     jobs: usize,
@@ -118,11 +129,18 @@ impl Checking {
         if args.known_extensions_only {
             options.profiles.unknown_extension = Severity::Error;
         }
+        let now = SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let surroundings = args
+            .context
+            .as_deref()
+            .map(|file| Surroundings::read(file, args.rules.as_deref(), &now))
+            .transpose()?;
         Ok(Self {
             validator: Validator::new(Arc::new(catalogue), options),
             profiles: args.profile.clone(),
             supporting,
-            now: SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            surroundings,
+            now,
             format: args.format,
             jobs: args.jobs.get(),
         })
@@ -136,7 +154,18 @@ impl Checking {
             supporting: Some(&self.supporting),
             now: Some(&self.now),
         };
-        self.validator.validate(bytes, &request).findings
+        let outcome = self.validator.validate(bytes, &request);
+        let mut findings = outcome.findings;
+        // A text that could not be read as one thing says nothing that could be plausible.
+        let is_read = !findings
+            .iter()
+            .any(|it| it.severity == Severity::Fatal || it.id == id::JSON_DUPLICATE_KEY);
+        if let (Some(surroundings), Some(document), true) =
+            (&self.surroundings, &outcome.document, is_read)
+        {
+            findings.extend(surroundings.check(bytes, document));
+        }
+        findings
     }
 
     /// Checks texts, by as many threads as asked for; the findings come in the order of the texts.

@@ -1,0 +1,208 @@
+//! The third stage of validation: clinical plausibility, from the rules of the bundle.
+//!
+//! The rules are applied in `chaperone_fhir::plausibility`; here is what they are given, what of their
+//! answer is recorded and shown, and what policy is told. Nothing is refused here: what blocks is denied
+//! by the ruling, what warns raises the gate. Start at [`Engine::judge`].
+
+use chaperone_core::bundle::WriteAction;
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{RulesRecord, StageRecord, ValidationRecord};
+use chaperone_fhir::finding::{Finding, RestsOn, Severity, id};
+use chaperone_fhir::plausibility::{Effect, Plausibility, Report, RuleError, RuleFiles};
+use chaperone_policy::Bundle;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::gather::Inputs;
+use super::surroundings::Surroundings;
+use super::validate::stage;
+use crate::context::Engine;
+
+/// Most findings of one proposal that are kept; what is left off is graver nowhere.
+const FINDINGS_MAX: usize = 200;
+/// Name of the stage in the record.
+pub(super) const STAGE: &str = "plausibility";
+
+/// The rules of the bundle, read once.
+pub(crate) struct RuleSet {
+    pub(crate) plausibility: Plausibility,
+    /// Digest of the rule files.
+    digest: Digest,
+}
+
+impl RuleSet {
+    /// Reads the rules of a bundle.
+    pub(crate) fn read(bundle: &Bundle) -> Result<Self, RuleError> {
+        let files = RuleFiles::from_named(|name| bundle.rule_text(name))?;
+        let texts = [
+            files.plausibility,
+            files.code_tables,
+            files.vital_ranges,
+            files.medications,
+            files.medication_checks,
+            files.status_transitions,
+        ];
+        Ok(Self {
+            plausibility: Plausibility::parse(&files)?,
+            digest: Digest::of_parts(texts.into_iter().map(str::as_bytes)),
+        })
+    }
+}
+
+/// What policy is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plausible {
+    /// The gravest effect of any rule; what could not be checked and needs a human counts as a warning.
+    pub(crate) effect: Option<Effect>,
+    /// Whether a check that an order must pass fired; `None` when not every one could be made.
+    pub(crate) order_checks_fired: Option<bool>,
+}
+
+impl Plausible {
+    /// The effect as the fact `plausibility` says it.
+    pub(crate) fn word(self) -> &'static str {
+        match self.effect {
+            None | Some(Effect::Info) => "clear",
+            Some(Effect::Warn) => "warn",
+            Some(Effect::TwoPerson) => "two_person",
+            Some(Effect::Block) => "block",
+        }
+    }
+}
+
+/// A finding with what reviewers are told beside it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    pub(super) finding: Finding,
+    /// What it rests on, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) basis: Vec<&'static str>,
+    /// A value that would be plausible. Nobody applies it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) proposed: Option<String>,
+}
+
+impl From<Finding> for Shown {
+    fn from(finding: Finding) -> Self {
+        Self {
+            finding,
+            basis: Vec::new(),
+            proposed: None,
+        }
+    }
+}
+
+/// The stage, run.
+pub(super) struct Judged {
+    stage: StageRecord,
+    rules: RulesRecord,
+    pub(super) shown: Vec<Shown>,
+    pub(super) plausible: Plausible,
+}
+
+impl Judged {
+    /// Puts the stage into the record of the validation.
+    pub(super) fn note_in(&self, record: &mut ValidationRecord) {
+        record.stages.retain(|it| it.stage != STAGE);
+        record.stages.push(self.stage.clone());
+        record.rules = Some(self.rules.clone());
+    }
+}
+
+impl Engine {
+    /// Applies the rules to a merged result that is valid.
+    pub(super) async fn judge(
+        &self,
+        write: &WriteAction,
+        inputs: &Inputs,
+        resource: &Value,
+    ) -> Judged {
+        let now = self.now();
+        let Surroundings {
+            context,
+            missed,
+            looked_up,
+        } = self.surroundings(inputs, resource, now).await;
+        let rules = &self.rules.plausibility;
+        let mut report = rules.check(resource, &context);
+        // Nobody asked for is worth knowing; asked for and not had is a human's to look at.
+        for unchecked in &mut report.unchecked {
+            unchecked.needs_human |= missed.contains(&unchecked.part);
+        }
+        let plausible = Plausible {
+            effect: report.effect(),
+            order_checks_fired: rules.order_checks_fired(&report),
+        };
+        let not_checked: usize = report.unchecked.iter().map(|it| it.rules.len()).sum();
+        let type_name = write.resource.as_str();
+        let shown = shown(&report, type_name, inputs.holds_record(write), |at| {
+            report
+                .unchecked
+                .get(at)
+                .is_some_and(|it| missed.contains(&it.part))
+        });
+        let findings: Vec<Finding> = shown.iter().map(|it| it.finding.clone()).collect();
+        Judged {
+            stage: stage(STAGE, true, &findings),
+            rules: RulesRecord {
+                rule_set: format!("{STAGE}/{}", rules.version()),
+                digest: self.rules.digest,
+                looked_up,
+                not_checked: u32::try_from(not_checked).unwrap_or(u32::MAX),
+            },
+            shown,
+            plausible,
+        }
+    }
+}
+
+/// The findings of a report as reviewers see them: what fired, then what was not checked.
+fn shown(
+    report: &Report,
+    type_name: &str,
+    holds_record: bool,
+    is_missed: impl Fn(usize) -> bool,
+) -> Vec<Shown> {
+    let fired = report.judged.iter().map(|judged| {
+        let mut basis: Vec<&'static str> = judged.parts.iter().map(|part| part.words()).collect();
+        basis.insert(0, "the proposal");
+        if holds_record {
+            basis.push("what was taken over from the record");
+        }
+        let proposed = judged.proposal.as_ref();
+        Shown {
+            finding: judged.finding.clone(),
+            basis,
+            proposed: proposed.map(|it| format!("{} {}", it.value, it.unit)),
+        }
+    });
+    let unchecked = report.findings().into_iter().skip(report.judged.len());
+    let unchecked = unchecked.enumerate().map(|(at, mut finding)| {
+        type_name.clone_into(&mut finding.expression);
+        if is_missed(at) {
+            finding
+                .message
+                .push_str(" The EHR was asked, and did not give it or gave too much to look at.");
+        }
+        Shown::from(finding)
+    });
+    let mut all: Vec<Shown> = fired.chain(unchecked).collect();
+    // Gravest first for the reader; the order among equals stays that of the rules.
+    all.sort_by_key(|it| std::cmp::Reverse(it.finding.severity));
+    all.truncate(FINDINGS_MAX);
+    for shown in &mut all {
+        // What was merged in from the record is not the agent's input, and rules look at all of it.
+        if holds_record {
+            shown.finding.rests_on = RestsOn::Context;
+        }
+    }
+    all
+}
+
+/// Whether a finding says that the resource is implausible, rather than invalid or not checked.
+pub(super) fn is_implausible(finding: &Finding) -> bool {
+    finding.severity >= Severity::Warning
+        && finding.id.starts_with("plausibility.")
+        && finding.id != id::PLAUSIBILITY_NOT_CHECKED
+}

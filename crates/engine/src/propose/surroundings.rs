@@ -1,0 +1,399 @@
+//! What the plausibility rules rest on beside the proposal: the patient's lists, read at the EHR.
+//!
+//! Only what the rules look at for this resource is read, all of it at once, bounded and strict: every hit
+//! must be of the type and the patient's own. A list that cannot be had, that is longer than is looked at,
+//! or that holds somebody else's data is *missed*: nothing of it is used, the rules that need it count as
+//! not checked, and a human looks instead. Nothing here is shown to an agent.
+//! Start at [`Engine::surroundings`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chaperone_core::Timestamp;
+use chaperone_core::evidence::LookedUp;
+use chaperone_core::ports::{EhrReadFailed, EhrSearch};
+use chaperone_core::resource::ResourceType;
+use chaperone_core::search::escape_search_value;
+use chaperone_fhir::plausibility::{
+    Context, Needs, ObservationNeed, Observed, Part, Patient, When,
+};
+use chaperone_fhir::references::{ReferenceForm, references};
+use serde_json::Value;
+
+use super::gather::Inputs;
+use crate::context::Engine;
+use crate::merge::instant;
+
+/// Most resources of one list; a longer one is not looked at.
+const LISTED_MAX: u32 = 200;
+/// Newest encounters among which the last visit is sought.
+const VISITS_MAX: u32 = 20;
+/// States of an encounter at which the patient was, or is, there.
+const ATTENDED: [&str; 5] = ["arrived", "triaged", "in-progress", "onleave", "finished"];
+const LOINC: &str = "http://loinc.org";
+
+/// What the rules are given, and what they could not be given.
+pub(super) struct Surroundings {
+    pub(super) context: Context,
+    /// Parts that were asked for and could not be had.
+    pub(super) missed: BTreeSet<Part>,
+    /// What was looked up, for the record.
+    pub(super) looked_up: Vec<LookedUp>,
+}
+
+/// How a look ended.
+enum Looked<T> {
+    /// No rule needs it.
+    NotAsked,
+    /// It was needed and could not be had.
+    Missed,
+    /// Here it is.
+    Found(T),
+}
+
+impl Surroundings {
+    /// Takes a list, and notes how the look ended.
+    fn take<T>(&mut self, what: &str, looked: Looked<T>, parts: &[Part]) -> Option<T>
+    where
+        T: Counted,
+    {
+        let (found, resources) = match looked {
+            Looked::NotAsked => return None,
+            Looked::Missed => {
+                self.missed.extend(parts);
+                (None, None)
+            }
+            Looked::Found(found) => {
+                let count = u32::try_from(found.count()).unwrap_or(u32::MAX);
+                (Some(found), Some(count))
+            }
+        };
+        if let Ok(what) = ResourceType::new(what) {
+            self.looked_up.push(LookedUp { what, resources });
+        }
+        found
+    }
+}
+
+/// What the record counts.
+trait Counted {
+    fn count(&self) -> usize;
+}
+
+impl Counted for Vec<Value> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Counted for Observed<Value> {
+    fn count(&self) -> usize {
+        usize::from(self.present().is_some())
+    }
+}
+
+impl Counted for Observed<When> {
+    fn count(&self) -> usize {
+        usize::from(self.present().is_some())
+    }
+}
+
+impl Engine {
+    /// Reads what the rules look at for the merged resource. Never fails: what cannot be had is missed.
+    pub(super) async fn surroundings(
+        &self,
+        inputs: &Inputs,
+        resource: &Value,
+        now: Timestamp,
+    ) -> Surroundings {
+        let needs = self.rules.plausibility.needs(resource, now);
+        let mut found = Surroundings {
+            context: Context::at(now),
+            missed: BTreeSet::new(),
+            looked_up: Vec::new(),
+        };
+        found.context.base_urls = Some(vec![self.ehr.endpoint().to_owned()]);
+        found.context.prior = match &inputs.base {
+            Some(base) => Observed::Present(base.clone()),
+            None => Observed::Absent,
+        };
+        let slots: Vec<Value> = inputs.of_type("Slot").cloned().collect();
+        found.context.slots = (!slots.is_empty()).then_some(slots);
+        match (&inputs.patient_id, &inputs.patient) {
+            (Some(id), Some(patient)) => {
+                match Patient::read(patient, None) {
+                    Some(read) => found.context.patient = Observed::Present(read),
+                    None => found.missed.extend([Part::Patient]),
+                }
+                self.look_up(inputs, &needs, id, now, &mut found).await;
+            }
+            _ => found.context.patient = Observed::Absent,
+        }
+        found.context.references = known_references(inputs, resource, &found.context.encounter);
+        found
+    }
+
+    /// The patient's lists, all at once.
+    async fn look_up(
+        &self,
+        inputs: &Inputs,
+        needs: &Needs,
+        patient_id: &str,
+        now: Timestamp,
+        found: &mut Surroundings,
+    ) {
+        let list = async |is_needed: bool, kind: &str, also: Vec<(&str, String)>| {
+            if is_needed {
+                self.listed(patient_id, kind, also, LISTED_MAX).await
+            } else {
+                Looked::NotAsked
+            }
+        };
+        let taken = vec![("status", "active,on-hold".to_owned())];
+        let around = needs.appointments.map_or_else(Vec::new, |[from, until]| {
+            vec![
+                ("date", format!("ge{}", instant(from))),
+                ("date", format!("le{}", instant(until))),
+            ]
+        });
+        let (encounter, medications, allergies, conditions, observations, appointments, visit) = futures::join!(
+            self.encounter_named(inputs, needs),
+            list(needs.medications, "MedicationRequest", taken),
+            list(needs.allergies, "AllergyIntolerance", Vec::new()),
+            list(needs.conditions, "Condition", Vec::new()),
+            self.observed(patient_id, &needs.observations),
+            list(needs.appointments.is_some(), "Appointment", around),
+            self.last_visit(patient_id, needs.last_visit, now),
+        );
+        if let Some(encounter) = found.take("Encounter", encounter, &[Part::Encounter]) {
+            found.context.encounter = encounter;
+        }
+        let medications = found.take("MedicationRequest", medications, &[Part::Medications]);
+        found.context.medications = medications.map(|list| with_gathered(list, inputs));
+        found.context.allergies = found.take("AllergyIntolerance", allergies, &[Part::Allergies]);
+        found.context.conditions = found.take(
+            "Condition",
+            conditions,
+            &[Part::Conditions, Part::Pregnancy],
+        );
+        found.context.observations = found.take(
+            "Observation",
+            observations,
+            &[
+                Part::Observations,
+                Part::KidneyFunction,
+                Part::Weight,
+                Part::Pregnancy,
+            ],
+        );
+        found.context.appointments = found.take("Appointment", appointments, &[Part::Appointments]);
+        if let Some(visit) = found.take("Encounter", visit, &[Part::LastVisit]) {
+            found.context.last_visit = visit;
+        }
+    }
+
+    /// The patient's resources of a type.
+    async fn listed(
+        &self,
+        patient_id: &str,
+        kind: &str,
+        also: Vec<(&str, String)>,
+        limit: u32,
+    ) -> Looked<Vec<Value>> {
+        match self.search_own(patient_id, kind, also, limit).await {
+            Some((list, false)) => Looked::Found(list),
+            Some((_, true)) => {
+                tracing::warn!(resource = kind, "a list is longer than is looked at");
+                Looked::Missed
+            }
+            None => Looked::Missed,
+        }
+    }
+
+    /// What a search found, when all of it is the patient's own, and whether there is more.
+    async fn search_own(
+        &self,
+        patient_id: &str,
+        kind: &str,
+        also: Vec<(&str, String)>,
+        limit: u32,
+    ) -> Option<(Vec<Value>, bool)> {
+        let mut parameters = vec![("patient".to_owned(), format!("Patient/{patient_id}"))];
+        parameters.extend(
+            also.into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        parameters.push(("_count".to_owned(), limit.to_string()));
+        let search = EhrSearch {
+            resource: ResourceType::new(kind).ok()?,
+            parameters,
+            limit,
+        };
+        let found = match self.ehr.search(search.clone()).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(resource = kind, %error, "what a rule rests on could not be read");
+                return None;
+            }
+        };
+        let is_own = found
+            .resources
+            .iter()
+            .all(|it| self.is_expected(it, &search, Some(patient_id)));
+        if !is_own {
+            tracing::warn!(
+                resource = kind,
+                "the EHR returned something outside the patient's compartment; no rule is given it"
+            );
+            return None;
+        }
+        Some((found.resources, found.more))
+    }
+
+    /// Observations for each need, each once.
+    async fn observed(&self, patient_id: &str, needs: &[ObservationNeed]) -> Looked<Vec<Value>> {
+        if needs.is_empty() {
+            return Looked::NotAsked;
+        }
+        let searches = needs.iter().map(async |need| {
+            let codes: Vec<String> = need
+                .codes
+                .iter()
+                .map(|code| format!("{LOINC}|{}", escape_search_value(code)))
+                .collect();
+            let also = vec![
+                ("code", codes.join(",")),
+                ("date", format!("ge{}", instant(need.since))),
+                ("_sort", "-date".to_owned()),
+            ];
+            let (list, more) = self
+                .search_own(patient_id, "Observation", also, LISTED_MAX)
+                .await?;
+            // Newest first: what is left off is older than the oldest here.
+            let reaches = || list.iter().any(|it| is_before(it, need.enough));
+            (!more || reaches()).then_some(list)
+        });
+        let mut all: BTreeMap<String, Value> = BTreeMap::new();
+        for found in futures::future::join_all(searches).await {
+            let Some(list) = found else {
+                return Looked::Missed;
+            };
+            all.extend(list.into_iter().map(|it| (id_of(&it).to_owned(), it)));
+        }
+        Looked::Found(all.into_values().collect())
+    }
+
+    /// The encounter that the resource names: gathered already, or read now.
+    async fn encounter_named(&self, inputs: &Inputs, needs: &Needs) -> Looked<Observed<Value>> {
+        let Some(id) = &needs.encounter else {
+            return Looked::NotAsked;
+        };
+        if let Some(known) = inputs.of_type("Encounter").find(|it| id_of(it) == id) {
+            return Looked::Found(Observed::Present(known.clone()));
+        }
+        let Ok(kind) = ResourceType::new("Encounter") else {
+            return Looked::Missed;
+        };
+        match self.ehr.read(&kind, id).await {
+            Ok(encounter) => Looked::Found(Observed::Present(encounter)),
+            Err(EhrReadFailed::NotFound) => Looked::Found(Observed::Absent),
+            Err(error) => {
+                tracing::warn!(%error, "the encounter of a proposal could not be read");
+                Looked::Missed
+            }
+        }
+    }
+
+    /// When the patient was last there.
+    async fn last_visit(
+        &self,
+        patient_id: &str,
+        is_needed: bool,
+        now: Timestamp,
+    ) -> Looked<Observed<When>> {
+        if !is_needed {
+            return Looked::NotAsked;
+        }
+        let newest = vec![("_sort", "-date".to_owned())];
+        let Some((list, more)) = self
+            .search_own(patient_id, "Encounter", newest, VISITS_MAX)
+            .await
+        else {
+            return Looked::Missed;
+        };
+        let attended = list.iter().filter(|it| {
+            let status = it.get("status").and_then(Value::as_str);
+            status.is_some_and(|status| ATTENDED.contains(&status))
+        });
+        let last = attended
+            .filter_map(|it| When::parse(it.pointer("/period/start")?.as_str()?, None))
+            .filter(|when| when.earliest <= now)
+            .max_by_key(|when| when.earliest);
+        match (last, more) {
+            (Some(when), _) => Looked::Found(Observed::Present(when)),
+            (None, false) => Looked::Found(Observed::Absent),
+            // There are older ones, which nobody looked at.
+            (None, true) => Looked::Missed,
+        }
+    }
+}
+
+fn id_of(resource: &Value) -> &str {
+    resource
+        .get("id")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// Whether an observation was made before a time, as far as it says.
+fn is_before(observation: &Value, at: Timestamp) -> bool {
+    let text = |key: &str| observation.get(key).and_then(Value::as_str);
+    text("effectiveDateTime")
+        .or_else(|| text("effectiveInstant"))
+        .and_then(|written| When::parse(written, None))
+        .is_some_and(|when| when.is_before_instant(at))
+}
+
+/// The list with the prescriptions that the proposal names, whatever their status.
+fn with_gathered(mut list: Vec<Value>, inputs: &Inputs) -> Vec<Value> {
+    for gathered in inputs.of_type("MedicationRequest") {
+        if !list.iter().any(|it| id_of(it) == id_of(gathered)) {
+            list.push(gathered.clone());
+        }
+    }
+    list
+}
+
+/// To whom the targets of the references belong, when all of them are known; else nobody looked.
+fn known_references(
+    inputs: &Inputs,
+    resource: &Value,
+    encounter: &Observed<Value>,
+) -> Option<BTreeMap<String, Option<String>>> {
+    let own = inputs.patient_id.as_ref().map(|id| format!("Patient/{id}"));
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for target in inputs.targets.values() {
+        let owner = target.patient.is_some().then(|| own.clone()).flatten();
+        known.insert(format!("{}/{}", target.resource, target.id), owner);
+    }
+    if let Some(encounter) = encounter.present() {
+        let subject = encounter.pointer("/subject/reference");
+        let subject = subject.and_then(Value::as_str).map(str::to_owned);
+        known
+            .entry(format!("Encounter/{}", id_of(encounter)))
+            .or_insert(subject);
+    }
+    if let Some(own) = own {
+        known.insert(own.clone(), Some(own));
+    }
+    let is_known = |reference: &str| match ReferenceForm::parse(reference) {
+        ReferenceForm::Typed {
+            resource_type, id, ..
+        } => known.contains_key(&format!("{resource_type}/{id}")),
+        // These forms speak for themselves.
+        _ => true,
+    };
+    references(resource)
+        .iter()
+        .all(|it| is_known(&it.reference))
+        .then_some(known)
+}
