@@ -1,9 +1,11 @@
-//! The projection of write-backs: one row each, derived from events, disposable (invariant 11).
+//! The projection of write-backs: one row each, derived from events, disposable (invariant 11). Whether the
+//! rows still agree with the events, and folding them anew, is `rebuild`.
+
+mod rebuild;
 
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
-use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{
@@ -15,6 +17,8 @@ use chaperone_core::writeback::{HumanNeeded, RefusedBy, StateName, VoidReason, W
 use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
+
+pub use rebuild::{Agreement, examine};
 
 /// All write-backs, grouped by state.
 pub(crate) const BY_STATE: &str = "writeback";
@@ -228,58 +232,5 @@ impl Engine {
             .into_iter()
             .filter(|r| r.strategy == Some(Strategy::HumanEntry))
             .collect())
-    }
-
-    /// Drops all projection rows and derives them again from the ledger. Returns how many write-backs
-    /// there are.
-    ///
-    /// # Errors
-    /// When the store fails or the ledger holds a history Chaperone could not have written.
-    pub async fn rebuild_projections(&self) -> Result<usize, StoreFailed> {
-        const PAGE: u32 = 1_000;
-        let tenant = &self.config.tenant;
-        let mut folded: std::collections::BTreeMap<
-            WritebackId,
-            (Writeback, u64, Timestamp, Timestamp),
-        > = Default::default();
-        let mut from = 0;
-        loop {
-            let leaves = self.store.leaves(tenant, from, PAGE).await?;
-            if leaves.is_empty() {
-                break;
-            }
-            from = from.saturating_add(leaves.len() as u64);
-            for leaf in leaves {
-                let recorded = chaperone_core::event::Recorded::from_leaf(&leaf)
-                    .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
-                let (StreamId::Writeback(id), Event::Writeback(event)) =
-                    (&recorded.stream, &recorded.event)
-                else {
-                    continue;
-                };
-                let corrupt =
-                    |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());
-                let next = match folded.remove(id) {
-                    None => (Writeback::begin(event).map_err(corrupt)?, recorded.at),
-                    Some((state, _, proposed, _)) => {
-                        (state.evolve(event, recorded.at).map_err(corrupt)?, proposed)
-                    }
-                };
-                folded.insert(*id, (next.0, recorded.version, next.1, recorded.at));
-            }
-        }
-        self.store.projections_clear(tenant).await?;
-        let count = folded.len();
-        for (state, version, proposed, moved) in folded.into_values() {
-            let mut commit = self.commit_as(chaperone_core::principal::Actor::System {
-                part: chaperone_core::principal::SystemPart::Setup,
-            });
-            project(&mut commit, &state, version, proposed, moved)?;
-            self.store
-                .commit(commit)
-                .await
-                .map_err(|e| StoreFailed::Unavailable(Box::new(e)))?;
-        }
-        Ok(count)
     }
 }

@@ -1,4 +1,5 @@
-//! `chaperone ledger`: export, verify, receipts. Verifying needs the file and nothing else.
+//! `chaperone ledger`: export, verify, receipts, and the lists that are folded from it. Verifying needs the
+//! file and nothing else.
 
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -53,6 +54,11 @@ enum LedgerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Fold the lists of write-backs anew from the ledger, when `doctor` says that they differ.
+    Rebuild {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Write or verify the receipt of one write-back.
     Receipt {
         #[command(subcommand)]
@@ -105,6 +111,13 @@ pub(crate) fn run(args: LedgerArgs) -> anyhow::Result<ExitCode> {
         }),
         LedgerCommand::Key { config } => config.with_engine(async |engine| {
             print_line(&engine.ledger_key().await?);
+            Ok(ExitCode::SUCCESS)
+        }),
+        LedgerCommand::Rebuild { config } => config.with_engine(async |engine| {
+            let writebacks = engine.rebuild_projections().await?;
+            print_line(&format!(
+                "The lists were folded anew from {writebacks} write-backs."
+            ));
             Ok(ExitCode::SUCCESS)
         }),
         LedgerCommand::Receipt {

@@ -8,6 +8,7 @@ use chaperone_core::writeback::{FailureCause, StateName, VoidReason};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
 use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::open_envelope::Caller;
+use chaperone_engine::projection::{Agreement, examine};
 use chaperone_engine::views::inbox::InboxFilter;
 use chaperone_testkit::WriteFault;
 use serde_json::{Value, json};
@@ -442,7 +443,37 @@ pub(crate) async fn rebuilt_projections_are_the_live_ones(db: Db) {
     let live = rows().await;
     assert_eq!((live[0].len(), live[1].len()), (5, 5));
     let size = bench.store.size(&tenant()).await.unwrap();
+    let agreement = async || examine(&*bench.store, &tenant()).await.unwrap();
+    let whole = Agreement {
+        writebacks: 5,
+        ..Agreement::default()
+    };
+    assert_eq!(agreement().await, whole);
+    assert!(whole.is_whole());
+    // One row is gone, one says something else, and one belongs to nothing.
+    let mut spoilt = Commit::new(
+        tenant(),
+        bench.clock.now(),
+        Actor::System {
+            part: SystemPart::Setup,
+        },
+    );
+    let mut gone = live[0][0].clone();
+    gone.value = json!(null);
+    let mut other = live[1][1].clone();
+    other.value["attempts"] = json!(77);
+    let mut stray = live[0][2].clone();
+    stray.key.key = "wb_00000000000000000000000000000000".to_owned();
+    spoilt.projections.extend([gone, other, stray]);
+    bench.store.commit(spoilt).await.unwrap();
+    let spoilt = agreement().await;
+    assert_eq!((spoilt.missing, spoilt.differing, spoilt.stray), (1, 1, 1));
+    assert!(!spoilt.is_whole());
+    assert_eq!(bench.engine.rebuild_projections().await.unwrap(), 5);
+    assert_eq!(rows().await, live);
+    assert_eq!(agreement().await, whole);
     bench.store.projections_clear(&tenant()).await.unwrap();
+    assert_eq!(agreement().await.missing, 10);
     assert_eq!(bench.engine.rebuild_projections().await.unwrap(), 5);
     assert_eq!(rows().await, live);
     // Folding adds nothing to what it folds.
