@@ -1,6 +1,8 @@
 //! The configuration file of `serve`, `doctor` and `ledger`: TOML, every key documented in
 //! [`TEMPLATE`], unknown keys refused.
 
+pub(crate) mod ehr_events;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) packages: Packages,
     #[serde(default)]
     pub(crate) times: Times,
+    #[serde(default)]
+    pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
     pub(crate) mail: Option<Mail>,
     #[serde(default)]
@@ -280,6 +284,9 @@ impl Config {
             tls.certificate = home.join(&tls.certificate);
             tls.key = home.join(&tls.key);
         }
+        for source in &mut config.ehr_events {
+            source.settle_in(&home);
+        }
         if let Some(smart) = &mut config.ehr.smart {
             smart.read.key_file = home.join(&smart.read.key_file);
             smart.write.key_file = home.join(&smart.write.key_file);
@@ -310,6 +317,7 @@ impl Config {
         let (keys, escrow) = compose::open_keys(&self.keys.dir, &self.tenant)?;
         let mut engine = self.engine();
         engine.validator = validator_over(self.catalogue(&bundle)?);
+        engine.event_sources = ehr_events::sources(&self.ehr_events)?;
         let endpoint = self.endpoint(basics).await?;
         let places = Places {
             database: &self.store.url,
@@ -492,6 +500,19 @@ mod tests {
         let config: Config = toml::from_str(TEMPLATE).unwrap();
         assert_eq!(config.tenant.as_str(), "clinic");
         config.ehr.endpoint().unwrap();
+    }
+
+    #[test]
+    fn what_the_template_says_of_event_sources_is_a_configuration() {
+        let (_, section) = TEMPLATE.split_once("# [[ehr_events]]\n").unwrap();
+        let section: String = section
+            .lines()
+            .take_while(|line| line.starts_with("# "))
+            .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+            .collect();
+        let text = format!("{TEMPLATE}\n[[ehr_events]]\n{section}");
+        let config: Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.ehr_events.len(), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::ids::{AgentId, IntentId, ToolName};
+use crate::ids::{AgentId, EhrEventType, IntentId, ToolName};
 use crate::resource::{Code, Interaction, ResourceType};
 
 /// A registered agent: `agents/<id>.toml`.
@@ -102,6 +102,55 @@ pub enum PatientBinding {
     Required,
     /// None: such as a search for free slots. Tools must not touch patient compartments.
     None,
+}
+
+/// Longest time that a grant made for an event of the EHR waits to be used, in seconds: a day.
+pub const EVENT_GRANT_SECONDS_MAX: i64 = 24 * 3_600;
+
+/// What events of the EHR may cause: `rules/ehr-events.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EhrEventsTable {
+    /// Where the table comes from.
+    pub source: String,
+    /// Who answers for it, as a role or team.
+    pub owner: String,
+    /// Day of the last review, `YYYY-MM-DD`.
+    pub reviewed: String,
+    /// Day by which it must be reviewed again, `YYYY-MM-DD`.
+    pub review_by: String,
+    /// One entry for each type of event. What is not listed causes nothing.
+    #[serde(default)]
+    pub events: Vec<EhrEventDeclaration>,
+}
+
+/// What one type of event may cause: a context grant for one agent and one intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EhrEventDeclaration {
+    /// The type, as sources announce it.
+    #[serde(rename = "type")]
+    pub event_type: EhrEventType,
+    /// The agent that may use the grant.
+    pub agent: AgentId,
+    /// The intent it opens.
+    pub intent: IntentId,
+    /// The type of the resource that the event names; it is read from the EHR.
+    pub resource: ResourceType,
+    /// The element of that resource that names the patient; absent where the resource is the Patient.
+    #[serde(default)]
+    pub patient: Option<String>,
+    /// Statuses that the resource must have at the EHR for the event to count; empty asks for none.
+    #[serde(default)]
+    pub status: Vec<Code>,
+    /// The element that names the encounter which the work belongs to. An Encounter is its own.
+    #[serde(default)]
+    pub encounter: Option<String>,
+    /// Whether the agent is handed a token of the resource, as what its work is about.
+    #[serde(default)]
+    pub work_item: bool,
+    /// How long the grant waits to be used, in seconds; at most [`EVENT_GRANT_SECONDS_MAX`].
+    pub expires_s: i64,
 }
 
 /// A tool: `tools/<name>.toml`. Exactly one of `read`, `write` and `status` is given.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{
-    AgentId, EnvelopeId, GrantId, IntentId, PatientToken, PersonId, ResourceToken, TenantId,
+    AgentId, EhrEventSource, EhrEventType, EnvelopeId, GrantId, IntentId, PatientToken, PersonId,
+    ResourceToken, TenantId,
 };
 use crate::resource::Code;
 
@@ -24,8 +25,18 @@ pub enum GrantSource {
         /// The person.
         person: PersonId,
     },
-    /// An event or work item of the EHR.
+    /// An event or work item of the EHR of which nothing more is recorded.
     EhrEvent,
+    /// An event of the EHR that a source announced and the EHR itself confirmed.
+    EhrNotification {
+        /// Who announced it.
+        notified_by: EhrEventSource,
+        /// What happened.
+        event_type: EhrEventType,
+        /// A keyed digest of source and event id: the same for the same event, and saying nothing about it
+        /// to whoever lacks the key.
+        event: Digest,
+    },
     /// The patient's own authenticated session.
     PatientSession,
     /// A dispatcher on the allow-list.
@@ -61,6 +72,9 @@ pub struct Grant {
     /// The encounter, when the work belongs to one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub encounter: Option<ResourceToken>,
+    /// What the work is about, such as the appointment that was booked, when an event named it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub work_item: Option<ResourceToken>,
     /// The human the agent acts for, when one is present.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub presence: Option<Presence>,

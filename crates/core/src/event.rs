@@ -13,8 +13,8 @@ use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
 use crate::envelope::{Envelope, Grant};
 use crate::ids::{
-    AccountName, AgentId, ConnectionId, CorrelationId, EnvelopeId, GrantId, IdInvalid,
-    PatientToken, PersonId, PolicyId, TenantId, ToolName, WritebackId,
+    AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
+    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, TenantId, ToolName, WritebackId,
 };
 use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
@@ -117,6 +117,23 @@ pub struct CallRefusal {
     pub code: String,
 }
 
+/// Why an event of the EHR, announced by a known source, caused nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EhrEventRefusal {
+    /// The request.
+    pub correlation: CorrelationId,
+    /// Who announced it.
+    pub notified_by: EhrEventSource,
+    /// What is said to have happened, when the bundle lists it; a name we do not know is not repeated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event_type: Option<EhrEventType>,
+    /// A keyed digest of source and event id, once the id could be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event: Option<Digest>,
+    /// Stable reason code; says more than the source is told.
+    pub code: String,
+}
+
 /// Everything that is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -199,6 +216,8 @@ pub enum Event {
     },
     /// An agent's request was refused.
     CallRefused(CallRefusal),
+    /// An event that a source announced caused nothing.
+    EhrEventRefused(EhrEventRefusal),
     /// Refusals of one kind that came so often that they were counted instead of recorded one by one.
     RefusalsCounted {
         /// Stable error code.

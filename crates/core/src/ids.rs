@@ -172,6 +172,10 @@ named_ids! {
     ConnectionId = "connection id";
     /// A person's account at the console.
     AccountName = "account name";
+    /// A system that may announce events of the EHR.
+    EhrEventSource = "source of EHR events";
+    /// A type of event that sources announce, as `rules/ehr-events.toml` lists it.
+    EhrEventType = "type of EHR event";
 }
 
 fn is_slug(text: &str) -> bool {

@@ -17,11 +17,11 @@ mod sample;
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
-    CallRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
+    CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
 };
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, CorrelationId, EnvelopeId, GrantId, IntentId, PatientToken,
-    PolicyId, ToolName,
+    AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
+    GrantId, IntentId, PatientToken, PolicyId, ResourceToken, ToolName,
 };
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::{Actor, Role, SystemPart};
@@ -40,6 +40,7 @@ fn grant() -> Grant {
         intent: IntentId::new("submit-order").unwrap(),
         patient: Some(PatientToken::from_random([3; 16])),
         encounter: None,
+        work_item: None,
         presence: Some(Presence {
             person: person(9),
             until: at(300),
@@ -124,6 +125,16 @@ fn kinds() -> Vec<Event> {
     ] {
         kinds.push(Event::GrantIssued(Box::new(Grant { source, ..grant() })));
     }
+    kinds.push(Event::GrantIssued(Box::new(Grant {
+        source: GrantSource::EhrNotification {
+            notified_by: EhrEventSource::new("integration").unwrap(),
+            event_type: EhrEventType::new("appointment-booked").unwrap(),
+            event: digest("event"),
+        },
+        work_item: Some(ResourceToken::from_random([6; 16])),
+        presence: None,
+        ..grant()
+    })));
     kinds.extend([
         Event::GrantConsumed {
             envelope: EnvelopeId::from_random([2; 16]),
@@ -156,6 +167,13 @@ fn kinds() -> Vec<Event> {
             agent: None,
             tool: None,
             code: "no-token".to_owned(),
+        }),
+        Event::EhrEventRefused(EhrEventRefusal {
+            correlation,
+            notified_by: EhrEventSource::new("integration").unwrap(),
+            event_type: Some(EhrEventType::new("appointment-booked").unwrap()),
+            event: Some(digest("event")),
+            code: "other-patient".to_owned(),
         }),
         Event::RefusalsCounted {
             code: "no-token".to_owned(),
@@ -237,6 +255,7 @@ fn listed(event: &Event) -> bool {
         | Event::ReadReleased { .. }
         | Event::ReadFailed { .. }
         | Event::CallRefused(_)
+        | Event::EhrEventRefused(_)
         | Event::RefusalsCounted { .. }
         | Event::TokenMinted { .. } => true,
         Event::Writeback(event) => match event {

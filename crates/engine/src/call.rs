@@ -92,10 +92,11 @@ impl Engine {
         if !envelope.is_open(self.now()) {
             return Err(CallError::expired_token());
         }
+        // The scopes that are fixed in code have no tools.
         let intent = self
             .bundle
             .intent(&envelope.intent)
-            .ok_or_else(CallError::expired_token)?;
+            .ok_or_else(CallError::unknown_tool)?;
         let name = ToolName::new(tool).map_err(|_| CallError::unknown_tool())?;
         let tool = Some(&name)
             .filter(|name| intent.tools.contains(name))

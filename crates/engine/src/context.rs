@@ -20,6 +20,7 @@ use chaperone_policy::Bundle;
 use tokio::sync::watch;
 
 use crate::afterwork::Afterwork;
+use crate::ehr_event::EventSources;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -80,6 +81,8 @@ pub struct EngineConfig {
     pub backoff_ms_max: i64,
     /// What proposals are validated with: the bundle's conformance packages over R4.
     pub validator: Arc<Validator>,
+    /// Who may announce events of the EHR.
+    pub event_sources: EventSources,
 }
 
 impl EngineConfig {
@@ -103,6 +106,7 @@ impl EngineConfig {
             backoff_ms: 500,
             backoff_ms_max: 60_000,
             validator: r4_validator(),
+            event_sources: EventSources::default(),
         }
     }
 
@@ -226,14 +230,17 @@ struct Compiled {
 
 impl Compiled {
     fn of(bundle: &Bundle, definitions: &'static Definitions) -> Result<Self, StartFailed> {
-        if bundle
-            .intents()
-            .any(|intent| intent.id.as_str() == crate::open_envelope::DISPATCH)
-        {
-            let why =
-                "the intent name `dispatch` is taken by dispatchers; choose another".to_owned();
-            return Err(StartFailed::View(why));
+        for taken in [
+            crate::open_envelope::DISPATCH,
+            crate::open_envelope::COLLECT,
+        ] {
+            if bundle.intents().any(|intent| intent.id.as_str() == taken) {
+                return Err(StartFailed::View(format!(
+                    "the intent name `{taken}` is taken by a scope of its own; choose another"
+                )));
+            }
         }
+        crate::ehr_event::check_table(bundle, definitions)?;
         let views =
             crate::read::CompiledViews::compile(bundle, definitions).map_err(StartFailed::View)?;
         let tables = Tables::read(bundle)?;

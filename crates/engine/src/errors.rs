@@ -101,6 +101,20 @@ causes! {
     assertion_refused = "invalid-client", 401, Retry::Changed, "the client assertion is not accepted", "sign a new assertion with a registered key, for this audience, with a fresh jti";
     /// The intent is unknown or not granted to the agent: the same answer.
     intent_refused = "invalid-scope", 400, Retry::Changed, "this agent may not open an envelope for this intent", "ask for one intent the agent is registered for, as `intent/<id>`";
+    /// An announced event whose source did not sign it: one answer for an unknown source, a missing signature
+    /// and a wrong one.
+    signature_refused = "signature-refused", 401, Retry::Changed, "no known source has signed this", "sign `timestamp.body` with the secret of this source by HMAC-SHA-256, and send X-Chaperone-Timestamp and X-Chaperone-Signature once each";
+    /// A rightly signed event at another time.
+    timestamp_refused = "timestamp-refused", 401, Retry::Changed, "the timestamp is too far from this server's time", "set the clock, and sign each sending anew with the time of sending";
+    /// A type of event that may cause nothing.
+    event_unlisted = "event-unlisted", 422, Retry::Never, "events of this type cause nothing here", "do not send it, or have the operator list it in rules/ehr-events.toml";
+    /// An event that happened too long ago, or has not happened yet.
+    event_out_of_time = "event-out-of-time", 422, Retry::Never, "the event happened more than a day ago, or is still to happen", "send events when they happen";
+    /// What the EHR does not say: one answer for a resource that is not there, is another patient's, or is in
+    /// another state.
+    event_unconfirmed = "event-unconfirmed", 404, Retry::After(60), "the EHR does not confirm this event", "try again later; if it persists, tell the operator the correlation id";
+    /// The same event id for another event.
+    event_conflict = "event-conflict", 409, Retry::Never, "this event id was used for another event", "give each event an id of its own";
     /// The proposal does not pass validation.
     invalid_proposal = "invalid-proposal", 422, Retry::Changed, "the proposal is not valid", "read the findings and send a corrected proposal";
 }

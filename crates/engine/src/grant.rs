@@ -1,8 +1,9 @@
 //! Context grants: how a patient comes before an agent. An agent can neither name nor choose one.
 //!
-//! Three ways in: a human assigns at the console, an EHR event or work item arrives, or a dispatcher
-//! on the allow-list asks. In each, the patient is resolved here, merged records are followed to the
-//! surviving one, and what the grant carries is a token.
+//! Three ways in: a human assigns at the console, an EHR event arrives (`crate::ehr_event`), or a
+//! dispatcher on the allow-list asks. In each, the patient is resolved at the EHR, merged records are
+//! followed to the surviving one, and what the grant carries is a token. How an agent hears of what waits
+//! for it is `crate::collect`.
 
 use chaperone_core::Timestamp;
 use chaperone_core::bundle::PatientBinding;
@@ -10,7 +11,7 @@ use chaperone_core::envelope::{Grant, GrantSource, Presence};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::{AgentId, CorrelationId, GrantId, IntentId, PatientToken};
 use chaperone_core::ports::{
-    CommitFailed, EhrReadFailed, EhrSearch, Expected, Record, RecordChange, StoreFailed,
+    Commit, CommitFailed, EhrReadFailed, EhrSearch, Expected, Record, RecordChange, StoreFailed,
 };
 use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::resource::ResourceType;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::open_envelope::{Caller, GRANTS};
+use crate::projection::sortable;
 use crate::tokens::{TokenFailed, TokenTarget};
 
 /// How long a grant waits to be used, in seconds.
@@ -43,7 +45,8 @@ const ASSIGNERS: [Role; 6] = [
 pub enum GrantAuthor<'a> {
     /// A signed-in human.
     Human(&'a Human),
-    /// An event or work item of the EHR, received by our own trusted dispatcher.
+    /// An event or work item of the EHR that was established elsewhere, as tests and measurements do.
+    /// What a source announces comes in by `crate::ehr_event`.
     EhrEvent,
 }
 
@@ -143,7 +146,7 @@ impl From<GrantFailed> for CallError {
             }
             GrantFailed::PatientNotFound | GrantFailed::EncounterNotFound => CallError::not_found(),
             GrantFailed::Ehr(failed) => failed.into(),
-            GrantFailed::Token(_) => CallError::internal(),
+            GrantFailed::Token(failed) => failed.into(),
             GrantFailed::Store(failed) => failed.into(),
             GrantFailed::Commit(failed) => failed.into(),
         }
@@ -274,27 +277,38 @@ impl Engine {
             intent: intent.id.clone(),
             patient: Some(patient),
             encounter,
+            work_item: None,
             presence,
             source,
             expires: after(self.now(), GRANT_SECONDS),
         };
-        let value =
-            serde_json::to_value(&grant).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
         let mut commit = self.commit_as(actor);
-        commit.records.push(RecordChange::Create(
-            Record::new(GRANTS, grant.id, value).expiring(grant.expires),
-        ));
+        self.put_grant(&mut commit, &grant)?;
+        self.store.commit(commit).await?;
+        Ok(grant)
+    }
+
+    /// Puts a grant into a commit: the record that is used up once, and the event.
+    pub(crate) fn put_grant(&self, commit: &mut Commit, grant: &Grant) -> Result<(), StoreFailed> {
+        let value = serde_json::to_value(grant).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let mut record = Record::new(GRANTS, grant.id, value).expiring(grant.expires);
+        if is_collected(&grant.source) {
+            record = record.indexed(grant.agent.as_str(), sortable(commit.at));
+        }
+        commit.records.push(RecordChange::Create(record));
         commit.append(
             StreamId::Grant(grant.id),
             Expected::Version(0),
             Event::GrantIssued(Box::new(grant.clone())),
         );
-        self.store.commit(commit).await?;
-        Ok(grant)
+        Ok(())
     }
 
     /// The logical id of the patient meant, following merges to the record that survived.
-    async fn surviving_patient(&self, patient: &PatientRef) -> Result<String, GrantFailed> {
+    pub(crate) async fn surviving_patient(
+        &self,
+        patient: &PatientRef,
+    ) -> Result<String, GrantFailed> {
         let mut id = match patient {
             PatientRef::Token(token) => self.patient_id(*token).await?,
             PatientRef::LogicalId(id) => id.clone(),
@@ -368,7 +382,8 @@ impl Engine {
         }
     }
 
-    async fn encounter_of(
+    /// The token of an encounter that is this patient's own.
+    pub(crate) async fn encounter_of(
         &self,
         id: &str,
         patient_id: &str,
@@ -396,11 +411,21 @@ impl Engine {
     }
 }
 
+/// Whether the agent asks for grants of this kind itself. A dispatcher hands over its own.
+fn is_collected(source: &GrantSource) -> bool {
+    match source {
+        GrantSource::Human { .. } | GrantSource::EhrNotification { .. } => true,
+        GrantSource::EhrEvent | GrantSource::PatientSession | GrantSource::Dispatcher { .. } => {
+            false
+        }
+    }
+}
+
 fn resource_type(name: &str) -> Result<ResourceType, StoreFailed> {
     ResourceType::new(name).map_err(|e| StoreFailed::Corrupt(e.to_string()))
 }
 
-fn after(now: Timestamp, seconds: i64) -> Timestamp {
+pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
     now.checked_add(jiff::SignedDuration::from_secs(seconds))
         .unwrap_or(Timestamp::MAX)
 }

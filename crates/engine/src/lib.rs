@@ -5,8 +5,8 @@
 //! is reached through the ports of `chaperone_core::ports`.
 //!
 //! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
-//! [`call`], [`read`], [`propose`]), the humans' side ([`people`], [`grant`], [`approve`], [`views`],
-//! [`switch_mode`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]).
+//! [`call`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
+//! [`collect`]), the humans' side ([`people`], [`approve`], [`views`], [`switch_mode`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]).
 
 #![cfg_attr(
     test,
@@ -44,6 +44,8 @@ pub mod propose;
 pub mod read;
 
 pub mod approve;
+pub mod collect;
+pub mod ehr_event;
 pub mod grant;
 pub mod people;
 pub mod switch_mode;

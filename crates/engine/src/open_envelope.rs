@@ -4,7 +4,7 @@
 //! The access token carries the envelope's id and nothing else of substance. Everything the envelope
 //! allows is looked up here, at each call, so that withdrawing it takes effect within a second.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chaperone_core::Timestamp;
 use chaperone_core::bundle::{AgentDeclaration, IntentDeclaration, PatientBinding};
@@ -40,28 +40,51 @@ const CONTEXT_DETAIL: &str = "chaperone_context";
 /// The scope of a dispatcher: it makes context grants for the agents on its list, and calls no tool.
 pub(crate) const DISPATCH: &str = "dispatch";
 
+/// The scope in which an agent asks which grants wait for it; it calls no tool.
+pub(crate) const COLLECT: &str = "collect";
+
 /// What a dispatcher's envelope is for.
-static DISPATCHING: std::sync::LazyLock<Option<IntentDeclaration>> =
-    std::sync::LazyLock::new(|| {
-        Some(IntentDeclaration {
-            id: IntentId::new(DISPATCH).ok()?,
-            purpose: "Put patients of a work list before the agents that serve them.".to_owned(),
-            purpose_of_use: chaperone_core::resource::Code::new("PATADMIN").ok()?,
-            ttl_s: ENVELOPE_SECONDS_MAX,
-            patient: PatientBinding::None,
-            presence: false,
-            tools: Vec::new(),
-            view: std::collections::BTreeMap::new(),
-            writes: Vec::new(),
-        })
-    });
+static DISPATCHING: LazyLock<Option<IntentDeclaration>> = LazyLock::new(|| {
+    without_tools(
+        DISPATCH,
+        "Put patients of a work list before the agents that serve them.",
+    )
+});
+
+/// What an envelope is for in which an agent asks for its grants.
+static COLLECTING: LazyLock<Option<IntentDeclaration>> =
+    LazyLock::new(|| without_tools(COLLECT, "Learn which work waits."));
+
+/// A scope that is fixed in code: about no patient, and without tools.
+fn without_tools(scope: &str, purpose: &str) -> Option<IntentDeclaration> {
+    Some(IntentDeclaration {
+        id: IntentId::new(scope).ok()?,
+        purpose: purpose.to_owned(),
+        purpose_of_use: chaperone_core::resource::Code::new("PATADMIN").ok()?,
+        ttl_s: ENVELOPE_SECONDS_MAX,
+        patient: PatientBinding::None,
+        presence: false,
+        tools: Vec::new(),
+        view: std::collections::BTreeMap::new(),
+        writes: Vec::new(),
+    })
+}
+
+/// Whether an agent may open an envelope of a scope that is fixed in code.
+fn may_open(agent: &AgentDeclaration, scope: &str) -> bool {
+    match scope {
+        DISPATCH => !agent.dispatches.is_empty(),
+        COLLECT => !agent.intents.is_empty(),
+        _ => false,
+    }
+}
 
 /// A request at the token endpoint.
 #[derive(Debug)]
 pub struct TokenRequest<'a> {
     /// The client assertion, a JWT.
     pub assertion: &'a str,
-    /// The scope: exactly one `intent/<id>`, or `dispatch`.
+    /// The scope: exactly one `intent/<id>`, `dispatch` or `collect`.
     pub scope: &'a str,
     /// RFC 9396 details, JSON, with the context grant.
     pub authorization_details: Option<&'a str>,
@@ -278,7 +301,11 @@ impl Engine {
     }
 
     /// An agent works only while everyone who sees what it sees is bound by an agreement.
-    fn check_standing(&self, agent: &AgentDeclaration, now: Timestamp) -> Result<(), CallError> {
+    pub(crate) fn check_standing(
+        &self,
+        agent: &AgentDeclaration,
+        now: Timestamp,
+    ) -> Result<(), CallError> {
         let lapsed = agent.providers.is_empty()
             || agent
                 .providers
@@ -296,8 +323,12 @@ impl Engine {
         agent: &AgentDeclaration,
         scope: &str,
     ) -> Result<&IntentDeclaration, CallError> {
-        if scope == DISPATCH && !agent.dispatches.is_empty() {
-            return DISPATCHING.as_ref().ok_or_else(CallError::intent_refused);
+        if may_open(agent, scope) {
+            let fixed = match scope {
+                DISPATCH => DISPATCHING.as_ref(),
+                _ => COLLECTING.as_ref(),
+            };
+            return fixed.ok_or_else(CallError::intent_refused);
         }
         let id = scope
             .strip_prefix("intent/")
@@ -411,7 +442,7 @@ impl Engine {
                 .as_second()
                 .saturating_sub(envelope.opened.as_second()),
             scope: match intent.as_str() {
-                DISPATCH => DISPATCH.to_owned(),
+                fixed @ (DISPATCH | COLLECT) => fixed.to_owned(),
                 intent => format!("intent/{intent}"),
             },
         })
@@ -458,8 +489,8 @@ impl Engine {
             .agent(&envelope.agent)
             .ok_or_else(CallError::agent_refused)?;
         self.check_standing(agent, now)?;
-        let is_dispatching = envelope.intent.as_str() == DISPATCH && !agent.dispatches.is_empty();
-        let is_registered = is_dispatching || agent.intents.contains(&envelope.intent);
+        let is_registered =
+            may_open(agent, envelope.intent.as_str()) || agent.intents.contains(&envelope.intent);
         if !is_registered || envelope.bundle != *self.bundle.digest() {
             // The rules changed under the envelope: it must be opened again under the new ones.
             return Err(CallError::expired_token());

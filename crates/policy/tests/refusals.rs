@@ -411,6 +411,110 @@ fn agents_are_answered_for() {
 }
 
 #[test]
+fn events_of_the_ehr_cause_only_what_agents_and_intents_allow() {
+    let file = "rules/ehr-events.toml";
+    let at = |from: &str, to: &str, why: &str| refused(file, from, to, "appointment-booked", why);
+    at(
+        "agent = \"intake-agent\"",
+        "agent = \"nobody\"",
+        "agent `nobody` is not declared",
+    );
+    at(
+        "intent = \"intake\"",
+        "intent = \"nothing\"",
+        "intent `nothing` is not declared",
+    );
+    at(
+        "intent = \"intake\"",
+        "intent = \"draft-note\"",
+        "is not registered for intent `draft-note`",
+    );
+    at(
+        "agent = \"intake-agent\"\nintent = \"intake\"",
+        "agent = \"scheduler-agent\"\nintent = \"find-slots\"",
+        "is about no patient",
+    );
+    at(
+        "agent = \"intake-agent\"\nintent = \"intake\"",
+        "agent = \"order-agent\"\nintent = \"submit-order\"",
+        "needs a person who is present",
+    );
+    at(
+        "expires_s = 14400",
+        "expires_s = 59",
+        "must be 60 to 86400 seconds",
+    );
+    at(
+        "expires_s = 14400",
+        "expires_s = 86401",
+        "must be 60 to 86400 seconds",
+    );
+    at(
+        "patient = \"participant.actor\"\n",
+        "",
+        "`patient` must name the element",
+    );
+    at(
+        "\"participant.actor\"",
+        "\"Patient?identifier=1\"",
+        "is no element path",
+    );
+    at(
+        "resource = \"Appointment\"",
+        "resource = \"Patient\"",
+        "leave `patient` out",
+    );
+    at(
+        "resource = \"Appointment\"",
+        "resource = \"Organization\"",
+        "belongs to no patient",
+    );
+    at(
+        "resource = \"Appointment\"",
+        "resource = \"Encounter\"\nencounter = \"partOf\"",
+        "leave `encounter` out",
+    );
+    at(
+        "resource = \"Appointment\"",
+        "resource = \"Condition\"",
+        "which the view of intent `intake` does not open",
+    );
+    at(
+        "type = \"appointment-cancelled\"",
+        "type = \"appointment-booked\"",
+        "is listed twice",
+    );
+    refused(
+        file,
+        "work_item = true",
+        "work_items = true",
+        "",
+        "unknown field",
+    );
+    refused(
+        file,
+        "type = \"appointment-booked\"",
+        "type = \"Appointment Booked\"",
+        "",
+        "type of EHR event",
+    );
+    refused(
+        file,
+        "review_by = \"2027-07-01\"",
+        "review_by = \"soon\"",
+        "review_by",
+        "must be a day",
+    );
+    refused(
+        file,
+        "owner = \"patient access team\"",
+        "owner = \"\"",
+        "owner",
+        "`owner` is empty",
+    );
+}
+
+#[test]
 fn read_tools_inject_the_patient_and_nothing_else_chooses() {
     let file = "tools/list_problems.toml";
     let at = |from: &str, to: &str, why: &str| refused(file, from, to, "list_problems", why);

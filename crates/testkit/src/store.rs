@@ -15,10 +15,11 @@ use chaperone_core::ports::{
     Listing, Record, RecordKey, SealedPayload, Store, StoreFailed, WorkRow,
 };
 
-/// A store that can be told to take no commits.
+/// A store that can be told to take no commits, or to lose the answer to one.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     refuses_commits: AtomicBool,
+    loses_answer: AtomicBool,
 }
 
 impl FaultyStore {
@@ -27,12 +28,18 @@ impl FaultyStore {
         Self {
             inner,
             refuses_commits: AtomicBool::new(false),
+            loses_answer: AtomicBool::new(false),
         }
     }
 
     /// Makes every commit fail as unavailable, or work again.
     pub fn refuse_commits(&self, refuse: bool) {
         self.refuses_commits.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Makes the next commit happen without its caller being told.
+    pub fn lose_next_answer(&self) {
+        self.loses_answer.store(true, Ordering::SeqCst);
     }
 }
 
@@ -48,7 +55,11 @@ impl Store for FaultyStore {
         if self.refuses_commits.load(Ordering::SeqCst) {
             return Err(CommitFailed::Unavailable("told to refuse".into()));
         }
-        self.inner.commit(commit).await
+        let loses_answer = self.loses_answer.swap(false, Ordering::SeqCst);
+        match self.inner.commit(commit).await {
+            Ok(_) if loses_answer => Err(CommitFailed::Indeterminate("told to lose it".into())),
+            committed => committed,
+        }
     }
 
     async fn stream_after(

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use chaperone_connect::ehr::FhirEndpoint;
 use chaperone_connect::keys::FileKeyVault;
+use chaperone_core::ids::EhrEventSource;
 use chaperone_core::ports::{Clock, Ehr as _, Environment};
 use chaperone_engine::conformance::{self, WriteBack};
+use chaperone_engine::projection;
 use chaperone_store::Verdict;
 use serde::Serialize;
 
 use crate::bundle_files;
 use crate::cli;
 use crate::compose::Basics;
+use crate::config::ehr_events::{self, Source};
 use crate::config::{Config, ConfigArgs};
 use crate::demo::print_line;
 
@@ -58,6 +61,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     looks.push(bundle(config));
     looks.push(packages(config));
     looks.push(listener(config));
+    looks.push(ehr_events(config));
     let stored = store(config, &basics.clock).await;
     let store_stands = stored.iter().all(|look| look.verdict == GOOD);
     looks.extend(stored);
@@ -65,6 +69,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     looks.extend(ehr(config, &basics).await);
     if store_stands {
         looks.push(write_back(config, &basics.clock).await);
+        looks.push(projections(config).await);
     }
     looks
 }
@@ -139,6 +144,34 @@ fn listener(config: &Config) -> Look {
             }
         }
     }
+}
+
+/// Whether sources of EHR events have usable secrets, and whether anything can come of what they announce.
+fn ehr_events(config: &Config) -> Look {
+    const WHAT: &str = "ehr events";
+    let sources = match ehr_events::sources(&config.ehr_events) {
+        Ok(sources) => sources,
+        Err(error) => return look(WHAT, BAD, format!("{error:#}")),
+    };
+    let named: Vec<&str> = sources.names().map(EhrEventSource::as_str).collect();
+    if named.is_empty() {
+        return look(WHAT, GOOD, "no source is configured; none can be announced");
+    }
+    let open: Vec<String> = config
+        .ehr_events
+        .iter()
+        .flat_map(Source::open_files)
+        .map(|path| path.display().to_string())
+        .collect();
+    if !open.is_empty() {
+        let say = format!("others than the owner can read: {}", open.join(", "));
+        return look(WHAT, WARNING, say);
+    }
+    let loaded = bundle_files::read(Some(&config.governance)).and_then(|f| bundle_files::load(&f));
+    let listed = loaded.map_or(0, |bundle| bundle.ehr_events().count());
+    let say = format!("{} may announce {listed} types of events", named.join(", "));
+    let verdict = if listed == 0 { WARNING } else { GOOD };
+    look(WHAT, verdict, say)
 }
 
 async fn store(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
@@ -259,6 +292,35 @@ async fn write_back(config: &Config, clock: &Arc<dyn Clock>) -> Look {
             ),
         ),
         Ok(WriteBack::Off(why)) => look(WHAT, WARNING, why.say(&config.ehr.connection)),
+        Err(error) => look(WHAT, BAD, format!("{error:#}")),
+    }
+}
+
+/// Whether the lists of write-backs are what the ledger says; reads all of it.
+async fn projections(config: &Config) -> Look {
+    const WHAT: &str = "projections";
+    let examined = async {
+        let store =
+            chaperone_store::open(&config.store.url, chaperone_store::Options::default()).await?;
+        anyhow::Ok(projection::examine(&*store, &config.tenant).await?)
+    };
+    match examined.await {
+        Ok(agreement) if agreement.is_whole() => look(
+            WHAT,
+            GOOD,
+            format!(
+                "agree with the events of {} write-backs",
+                agreement.writebacks
+            ),
+        ),
+        Ok(agreement) => look(
+            WHAT,
+            BAD,
+            format!(
+                "{} rows are missing, {} differ, {} belong to nothing: run `chaperone ledger rebuild`",
+                agreement.missing, agreement.differing, agreement.stray
+            ),
+        ),
         Err(error) => look(WHAT, BAD, format!("{error:#}")),
     }
 }

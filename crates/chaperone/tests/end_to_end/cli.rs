@@ -60,6 +60,7 @@ fn a_broken_bundle_is_refused_and_the_place_is_named() {
     const CHART: &str = "intents/chart-summary.toml";
     const VISITS: &str = "rules/self-schedule.toml";
     const SCHEDULE: &str = "intents/schedule-appointment.toml";
+    const EVENTS: &str = "rules/ehr-events.toml";
     for (file, before, after, named) in [
         (BOOKING, "[write]", "[wright]", BOOKING),
         (BOOKING, "\"proposed\"", "\"booked\"", SCHEDULE),
@@ -84,6 +85,9 @@ fn a_broken_bundle_is_refused_and_the_place_is_named() {
         ),
         (VISITS, "\nsensitive = true", "\nsensitiv = true", VISITS),
         (CHART, "\"onsetDateTime\"", "\"onsetDayTime\"", CHART),
+        (EVENTS, "\"participant.actor\"", "\"participant\"", EVENTS),
+        (EVENTS, "\"booked\"", "\"bokked\"", EVENTS),
+        (EVENTS, "\"intake-agent\"", "\"scribe-agent\"", EVENTS),
     ] {
         let (_folder, home) = initialised();
         let path = home.join("governance").join(file);
@@ -154,7 +158,15 @@ async fn the_doctor_says_what_stands_well_and_what_to_mend() {
     assert!(installation.start().await.stop().await.success());
     let (code, looks) = looks(&installation);
     assert_eq!(code, 0, "{looks}");
-    for what in ["configuration", "bundle", "listener", "keys", "ehr"] {
+    for what in [
+        "configuration",
+        "bundle",
+        "listener",
+        "keys",
+        "ehr",
+        "ehr events",
+        "projections",
+    ] {
         assert_eq!(verdict(&looks, what), "good", "{looks}");
     }
     assert_eq!(verdict(&looks, "write-back"), "warning", "{looks}");
@@ -163,6 +175,8 @@ async fn the_doctor_says_what_stands_well_and_what_to_mend() {
             .to_string()
             .contains("chaperone conformance run --ehr ehr")
     );
+    let rebuilt = printed(&installation.run(&["ledger", "rebuild"]));
+    assert!(rebuilt.contains("from 0 write-backs"), "{rebuilt}");
     installation.prove_conformance();
     let (_, looks) = self::looks(&installation);
     assert_eq!(verdict(&looks, "write-back"), "good", "{looks}");
@@ -189,6 +203,11 @@ async fn the_doctor_says_what_stands_well_and_what_to_mend() {
             "url = \"sqlite:data",
             "url = \"sqlite:chaperone.toml",
             "store",
+        ),
+        (
+            "[times]",
+            "[[ehr_events]]\nsource = \"ehr\"\nsecret_file = \"none\"\n[times]",
+            "ehr events",
         ),
     ] {
         assert!(config.contains(before), "{before}");

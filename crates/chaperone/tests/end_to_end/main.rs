@@ -17,6 +17,7 @@
 mod agents;
 mod console;
 mod ehr;
+mod events;
 mod export;
 mod installation;
 mod mail;

@@ -141,6 +141,16 @@ pub fn event_words(event: &Event) -> String {
         Event::ReadReleased { resources, .. } => format!("{resources} resources were shown"),
         Event::ReadFailed { code, .. } => format!("A read showed nothing: {code}"),
         Event::CallRefused(refusal) => format!("A call was refused: {}", refusal.code),
+        Event::EhrEventRefused(refusal) => {
+            let what = refusal
+                .event_type
+                .as_ref()
+                .map_or("of an unlisted type", |listed| listed.as_str());
+            format!(
+                "An event ({what}) announced by {} was refused: {}",
+                refusal.notified_by, refusal.code
+            )
+        }
         Event::RefusalsCounted { code, count, .. } => {
             format!("{count} more calls of strangers were refused within a minute: {code}")
         }

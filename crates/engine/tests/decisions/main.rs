@@ -14,6 +14,7 @@ mod cluster;
 
 mod bench;
 mod deliveries;
+mod events;
 mod limits;
 mod plausible;
 mod proposals;
@@ -47,6 +48,14 @@ on_both! {
         who_approved_is_told_when_it_does_not_happen,
         an_engine_leaves_other_tenants_work_alone,
         rebuilt_projections_are_the_live_ones;
+    events:
+        an_event_puts_the_ehrs_own_patient_before_its_agent_once,
+        an_event_sent_many_times_at_once_makes_one_grant,
+        what_the_ehr_does_not_confirm_makes_no_grant,
+        an_event_about_a_merged_record_leads_to_the_surviving_one,
+        an_encounter_is_the_context_of_the_work_it_causes,
+        an_event_whose_record_failed_is_sent_again_and_taken_once,
+        switches_and_lapsed_agreements_stop_events;
     limits:
         strangers_cannot_fill_the_ledger;
     plausible:

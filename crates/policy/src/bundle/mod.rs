@@ -2,10 +2,11 @@
 //!
 //! A bundle comes in as a map from path to text (reading folders is the binary's business) and either
 //! loads completely or not at all. Each declaration is checked on its own in `agents`, `intents`,
-//! `tools`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
+//! `tools`, `events`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
 //! and proved by `crate::cases`.
 
 mod agents;
+mod events;
 mod intents;
 pub(crate) mod read;
 pub mod scope;
@@ -14,12 +15,15 @@ mod tools;
 
 use std::collections::BTreeMap;
 
-use chaperone_core::bundle::{AgentDeclaration, IntentDeclaration, ToolDeclaration, WriteAction};
+use chaperone_core::bundle::{
+    AgentDeclaration, EhrEventDeclaration, IntentDeclaration, ToolDeclaration, WriteAction,
+};
 use chaperone_core::digest::Digest;
-use chaperone_core::ids::{AgentId, IntentId, ToolName};
+use chaperone_core::ids::{AgentId, EhrEventType, IntentId, ToolName};
 use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
+pub use events::EHR_EVENTS_PATH;
 pub use intents::DEFINITIONAL;
 
 use crate::cases::{self, CasesPassed};
@@ -76,6 +80,7 @@ pub struct Bundle {
     intents: BTreeMap<IntentId, IntentDeclaration>,
     tools: BTreeMap<ToolName, ToolDeclaration>,
     rules: BTreeMap<String, String>,
+    ehr_events: BTreeMap<EhrEventType, EhrEventDeclaration>,
     digest: Digest,
     pub(crate) sets: PolicySets,
     cases: CasesPassed,
@@ -110,6 +115,7 @@ impl Bundle {
         tools::check(&declared, files, &mut problems);
         intents::check(&declared, files, &mut problems);
         let rules = read::rules(files, &mut problems);
+        let ehr_events = events::load(&declared, &rules, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
         let cases = cases::parse_all(files, &mut problems);
         let (Some(manifest), Some(sets), true) = (manifest, sets, problems.is_empty()) else {
@@ -121,6 +127,7 @@ impl Bundle {
             intents: plain(declared.intents),
             tools: plain(declared.tools),
             rules,
+            ehr_events,
             digest: digest(files),
             sets,
             cases: CasesPassed::default(),
@@ -188,6 +195,16 @@ impl Bundle {
     /// All tools, by name.
     pub fn tools(&self) -> impl Iterator<Item = &ToolDeclaration> {
         self.tools.values()
+    }
+
+    /// What a type of event of the EHR may cause; nothing unless it is listed.
+    pub fn ehr_event(&self, event_type: &EhrEventType) -> Option<&EhrEventDeclaration> {
+        self.ehr_events.get(event_type)
+    }
+
+    /// All types of events that may cause something, by name.
+    pub fn ehr_events(&self) -> impl Iterator<Item = &EhrEventDeclaration> {
+        self.ehr_events.values()
     }
 
     /// The text of `rules/<name>.toml`; it is TOML, and its meaning belongs to whoever asks for it.

@@ -61,7 +61,11 @@ pub(crate) fn files_in<'a>(
     })
 }
 
-fn parse<T: DeserializeOwned>(path: &str, text: &str, problems: &mut Problems) -> Option<T> {
+pub(super) fn parse<T: DeserializeOwned>(
+    path: &str,
+    text: &str,
+    problems: &mut Problems,
+) -> Option<T> {
     match toml::from_str(text) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -125,7 +129,7 @@ pub(super) fn manifest(
     Some(manifest)
 }
 
-fn is_day(text: &str) -> bool {
+pub(super) fn is_day(text: &str) -> bool {
     text.len() == 10
         && text.bytes().enumerate().all(|(at, byte)| {
             if at == 4 || at == 7 {

@@ -1,7 +1,8 @@
 //! `POST /v1/grants`: a dispatcher on the allow-list puts a patient before another agent.
+//! `GET /v1/grants`: which grants wait for the agent that asks.
 //!
-//! The dispatcher never learns who the patient is: it names one by a business identifier it already
-//! holds, and is told a grant. Whether it may is the engine's decision.
+//! Neither learns who the patient is: a dispatcher names one by a business identifier it already holds, and
+//! both are told grants. Whether they may is the engine's decision.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -16,6 +17,9 @@ use super::{Entered, GatewayState};
 
 /// Longest system, value or encounter id, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+
+/// How soon an agent should look again, in seconds.
+const POLL_AFTER_S: u32 = 10;
 
 /// `POST /v1/grants`.
 pub(super) async fn issue(
@@ -46,6 +50,31 @@ pub(super) async fn issue(
         ),
         Err(error) => gateway.refuse(&at, Some(&caller), error).await,
     }
+}
+
+/// `GET /v1/grants`.
+pub(super) async fn waiting(
+    State(gateway): State<GatewayState>,
+    Entered { at, caller }: Entered,
+) -> Response<Body> {
+    let grants = match gateway.engine.waiting_grants(&caller, at.correlation).await {
+        Ok(grants) => grants,
+        Err(error) => return gateway.answer(&at, &error),
+    };
+    let grants: Vec<Value> = grants
+        .into_iter()
+        .map(|waiting| {
+            json!({
+                "grant": waiting.grant,
+                "intent": waiting.intent,
+                "event": waiting.event,
+                "work_item": waiting.work_item,
+                "expires": waiting.expires.to_string(),
+            })
+        })
+        .collect();
+    let body = json!({ "grants": grants, "poll_after": POLL_AFTER_S });
+    json_response(StatusCode::OK, &body)
 }
 
 /// The texts of the parser would repeat what was sent, which is about a patient: none of them is used.

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chaperone_core::ids::AgentId;
+use chaperone_core::ids::{AgentId, EhrEventSource};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Largest body at the token endpoint, in bytes.
 pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Largest body that announces an event of the EHR, in bytes.
+pub(crate) const NOTIFICATION_BYTES_MAX: usize = 8 * 1024;
 /// Deepest nesting of a JSON body.
 pub(crate) const JSON_DEPTH_MAX: usize = 32;
 /// Most parameters of a token request.
@@ -67,6 +69,8 @@ pub struct GatewayLimits {
     pub peer: Rate,
     /// Per agent, after authentication.
     pub agent: Rate,
+    /// Per source of EHR events, after authentication.
+    pub source: Rate,
     /// Requests in work at the same time; more are turned away at once.
     pub concurrent_max: usize,
     /// Longest time a request may take, in milliseconds.
@@ -78,6 +82,7 @@ impl Default for GatewayLimits {
         Self {
             peer: Rate::new(12_000, 400),
             agent: Rate::new(6_000, 200),
+            source: Rate::new(1_200, 200),
             concurrent_max: 512,
             request_timeout_ms: 30_000,
         }
@@ -96,6 +101,7 @@ pub(crate) struct Throttle {
     peers: DefaultKeyedRateLimiter<u64>,
     spread: RandomState,
     agents: DefaultKeyedRateLimiter<AgentId>,
+    sources: DefaultKeyedRateLimiter<EhrEventSource>,
     recorded: DefaultKeyedRateLimiter<AgentId>,
     places: Arc<Semaphore>,
     pub(crate) request_timeout: Duration,
@@ -109,6 +115,7 @@ impl Throttle {
             peers: RateLimiter::keyed(limits.peer.quota()),
             spread: RandomState::new(),
             agents: RateLimiter::keyed(limits.agent.quota()),
+            sources: RateLimiter::keyed(limits.source.quota()),
             recorded: RateLimiter::keyed(
                 Quota::per_minute(RATE_REFUSALS_RECORDED_PER_MINUTE).allow_burst(NonZeroU32::MIN),
             ),
@@ -130,6 +137,13 @@ impl Throttle {
     pub(crate) fn agent(&self, agent: &AgentId) -> Result<(), TooSoon> {
         self.agents
             .check_key(agent)
+            .map_err(|until| too_soon(until.wait_time_from(self.clock.now())))
+    }
+
+    /// Whether a source may be served now. Sources come from the configuration, so their number is bounded.
+    pub(crate) fn source(&self, source: &EhrEventSource) -> Result<(), TooSoon> {
+        self.sources
+            .check_key(source)
             .map_err(|until| too_soon(until.wait_time_from(self.clock.now())))
     }
 

@@ -1,15 +1,17 @@
 //! The agents' side: MCP at `/mcp`, the same tools under `/v1`, `/openapi.json`, and tokens
-//! (`crate::oauth`). What a call may do is decided in the engine; here stands what HTTP is.
+//! (`crate::oauth`). Also where systems announce events of the EHR, which put patients before agents. What a
+//! call may do is decided in the engine; here stands what HTTP is.
 //!
 //! Not the humans' side: the console shares no code path with this module.
 //!
 //! A request passes, in this order: [`pipeline`] (correlation id, peer's rate, a place to work in, a
 //! time limit), `bearer` (origin, token, agent's rate), `body` (size, JSON without doubt), and then
-//! [`mcp`], [`tools`] or [`grants`]. Whatever refuses it, [`refusal`] writes the answer, and the
+//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] checks a signature in place of a token. Whatever refuses it, [`refusal`] writes the answer, and the
 //! engine records it.
 
 mod bearer;
 mod body;
+mod ehr_events;
 mod grants;
 pub(crate) mod limits;
 mod mcp;
@@ -161,7 +163,12 @@ pub fn router(gateway: GatewayState) -> Router {
             "/v1/proposals/{id}",
             get(tools::proposal).fallback(wrong_method),
         )
-        .route("/v1/grants", post(grants::issue).fallback(wrong_method))
+        .route(
+            "/v1/grants",
+            get(grants::waiting)
+                .post(grants::issue)
+                .fallback(wrong_method),
+        )
         .route("/v1", any(unknown_to_caller))
         .route("/v1/{*rest}", any(unknown_to_caller))
         .route_layer(from_fn_with_state(gateway.clone(), bearer::enter));
@@ -171,6 +178,10 @@ pub fn router(gateway: GatewayState) -> Router {
         .route(
             "/openapi.json",
             get(move || std::future::ready(openapi::answer(&document))).fallback(wrong_method_open),
+        )
+        .route(
+            "/ehr-events/{source}",
+            post(ehr_events::receive).fallback(wrong_method_open),
         )
         .merge(crate::oauth::routes());
 

@@ -10,11 +10,13 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use chaperone_engine::Engine;
 use chaperone_engine::call::ToolDescription;
+use chaperone_engine::ehr_event::{EVENT_ID_BYTES_MAX, REFERENCE_BYTES_MAX};
 use serde_json::{Map, Value, json};
 
 use super::refusal::json_response;
 
 const SECURITY: &str = "envelope";
+const SIGNATURE: &str = "event_signature";
 
 /// The document of an engine's bundle.
 pub(super) fn document(engine: &Engine) -> Value {
@@ -44,7 +46,11 @@ fn describe(base: &str, bundle_version: &str, tools: &[ToolDescription]) -> Valu
     );
     paths.insert(
         "/v1/grants".to_owned(),
-        json!({ "post": grant_operation() }),
+        json!({ "get": waiting_operation(), "post": grant_operation() }),
+    );
+    paths.insert(
+        "/ehr-events/{source}".to_owned(),
+        json!({ "post": event_operation() }),
     );
     paths.insert(
         "/oauth/token".to_owned(),
@@ -73,6 +79,12 @@ fn describe(base: &str, bundle_version: &str, tools: &[ToolDescription]) -> Valu
                     "tokenUrl": format!("{base}/oauth/token"),
                     "scopes": {},
                 } },
+            }, SIGNATURE: {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-Chaperone-Signature",
+                "description": "`v1=` and, in hexadecimal, the HMAC-SHA-256 of the timestamp header, a \
+                    full stop and every byte of the body, under the secret of the source.",
             } },
             "schemas": { "Error": error_schema(), "Proposal": proposal_schema(), "Read": read_schema() },
             "responses": { "Refused": {
@@ -220,6 +232,81 @@ fn grant_operation() -> Value {
     })
 }
 
+fn waiting_operation() -> Value {
+    let grant = json!({
+        "type": "object",
+        "properties": {
+            "grant": { "type": "string" },
+            "intent": { "type": "string" },
+            "event": { "type": ["string", "null"] },
+            "work_item": { "type": ["string", "null"] },
+            "expires": { "type": "string", "format": "date-time" },
+        },
+        "required": ["grant", "intent", "event", "work_item", "expires"],
+    });
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "grants": { "type": "array", "items": grant },
+            "poll_after": { "type": "integer" },
+        },
+        "required": ["grants", "poll_after"],
+    });
+    json!({
+        "operationId": "list_waiting_grants",
+        "description": "The grants that people and events of the EHR made for the agent that asks, oldest \
+            first, until they are used or have expired. Needs a token with the scope `collect`.",
+        "responses": answers("200", "What waits.", &schema),
+    })
+}
+
+fn event_operation() -> Value {
+    let body = json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string", "minLength": 1, "maxLength": EVENT_ID_BYTES_MAX },
+            "type": { "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$" },
+            "occurred": { "type": "string", "format": "date-time" },
+            "resource": {
+                "type": "string",
+                "maxLength": REFERENCE_BYTES_MAX,
+                "description": "`Type/id` at the EHR; it is read there.",
+            },
+            "patient": {
+                "type": "string",
+                "maxLength": REFERENCE_BYTES_MAX,
+                "description": "`Patient/id`; compared with what the EHR says, never used.",
+            },
+        },
+        "required": ["id", "type", "occurred", "resource"],
+        "additionalProperties": false,
+    });
+    let taken = json!({
+        "type": "object",
+        "properties": { "state": { "const": "accepted" } },
+        "required": ["state"],
+    });
+    json!({
+        "operationId": "announce_ehr_event",
+        "description": "For systems that the configuration names: an event of the EHR, which may put a \
+            patient before an agent. The same event sent again is accepted again and causes nothing more.",
+        "security": [{ SIGNATURE: [] }],
+        "parameters": [
+            {
+                "name": "source", "in": "path", "required": true,
+                "schema": { "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$" },
+            },
+            {
+                "name": "X-Chaperone-Timestamp", "in": "header", "required": true,
+                "description": "Seconds since 1970 at which this was signed.",
+                "schema": { "type": "string", "pattern": "^[0-9]{1,12}$" },
+            },
+        ],
+        "requestBody": { "required": true, "content": json_content(&body) },
+        "responses": answers("202", "The event was taken, now or before.", &taken),
+    })
+}
+
 fn token_operation() -> Value {
     let form = json!({
         "type": "object",
@@ -228,7 +315,7 @@ fn token_operation() -> Value {
             "client_assertion_type": { "const": crate::oauth::ASSERTION_TYPE },
             "client_assertion": { "type": "string" },
             "client_id": { "type": "string" },
-            "scope": { "type": "string", "pattern": "^(intent/.+|dispatch)$" },
+            "scope": { "type": "string", "pattern": "^(intent/.+|dispatch|collect)$" },
             "authorization_details": {
                 "type": "string",
                 "description": "JSON: [{\"type\":\"chaperone_context\",\"grant\":\"grant_…\"}]",

@@ -107,10 +107,14 @@ pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response<Body> 
 }
 
 /// # Source
-/// RFC 6750, section 3 (no `error` when no token was sent); RFC 9728, section 5.1.
+/// RFC 6750, section 3 (no `error` when no token was sent); RFC 9728, section 5.1. RFC 9110, section 11.6.1:
+/// an answer 401 names a scheme, also where a signature is asked for and no scheme is registered.
 fn challenge(error: &CallError, resource_metadata: &str) -> String {
     let metadata = format!("resource_metadata=\"{resource_metadata}\"");
     match error.code {
+        "signature-refused" | "timestamp-refused" => {
+            "Chaperone-Signature version=\"v1\"".to_owned()
+        }
         "invalid-token" | "expired-token" => {
             format!("Bearer error=\"invalid_token\", {metadata}")
         }

@@ -8,8 +8,9 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, Recorded};
-use chaperone_core::ids::{AgentId, ConnectionId, GrantId, IntentId, TenantId};
+use chaperone_core::ids::{AgentId, ConnectionId, EhrEventSource, GrantId, IntentId, TenantId};
 use chaperone_core::ports::{Clock as _, ConsentHook, Store};
+use chaperone_engine::ehr_event::{EventSources, SourceSecrets};
 use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
@@ -29,6 +30,10 @@ pub(crate) const BASE: &str = "https://chaperone.example";
 pub(crate) const SCHEDULER: &str = "scheduler-agent";
 pub(crate) const SCRIBE: &str = "scribe-agent";
 pub(crate) const DISPATCHER: &str = "intake-dispatcher";
+pub(crate) const INTAKE: &str = "intake-agent";
+/// The secret of the source `integration`, and the one before it.
+pub(crate) const EVENT_SECRET: &[u8] = b"the secret of the integration engine";
+pub(crate) const EVENT_SECRET_BEFORE: &[u8] = b"the secret of the engine before that";
 /// The tool whose access policy fails to evaluate in the edited bundle.
 pub(crate) const FAILING_TOOL: &str = "list_recent_vitals";
 
@@ -110,7 +115,10 @@ impl House {
             notifier: Arc::new(SilentNotifier::default()),
             anchor: Arc::new(MemoryAnchor::default()),
         };
-        let config = EngineConfig::new(TenantId::new("clinic").unwrap(), BASE);
+        let config = EngineConfig {
+            event_sources: event_sources(),
+            ..EngineConfig::new(TenantId::new("clinic").unwrap(), BASE)
+        };
         let bundle =
             Bundle::load(&bundle_files()).unwrap_or_else(|problems| panic!("{problems:?}"));
         let engine = Engine::start(config, Arc::new(bundle), ports)
@@ -219,6 +227,11 @@ impl House {
                 Event::CallRefused(refusal) if refusal.correlation.to_string() == correlation => {
                     Some(refusal.code)
                 }
+                Event::EhrEventRefused(refusal)
+                    if refusal.correlation.to_string() == correlation =>
+                {
+                    Some(refusal.code)
+                }
                 _ => None,
             })
     }
@@ -230,9 +243,9 @@ pub(crate) fn token_request(
     grant: Option<&GrantId>,
 ) -> Request<Body> {
     let details = grant.map(|grant| json!([{"type": "chaperone_context", "grant": grant}]));
-    // A dispatcher opens no intent.
+    // Neither dispatching nor collecting opens an intent.
     let scope = match intent {
-        "dispatch" => intent.to_owned(),
+        "dispatch" | "collect" => intent.to_owned(),
         intent => format!("intent/{intent}"),
     };
     form(&[
@@ -321,6 +334,20 @@ pub(crate) fn window() -> Value {
     json!({"from": "2027-03-02T00:00:00Z", "until": "2027-03-09T00:00:00Z"})
 }
 
+fn event_sources() -> EventSources {
+    let source = |name: &str, current, previous| SourceSecrets {
+        source: EhrEventSource::new(name).unwrap(),
+        current,
+        previous,
+        window_s: 300,
+    };
+    EventSources::new([
+        source("integration", EVENT_SECRET, Some(EVENT_SECRET_BEFORE)),
+        source("lab", b"the secret of the laboratory system", None),
+    ])
+    .unwrap()
+}
+
 fn seed_of(agent: &str) -> [u8; 32] {
     let mut seed = [9; 32];
     seed[..agent.len()].copy_from_slice(agent.as_bytes());
@@ -343,7 +370,7 @@ fn public_x(agent: &str) -> String {
 /// The default bundle with keys for its agents and one access policy that cannot be evaluated.
 fn bundle_files() -> BTreeMap<String, String> {
     let mut files = chaperone_policy::embedded::files();
-    for agent in [SCHEDULER, SCRIBE, DISPATCHER] {
+    for agent in [SCHEDULER, SCRIBE, INTAKE, DISPATCHER] {
         let file = files.get_mut(&format!("agents/{agent}.toml")).unwrap();
         let key = format!(
             "keys = [{{ kty = \"OKP\", crv = \"Ed25519\", alg = \"EdDSA\", use = \"sig\", kid = \"k1\", x = \"{}\" }}]",

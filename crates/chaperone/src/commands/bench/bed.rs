@@ -40,6 +40,7 @@ const SEED: u64 = 20_261_121;
 const LIMITS: GatewayLimits = GatewayLimits {
     peer: Rate::new(600_000_000, 10_000_000),
     agent: Rate::new(600_000_000, 10_000_000),
+    source: Rate::new(600_000_000, 10_000_000),
     concurrent_max: 8_192,
     request_timeout_ms: 30_000,
 };

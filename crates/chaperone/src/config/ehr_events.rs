@@ -1,0 +1,138 @@
+//! `[[ehr_events]]`: which systems may announce events of the EHR, and where their secrets are.
+//!
+//! Not what an event may cause, which is in the bundle. Secrets stand in files of their own and are read once,
+//! at start.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use chaperone_core::ids::EhrEventSource;
+use chaperone_engine::ehr_event::{EventSources, SourceSecrets, WINDOW_S_DEFAULT};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// Most bytes of a file that holds a secret.
+const SECRET_FILE_BYTES_MAX: u64 = 4_096;
+
+/// One source.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Source {
+    source: EhrEventSource,
+    secret_file: PathBuf,
+    #[serde(default)]
+    previous_secret_file: Option<PathBuf>,
+    #[serde(default = "window_s")]
+    window_s: i64,
+}
+
+fn window_s() -> i64 {
+    WINDOW_S_DEFAULT
+}
+
+impl Source {
+    /// Makes its paths relative to the configuration's folder.
+    pub(super) fn settle_in(&mut self, home: &Path) {
+        for path in std::iter::once(&mut self.secret_file).chain(&mut self.previous_secret_file) {
+            *path = home.join(&*path);
+        }
+    }
+
+    /// The files that anybody but their owner can read.
+    pub(crate) fn open_files(&self) -> Vec<&Path> {
+        std::iter::once(&self.secret_file)
+            .chain(&self.previous_secret_file)
+            .map(PathBuf::as_path)
+            .filter(|path| is_open(path))
+            .collect()
+    }
+}
+
+/// Reads the secrets of all sources.
+pub(crate) fn sources(configured: &[Source]) -> anyhow::Result<EventSources> {
+    let mut read = Vec::with_capacity(configured.len());
+    for source in configured {
+        let previous = match &source.previous_secret_file {
+            Some(path) => Some(secret(path)?),
+            None => None,
+        };
+        read.push((source, secret(&source.secret_file)?, previous));
+    }
+    let sources = read
+        .iter()
+        .map(|(source, current, previous)| SourceSecrets {
+            source: source.source.clone(),
+            current: current.as_bytes(),
+            previous: previous.as_ref().map(|text| text.as_bytes()),
+            window_s: source.window_s,
+        });
+    EventSources::new(sources).context("`ehr_events` cannot be used")
+}
+
+/// The text of a file without the end of its last line: exactly what `$(cat FILE)` gives a shell.
+fn secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let about = || format!("the secret in `{}` cannot be read", path.display());
+    let size = std::fs::metadata(path).with_context(about)?.len();
+    if size > SECRET_FILE_BYTES_MAX {
+        bail!(
+            "`{}` is larger than {SECRET_FILE_BYTES_MAX} bytes; a secret stands alone in its file",
+            path.display()
+        );
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).with_context(about)?);
+    Ok(Zeroizing::new(
+        text.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
+}
+
+#[cfg(unix)]
+fn is_open(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open(_path: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Result<Source, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn a_source_is_read_with_its_secrets_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("new", "0123456789abcdef0123456789abcdef\n");
+        write("old", "fedcba9876543210fedcba9876543210");
+        write("short", "0123456789abcdef0123456789abcde\n");
+        let with = |rest: &str| {
+            let mut source = source(&format!("source = 'ehr'\n{rest}")).unwrap();
+            source.settle_in(folder.path());
+            sources(&[source]).map_err(|failed| format!("{failed:#}"))
+        };
+        assert!(with("secret_file = 'new'").is_ok());
+        assert!(with("secret_file = 'new'\nprevious_secret_file = 'old'\nwindow_s = 60").is_ok());
+        for (rest, why) in [
+            ("secret_file = 'short'", "must have 32 to"),
+            (
+                "secret_file = 'new'\nprevious_secret_file = 'new'",
+                "is used twice",
+            ),
+            ("secret_file = 'none'", "cannot be read"),
+            ("secret_file = 'new'\nwindow_s = 10", "30 to 900 seconds"),
+        ] {
+            let said = with(rest).unwrap_err();
+            assert!(said.contains(why), "{rest}: {said}");
+            assert!(!said.contains("0123456789"), "{said}");
+        }
+        assert!(source("source = 'ehr'\nsecret = 'x'\nsecret_file = 'new'").is_err());
+        assert!(source("source = 'ehr'").is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! Which grants wait for an agent: those that people and events of the EHR made for it.
+//!
+//! An agent asks in an envelope of the scope `collect`, which its own key opened and which calls no tool. It
+//! is told grants that only it can use, and of the patient nothing. A grant is listed until it is used or has
+//! expired, so that an answer that got lost on the way loses no work; using it is what happens once. A
+//! dispatcher hands over its own grants, which are not listed.
+
+use chaperone_core::Timestamp;
+use chaperone_core::envelope::{Grant, GrantSource};
+use chaperone_core::ids::{CorrelationId, EhrEventType, GrantId, IntentId, ResourceToken};
+use chaperone_core::ports::{Listing, StoreFailed};
+
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::open_envelope::{COLLECT, Caller, GRANTS};
+
+/// Most grants that one answer names, the oldest first.
+pub const COLLECTED_MAX: u32 = 100;
+
+/// A grant that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingGrant {
+    /// What opens the envelope.
+    pub grant: GrantId,
+    /// The intent it opens.
+    pub intent: IntentId,
+    /// What happened, when an event made it.
+    pub event: Option<EhrEventType>,
+    /// What the work is about, to be named to tools inside the envelope.
+    pub work_item: Option<ResourceToken>,
+    /// When it stops being usable.
+    pub expires: Timestamp,
+}
+
+impl Engine {
+    /// The grants that wait for the caller, oldest first.
+    ///
+    /// # Errors
+    /// `denied` in an envelope of another scope; `ledger-unavailable` when the store fails. Recorded.
+    pub async fn waiting_grants(
+        &self,
+        caller: &Caller,
+        correlation: CorrelationId,
+    ) -> Result<Vec<WaitingGrant>, CallError> {
+        let listed = if caller.envelope.intent.as_str() == COLLECT {
+            self.list_grants(caller).await
+        } else {
+            Err(CallError::denied()
+                .saying("grants are listed in an envelope of the scope `collect` alone"))
+        };
+        match listed {
+            Ok(grants) => Ok(grants),
+            Err(error) => Err(self
+                .record_refusal(Some(caller), None, None, error, correlation)
+                .await),
+        }
+    }
+
+    async fn list_grants(&self, caller: &Caller) -> Result<Vec<WaitingGrant>, CallError> {
+        let agent = &caller.envelope.agent;
+        let listing = Listing {
+            index: Some(agent.to_string()),
+            limit: COLLECTED_MAX,
+            ..Listing::default()
+        };
+        let records = self
+            .store
+            .records(&self.config.tenant, GRANTS, listing, self.now())
+            .await?;
+        let mut waiting = Vec::with_capacity(records.len());
+        for record in records {
+            let grant: Grant = serde_json::from_value(record.value)
+                .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+            if grant.agent != *agent {
+                return Err(CallError::internal());
+            }
+            let event = match grant.source {
+                GrantSource::EhrNotification { event_type, .. } => Some(event_type),
+                _ => None,
+            };
+            waiting.push(WaitingGrant {
+                grant: grant.id,
+                intent: grant.intent,
+                event,
+                work_item: grant.work_item,
+                expires: grant.expires,
+            });
+        }
+        Ok(waiting)
+    }
+}
