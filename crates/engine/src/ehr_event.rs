@@ -252,7 +252,7 @@ impl Engine {
         let is_plain = |text: &str, bytes_max: usize| {
             !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
         };
-        let wrong = |field: &str| Declined::from(CallError::invalid_argument().about(field));
+        let wrong = |field: &str| Declined::from(CallError::event_malformed().about(field));
         if !is_plain(&notification.id, EVENT_ID_BYTES_MAX) {
             return Err(wrong("id"));
         }

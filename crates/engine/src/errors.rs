@@ -106,6 +106,8 @@ causes! {
     signature_refused = "signature-refused", 401, Retry::Changed, "no known source has signed this", "sign `timestamp.body` with the secret of this source by HMAC-SHA-256, and send X-Chaperone-Timestamp and X-Chaperone-Signature once each";
     /// A rightly signed event at another time.
     timestamp_refused = "timestamp-refused", 401, Retry::Changed, "the timestamp is too far from this server's time", "set the clock, and sign each sending anew with the time of sending";
+    /// A notification that is not of the form that is asked for.
+    event_malformed = "invalid-argument", 422, Retry::Changed, "the notification is not of the form that is asked for", "send `id`, `type`, `occurred` and `resource`, at most `patient`, and nothing else, as /openapi.json says";
     /// A type of event that may cause nothing.
     event_unlisted = "event-unlisted", 422, Retry::Never, "events of this type cause nothing here", "do not send it, or have the operator list it in rules/ehr-events.toml";
     /// An event that happened too long ago, or has not happened yet.

@@ -53,7 +53,7 @@ impl Engine {
         notification: &Notification,
     ) -> Result<Subject, Declined> {
         let wrong = |field: &str| {
-            CallError::invalid_argument()
+            CallError::event_malformed()
                 .about(field)
                 .saying("name it as `Type/id`, of the type that is listed for this event")
         };

@@ -11,7 +11,7 @@ use axum::http::header::HeaderName;
 use axum::http::{HeaderMap, Response, StatusCode};
 use chaperone_engine::CallError;
 use chaperone_engine::ehr_event::{Authenticated, Delivery, Notification};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::limits::NOTIFICATION_BYTES_MAX;
 use super::refusal::{self, json_response};
@@ -104,20 +104,13 @@ fn parse(bytes: &[u8]) -> Result<Notification, CallError> {
     if !value.is_object() {
         return Err(refusal::not_an_object());
     }
-    from_value(value).ok_or_else(|| {
-        CallError::invalid_argument().saying(
-            "send `id`, `type`, `occurred` and `resource`, at most `patient`, and nothing else",
-        )
-    })
-}
-
-fn from_value(value: Value) -> Option<Notification> {
-    serde_json::from_value(value).ok()
+    serde_json::from_value(value).map_err(|_| CallError::event_malformed())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn read(body: &str) -> Result<(), String> {
         parse(body.as_bytes())
