@@ -235,6 +235,18 @@ fn supporting_files_are_what_references_lead_to() {
     let patient = folder.file("patient.json", r#"{"resourceType": "Patient", "id": "p1"}"#);
     let output = folder.run(&["validate", text(&condition), "--supporting", text(&patient)]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // That they lead somewhere is a matter of asking.
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["validate", text(&condition)];
+        arguments.extend(more);
+        folder.run(&arguments).status.code()
+    };
+    assert_eq!(run(&[]), Some(0));
+    assert_eq!(run(&["--resolve-references"]), Some(1));
+    assert_eq!(
+        run(&["--resolve-references", "--supporting", text(&patient)]),
+        Some(0)
+    );
     // A file that is none is named.
     let none = folder.file("none.json", "not JSON");
     let output = folder.run(&["validate", text(&condition), "--supporting", text(&none)]);
@@ -442,4 +454,21 @@ fn a_context_that_cannot_be_used_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     let output = folder.run(&["validate", "--rules", "governance/rules", text(&file)]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn extensions_are_known_and_texts_plain_if_that_is_asked_for() {
+    let folder = Folder::new();
+    let patient = json!({ "resourceType": "Patient", "name": [{ "text": "<b>Ada</b>" }], "extension": [
+        { "url": "http://example.org/StructureDefinition/unheard-of", "valueString": "x" },
+    ] });
+    let patient = folder.file("patient.json", patient.to_string());
+    let run = |more: &[&str]| {
+        let mut arguments = vec!["validate", text(&patient)];
+        arguments.extend(more);
+        folder.run(&arguments).status.code()
+    };
+    assert_eq!(run(&[]), Some(0));
+    assert_eq!(run(&["--known-extensions-only"]), Some(1));
+    assert_eq!(run(&["--plain-text-only"]), Some(1));
 }

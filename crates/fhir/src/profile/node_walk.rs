@@ -119,18 +119,17 @@ impl<'d> Walk<'d> {
         if let Some(binding) = &node.binding {
             self.bound(binding, item, Some(&profile.url));
         }
-        if !node.children.is_empty()
-            && let Some(object) = item.object()
-        {
+        if !node.children.is_empty() {
             // Below a resource that stands in this one, `%resource` is that inner resource.
             let is_inner = item
                 .type_use
                 .is_some_and(|it| it.content == Content::AnyResource);
-            if is_inner && resource_type(object).is_some() {
-                let frame = self.frame_of_inner(object);
-                self.within(frame, |walk| walk.children(profile, node, object));
-            } else {
-                self.children(profile, node, object);
+            match item.object() {
+                Some(object) if is_inner && resource_type(object).is_some() => {
+                    let frame = self.frame_of_inner(object);
+                    self.within(frame, |walk| walk.children(profile, node, item, at));
+                }
+                _ => self.children(profile, node, item, at),
             }
         }
         for invariant in &node.invariants {
@@ -184,11 +183,17 @@ impl<'d> Walk<'d> {
         }
     }
 
-    /// Goes through the members of an object once, and gives each child its values.
-    fn children(&mut self, profile: &Profile, node: &Node, object: Value<'d>) {
+    /// Goes through the members of an item once, and gives each child its values. Of a primitive, the members
+    /// stand in the `_` object, and `value` is the value itself; findings on what is missing are `at` the item.
+    fn children(&mut self, profile: &Profile, node: &Node, item: Item<'d>, at: Value<'d>) {
         let mut found: Vec<(u32, Item<'d>)> = Vec::new();
         let mut has_siblings = None;
-        for member in object.children() {
+        let object = item.object();
+        let primitive = item.value.filter(|it| it.kind() != Kind::Object);
+        if let Some(child) = node.child("value").filter(|_| primitive.is_some()) {
+            push_items(&mut found, child, primitive, None);
+        }
+        for member in object.into_iter().flat_map(Value::children) {
             let Some(key) = member.key() else { continue };
             let (name, is_beside) = match key.strip_prefix('_') {
                 Some(name) => (name, true),
@@ -198,21 +203,18 @@ impl<'d> Walk<'d> {
                 continue;
             };
             if is_beside {
-                if object.get(name).is_none() {
+                if object.is_some_and(|it| it.get(name).is_none()) {
                     push_items(&mut found, child, None, Some(member));
                 }
                 continue;
             }
+            let members = || object.into_iter().flat_map(Value::children);
             let has_siblings = *has_siblings.get_or_insert_with(|| {
-                object
-                    .children()
-                    .any(|it| it.key().is_some_and(|it| it.starts_with('_')))
+                members().any(|it| it.key().is_some_and(|it| it.starts_with('_')))
             });
             let beside = has_siblings
                 .then(|| {
-                    object
-                        .children()
-                        .find(|it| it.key().and_then(|it| it.strip_prefix('_')) == Some(name))
+                    members().find(|it| it.key().and_then(|it| it.strip_prefix('_')) == Some(name))
                 })
                 .flatten();
             push_items(&mut found, child, Some(member), beside);
@@ -229,7 +231,7 @@ impl<'d> Walk<'d> {
                     .filter(|(it, _)| *it as usize == place)
                     .map(|(_, item)| *item),
             );
-            self.items(profile, child, &items, object);
+            self.items(profile, child, &items, at);
         }
     }
 

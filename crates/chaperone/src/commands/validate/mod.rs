@@ -63,6 +63,9 @@ pub(crate) struct ValidateArgs {
     /// Folder of plausibility rules, such as `rules` of a governance bundle; the built-in ones unless given.
     #[arg(long, value_name = "DIR", requires = "context")]
     rules: Option<PathBuf>,
+    /// Text outside narrative that looks like HTML is an error: viewers that do not escape it would run it.
+    #[arg(long)]
+    plain_text_only: bool,
     /// How findings are printed.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -135,6 +138,7 @@ impl Checking {
             .as_deref()
             .map(|file| Surroundings::read(file, args.rules.as_deref(), &now))
             .transpose()?;
+        options.markup = args.plain_text_only.then_some(Severity::Error);
         Ok(Self {
             validator: Validator::new(Arc::new(catalogue), options),
             profiles: args.profile.clone(),

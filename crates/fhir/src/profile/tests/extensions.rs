@@ -254,3 +254,43 @@ fn extensions_hold_what_their_definition_says() {
         ),
     ]);
 }
+
+#[test]
+fn extensions_may_be_needed_beside_a_value() {
+    let it = super::profile(
+        "it",
+        "Patient",
+        &json!([
+            {"id": "Patient.birthDate", "path": "Patient.birthDate", "min": 1},
+            {"id": "Patient.birthDate.extension", "path": "Patient.birthDate.extension",
+             "slicing": {"discriminator": [{"type": "value", "path": "url"}], "rules": "open"}},
+            {"id": "Patient.birthDate.extension:e", "path": "Patient.birthDate.extension", "sliceName": "e",
+             "min": 1, "max": "1", "type": [{"code": "Extension", "profile": [format!("{URL}e")]}]},
+            {"id": "Patient.birthDate.value", "path": "Patient.birthDate.value", "min": 1},
+        ]),
+    );
+    let case = Case::of(&[
+        it,
+        extension("e", &[("element", "date")], &[value_of("string")]),
+    ]);
+    let patient = |members: Json| {
+        let mut patient = super::claims("it", &members);
+        patient["resourceType"] = json!("Patient");
+        patient
+    };
+    let beside = json!({"extension": used("e")});
+    case.give(&[
+        (
+            patient(json!({"birthDate": "2000", "_birthDate": beside})),
+            &[],
+        ),
+        (
+            patient(json!({"birthDate": "2000"})),
+            &["profile.too-few Patient.birthDate"],
+        ),
+        (
+            patient(json!({"_birthDate": beside})),
+            &["profile.too-few Patient._birthDate"],
+        ),
+    ]);
+}
