@@ -110,6 +110,11 @@ impl<'d> Walk<'d> {
 
     /// An extension within another, named by a plain name: the outer definition must know it.
     fn nested(&mut self, at: Value<'d>, name: &str, place: &Place<'_, 'd>) {
+        if !is_nested(place) {
+            // Only an absolute URL leads to a definition.
+            self.unknown_extension(at, name, place);
+            return;
+        }
         let mut outer = place.parent;
         while let Some(it) = outer {
             let url = it.value.get("url").and_then(Value::as_str);

@@ -28,7 +28,12 @@ pub(crate) struct Profiles {
     nodes: HashMap<&'static str, u32>,
     /// What base definitions demand, by node of [`Definitions`].
     base: Box<[OnceLock<NodeRules>]>,
+    /// Resource types, each with a profile that the loaded implementation guides demand of all of them.
+    global: OnceLock<Vec<(String, String)>>,
 }
+
+/// Most profiles that implementation guides can demand of all resources of a type.
+const GLOBAL_MAX: usize = 500;
 
 /// An element of a base definition.
 pub(super) struct Origin {
@@ -62,7 +67,20 @@ impl Profiles {
                 .map(|(index, node)| (definitions.text(node.path), index))
                 .collect(),
             base: base.into(),
+            global: OnceLock::new(),
         }
+    }
+
+    /// The profiles that all resources of a type must conform to, by the implementation guides at hand.
+    ///
+    /// # Source
+    /// FHIR R4, `ImplementationGuide.global`.
+    pub(super) fn global(&self, type_name: &str) -> impl Iterator<Item = &str> {
+        self.global
+            .get_or_init(|| global(&self.catalogue))
+            .iter()
+            .filter(move |(of, _)| of == type_name)
+            .map(|(_, profile)| profile.as_str())
     }
 
     /// The profile of a canonical URL, with or without `|version`; `None` if it is not at hand.
@@ -196,4 +214,34 @@ impl Profiles {
             .get(node as usize)
             .map(|it| it.get_or_init(|| NodeRules::compile(self, node)))
     }
+}
+
+/// Reads `global` of the implementation guides of a catalogue. They are large and few have it, so only those
+/// whose text names it are parsed.
+fn global(catalogue: &Catalogue) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for guide in catalogue.resources("ImplementationGuide") {
+        let canonical = match guide.version {
+            Some(version) => format!("{}|{version}", guide.url),
+            None => guide.url.to_owned(),
+        };
+        let names_it = catalogue
+            .text("ImplementationGuide", &canonical)
+            .is_some_and(|text| {
+                std::str::from_utf8(&text).is_ok_and(|it| it.contains("\"global\""))
+            });
+        let Some(guide) = names_it
+            .then(|| catalogue.resource("ImplementationGuide", &canonical))
+            .flatten()
+        else {
+            continue;
+        };
+        let list = guide.get("global").and_then(serde_json::Value::as_array);
+        found.extend(list.into_iter().flatten().filter_map(|it| {
+            let text = |name: &str| it.get(name)?.as_str().map(str::to_owned);
+            Some((text("type")?, text("profile")?))
+        }));
+    }
+    found.truncate(GLOBAL_MAX);
+    found
 }

@@ -259,6 +259,10 @@ impl<'d> Walk<'d> {
                 self.claimed(resource, claim, url, type_name, &mut applied, false);
             }
         }
+        let profiles = self.basis.profiles;
+        for url in profiles.global(type_name) {
+            self.claimed(resource, resource, url, type_name, &mut applied, false);
+        }
         if self.basis.options.vital_signs && type_name == "Observation" {
             for url in super::vital_signs::profiles_of(resource) {
                 if let Some(profile) = self.basis.profiles.get(url)

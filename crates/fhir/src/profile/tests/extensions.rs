@@ -204,6 +204,10 @@ fn modifiers_stand_among_modifiers() {
             &["extension.unknown Patient.modifierExtension[0].url"],
         ),
         (patient("extension", "unknown"), &[]),
+        (
+            json!({"resourceType": "Patient", "modifierExtension": [{"url": "plain", "valueString": "x"}]}),
+            &["extension.unknown Patient.modifierExtension[0].url"],
+        ),
     ]);
 }
 

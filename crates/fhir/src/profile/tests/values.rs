@@ -176,3 +176,26 @@ fn imposed_profiles_hold_as_well() {
     // What is imposed and not at hand is said, and accuses nobody.
     Case::of(&[imposing(needs("it", "name"), &["nowhere"])]).gives(&claims("it", &plain), &[]);
 }
+
+#[test]
+fn an_implementation_guide_demands_profiles_of_all_resources_of_a_type() {
+    let needs = profile(
+        "named",
+        "Patient",
+        &json!([{"id": "Patient.name", "path": "Patient.name", "min": 1}]),
+    );
+    let guide = |of: &str, profile: &str| {
+        json!({"resourceType": "ImplementationGuide", "url": "http://example.org/ImplementationGuide/g",
+            "name": "G", "status": "active", "packageId": "example.g", "fhirVersion": ["4.0.1"],
+            "global": [{"type": of, "profile": format!("{URL}{profile}")}]})
+    };
+    let named = json!({"resourceType": "Patient", "name": [{"text": "x"}]});
+    let nameless = json!({"resourceType": "Patient", "active": true});
+    Case::of(&[needs.clone(), guide("Patient", "named")]).give(&[
+        (named, &[]),
+        (nameless.clone(), &["profile.too-few Patient"]),
+    ]);
+    Case::of(&[needs.clone(), guide("Device", "named")]).gives(&nameless, &[]);
+    // A profile that is not at hand is said, and accuses nobody.
+    Case::of(&[needs, guide("Patient", "unheard-of")]).gives(&nameless, &[]);
+}
