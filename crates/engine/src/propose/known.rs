@@ -52,3 +52,39 @@ impl Supporting for KnownResources<'_> {
         Some(self.documents.get(reference)?.root())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_gathered_here_is_at_hand() {
+        let slot = json!({ "resourceType": "Slot", "id": "s1", "status": "free" });
+        let inputs = Inputs {
+            targets: BTreeMap::new(),
+            resources: [("slot".to_owned(), slot)].into(),
+            sources: Vec::new(),
+            base: None,
+            patient_id: Some("p1".to_owned()),
+            patient: Some(json!({ "resourceType": "Patient", "id": "p1", "gender": "male" })),
+            encounter: None,
+        };
+        let texts = KnownResources::texts(&inputs);
+        let known = KnownResources::read(&texts, "https://ehr.example/fhir/");
+        for here in ["Patient/p1", "Slot/s1", "https://ehr.example/fhir/Slot/s1"] {
+            assert!(known.find(here).is_some(), "{here}");
+        }
+        for elsewhere in [
+            "Patient/p2",
+            "Slot/p1",
+            "https://other.example/fhir/Slot/s1",
+            "#s1",
+        ] {
+            assert!(known.find(elsewhere).is_none(), "{elsewhere}");
+        }
+        let gender = known.find("Patient/p1").unwrap();
+        assert_eq!(gender.get("gender").unwrap().as_str(), Some("male"));
+    }
+}

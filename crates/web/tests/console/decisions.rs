@@ -30,6 +30,11 @@ async fn an_order_goes_from_the_inbox_over_the_second_factor_into_the_queue() {
         "amoxicillin",
         "20 mg",
         "Approve, with code",
+        "Clinical plausibility",
+        "Rests on the proposal",
+        "What no rule could check",
+        "Rules plausibility/",
+        "AllergyIntolerance (1)",
     ] {
         assert!(review.body.contains(shown), "{shown}: {}", review.body);
     }
