@@ -398,6 +398,11 @@ fn type_rules(
     for it in &element.types {
         match types.iter_mut().find(|other| other.code == it.code) {
             Some(other) => {
+                other.profile_element.0.resize(other.profile.len(), None);
+                other
+                    .profile_element
+                    .0
+                    .extend(it.profile_element.0.iter().cloned());
                 other.profile.extend(it.profile.iter().cloned());
                 other
                     .target_profile
@@ -412,7 +417,7 @@ fn type_rules(
             .map(|it| TypeRule {
                 code: type_code(it).into(),
                 profiles: if profiles_count(it) {
-                    links(&it.profile)
+                    type_links(it)
                 } else {
                     Box::default()
                 },
@@ -435,6 +440,22 @@ fn type_rules(
             })
             .collect(),
     )
+}
+
+/// The profiles of a type, each as a whole or one element of it.
+///
+/// # Source
+/// FHIR R4, extension `elementdefinition-profile-element`.
+fn type_links(of: &TypeRef) -> Box<[ProfileLink]> {
+    let elements = of.profile_element.0.iter().map(Option::as_deref);
+    of.profile
+        .iter()
+        .zip(elements.chain(std::iter::repeat(None)))
+        .map(|(url, element)| ProfileLink {
+            element: element.map(|it| it.trim_start_matches('#').into()),
+            ..ProfileLink::new(url)
+        })
+        .collect()
 }
 
 fn is_same_targets(own: &[String], base: &[String]) -> bool {

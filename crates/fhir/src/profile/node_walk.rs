@@ -294,19 +294,47 @@ impl<'d> Walk<'d> {
             .unwrap_or(Frame::of(resource))
     }
 
+    /// Checks a value against a profile, or the element of it that the link names.
+    fn item_of_link(&mut self, profile: &Arc<Profile>, link: &ProfileLink, item: Item<'d>) {
+        match &link.element {
+            None => self.item_of_profile(profile, item),
+            Some(element) => {
+                if let Some(node) = profile.node_of(element) {
+                    self.item(profile, node, item);
+                }
+            }
+        }
+    }
+
+    fn conforms_to_link(
+        &mut self,
+        profile: &Arc<Profile>,
+        link: &ProfileLink,
+        item: Item<'d>,
+    ) -> bool {
+        if link.element.is_none() {
+            return self.conforms(profile, item);
+        }
+        let mark = self.report.mark();
+        self.item_of_link(profile, link, item);
+        let conforms = !self.report.has_errors_since(mark);
+        self.report.forget_since(mark);
+        conforms
+    }
+
     /// A value must conform to one of the profiles.
     fn one_of(&mut self, profile: &Profile, node: &Node, links: &[ProfileLink], item: Item<'d>) {
         let Some(at) = item.at() else { return };
         if let [link] = links {
             if let Some(demanded) = self.follow(link, at) {
-                self.item_of_profile(&demanded, item);
+                self.item_of_link(&demanded, link, item);
             }
             return;
         }
         let mut all_known = true;
         for link in links {
             match self.basis.profiles.follow(link) {
-                Some(candidate) if self.conforms(&candidate, item) => return,
+                Some(candidate) if self.conforms_to_link(&candidate, link, item) => return,
                 Some(_) => {}
                 None => all_known = false,
             }

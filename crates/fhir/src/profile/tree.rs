@@ -33,6 +33,11 @@ impl Profile {
     pub(crate) fn node(&self, index: u32) -> Option<&Node> {
         self.nodes.get(index as usize)
     }
+
+    /// The node of the element with that id; `None` if nothing is demanded there.
+    pub(crate) fn node_of(&self, element: &str) -> Option<&Node> {
+        self.nodes.iter().find(|it| *it.label == *element)
+    }
 }
 
 /// Where an extension may stand, and how.
@@ -142,6 +147,8 @@ pub(crate) enum Versioning {
 #[derive(Debug)]
 pub(crate) struct ProfileLink {
     pub(crate) url: Box<str>,
+    /// Id of the element of the profile that is meant, if not the whole.
+    pub(crate) element: Option<Box<str>>,
     pub(super) found: OnceLock<Option<Weak<Profile>>>,
 }
 
@@ -149,6 +156,7 @@ impl ProfileLink {
     pub(crate) fn new(url: &str) -> Self {
         Self {
             url: url.into(),
+            element: None,
             found: OnceLock::new(),
         }
     }

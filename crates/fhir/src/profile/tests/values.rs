@@ -199,3 +199,36 @@ fn an_implementation_guide_demands_profiles_of_all_resources_of_a_type() {
     // A profile that is not at hand is said, and accuses nobody.
     Case::of(&[needs, guide("Patient", "unheard-of")]).gives(&nameless, &[]);
 }
+
+#[test]
+fn a_type_may_be_one_element_of_a_profile() {
+    // Items at every depth are items of this profile.
+    let items = json!([{"code": "BackboneElement", "profile": [format!("{URL}it")], "_profile": [{"extension": [{
+        "url": "http://hl7.org/fhir/StructureDefinition/elementdefinition-profile-element",
+        "valueString": "Questionnaire.item"}]}]}]);
+    let case = Case::of(&[profile(
+        "it",
+        "Questionnaire",
+        &json!([
+            {"id": "Questionnaire.title", "path": "Questionnaire.title", "min": 1},
+            {"id": "Questionnaire.item.text", "path": "Questionnaire.item.text", "min": 1},
+            {"id": "Questionnaire.item.item", "path": "Questionnaire.item.item", "type": items},
+        ]),
+    )]);
+    let with = |text: &str| {
+        let leaf = json!({"linkId": "3", "type": "display", text: "x"});
+        claims(
+            "it",
+            &json!({"resourceType": "Questionnaire", "status": "draft", "title": "x",
+            "item": [{"linkId": "1", "type": "group", "text": "x",
+                "item": [{"linkId": "2", "type": "group", "text": "x", "item": [leaf]}]}]}),
+        )
+    };
+    case.give(&[
+        (with("text"), &[]),
+        (
+            with("prefix"),
+            &["profile.too-few Questionnaire.item[0].item[0].item[0]"],
+        ),
+    ]);
+}
