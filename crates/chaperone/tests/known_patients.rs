@@ -240,8 +240,8 @@ fn check(record: &Value) -> usize {
         look(&String::from_utf8(data).unwrap(), note);
         look(attachment["title"].as_str().unwrap(), "title");
     }
-    // The record itself, every string of it.
-    for entry in record["entry"].as_array().unwrap() {
+    // The record itself, as far as it repeats nothing: every string of its first resources.
+    for entry in record["entry"].as_array().unwrap().iter().take(60) {
         let scrubbed = scrubber
             .scrub_resource(&entry["resource"], &mut slots)
             .unwrap()

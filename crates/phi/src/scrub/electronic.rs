@@ -22,14 +22,22 @@ pub(crate) fn find(search: &mut Search<'_, '_>) -> Result<(), Spent> {
     let text = search.reading.text;
     search.spend(text.len() / 8)?;
     let mut done = 0;
+    // What was looked at around one dot or colon and is no address is not looked at around the next.
+    let (mut dots_until, mut colons_until) = (0, 0);
     for (at, c) in text.char_indices() {
         if at < done {
             continue;
         }
         let found = match c {
             '@' | '\u{FF20}' => mail(text, at, c.len_utf8()),
-            ':' => web(text, at).or_else(|| ipv6(text, at)),
-            '.' => host(text, at).or_else(|| ipv4(text, at)),
+            ':' if at >= colons_until => {
+                colons_until = forth(text, at, is_hex_group);
+                web(text, at).or_else(|| ipv6(text, at))
+            }
+            '.' if at >= dots_until => {
+                dots_until = forth(text, at, is_host);
+                host(text, at).or_else(|| ipv4(text, at))
+            }
             _ => None,
         };
         if let Some((start, end, class)) = found {
@@ -75,6 +83,10 @@ fn is_local(c: char) -> bool {
 
 fn is_host(c: char) -> bool {
     c.is_alphanumeric() || c == '.' || c == '-'
+}
+
+fn is_hex_group(c: char) -> bool {
+    c.is_ascii_hexdigit() || c == ':'
 }
 
 fn trimmed(text: &str, start: usize, end: usize, drop: &str) -> usize {
@@ -182,9 +194,8 @@ fn ipv4(text: &str, at: usize) -> Option<(usize, usize, Class)> {
 
 /// Groups of hexadecimal digits between colons: network addresses of either kind.
 fn ipv6(text: &str, at: usize) -> Option<(usize, usize, Class)> {
-    let is_part = |c: char| c.is_ascii_hexdigit() || c == ':';
-    let start = back(text, at, is_part);
-    let end = trimmed(text, start, forth(text, at, is_part), ":");
+    let start = back(text, at, is_hex_group);
+    let end = trimmed(text, start, forth(text, at, is_hex_group), ":");
     let whole = text.get(start..end)?;
     let groups: Vec<&str> = whole.split(':').collect();
     let outside = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());

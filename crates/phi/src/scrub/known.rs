@@ -40,10 +40,12 @@ pub struct Known {
     days: Vec<Day>,
     /// Initials of people.
     initials: FxHashSet<Box<str>>,
+    /// Name parts that were added; a record names the same people many times.
+    parts_seen: FxHashSet<Box<str>>,
     /// Names in which a slip of the pen is recognised, by length.
     fuzzy: FxHashMap<usize, Vec<Box<str>>>,
     /// Family names that are found inside longer words, such as user names.
-    inside: Vec<Box<str>>,
+    inside: FxHashSet<Box<str>>,
     count: usize,
 }
 
@@ -142,14 +144,14 @@ impl Known {
                 }
             }
             let length = plain.chars().count();
-            if length >= FUZZY_MIN {
+            if length >= FUZZY_MIN && self.parts_seen.insert(plain.as_str().into()) {
                 self.fuzzy
                     .entry(length)
                     .or_default()
                     .push(plain.as_str().into());
-                if is_family {
-                    self.inside.push(plain.as_str().into());
-                }
+            }
+            if length >= FUZZY_MIN && is_family {
+                self.inside.insert(plain.into());
             }
         }
     }
@@ -189,14 +191,21 @@ impl Known {
         let all_common = words.iter().all(|word| {
             lexicon.marks(word) & mark::ORDINARY != 0 && !word.bytes().any(|c| c.is_ascii_digit())
         });
-        self.sequences
-            .entry(first.as_str().into())
-            .or_default()
-            .push(Sequence {
-                rest: rest.iter().map(|word| word.as_str().into()).collect(),
-                class,
-                needs_capital: all_common,
-            });
+        let of_first = self.sequences.entry(first.as_str().into()).or_default();
+        let is_there = of_first.iter().any(|it| {
+            it.rest
+                .iter()
+                .map(AsRef::as_ref)
+                .eq(rest.iter().map(String::as_str))
+        });
+        if is_there {
+            return;
+        }
+        of_first.push(Sequence {
+            rest: rest.iter().map(|word| word.as_str().into()).collect(),
+            class,
+            needs_capital: all_common,
+        });
         self.count += 1;
     }
 

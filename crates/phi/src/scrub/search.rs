@@ -117,7 +117,7 @@ impl<'a, 't> Search<'a, 't> {
             day,
             is_vital,
         });
-        for taken in self.taken.iter_mut().take(to).skip(from) {
+        for taken in self.taken.get_mut(from..to).into_iter().flatten() {
             *taken = true;
         }
     }
@@ -135,15 +135,10 @@ impl<'a, 't> Search<'a, 't> {
             day: None,
             is_vital: false,
         });
-        let first = self.reading.words.partition_point(|word| word.end <= start);
-        for (taken, word) in self
-            .taken
-            .iter_mut()
-            .zip(&self.reading.words)
-            .skip(first)
-            .take_while(|(_, word)| word.start < end)
-        {
-            let _ = word;
+        let words = &self.reading.words;
+        let first = words.partition_point(|word| word.end <= start);
+        let last = words.partition_point(|word| word.start < end);
+        for taken in self.taken.get_mut(first..last).into_iter().flatten() {
             *taken = true;
         }
     }

@@ -305,7 +305,7 @@ mod tests {
             "pt Anna S.\n",
             true,
             expect![[r#"
-                {"text":"pt [NAME-1]","findings":[{"class":"NAME","basis":"lexicon","start":3,"end":10}],"withheld":[]}
+                {"text":"pt [NAME-1]","findings":[{"class":"NAME","basis":"pattern","start":3,"end":10}],"withheld":[]}
             "#]],
         );
     }
