@@ -22,6 +22,9 @@ use chaperone_phi::deidentify::safe_harbor;
 use chaperone_phi::scrub::{Known, Lexicon, Scrubber, Settings, Slots};
 use serde_json::{Value, json};
 
+/// Entries of a record that are scrubbed as such; those behind them repeat their kinds.
+const ENTRIES_MAX: usize = 40;
+
 /// What a note can say about a patient.
 struct Person {
     given: String,
@@ -214,16 +217,10 @@ fn check(record: &Value) -> usize {
     let notes = person.notes();
     assert!(notes.len() > 10);
     let mut slots = Slots::new();
-    let look = |scrubbed: &str, note: &str| {
-        let (joined, words) = leftovers(scrubbed);
-        for part in person.parts() {
-            let is_left = words.contains(&part) || (part.len() >= 5 && joined.contains(&part));
-            assert!(!is_left, "`{part}` is left of\n{note}\nin\n{scrubbed}");
-        }
-    };
+    let look = |scrubbed: &str| look_at(&person, scrubbed, true);
     for note in &notes {
         let scrubbed = scrubber.scrub(note, &mut slots).unwrap().text;
-        look(&scrubbed, note);
+        look(&scrubbed);
         // The same inside an attachment, and as a file's name.
         let document = json!({
             "resourceType": "DocumentReference",
@@ -237,32 +234,35 @@ fn check(record: &Value) -> usize {
         let data = STANDARD
             .decode(attachment["data"].as_str().unwrap())
             .unwrap();
-        look(&String::from_utf8(data).unwrap(), note);
-        look(attachment["title"].as_str().unwrap(), "title");
+        look(&String::from_utf8(data).unwrap());
+        look(attachment["title"].as_str().unwrap());
     }
     // The record itself, as far as it repeats nothing: every string of its first resources.
-    for entry in record["entry"].as_array().unwrap().iter().take(60) {
+    for entry in record["entry"].as_array().unwrap().iter().take(ENTRIES_MAX) {
         let scrubbed = scrubber
             .scrub_resource(&entry["resource"], &mut slots)
             .unwrap()
             .value;
-        strings(&scrubbed, &mut |text| look(text, "the record"));
+        strings(&scrubbed, &mut |text| look_at(&person, text, false));
     }
-    let copy = safe_harbor(lexicon, record, 2026).unwrap();
-    strings(&copy.value, &mut |text| {
-        let (_, words) = leftovers(text);
-        for part in person
-            .parts()
-            .iter()
-            .filter(|part| !part.bytes().all(|c| c.is_ascii_digit()) || part.len() > 4)
-        {
-            assert!(
-                !words.contains(part),
-                "`{part}` is left in the copy: {text}"
-            );
-        }
-    });
+    let mut short = record.clone();
+    short["entry"].as_array_mut().unwrap().truncate(ENTRIES_MAX);
+    let copy = safe_harbor(lexicon, &short, 2026).unwrap();
+    strings(&copy.value, &mut |text| look_at(&person, text, false));
     notes.len()
+}
+
+/// Looks for what is left. Years and other short numbers stand in codes and in copies, where they may stay.
+#[track_caller]
+fn look_at(person: &Person, scrubbed: &str, with_short_numbers: bool) {
+    let (joined, words) = leftovers(scrubbed);
+    for part in person.parts() {
+        if !with_short_numbers && part.len() <= 4 && part.bytes().all(|c| c.is_ascii_digit()) {
+            continue;
+        }
+        let is_left = words.contains(&part) || (part.len() >= 5 && joined.contains(&part));
+        assert!(!is_left, "`{part}` is left in\n{scrubbed}");
+    }
 }
 
 fn strings(value: &Value, look: &mut impl FnMut(&str)) {
