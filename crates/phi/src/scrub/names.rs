@@ -189,6 +189,14 @@ fn given_first(search: &Search<'_, '_>, at: usize) -> Found {
         return None;
     }
     let is_ordinary = reading.any(at, mark::ORDINARY);
+    // "X-Ray" and "T-Max": what hangs on one letter is no name.
+    let hangs = at >= 2
+        && reading.is_dash(at - 1)
+        && reading.touches(at)
+        && reading.shape(at - 2) == Shape::Initial;
+    if hangs {
+        return None;
+    }
     let follows_eponym = at >= 2 && reading.is_dash(at - 1) && reading.any(at - 2, mark::EPONYM);
     let end = run(search, at);
     let last = end - 1;
@@ -320,7 +328,21 @@ fn after_cue(search: &Search<'_, '_>, at: usize) -> Found {
     {
         return None;
     }
-    let end = run(search, name);
+    let mut end = run(search, name);
+    // "Name: LEE, MIN-HO": what follows the comma is the rest of it.
+    let rest = end + 1;
+    let goes_on = is_cue
+        && has_mark
+        && reading.is_mark(end, ',')
+        && search.is_free(rest)
+        && reading.is_letters(rest)
+        && reading.is_capital(rest)
+        && !reading.begins_line(rest)
+        && !search.is_clinical(rest);
+    if goes_on {
+        let is_joined = reading.is_dash(rest + 1) && reading.touches(rest + 2);
+        end = run(search, rest).max(if is_joined { rest + 3 } else { rest + 1 });
+    }
     let is_listed = (name..end).any(|word| reading.any(word, mark::GIVEN | mark::SURNAME));
     let is_upper = reading.shape(name) == Shape::Upper;
     let fits = is_listed && (!is_upper || end > name + 1 || is_said || has_mark)

@@ -61,12 +61,14 @@ fn names() {
             "Electronically signed by [NAME-1], MD",
         ),
         ("mary johnson reports pain", "[NAME-1] reports pain"),
+        ("Name: LEE, MIN-HO   Sex: M", "Name: [NAME-1]   Sex: M"),
         (
             "Mary Johnson came. Johnson reports pain",
             "[NAME-1] came. [NAME-2] reports pain",
         ),
     ]);
     stays(&[
+        "Chest X-Ray negative, Modified Rankin 1",
         "positive Chaddock reflex and Parkinson's disease",
         "Foley catheter removed, Graves disease stable",
         "Wells score of 8, Rinne and Weber tests normal",
