@@ -28,6 +28,8 @@ pub enum MoveFailed {
 pub(crate) struct InHand {
     pub(crate) id: WritebackId,
     pub(crate) state: Writeback,
+    /// The state as loaded; none of a new write-back.
+    base: Option<Writeback>,
     /// Version of the stream as loaded.
     loaded: u64,
     /// Version including what is pending.
@@ -48,6 +50,7 @@ impl InHand {
         Ok(Self {
             id,
             state,
+            base: None,
             loaded: 0,
             version: 1,
             proposed: now,
@@ -70,10 +73,22 @@ impl InHand {
         Ok(())
     }
 
-    /// Puts the pending events and the row into a commit, guarded by the version loaded.
+    /// Puts the pending events and the row into a commit, guarded by the version loaded. All of them are
+    /// recorded with the commit's time, so state and row are what folding the record gives.
     pub(crate) fn write_into(&mut self, commit: &mut Commit) -> Result<WritebackRow, StoreFailed> {
         let mut expected = self.loaded;
+        let mut folded = self.base.take();
         for event in self.pending.drain(..) {
+            let corrupt =
+                |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());
+            folded = Some(match folded {
+                None => {
+                    self.proposed = commit.at;
+                    Writeback::begin(&event).map_err(corrupt)?
+                }
+                Some(state) => state.evolve(&event, commit.at).map_err(corrupt)?,
+            });
+            self.moved = commit.at;
             commit.append(
                 StreamId::Writeback(self.id),
                 Expected::Version(expected),
@@ -82,6 +97,10 @@ impl InHand {
             expected = expected.saturating_add(1);
         }
         self.loaded = self.version;
+        if let Some(state) = folded {
+            self.state = state;
+        }
+        self.base = Some(self.state.clone());
         project(commit, &self.state, self.version, self.proposed, self.moved)
     }
 }
@@ -113,6 +132,7 @@ impl Engine {
         let (state, proposed) = fold.ok_or(MoveFailed::Missing)?;
         Ok(InHand {
             id,
+            base: Some(state.clone()),
             state,
             loaded: version,
             version,

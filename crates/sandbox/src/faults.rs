@@ -67,6 +67,9 @@ pub struct FaultRule {
     /// The resource type, or `Bundle` or `metadata`; `None` matches each.
     #[serde(default)]
     pub resource_type: Option<String>,
+    /// Only searches that carry this parameter; `None` matches each request.
+    #[serde(default)]
+    pub parameter: Option<String>,
     /// How it fails.
     pub kind: FaultKind,
     /// How many matching requests fail before the rule is spent.
@@ -85,8 +88,18 @@ impl FaultRule {
         Self {
             method: Some(method.to_owned()),
             resource_type: Some(resource_type.to_owned()),
+            parameter: None,
             kind,
             times: 1,
+        }
+    }
+
+    /// The same rule for searches that carry a parameter, and for no other request.
+    #[must_use]
+    pub fn searched_by(self, parameter: &str) -> Self {
+        Self {
+            parameter: Some(parameter.to_owned()),
+            ..self
         }
     }
 
@@ -96,16 +109,22 @@ impl FaultRule {
         Self { times, ..self }
     }
 
-    fn matches(&self, faces: &[Face]) -> bool {
-        faces.iter().any(|(method, resource_type)| {
-            self.method
-                .as_deref()
-                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
-                && self
-                    .resource_type
+    fn matches(&self, faces: &[Face], query: &str) -> bool {
+        let is_carried = |wanted: &str| {
+            query
+                .split('&')
+                .any(|pair| pair.split(['=', ':']).next() == Some(wanted))
+        };
+        self.parameter.as_deref().is_none_or(is_carried)
+            && faces.iter().any(|(method, resource_type)| {
+                self.method
                     .as_deref()
-                    .is_none_or(|wanted| wanted == *resource_type)
-        })
+                    .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+                    && self
+                        .resource_type
+                        .as_deref()
+                        .is_none_or(|wanted| wanted == *resource_type)
+            })
     }
 }
 
@@ -167,10 +186,10 @@ impl Faults {
             .clear();
     }
 
-    /// Uses up one firing of the oldest rule that matches.
-    pub(crate) fn take(&self, faces: &[Face]) -> Option<FaultKind> {
+    /// Uses up one firing of the oldest rule that matches. `query` is that of a search.
+    pub(crate) fn take(&self, faces: &[Face], query: &str) -> Option<FaultKind> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = rules.iter().position(|rule| rule.matches(faces))?;
+        let at = rules.iter().position(|rule| rule.matches(faces, query))?;
         let rule = rules.get_mut(at)?;
         let kind = rule.kind.clone();
         rule.times = rule.times.saturating_sub(1);
@@ -196,12 +215,28 @@ mod tests {
             FaultKind::PreconditionFailed,
         ));
         let booking: [Face; 1] = [("POST", "Appointment")];
-        assert_eq!(faults.take(&[("GET", "Appointment")]), None);
-        assert_eq!(faults.take(&[("POST", "Slot")]), None);
-        assert_eq!(faults.take(&booking), Some(busy.clone()));
-        assert_eq!(faults.take(&booking), Some(busy));
-        assert_eq!(faults.take(&booking), Some(FaultKind::PreconditionFailed));
-        assert_eq!(faults.take(&booking), None);
+        assert_eq!(faults.take(&[("GET", "Appointment")], ""), None);
+        assert_eq!(faults.take(&[("POST", "Slot")], ""), None);
+        assert_eq!(faults.take(&booking, ""), Some(busy.clone()));
+        assert_eq!(faults.take(&booking, ""), Some(busy));
+        assert_eq!(
+            faults.take(&booking, ""),
+            Some(FaultKind::PreconditionFailed)
+        );
+        assert_eq!(faults.take(&booking, ""), None);
         assert!(faults.pending().is_empty());
+    }
+
+    #[test]
+    fn a_rule_for_a_parameter_leaves_other_searches_alone() {
+        let faults = Faults::default();
+        let busy = FaultKind::TooManyRequests { retry_after_s: 1 };
+        faults
+            .inject(FaultRule::once("GET", "Appointment", busy.clone()).searched_by("identifier"));
+        let search: [Face; 1] = [("GET", "Appointment")];
+        for other in ["", "patient=identifier", "identifiers=a"] {
+            assert_eq!(faults.take(&search, other), None, "{other}");
+        }
+        assert_eq!(faults.take(&search, "_count=1&identifier=a"), Some(busy));
     }
 }

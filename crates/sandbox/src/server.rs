@@ -187,7 +187,11 @@ async fn answer(shared: &Shared, incoming: &Incoming<'_>, body: Body) -> Result<
     }
     offered(&interaction, shared.profile)?;
 
-    let fault = shared.faults.take(&faces(&interaction, &entries));
+    let query = match &interaction {
+        Interaction::Search { query, .. } => query.as_str(),
+        _ => "",
+    };
+    let fault = shared.faults.take(&faces(&interaction, &entries), query);
     let mut hang_after = None;
     match fault {
         None => {}

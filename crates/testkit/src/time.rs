@@ -1,19 +1,31 @@
 //! A clock that moves when told to, and randomness that repeats.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::ports::{Clock, Random};
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is moved, or moves at each reading.
 #[derive(Debug)]
-pub struct SeededClock(Mutex<Timestamp>);
+pub struct SeededClock {
+    now: Mutex<Timestamp>,
+    tick_us: AtomicI64,
+}
 
 impl SeededClock {
     /// A clock standing at a time.
     pub fn at(now: Timestamp) -> Self {
-        Self(Mutex::new(now))
+        Self {
+            now: Mutex::new(now),
+            tick_us: AtomicI64::new(0),
+        }
+    }
+
+    /// From now on each reading moves the clock on by so many microseconds, as time goes by in the world.
+    pub fn tick_us(&self, microseconds: i64) {
+        self.tick_us.store(microseconds, Ordering::Relaxed);
     }
 
     /// A clock standing at a fixed, unremarkable time: 2030-01-01T12:00:00Z.
@@ -28,7 +40,7 @@ impl SeededClock {
 
     /// Moves the clock forward by milliseconds.
     pub fn advance_ms(&self, milliseconds: i64) {
-        let mut now = lock(&self.0);
+        let mut now = lock(&self.now);
         *now = Timestamp::from_millisecond(now.as_millisecond().saturating_add(milliseconds))
             .unwrap_or(*now);
     }
@@ -42,7 +54,12 @@ impl Default for SeededClock {
 
 impl Clock for SeededClock {
     fn now(&self) -> Timestamp {
-        *lock(&self.0)
+        let mut now = lock(&self.now);
+        let read = *now;
+        let tick_us = self.tick_us.load(Ordering::Relaxed);
+        *now = Timestamp::from_microsecond(read.as_microsecond().saturating_add(tick_us))
+            .unwrap_or(read);
+        read
     }
 }
 

@@ -28,7 +28,8 @@ const HOLD_MS: u64 = 20;
 /// What goes wrong, and with which of the requests.
 fn faults() -> Vec<(&'static str, Vec<FaultRule>)> {
     let booking = |kind| FaultRule::once("POST", "Appointment", kind);
-    let reading_back = |kind| FaultRule::once("GET", "Appointment", kind);
+    // Not the patient's own appointments, which are looked at before the ruling.
+    let looking = |kind| FaultRule::once("GET", "Appointment", kind).searched_by("identifier");
     vec![
         ("nothing", vec![]),
         (
@@ -44,7 +45,7 @@ fn faults() -> Vec<(&'static str, Vec<FaultRule>)> {
             "timeout after commit, then 500 while looking for it",
             vec![
                 booking(FaultKind::TimeoutAfterCommit { hold_ms: HOLD_MS }),
-                reading_back(FaultKind::Status { code: 500 }),
+                looking(FaultKind::Status { code: 500 }),
             ],
         ),
         (

@@ -228,6 +228,7 @@ impl Run {
             self.sandbox.handle.inject(FaultRule {
                 method: Some(method.to_owned()),
                 resource_type: type_read,
+                parameter: None,
                 kind,
                 times: 1,
             });

@@ -31,6 +31,7 @@ impl Play<'_> {
             self.sandbox.handle.inject(FaultRule {
                 method: Some(method.to_owned()),
                 resource_type: None,
+                parameter: None,
                 kind: kind.clone(),
                 times,
             });
