@@ -113,6 +113,18 @@ impl<'e> UnderWay<'e> {
         }
     }
 
+    /// Waits for something else and lets them go on meanwhile. Each may hold a connection of the store in the
+    /// middle of a transaction; left alone while the store is asked for another, they would keep it for ever.
+    async fn beside<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                done = &mut other => return done,
+                () = self.next() => {}
+            }
+        }
+    }
+
     /// Waits until all of them have ended.
     pub async fn finish(&mut self) {
         while !(self.ordered.is_empty() && self.free.is_empty()) {
@@ -146,37 +158,34 @@ impl Engine {
         under_way: &mut UnderWay<'e>,
     ) -> Result<usize, DeliverFailed> {
         let now = self.now();
-        let lease = self
-            .store
-            .lease(
-                &self.config.tenant,
-                WRITER_LEASE,
-                &self.config.node,
-                now,
-                LEASE_MS,
-            )
-            .await?;
+        let lease = self.store.lease(
+            &self.config.tenant,
+            WRITER_LEASE,
+            &self.config.node,
+            now,
+            LEASE_MS,
+        );
+        let lease = under_way.beside(lease).await?;
         let mut started = 0_usize;
         for lane in [Lane::Free, Lane::Ordered] {
-            let items = under_way.lane(lane);
-            let places = LANE_MAX.saturating_sub(items.len());
+            let places = LANE_MAX.saturating_sub(under_way.lane(lane).len());
             if places == 0 {
                 continue;
             }
-            let claimed = self
-                .store
-                .claim_due(Claim {
-                    tenant: self.config.tenant.clone(),
-                    lane: Some(lane),
-                    worker: worker.to_owned(),
-                    now,
-                    lease_ms: self.config.claim_ms,
-                    limit: u32::try_from(places).unwrap_or(0),
-                })
-                .await?;
+            let claimed = self.store.claim_due(Claim {
+                tenant: self.config.tenant.clone(),
+                lane: Some(lane),
+                worker: worker.to_owned(),
+                now,
+                lease_ms: self.config.claim_ms,
+                limit: u32::try_from(places).unwrap_or(0),
+            });
+            let claimed = under_way.beside(claimed).await?;
             started = started.saturating_add(claimed.len());
             for work in claimed {
-                items.push(Box::pin(self.advance(work, lease.epoch)));
+                under_way
+                    .lane(lane)
+                    .push(Box::pin(self.advance(work, lease.epoch)));
             }
         }
         Ok(started)
@@ -385,5 +394,20 @@ fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
 fn delivery() -> Actor {
     Actor::System {
         part: SystemPart::Delivery,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_under_way_goes_on_while_the_store_is_asked() {
+        let (give_back, connection) = tokio::sync::oneshot::channel();
+        let mut under_way = UnderWay::default();
+        under_way.free.push(Box::pin(async move {
+            let _ = give_back.send("connection");
+        }));
+        assert_eq!(under_way.beside(connection).await, Ok("connection"));
     }
 }
