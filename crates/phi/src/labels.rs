@@ -270,6 +270,38 @@ impl Labels {
         codes.max().unwrap_or(Confidentiality::N)
     }
 
+    /// Whether one of the labels has a code, of whatever system.
+    pub fn carries(&self, code: &str) -> bool {
+        self.labels
+            .iter()
+            .any(|label| label.code.eq_ignore_ascii_case(code))
+    }
+
+    /// Everything that restricts the resource; a consent must open each of them.
+    pub fn restrictions(&self) -> Vec<Restriction> {
+        let mut all: Vec<Restriction> = SENSITIVITY_RESTRICTED
+            .into_iter()
+            .filter(|code| self.carries(code))
+            .map(Restriction::Sensitivity)
+            .collect();
+        let confidentiality = self.confidentiality();
+        if confidentiality >= Confidentiality::R {
+            all.push(Restriction::Confidentiality(confidentiality));
+        }
+        if self.has_unclear() {
+            all.push(Restriction::Unclear);
+        }
+        all
+    }
+
+    /// Whether something stands there that cannot be read, or a confidentiality that does not exist.
+    fn has_unclear(&self) -> bool {
+        let is_unknown = |label: &Label| {
+            label.system == CONFIDENTIALITY_SYSTEM && Confidentiality::parse(&label.code).is_none()
+        };
+        self.is_unclear || self.labels.iter().any(is_unknown)
+    }
+
     /// Why agents are refused, if they are.
     pub fn restriction(&self) -> Option<Restriction> {
         let sensitivity = self.labels.iter().find_map(|label| {
@@ -283,10 +315,7 @@ impl Labels {
         if confidentiality >= Confidentiality::R {
             return Some(Restriction::Confidentiality(confidentiality));
         }
-        let is_unknown = |label: &Label| {
-            label.system == CONFIDENTIALITY_SYSTEM && Confidentiality::parse(&label.code).is_none()
-        };
-        (self.is_unclear || self.labels.iter().any(is_unknown)).then_some(Restriction::Unclear)
+        self.has_unclear().then_some(Restriction::Unclear)
     }
 }
 

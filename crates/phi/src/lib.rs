@@ -8,9 +8,10 @@
 //! 1. [`seal`]: payloads encrypted under a patient's key, found by a salted digest.
 //! 2. [`keyed`], [`tokens`]: what agents see instead of an identifier, and how it is found again.
 //! 3. [`labels`]: how confidential a resource is, and which ones agents are refused.
-//! 4. [`view`]: the projection of a resource to the typed leaves of declared fields.
-//! 5. [`scrub`]: free text without identifiers, and whole resources and attachments of it.
-//! 6. [`deidentify`]: a Safe Harbor copy of a record.
+//! 4. [`consent`]: whether the patient's consents and the law before them allow an access.
+//! 5. [`view`]: the projection of a resource to the typed leaves of declared fields.
+//! 6. [`scrub`]: free text without identifiers, and whole resources and attachments of it.
+//! 7. [`deidentify`]: a Safe Harbor copy of a record.
 
 #![cfg_attr(
     test,
@@ -31,6 +32,8 @@ pub mod keyed;
 pub mod tokens;
 
 pub mod labels;
+
+pub mod consent;
 
 pub mod view;
 
