@@ -118,6 +118,11 @@ impl Definitions {
             .map(|it| self.text(it.type_name))
     }
 
+    /// The names that elements of any type have in JSON, in no particular order; most come more than once.
+    pub fn element_names(&self) -> impl Iterator<Item = &str> {
+        self.tables.names.iter().map(|it| self.text(it.text))
+    }
+
     /// The codes of a value set that required bindings use, as (system, code).
     ///
     /// `None` if the value set is not compiled in or cannot be enumerated: then nothing can be said.

@@ -13,15 +13,23 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+mod ages;
+
 use crate::scrub::calendar::Day;
 use crate::scrub::document::{
-    fhir_day, is_attachment, is_code, is_code_name, is_geolocation, is_type_name,
+    fhir_day, is_attachment, is_code, is_code_name, is_element_name, is_geolocation, is_somebodys,
+    is_type_name, type_and_id,
 };
 use crate::scrub::known::{KnownTooMany, is_address, is_human_name};
-use crate::scrub::{AGE_FOLDED_FROM, Budget, DateUse, Known, Lexicon, Scrubber, Settings, Slots};
+use crate::scrub::{
+    AGE_FOLDED_FROM, Budget, Class, DateUse, Known, Lexicon, Scrubber, Settings, Slots,
+};
 
 /// Deepest nesting.
 const DEPTH_MAX: usize = 64;
+
+/// From so many digits on, a code can be a number of somebody.
+const DIGITS_MIN: usize = 4;
 
 /// Most values of one record.
 const VALUES_MAX: usize = 5_000_000;
@@ -162,6 +170,8 @@ pub fn safe_harbor(
     let at = Place {
         resource: "",
         key: "",
+        is_age: false,
+        is_public: false,
     };
     let value = copy.value(record, at, 0)?.unwrap_or(Value::Null);
     copy.check(&value, "", 0)?;
@@ -175,6 +185,10 @@ pub fn safe_harbor(
 struct Place<'p> {
     resource: &'p str,
     key: &'p str,
+    /// Whether what stands here is an age, whatever its unit.
+    is_age: bool,
+    /// Whether a code here is of a system that everybody uses.
+    is_public: bool,
 }
 
 struct Copy<'a> {
@@ -207,11 +221,12 @@ impl Copy<'_> {
             }
             Value::String(text) => Ok(self.string(text, at)),
             Value::Number(number) => {
-                let is_known = self
-                    .scrubber
-                    .holds_known(&number.to_string())
-                    .unwrap_or(true);
-                Ok(if is_known {
+                let is_known = is_somebodys(&self.scrubber, number).unwrap_or(true);
+                let is_old = (at.is_age && at.key != "value" || at.key == "age")
+                    && number
+                        .as_f64()
+                        .is_some_and(|it| it >= f64::from(AGE_FOLDED_FROM));
+                Ok(if is_known || is_old {
                     self.remove(at)
                 } else {
                     Some(value.clone())
@@ -248,7 +263,9 @@ impl Copy<'_> {
             .and_then(Value::as_str)
             .filter(|it| is_type_name(it));
         if own.is_none()
-            && (is_geolocation(object) || is_human_name(object) || is_attachment(at.key, object))
+            && (is_geolocation(object)
+                || is_human_name(at.key, object)
+                || is_attachment(at.key, object))
         {
             return Ok(self.remove(at));
         }
@@ -265,23 +282,37 @@ impl Copy<'_> {
         if at.key == "request" && object.contains_key("method") {
             return Ok(Some(request(object)));
         }
-        if let Some(age) = old_age(object, at.key) {
+        let is_age = at.is_age || is_age_name(at.key) || tells_age(object);
+        if let Some(age) = ages::old(object, is_age) {
             return Ok(Some(age));
         }
         let resource = own.unwrap_or(at.resource);
+        let is_extension = matches!(at.key, "extension" | "modifierExtension");
+        let is_public = object
+            .get("system")
+            .and_then(Value::as_str)
+            .is_some_and(is_public_system);
         let mut kept = Map::with_capacity(object.len());
         for (key, inner) in object {
-            let at = Place { resource, key };
+            let at = Place {
+                resource,
+                key,
+                is_age: is_age && !is_element_of_resource(own, key),
+                is_public,
+            };
             let new = match (key.as_str(), inner) {
+                _ if !is_element_name(key) => self.remove(Place {
+                    key: "an unknown element",
+                    ..at
+                }),
+                // Elsewhere than in an extension it is the address of a device, a page or an account.
+                ("url", _) if !is_extension => self.remove(at),
                 ("resourceType", _) => own.map(|it| Value::String(it.to_owned())),
                 ("id", Value::String(id)) => {
                     own.map(|own| Value::String(self.number(&format!("{own}/{id}")).to_string()))
                 }
                 ("fullUrl", Value::String(url)) => Some(self.full_url(url, object)),
-                ("text", Value::String(_)) | ("name" | "title", Value::String(_)) => {
-                    self.remove(at)
-                }
-                ("text", _) => self.remove(at),
+                ("name" | "title", Value::String(_)) | ("text", _) => self.remove(at),
                 _ if is_removed(resource, key) => self.remove(at),
                 ("extension" | "modifierExtension", _) => {
                     self.value(inner, at, depth + 1)?.and_then(meaningful)
@@ -311,12 +342,47 @@ impl Copy<'_> {
         }
         let is_code = (is_code_name(at.key) || is_coded_value(at.key)) && is_code(text);
         let is_known = self.scrubber.holds_known(text).unwrap_or(true);
-        // A code that is a long number or holds one may be somebody's, unless a system says what it is.
-        if is_code && !is_known {
+        // A code with the form of a number of somebody is one, unless a system of everybody says what it is.
+        if is_code && !is_known && (at.is_public || !self.reads_like_identifier(text, at.key)) {
             Some(Value::String(text.to_owned()))
         } else {
             self.remove(at)
         }
+    }
+
+    /// Whether a code has the form of something that points at one person; of the address of a definition, whether
+    /// a part of it has.
+    fn reads_like_identifier(&self, text: &str, key: &str) -> bool {
+        // Only what holds a number or an address can.
+        let is_plain = text.bytes().filter(u8::is_ascii_digit).count() < DIGITS_MIN
+            && !text.contains(['@', ':']);
+        if is_plain {
+            return false;
+        }
+        let is_address = matches!(
+            key,
+            "system"
+                | "profile"
+                | "url"
+                | "valueCanonical"
+                | "instantiatesCanonical"
+                | "questionnaire"
+                | "definition"
+        ) && ["http://", "https://", "urn:oid:"]
+            .iter()
+            .any(|it| text.starts_with(it));
+        if !is_address {
+            return self.points_at_somebody(text, |class| class.is_direct());
+        }
+        let is_named = |class: Class| class.is_direct() && class != Class::Url;
+        text.split(['/', '|', '#'])
+            .any(|part| self.points_at_somebody(part, is_named))
+    }
+
+    fn points_at_somebody(&self, text: &str, counts: impl Fn(Class) -> bool) -> bool {
+        self.scrubber
+            .detect(text)
+            .map_or(true, |found| found.iter().any(|it| counts(it.class)))
     }
 
     /// The year of a date, unless it is so far back that it tells an age over 89.
@@ -328,19 +394,21 @@ impl Copy<'_> {
 
     fn address(&mut self, address: &Map<String, Value>, at: Place<'_>) -> Option<Value> {
         let mut kept = Map::new();
+        let country = address.get("country").and_then(Value::as_str);
+        let is_home = country.is_none_or(is_united_states);
         for (key, value) in address {
             let new = match (key.as_str(), value) {
-                ("state" | "country", Value::String(text))
-                    if text.len() <= 40 && text.chars().all(|c| c.is_alphabetic() || c == ' ') =>
-                {
+                ("state", Value::String(text)) if self.lexicon.is_state(text) => {
                     Some(value.clone())
                 }
-                ("postalCode", Value::String(code)) => Some(Value::String(self.lexicon.zip3(code))),
+                ("country", Value::String(text)) if self.lexicon.is_country(text) => {
+                    Some(value.clone())
+                }
+                ("postalCode", Value::String(code)) if is_home => {
+                    Some(Value::String(self.lexicon.zip3(code)))
+                }
                 ("use" | "type", Value::String(text)) if is_code(text) => Some(value.clone()),
-                _ => self.remove(Place {
-                    resource: at.resource,
-                    key,
-                }),
+                _ => self.remove(Place { key, ..at }),
             };
             if let Some(new) = new {
                 kept.insert(key.clone(), new);
@@ -372,9 +440,8 @@ impl Copy<'_> {
         if target.starts_with("urn:") {
             return json!({ "reference": urn(self.number(target)) });
         }
-        let mut parts = target.split('/').skip_while(|part| !is_type_name(part));
-        match (parts.next(), parts.next()) {
-            (Some(kind), Some(id)) => {
+        match type_and_id(target) {
+            Some((kind, id)) => {
                 let number = self.number(&format!("{kind}/{id}"));
                 json!({ "reference": format!("{kind}/{number}") })
             }
@@ -435,6 +502,77 @@ impl Copy<'_> {
     }
 }
 
+/// Names of elements that hold an age.
+fn is_age_name(key: &str) -> bool {
+    key == "age"
+        || key.ends_with("Age")
+        || matches!(
+            key,
+            "ageRange" | "onsetRange" | "abatementRange" | "deceasedRange"
+        )
+}
+
+/// Whether an Observation says how old somebody is.
+///
+/// # Source
+/// LOINC: age, estimated, reported, calculated.
+fn tells_age(resource: &Map<String, Value>) -> bool {
+    const CODES: [&str; 4] = ["30525-0", "21611-9", "21612-7", "29553-5"];
+    resource
+        .get("code")
+        .and_then(|code| code.get("coding"))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|coding| coding.get("code").and_then(Value::as_str))
+        .any(|code| CODES.contains(&code))
+}
+
+/// Of a resource that tells an age, only its value does.
+fn is_element_of_resource(own: Option<&str>, key: &str) -> bool {
+    own.is_some() && !key.starts_with("value")
+}
+
+fn is_united_states(country: &str) -> bool {
+    let plain: String = country
+        .chars()
+        .filter(|c| c.is_alphabetic())
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    matches!(
+        plain.as_str(),
+        "us" | "usa" | "unitedstates" | "unitedstatesofamerica"
+    )
+}
+
+/// Code systems whose codes are the same for everybody; those for people's own numbers are none.
+///
+/// # Source
+/// HL7 Terminology (THO), external code systems.
+fn is_public_system(system: &str) -> bool {
+    const PUBLIC: [&str; 17] = [
+        "http://loinc.org",
+        "http://snomed.info/sct",
+        "http://unitsofmeasure.org",
+        "http://hl7.org/fhir/",
+        "http://terminology.hl7.org/",
+        "http://www.nlm.nih.gov/research/umls/",
+        "http://www.ama-assn.org/go/cpt",
+        "http://www.cms.gov/",
+        "https://www.cms.gov/",
+        "https://www.usps.com/",
+        "http://nucc.org/provider-taxonomy",
+        "http://dicom.nema.org/",
+        "http://fdasis.nlm.nih.gov",
+        "https://nahdo.org/sopt",
+        "urn:iso:std:iso:",
+        "urn:ietf:bcp:",
+        "urn:oid:2.16.840.1.113883.6.",
+    ];
+    const PERSONAL: [&str; 4] = ["us-ssn", "us-npi", "us-mbi", "us-medicare"];
+    PUBLIC.iter().any(|it| system.starts_with(it)) && !PERSONAL.iter().any(|it| system.contains(it))
+}
+
 fn urn(number: usize) -> String {
     format!("urn:uuid:00000000-0000-4000-8000-{number:012}")
 }
@@ -492,24 +630,10 @@ fn request(request: &Map<String, Value>) -> Value {
         .filter(|it| it.bytes().all(|c| c.is_ascii_uppercase()))
         .unwrap_or("POST");
     let kind = text("url")
-        .and_then(|url| url.split(['/', '?']).find(|part| is_type_name(part)))
+        .and_then(|url| url.split(['?', '#']).next())
+        .and_then(|path| path.rsplit('/').find(|part| is_type_name(part)))
         .unwrap_or("");
     json!({ "method": method, "url": kind })
-}
-
-/// An age over 89 becomes "90 or more".
-fn old_age(object: &Map<String, Value>, key: &str) -> Option<Value> {
-    let is_age = key.ends_with("Age") || key == "age";
-    let value = object.get("value")?.as_f64()?;
-    let unit = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or("");
-    let years = matches!(unit("code"), "a" | "")
-        && !matches!(
-            unit("unit"),
-            "days" | "months" | "weeks" | "d" | "mo" | "wk" | "h"
-        );
-    (is_age && years && value >= f64::from(AGE_FOLDED_FROM)).then(|| {
-        json!({ "value": AGE_FOLDED_FROM, "comparator": ">=", "unit": "a", "system": "http://unitsofmeasure.org", "code": "a" })
-    })
 }
 
 /// Extensions that still say something: a value or further extensions.

@@ -14,7 +14,6 @@
 use std::fmt;
 
 use self::budget::{Meter, Spent};
-use self::calendar::Day;
 use self::search::{Search, Span, settle};
 
 pub mod class;
@@ -31,6 +30,7 @@ pub(crate) mod calendar;
 mod checks;
 mod dates;
 mod electronic;
+mod encoded;
 pub(crate) mod fold;
 mod labels;
 pub mod markup;
@@ -158,7 +158,7 @@ pub enum Withheld {
     /// A known identifier was still there afterwards.
     #[error("withheld: an identifier of the record was still there after scrubbing")]
     Residue,
-    /// Not a form of text that is read here.
+    /// Not a form of text that is read here, or text that holds something encoded.
     #[error("withheld: this form of content is not read")]
     Unreadable,
 }
@@ -211,6 +211,15 @@ impl<'a> Scrubber<'a> {
         &self.settings
     }
 
+    /// Whether a text is short enough to be looked at.
+    pub(crate) fn check_length(&self, text: &str) -> Result<(), Withheld> {
+        let bytes_max = self.settings.budget.bytes_max;
+        if text.len() > bytes_max {
+            return Err(Withheld::TooLong { bytes_max });
+        }
+        Ok(())
+    }
+
     /// Replaces what identifies somebody by slots of the envelope.
     ///
     /// # Errors
@@ -252,13 +261,12 @@ impl<'a> Scrubber<'a> {
     /// Everything that is to be replaced, in order and without overlaps.
     fn search(&self, text: &str) -> Result<Vec<Span>, Withheld> {
         let budget = self.settings.budget;
-        if text.len() > budget.bytes_max {
-            return Err(Withheld::TooLong {
-                bytes_max: budget.bytes_max,
-            });
-        }
+        self.check_length(text)?;
         let mut meter = Meter::new(budget);
         meter.spend(text.len())?;
+        if encoded::holds(text) {
+            return Err(Withheld::Unreadable);
+        }
         let reading = reading::Reading::new(text, self.lexicon);
         let mut search = Search::new(&reading, self.lexicon, &mut meter);
         literal_slots(&mut search);
@@ -303,14 +311,8 @@ impl<'a> Scrubber<'a> {
         identifier: &str,
         slots: &mut Slots,
     ) -> Result<String, Withheld> {
-        let slot = |slots: &mut Slots| match span.day.and_then(Day::civil) {
-            Some(day)
-                if span.class == Class::Date && span.day.is_some_and(|it| !it.is_ambiguous) =>
-            {
-                slots.slot(Class::Date, &day.to_string(), identifier)
-            }
-            _ => slots.slot_for(span.class, identifier),
-        };
+        // A slot resolves to one text: another form of the same day, or another time on it, has another slot.
+        let slot = |slots: &mut Slots| slots.slot_for(span.class, identifier);
         let replaced = match (span.class, self.settings.dates, span.day) {
             (Class::Age, DateUse::Year { .. }, _) => AGE_FOLDED.to_owned(),
             (Class::Date, DateUse::Year { as_of }, Some(day)) => match day.year {

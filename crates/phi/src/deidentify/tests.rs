@@ -133,3 +133,135 @@ fn what_is_no_resource_is_refused() {
     let refused = safe_harbor(Lexicon::embedded().unwrap(), &json!({ "a": 1 }), 2026).unwrap_err();
     assert_eq!(refused, DeidentifyFailed::NoResource);
 }
+
+#[track_caller]
+fn check(cases: &[(Value, Value)]) {
+    let lexicon = Lexicon::embedded().unwrap();
+    for (record, expected) in cases {
+        let copy = safe_harbor(lexicon, record, 2026).unwrap();
+        assert_eq!(&copy.value, expected, "from {record}");
+    }
+}
+
+#[test]
+fn addresses_of_devices_and_accounts_go_and_those_of_definitions_stay() {
+    check(&[
+        (
+            json!({ "resourceType": "Device", "url": "http://10.1.2.3/pump-4711", "status": "active" }),
+            json!({ "resourceType": "Device", "status": "active" }),
+        ),
+        (
+            json!({ "resourceType": "Basic", "extension": [{ "url": "http://hl7.org/fhir/x", "valueUri": "https://fb.com/jane.doe" }, { "url": "http://hl7.org/fhir/y", "valueCode": "tel:+1-555-123-4567" }, { "url": "http://hl7.org/fhir/z", "valueCode": "F" }] }),
+            json!({ "resourceType": "Basic", "extension": [{ "url": "http://hl7.org/fhir/z", "valueCode": "F" }] }),
+        ),
+    ]);
+}
+
+#[test]
+fn ages_over_89_in_any_quantity_are_folded() {
+    let folded = json!({ "value": 90, "comparator": ">=", "unit": "a", "system": "http://unitsofmeasure.org", "code": "a" });
+    let observation = |value: Value| json!({ "resourceType": "Observation", "code": { "coding": [{ "system": "http://loinc.org", "code": "30525-0" }] }, "valueQuantity": value });
+    let condition = |name: &str, value: Value| json!({ "resourceType": "Condition", name: value });
+    let months = |value: u32| json!({ "value": value, "code": "mo" });
+    check(&[
+        (
+            observation(json!({ "value": 93, "code": "a" })),
+            observation(folded.clone()),
+        ),
+        (
+            observation(json!({ "value": 93 })),
+            observation(folded.clone()),
+        ),
+        (
+            observation(json!({ "value": 89, "code": "a" })),
+            observation(json!({ "value": 89, "code": "a" })),
+        ),
+        (
+            condition("onsetAge", months(1116)),
+            condition("onsetAge", folded.clone()),
+        ),
+        (
+            condition("onsetAge", months(1068)),
+            condition("onsetAge", months(1068)),
+        ),
+        (
+            condition(
+                "onsetRange",
+                json!({ "low": { "value": 85, "unit": "years" }, "high": { "value": 95 } }),
+            ),
+            condition(
+                "onsetRange",
+                json!({ "low": { "value": 85, "unit": "years" }, "high": folded }),
+            ),
+        ),
+        (
+            condition("valueQuantity", json!({ "value": 93, "unit": "/min" })),
+            condition("valueQuantity", json!({ "value": 93, "unit": "/min" })),
+        ),
+        (
+            json!({ "resourceType": "Observation", "code": { "coding": [{ "system": "http://loinc.org", "code": "30525-0" }] }, "valueInteger": 93 }),
+            json!({ "resourceType": "Observation", "code": { "coding": [{ "system": "http://loinc.org", "code": "30525-0" }] } }),
+        ),
+    ]);
+}
+
+#[test]
+fn states_countries_and_zip_areas_are_those_of_lists() {
+    let patient = |address: Value| json!({ "resourceType": "Patient", "address": [address] });
+    check(&[
+        (
+            patient(
+                json!({ "city": "x", "state": "New York", "country": "US", "postalCode": "10001-1234" }),
+            ),
+            patient(json!({ "state": "New York", "country": "US", "postalCode": "100" })),
+        ),
+        (
+            patient(json!({ "state": "Rotterdam", "country": "NL", "postalCode": "30123" })),
+            patient(json!({ "country": "NL" })),
+        ),
+        (
+            patient(json!({ "state": "MA", "country": "Rotterdam", "postalCode": "3012 AB" })),
+            patient(json!({ "state": "MA" })),
+        ),
+        (
+            patient(json!({ "state": "MA", "postalCode": "1000" })),
+            patient(json!({ "state": "MA", "postalCode": "000" })),
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_no_element_and_codes_like_numbers_of_people_go() {
+    let coded = |system: &str, code: &str| json!({ "resourceType": "Basic", "code": { "coding": [{ "userSelected": true, "system": system, "code": code }] } });
+    let bare = |system: &str| json!({ "resourceType": "Basic", "code": { "coding": [{ "userSelected": true, "system": system }] } });
+    check(&[
+        (
+            json!({ "resourceType": "Basic", "Jane Doe": true, "JaneDoe": true, "active": true }),
+            json!({ "resourceType": "Basic", "active": true }),
+        ),
+        (
+            coded("http://mercy.example/codes", "123-45-6789"),
+            bare("http://mercy.example/codes"),
+        ),
+        (
+            coded("http://hl7.org/fhir/sid/us-ssn", "123456789"),
+            bare("http://hl7.org/fhir/sid/us-ssn"),
+        ),
+        (
+            coded("http://snomed.info/sct", "44054006"),
+            coded("http://snomed.info/sct", "44054006"),
+        ),
+        (
+            coded("http://mercy.example/codes", "A-12"),
+            coded("http://mercy.example/codes", "A-12"),
+        ),
+        (
+            json!({ "resourceType": "Basic", "subject": { "reference": "https://h/MercyHospital/Patient/1" } }),
+            json!({ "resourceType": "Basic", "subject": { "reference": "Patient/1" } }),
+        ),
+        (
+            json!({ "resourceType": "Basic", "subject": { "reference": "MercyHospital/1" } }),
+            json!({ "resourceType": "Basic", "subject": { "display": "[removed]" } }),
+        ),
+    ]);
+}

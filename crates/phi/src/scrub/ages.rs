@@ -3,7 +3,7 @@
 
 use super::budget::Spent;
 use super::class::Class;
-use super::reading::{Kind, Reading};
+use super::reading::{Kind, Reading, Shape};
 use super::search::{Basis, Search};
 
 /// Ages from here on are folded into one.
@@ -54,7 +54,8 @@ fn age(reading: &Reading<'_>, at: usize) -> Option<usize> {
             if inside || goes_on {
                 return None;
             }
-            years_after(reading, at + 1).or_else(|| is_aged(reading, at).then_some(at + 1))
+            years_after(reading, at + 1)
+                .or_else(|| (is_aged(reading, at) || is_of_sex(reading, at)).then_some(at + 1))
         }
         Kind::Mixed => {
             let fold = reading.fold(at);
@@ -133,21 +134,74 @@ fn is_aged(reading: &Reading<'_>, at: usize) -> bool {
     false
 }
 
-/// `ninety-two years old`, `nonagenarian`.
-fn spelled(reading: &Reading<'_>, at: usize) -> Option<usize> {
-    match reading.fold(at) {
-        "nonagenarian" | "centenarian" | "supercentenarian" => Some(at + 1),
-        "ninety" => {
-            let mut end = at + 1;
-            let one = usize::from(reading.is_dash(end));
-            if matches!(
-                reading.fold(end + one),
-                "one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine"
-            ) {
-                end += one + 1;
-            }
-            years_after(reading, end)
-        }
-        _ => None,
+/// `94/F`, and `92 F with chest pain` where a person begins: "temp 101 F with chills" is none.
+fn is_of_sex(reading: &Reading<'_>, at: usize) -> bool {
+    let is_sex = |word: usize| matches!(reading.fold(word), "f" | "m");
+    if reading.is_mark(at + 1, '/') && reading.touches(at + 1) && reading.touches(at + 2) {
+        return is_sex(at + 2);
     }
+    let begins = at.checked_sub(1).is_none_or(|before| {
+        reading.begins_line(at)
+            || reading.is_mark(before, '.')
+            || matches!(reading.fold(before), "a" | "an" | "pt" | "patient" | "this")
+    });
+    let goes_on = matches!(
+        reading.fold(at + 2),
+        "with"
+            | "w"
+            | "who"
+            | "presents"
+            | "presented"
+            | "presenting"
+            | "admitted"
+            | "here"
+            | "c"
+            | "s"
+            | "found"
+            | "brought"
+            | "complaining"
+            | "status"
+            | "known"
+            | "from"
+    );
+    is_sex(at + 1) && reading.shape(at + 1) == Shape::Initial && begins && goes_on
+}
+
+/// `ninety-two years old`, `one hundred and one years old`, `nonagenarian`.
+fn spelled(reading: &Reading<'_>, at: usize) -> Option<usize> {
+    let ones = |at: usize| {
+        matches!(
+            reading.fold(at),
+            "one" | "two" | "three" | "four" | "five" | "six" | "seven" | "eight" | "nine"
+        )
+    };
+    let mut end = match reading.fold(at) {
+        "nonagenarian" | "centenarian" | "supercentenarian" => return Some(at + 1),
+        "ninety" => at + 1,
+        "hundred" => at + 1,
+        "one" | "a" if reading.fold(at + 1) == "hundred" => at + 2,
+        _ => return None,
+    };
+    if reading.fold(end) == "and" {
+        end += 1;
+    }
+    let more = end + usize::from(reading.is_dash(end));
+    let is_ten = matches!(
+        reading.fold(more),
+        "ten"
+            | "eleven"
+            | "twelve"
+            | "thirteen"
+            | "fourteen"
+            | "fifteen"
+            | "sixteen"
+            | "seventeen"
+            | "eighteen"
+            | "nineteen"
+            | "twenty"
+    );
+    if is_ten || ones(more) {
+        end = more + 1;
+    }
+    years_after(reading, end)
 }

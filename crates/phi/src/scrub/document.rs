@@ -7,28 +7,38 @@
 //!
 //! Start at [`Scrubber::scrub_resource`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::calendar::Day;
 use super::class::Class;
+use super::known::is_vital_date;
+use super::markup::{self, Names};
 use super::slots::Slots;
-use super::{DateUse, Scrubber, Withheld, markup};
+use super::{DateUse, Scrubber, Withheld};
 
 mod content;
 mod shape;
 
 use self::content::{decode, read_text};
-use self::shape::Shape;
+use self::shape::{Shape, is_bytes, is_signature};
 pub(crate) use self::shape::{
-    fhir_day, is_attachment, is_code, is_code_name, is_geolocation, is_type_name,
+    fhir_day, is_attachment, is_code, is_code_name, is_element_name, is_geolocation, is_type_name,
+    type_and_id,
 };
 
 /// Deepest nesting of a resource.
 const DEPTH_MAX: usize = 64;
+
+/// Longest name of a member, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// What is said of a member whose name may itself identify somebody.
+const UNNAMED: &str = "an element whose name is no element's";
 
 /// Most values of a resource.
 const VALUES_MAX: usize = 500_000;
@@ -103,14 +113,23 @@ impl Scrubber<'_> {
     /// The text of content of a media type, as a reader sees it.
     ///
     /// # Errors
-    /// [`Withheld::Unreadable`], for everything but text, HTML, XML and RTF in an encoding that is known.
+    /// [`Withheld::TooLong`]; [`Withheld::Unreadable`], for everything but text, HTML, XML, JSON and RTF in an
+    /// encoding that is known.
     pub fn readable(&self, content_type: Option<&str>, bytes: &[u8]) -> Result<String, Withheld> {
-        if bytes.len() > self.settings().budget.bytes_max {
-            return Err(Withheld::TooLong {
-                bytes_max: self.settings().budget.bytes_max,
-            });
+        let bytes_max = self.settings().budget.bytes_max;
+        if bytes.len() > bytes_max {
+            return Err(Withheld::TooLong { bytes_max });
         }
         read_text(content_type, bytes).ok_or(Withheld::Unreadable)
+    }
+
+    /// A text that does not say what it is, as a reader sees it: markup without its tags, JSON as its texts.
+    ///
+    /// # Errors
+    /// [`Withheld::TooLong`]; [`Withheld::Unreadable`] for what begins like JSON or RTF and is none.
+    pub fn plain<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Withheld> {
+        self.check_length(text)?;
+        content::plain(text).ok_or(Withheld::Unreadable)
     }
 }
 
@@ -164,13 +183,17 @@ impl Walk<'_, '_> {
             Value::Array(items) => {
                 let mut kept = Vec::with_capacity(items.len());
                 for item in items {
-                    // A null keeps the place of what it stands for in arrays of primitives.
-                    kept.extend(self.value(key, item, path, depth + 1)?);
+                    let new = self.value(key, item, path, depth + 1)?;
+                    // A null keeps the place of a primitive, because a second array may say more of each.
+                    let keeps_place = !item.is_object() && !item.is_array();
+                    kept.extend(new.or_else(|| keeps_place.then_some(Value::Null)));
                 }
-                Ok((!kept.is_empty() || items.is_empty()).then_some(Value::Array(kept)))
+                let says_something =
+                    items.iter().all(Value::is_null) || kept.iter().any(|it| !it.is_null());
+                Ok(says_something.then_some(Value::Array(kept)))
             }
             Value::String(text) => self.string(key, text, path),
-            Value::Number(number) => match self.scrubber.holds_known(&number.to_string()) {
+            Value::Number(number) => match is_somebodys(self.scrubber, number) {
                 Ok(false) => Ok(Some(value.clone())),
                 Ok(true) => self.withhold(path, Withheld::Residue),
                 Err(reason) => self.withhold(path, reason),
@@ -203,15 +226,15 @@ impl Walk<'_, '_> {
             return self.withhold(path, Withheld::Unreadable);
         }
         if is_attachment(key, object) {
-            return self.attachment(object, path, depth);
+            return self.attachment(key, object, path, depth);
         }
         let shape = Shape::of(key, object);
         let mut kept = Map::with_capacity(object.len());
         for (name, inner) in object {
             let path = path.inner(name);
-            if name.len() > 64 || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+            if !self.is_shown_name(name) {
                 self.withheld.push(WithheldAt {
-                    path: "an element whose name is no element's".to_owned(),
+                    path: UNNAMED.to_owned(),
                     reason: Withheld::Unreadable,
                 });
                 continue;
@@ -231,6 +254,12 @@ impl Walk<'_, '_> {
                 (None, Value::String(text)) if shape.is_identity(name) => {
                     self.identity(&shape, name, text, &path)?
                 }
+                // The address of a definition in extensions; elsewhere that of a device or a page.
+                (None, Value::String(text))
+                    if name == "url" && !matches!(key, "extension" | "modifierExtension") =>
+                {
+                    self.free_text(text, &path)?
+                }
                 _ => self.value(name, inner, &path, depth + 1)?,
             };
             if let Some(new) = new {
@@ -240,6 +269,17 @@ impl Walk<'_, '_> {
         Ok((!kept.is_empty() || object.is_empty()).then_some(Value::Object(kept)))
     }
 
+    /// Whether the name of a member may be shown: one of R4, or one that is plain and says nothing of the record.
+    fn is_shown_name(&self, name: &str) -> bool {
+        is_element_name(name)
+            || (name.len() <= NAME_BYTES_MAX
+                && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+                && self
+                    .scrubber
+                    .detect(name)
+                    .is_ok_and(|found| found.is_empty()))
+    }
+
     /// Logical ids and references to them.
     fn identity(&mut self, shape: &Shape, name: &str, text: &str, path: &Path<'_>) -> Kept {
         match name {
@@ -247,17 +287,15 @@ impl Walk<'_, '_> {
                 if text.starts_with('#') {
                     return Ok(Some(Value::String(text.to_owned())));
                 }
-                // `Patient/17`, whatever stands before or behind it.
-                let mut parts = text.split('/').skip_while(|part| !is_type_name(part));
-                Ok(Some(match (parts.next(), parts.next()) {
-                    (Some(kind), Some(id)) => {
+                Ok(Some(match type_and_id(text) {
+                    Some((kind, id)) => {
                         *self.replaced.entry(Class::Id).or_default() += 1;
                         Value::String(format!("{kind}/{}", self.slots.slot_for(Class::Id, id)?))
                     }
                     _ => self.slot(Class::Id, text)?,
                 }))
             }
-            "id" if matches!(shape, Shape::Resource) => Ok(Some(self.slot(Class::Id, text)?)),
+            "id" if shape.is_resource() => Ok(Some(self.slot(Class::Id, text)?)),
             // Ids of elements only point within the resource.
             "id" => Ok(None),
             _ => self.string("", text, path),
@@ -271,7 +309,8 @@ impl Walk<'_, '_> {
             "source" | "sourceId" if text.contains(['/', ':', '#']) => {
                 return self.withhold(path, Withheld::Unreadable);
             }
-            "birthDate" | "deceasedDateTime" => return Ok(Some(self.slot(Class::Date, text)?)),
+            key if is_vital_date(key) => return Ok(Some(self.slot(Class::Date, text)?)),
+            key if is_bytes(key) => return self.withhold(path, Withheld::Unreadable),
             _ => {}
         }
         if is_code_name(key) && is_code(text) {
@@ -325,14 +364,8 @@ impl Walk<'_, '_> {
     }
 
     fn free_text(&mut self, text: &str, path: &Path<'_>) -> Kept {
-        let plain;
-        let read = if markup::is_markup(text) {
-            plain = markup::text_of(text);
-            &plain
-        } else {
-            text
-        };
-        match self.scrubber.scrub(read, self.slots) {
+        let read = self.scrubber.plain(text);
+        match read.and_then(|read| self.scrubber.scrub(&read, self.slots)) {
             Ok(scrubbed) => {
                 for finding in &scrubbed.findings {
                     *self.replaced.entry(finding.class).or_default() += 1;
@@ -345,7 +378,10 @@ impl Walk<'_, '_> {
 
     /// A narrative keeps its text alone.
     fn narrative(&mut self, div: &str, path: &Path<'_>) -> Kept {
-        let text = markup::text_of(div);
+        if let Err(reason) = self.scrubber.check_length(div) {
+            return self.withhold(path, reason);
+        }
+        let text = markup::text_of(div, Names::Known);
         Ok(self.free_text(&text, path)?.map(|kept| match kept {
             Value::String(text) => Value::String(format!(
                 "<div xmlns=\"http://www.w3.org/1999/xhtml\">{}</div>",
@@ -355,13 +391,24 @@ impl Walk<'_, '_> {
         }))
     }
 
-    /// An Attachment or Binary: its text, scrubbed, as plain text; or nothing of it.
-    fn attachment(&mut self, object: &Map<String, Value>, path: &Path<'_>, depth: usize) -> Kept {
+    /// An Attachment or Binary: its text, scrubbed, as plain text; or nothing of it. Of a Signature everything but
+    /// its bytes.
+    fn attachment(
+        &mut self,
+        key: &str,
+        object: &Map<String, Value>,
+        path: &Path<'_>,
+        depth: usize,
+    ) -> Kept {
+        let is_signature = is_signature(key, object);
         let mut kept = Map::new();
         let content_type = object.get("contentType").and_then(Value::as_str);
         for (name, inner) in object {
             let path = path.inner(name);
             match (name.as_str(), inner) {
+                ("data", _) if is_signature => {
+                    drop(self.withhold(&path, Withheld::Unreadable)?);
+                }
                 ("data", Value::String(data)) => {
                     let read = match decode(data) {
                         Some(bytes) => self.scrubber.readable(content_type, &bytes),
@@ -389,6 +436,10 @@ impl Walk<'_, '_> {
                         kept.insert("title".to_owned(), title);
                     }
                 }
+                _ if !self.is_shown_name(name) => self.withheld.push(WithheldAt {
+                    path: UNNAMED.to_owned(),
+                    reason: Withheld::Unreadable,
+                }),
                 _ => {
                     if let Some(new) = self.object_member(name, inner, &path, depth)? {
                         kept.insert(name.clone(), new);
@@ -416,23 +467,35 @@ impl Walk<'_, '_> {
 
     /// A title is scrubbed; the name of a file is replaced up to its ending.
     fn title(&mut self, title: &str, path: &Path<'_>) -> Kept {
-        let is_file = title.rsplit_once('.').filter(|(stem, ending)| {
-            !stem.is_empty()
-                && (1..=5).contains(&ending.len())
-                && ending.bytes().all(|c| c.is_ascii_alphanumeric())
-        });
-        match is_file {
+        let parts = title
+            .rsplit_once('.')
+            .map(|(stem, ending)| (stem, ending.to_ascii_lowercase()))
+            .filter(|(stem, ending)| !stem.is_empty() && ENDINGS.contains(&ending.as_str()));
+        match parts {
             Some((stem, ending)) => {
                 *self.replaced.entry(Class::Id).or_default() += 1;
                 let slot = self.slots.slot_for(Class::Id, stem)?;
-                Ok(Some(Value::String(format!(
-                    "{slot}.{}",
-                    ending.to_ascii_lowercase()
-                ))))
+                Ok(Some(Value::String(format!("{slot}.{ending}"))))
             }
             None => self.free_text(title, path),
         }
     }
+}
+
+/// Endings of file names. What else stands behind a dot is part of the title.
+const ENDINGS: [&str; 46] = [
+    "pdf", "txt", "rtf", "doc", "docx", "odt", "htm", "html", "xml", "json", "csv", "xls", "xlsx",
+    "ods", "ppt", "pptx", "jpg", "jpeg", "png", "gif", "tif", "tiff", "bmp", "webp", "heic", "svg",
+    "dcm", "mp3", "mp4", "wav", "m4a", "mov", "avi", "mpg", "mpeg", "zip", "eml", "msg", "hl7",
+    "cda", "ccd", "ccda", "ccr", "p7s", "p7m", "log",
+];
+
+/// Whether a number is one that the record knows, or too long a whole number to be a measurement.
+pub(crate) fn is_somebodys(scrubber: &Scrubber<'_>, number: &Number) -> Result<bool, Withheld> {
+    /// From here on a whole number has the form of a telephone or record number.
+    const DOUBTED_FROM: u64 = 100_000_000;
+    let is_long = number.as_u64().is_some_and(|it| it >= DOUBTED_FROM);
+    Ok(is_long || scrubber.holds_known(&number.to_string())?)
 }
 
 fn escaped(text: &str) -> String {

@@ -30,6 +30,7 @@ pub(crate) fn find(search: &mut Search<'_, '_>) -> Result<(), Spent> {
         }
         let found = match c {
             '@' | '\u{FF20}' => mail(text, at, c.len_utf8()),
+            '[' | '(' | '{' => bracketed_mail(text, at),
             ':' if at >= colons_until => {
                 colons_until = forth(text, at, is_hex_group);
                 web(text, at).or_else(|| ipv6(text, at))
@@ -119,6 +120,53 @@ fn mail(text: &str, at: usize, width: usize) -> Option<(usize, usize, Class)> {
     is_account.then_some((at, end, Class::Url))
 }
 
+/// `jane.doe[at]example.com`, `jane.doe(at)example[dot]com`.
+fn bracketed_mail(text: &str, at: usize) -> Option<(usize, usize, Class)> {
+    /// Most dots of a host that are written in brackets.
+    const DOTS_MAX: usize = 4;
+    let width = bracketed(text.get(at..)?, "at")?;
+    // Blanks may stand around the brackets.
+    let local_end = text.get(..at)?.trim_end_matches(' ').len();
+    let start = back(text, local_end, is_local);
+    let mut end = at + width;
+    end += text.get(end..)?.len() - text.get(end..)?.trim_start_matches(' ').len();
+    let host_start = end;
+    end = forth(text, end, is_host);
+    for _ in 0..DOTS_MAX {
+        let rest = text.get(end..)?;
+        let blanks = rest.len() - rest.trim_start_matches(' ').len();
+        let Some(dot) = bracketed(rest.get(blanks..)?, "dot") else {
+            break;
+        };
+        let after = end + blanks + dot;
+        let more = text.get(after..)?;
+        end = forth(
+            text,
+            after + more.len() - more.trim_start_matches(' ').len(),
+            is_host,
+        );
+    }
+    let end = trimmed(text, host_start, end, ".-");
+    let host = text.get(host_start..end)?;
+    let is_address = start < local_end
+        && host.contains(|c: char| c.is_alphabetic())
+        && host.contains(['.', '[', '(', '{']);
+    is_address.then_some((start, end, Class::Email))
+}
+
+/// The length of a word in brackets that begins here: `[at]`, `( dot )`.
+fn bracketed(text: &str, word: &str) -> Option<usize> {
+    let inner = text.strip_prefix(['[', '(', '{'])?.trim_start_matches(' ');
+    let behind = inner
+        .get(..word.len())
+        .filter(|it| it.eq_ignore_ascii_case(word))
+        .and_then(|_| inner.get(word.len()..))?;
+    let rest = behind
+        .trim_start_matches(' ')
+        .strip_prefix([']', ')', '}'])?;
+    Some(text.len() - rest.len())
+}
+
 /// `scheme://…`, `mailto:…`.
 fn web(text: &str, at: usize) -> Option<(usize, usize, Class)> {
     let start = back(text, at, |c| c.is_ascii_alphanumeric());
@@ -206,7 +254,13 @@ fn ipv6(text: &str, at: usize) -> Option<(usize, usize, Class)> {
         return None;
     }
     let full = groups.len() == 8 && groups.iter().all(|group| !group.is_empty());
-    let short = whole.contains("::") && groups.len() >= 4 && whole.len() >= 6;
+    // "fe80::1"; a group of letters and digits, because "12::30" is a slip in a time.
+    let is_hex = groups.iter().any(|group| {
+        group.len() >= 3
+            && group.contains(|c: char| c.is_ascii_alphabetic())
+            && group.contains(|c: char| c.is_ascii_digit())
+    });
+    let short = whole.contains("::") && (groups.len() >= 4 || is_hex) && whole.len() >= 6;
     if full || short {
         return Some((start, end, Class::Ip));
     }

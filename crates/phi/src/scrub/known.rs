@@ -1,7 +1,9 @@
 //! What a record says about who is who: names, addresses, numbers and dates of the patient, relatives,
 //! practitioners and organisations, and how they are found again in a text, however they are written.
 //!
-//! This layer knows no stop list: a patient called Parkinson is found in "Parkinson's disease" too.
+//! This layer knows no list of clinical words: a patient called Parkinson is found in "Parkinson's disease" too.
+//! A name that is also an ordinary word ("Grace Wood") needs a capital letter, another part of the name beside
+//! it, or a word for a person before it.
 //! Reading order: [`Known`], `collect` (from FHIR resources), `find` (in a text).
 
 use std::fmt;
@@ -14,7 +16,10 @@ use super::fold;
 use super::lexicon::{Lexicon, mark};
 
 mod collect;
-pub(crate) use collect::{contact_class, identifier_class, is_address, is_human_name};
+pub(crate) use collect::{
+    contact_class, identifier_class, is_address, is_human_name, is_vital_date, is_vital_object,
+    is_vital_part,
+};
 pub(crate) mod find;
 
 /// Most identifiers that are known at once; a record with more cannot be scrubbed.
@@ -22,6 +27,9 @@ pub const KNOWN_MAX: usize = 100_000;
 
 /// Shortest number or code that is found by its letters and digits alone.
 const COMPACT_MIN: usize = 4;
+
+/// Most parts of one name, other forms of it included, that are ordinary words.
+const PARTS_MAX: usize = 32;
 
 /// Shortest name in which one wrong letter is still recognised.
 const FUZZY_MIN: usize = 5;
@@ -46,13 +54,18 @@ pub struct Known {
     fuzzy: FxHashMap<usize, Vec<Box<str>>>,
     /// Family names that are found inside longer words, such as user names.
     inside: FxHashSet<Box<str>>,
+    /// Names that are ordinary words, each with those that the same person has beside it.
+    together: FxHashMap<Box<str>, FxHashSet<Box<str>>>,
+    /// Those of the name that is being added.
+    ordinary_parts: Vec<Box<str>>,
     count: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct KnownWord {
     class: Class,
-    /// Also an ordinary word, which counts only when it begins with a capital letter.
+    /// Also an ordinary word, which in small letters counts only beside another part of a name, or behind a word
+    /// for a person.
     needs_capital: bool,
 }
 
@@ -122,6 +135,25 @@ impl Known {
             needs_capital,
         });
         self.count += 1;
+        if class == Class::Name && needs_capital && self.ordinary_parts.len() < PARTS_MAX {
+            self.ordinary_parts.push(word.into());
+        }
+    }
+
+    /// Ends a name whose parts were added: which ordinary words stand together in it.
+    fn end_name(&mut self) {
+        let parts = std::mem::take(&mut self.ordinary_parts);
+        for one in &parts {
+            let others = parts.iter().filter(|it| *it != one).cloned();
+            self.together.entry(one.clone()).or_default().extend(others);
+        }
+    }
+
+    /// Whether two ordinary words are parts of one person's name.
+    fn are_together(&self, one: &str, other: &str) -> bool {
+        self.together
+            .get(one)
+            .is_some_and(|others| others.contains(other))
     }
 
     /// A name part, with its other forms and, for the family, what it may be mistaken for.
@@ -240,7 +272,7 @@ impl Known {
 }
 
 /// The folded words of a text, digits and letters apart from marks.
-fn words_of(text: &str) -> Vec<String> {
+pub(crate) fn words_of(text: &str) -> Vec<String> {
     text.split(|c: char| !fold::is_word_char(c) && !fold::is_apostrophe(c))
         .map(|word| {
             let word = word

@@ -222,12 +222,23 @@ fn is_plausible(reading: &Reading<'_>, value: &Value, class: Class, is_marked: b
         && reading
             .number(last)
             .is_some_and(|it| (1900..=2100).contains(&it));
-    let counts =
-        value.is_one_number && (is_unit(reading, value.end) || reading.is_mark(value.end, '%'));
+    let counts = value.is_one_number
+        && (counts(reading, value.end, value.digits) || reading.is_mark(value.end, '%'));
     let is_long = value.digits >= 5
         || (value.length >= 5 && value.digits >= 3)
         || (is_marked && value.digits >= 3);
     is_long && !is_year && !counts
+}
+
+/// Whether what stands behind a number of so many digits makes it a measurement.
+///
+/// "12345678 M" and "5551234567 per chart" are none: nothing is measured in millions of metres, and a letter or
+/// "per" behind a number says little.
+pub(crate) fn counts(reading: &Reading<'_>, end: usize, digits: usize) -> bool {
+    /// From so many digits on, a short word proves no measurement.
+    const DIGITS_DOUBTED: usize = 7;
+    let says_little = reading.fold(end).len() == 1 || reading.fold(end) == "per";
+    is_unit(reading, end) && !(says_little && digits >= DIGITS_DOUBTED)
 }
 
 /// Units of measure and counted things, which make a number a measurement.

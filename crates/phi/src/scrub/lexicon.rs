@@ -307,20 +307,52 @@ impl Lexicon {
         }
     }
 
-    /// The first three digits of a ZIP code as they may stay: `000` where too few people live.
+    /// The first three digits of a ZIP code of the United States as they may stay: `000` where too few people
+    /// live, and for what is none (five digits, or nine).
     ///
     /// # Source
     /// 45 CFR 164.514(b)(2)(i)(B); the list and its date stand in `rules/lexicon-places.toml`.
     pub fn zip3(&self, postal_code: &str) -> String {
-        match postal_code.get(..3) {
-            Some(zip3)
-                if zip3.bytes().all(|c| c.is_ascii_digit())
-                    && !self.zip3_restricted.contains(zip3) =>
-            {
-                zip3.to_owned()
-            }
+        let code = postal_code.trim();
+        let digits: String = code.chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+        let is_zip = matches!(digits.len(), 5 | 9)
+            && digits.bytes().all(|c| c.is_ascii_digit())
+            && code.bytes().take(5).all(|c| c.is_ascii_digit());
+        match digits.get(..3) {
+            Some(zip3) if is_zip && !self.zip3_restricted.contains(zip3) => zip3.to_owned(),
             _ => "000".to_owned(),
         }
+    }
+
+    /// Whether a text is nothing but the name or abbreviation of a state.
+    pub fn is_state(&self, text: &str) -> bool {
+        let words = super::known::words_of(text);
+        match words.as_slice() {
+            [word] => self.marks(word) & mark::STATE != 0,
+            [first, rest @ ..] => self.phrases(first).iter().any(|it| {
+                it.kind == PhraseKind::State
+                    && it
+                        .rest
+                        .iter()
+                        .map(AsRef::as_ref)
+                        .eq(rest.iter().map(String::as_str))
+            }),
+            [] => false,
+        }
+    }
+
+    /// Whether a text is nothing but the name of a country of the list, or a code of two or three letters.
+    ///
+    /// # Source
+    /// ISO 3166-1 (codes).
+    pub(crate) fn is_country(&self, text: &str) -> bool {
+        let is_code = matches!(text.len(), 2 | 3) && text.bytes().all(|c| c.is_ascii_uppercase());
+        let words = super::known::words_of(text);
+        is_code
+            || match words.as_slice() {
+                [word] => self.marks(word) & mark::COUNTRY != 0,
+                _ => self.is_state(text),
+            }
     }
 
     /// What the lists say about a folded word.
@@ -379,6 +411,10 @@ mod tests {
             ("03501", "035"),
             ("20301-1234", "000"),
             ("K1A 0B1", "000"),
+            ("02139 1234", "021"),
+            ("0213", "000"),
+            ("021391", "000"),
+            ("0213-9", "000"),
             ("", "000"),
         ] {
             assert_eq!(lexicon.zip3(code), zip3, "{code}");

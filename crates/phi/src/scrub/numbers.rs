@@ -4,7 +4,7 @@
 use super::budget::Spent;
 use super::checks;
 use super::class::Class;
-use super::labels::{is_code_system, is_unit};
+use super::labels::{counts, is_code_system, is_unit};
 use super::lexicon::mark;
 use super::reading::{Gap, Kind, Reading};
 use super::search::{Basis, Search};
@@ -156,12 +156,22 @@ fn chain(search: &Search<'_, '_>, at: usize) -> Option<Chain> {
                 chain.has_bracket = true;
             }
             Some(Kind::Mark(')')) if chain.has_bracket => {}
+            // "555-123-4567/555-765-4321": two numbers, not one.
+            Some(Kind::Mark('/')) if is_whole(&chain.groups) => break,
             Some(Kind::Mark(c))
                 if ("./".contains(c) || reading.is_dash(next)) && !chain.groups.is_empty() => {}
             _ => break,
         }
     }
     (!chain.groups.is_empty()).then_some(chain)
+}
+
+/// Whether groups of digits are a number by themselves, so that a slash behind them begins another one.
+fn is_whole(groups: &[usize]) -> bool {
+    matches!(
+        groups,
+        [3, 3, 4] | [1, 3, 3, 4] | [3, 7] | [6, 4] | [3, 4] | [3, 2, 4] | [7 | 9..=11]
+    )
 }
 
 /// Numbers that somebody could dial, and other chains of digits.
@@ -174,7 +184,9 @@ fn dialled(search: &Search<'_, '_>, at: usize) -> Found {
             || (reading.is_any_mark(at - 1, "./")
                 && at > 1
                 && reading.is_digits(at - 2)
-                && reading.touches(at - 1)))
+                && reading.touches(at - 1)
+                // What is a number of its own has ended there.
+                && !search.is_taken(at - 2)))
     {
         return None;
     }
@@ -286,7 +298,7 @@ fn alone(search: &Search<'_, '_>, at: usize, chain: &Chain) -> Found {
         && reading.is_digits(chain.end + 1)
         && reading.touches(chain.end + 1);
     if total < DIGITS_ALONE_MIN
-        || is_unit(reading, chain.end)
+        || counts(reading, chain.end, total)
         || reading.is_mark(chain.end, '%')
         || follows_decimal
     {

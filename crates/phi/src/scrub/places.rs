@@ -364,6 +364,8 @@ fn city(search: &Search<'_, '_>, at: usize) -> Found {
             ) || (reading.any(before, mark::FACILITY_HEAD) && reading.is_capital(before))
         })
         || (reading.is_mark(end, ',') && state_at(search, end + 1).is_some())
+        // "Johns Hopkins, Baltimore": what stands before is somebody's or somewhere's already.
+        || (at >= 2 && reading.is_mark(at - 1, ',') && search.is_taken(at - 2))
         || matches!(
             reading.fold(end),
             "clinic"

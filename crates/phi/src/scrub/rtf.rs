@@ -4,8 +4,13 @@
 //! # Source
 //! Rich Text Format (RTF) Specification, version 1.9.1.
 
+use rustc_hash::FxHashSet;
+
 /// Deepest nesting of groups.
 const DEPTH_MAX: usize = 200;
+
+/// The code page that is read.
+const WESTERN_PAGE: i32 = 1252;
 
 /// Destinations whose content is no running text.
 const SILENT: [&str; 22] = [
@@ -43,6 +48,8 @@ pub fn text_of(rtf: &str) -> Option<String> {
         out: String::with_capacity(rtf.len() / 2),
         groups: Vec::new(),
         skip: 0,
+        is_of_other_page: false,
+        other_fonts: FxHashSet::default(),
     };
     reader.read()?;
     Some(reader.out.trim().to_owned())
@@ -53,6 +60,8 @@ struct Group {
     is_silent: bool,
     /// Characters that stand in for one that is given by its code.
     fallback: usize,
+    /// The font by its number: that of the text, or in the list of fonts the one that is described.
+    font: i32,
 }
 
 struct Reader<'t> {
@@ -61,6 +70,10 @@ struct Reader<'t> {
     groups: Vec<Group>,
     /// Fallback characters still to be passed over.
     skip: usize,
+    /// Whether the document names another code page than the Western one.
+    is_of_other_page: bool,
+    /// Fonts that are of another code page.
+    other_fonts: FxHashSet<i32>,
 }
 
 impl Reader<'_> {
@@ -72,6 +85,7 @@ impl Reader<'_> {
                     let outer = self.groups.last().copied().unwrap_or(Group {
                         is_silent: false,
                         fallback: 1,
+                        font: 0,
                     });
                     if self.groups.len() >= DEPTH_MAX {
                         return None;
@@ -94,12 +108,21 @@ impl Reader<'_> {
         None
     }
 
+    /// Whether the next character is running text, and not one that stands in for another.
+    fn is_shown(&self) -> bool {
+        self.skip == 0 && !self.groups.last().is_some_and(|group| group.is_silent)
+    }
+
+    fn is_other_page(&self) -> bool {
+        let font = self.groups.last().map_or(0, |group| group.font);
+        self.is_of_other_page || self.other_fonts.contains(&font)
+    }
+
     fn put(&mut self, c: char) {
-        if self.skip > 0 {
-            self.skip -= 1;
-        } else if !self.groups.last().is_some_and(|group| group.is_silent) {
+        if self.is_shown() {
             self.out.push(c);
         }
+        self.skip = self.skip.saturating_sub(1);
     }
 
     fn control(&mut self) -> Option<()> {
@@ -144,6 +167,18 @@ impl Reader<'_> {
                 self.put(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
                 self.skip = self.groups.last().map_or(1, |group| group.fallback);
             }
+            "ansicpg" => self.is_of_other_page |= number != Some(WESTERN_PAGE),
+            "mac" | "pc" | "pca" => self.is_of_other_page = true,
+            "f" | "deff" => {
+                if let Some(group) = self.groups.last_mut() {
+                    group.font = number?;
+                }
+            }
+            // Western, "the default", and symbols, which are no letters of names.
+            "fcharset" if !matches!(number, Some(0..=2)) => {
+                self.other_fonts
+                    .extend(self.groups.last().map(|group| group.font));
+            }
             // Raw bytes follow: not text.
             "bin" => return None,
             _ if SILENT.contains(&word) => self.silence(),
@@ -158,6 +193,10 @@ impl Reader<'_> {
                 let code = self.rest.get(..2)?;
                 self.rest = self.rest.get(2..)?;
                 let byte = u8::from_str_radix(code, 16).ok()?;
+                // A byte of another code page would become another letter, in which no known name is found.
+                if !byte.is_ascii() && self.is_shown() && self.is_other_page() {
+                    return None;
+                }
                 self.put(windows_1252(byte));
             }
             '~' => self.put(' '),
@@ -203,6 +242,13 @@ mod tests {
     fn running_text_and_nothing_else() {
         let rtf = r"{\rtf1\ansi{\fonttbl\f0 Arial;}{\info{\author Jane Roe}}\f0 Pt: Jos\'e9 \b Mu\u241?oz\b0\par MRN 12\~34{\*\bkmkstart x}}";
         assert_eq!(text_of(rtf).unwrap(), "Pt: José Muñoz\nMRN 12 34");
+        // Characters by their number are the same in every code page.
+        let other_font =
+            r"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0\fcharset0 A;}{\f1\fcharset204 B;}}\f0 Mu\'f1oz}";
+        assert_eq!(text_of(other_font).unwrap(), "Muñoz");
+        let numbered =
+            r"{\rtf1\ansi\ansicpg1251{\fonttbl{\f1\fcharset204 Arial;}}\u1052\'cc\u1091\'f3 x}";
+        assert_eq!(text_of(numbered).unwrap(), "Му x");
     }
 
     #[test]
@@ -212,6 +258,9 @@ mod tests {
             r"{\rtf1 open",
             r"{\rtf1 \bin4 abcd}",
             r"{\rtf1 \'z}",
+            r"{\rtf1\ansi\ansicpg1251 \'cc\'f3\'ed\'ee\'e7}",
+            r"{\rtf1\mac Mu\'96oz}",
+            r"{\rtf1\ansi\ansicpg1252{\fonttbl{\f1\fcharset204 Arial;}}\f1 \'cc\'f3}",
         ] {
             assert_eq!(text_of(bad), None, "{bad}");
         }

@@ -1,11 +1,19 @@
-//! The text in attachments: plain text, HTML, XML and RTF, in encodings that are known. Everything else is not
-//! read and therefore not shown. Start at [`read_text`].
+//! The text in attachments and in strings: plain text, HTML, XML, JSON and RTF, in encodings that are known.
+//! Everything else is not read and therefore not shown. Start at [`read_text`] and [`plain`].
+
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use serde_json::Value;
 
-use crate::scrub::{markup, rtf};
+use super::shape::is_bytes;
+use crate::scrub::markup::{self, Names};
+use crate::scrub::rtf;
+
+/// Most documents inside each other: JSON in a string of JSON, and the like.
+const NESTED_MAX: usize = 4;
 
 /// The text of bytes, if they are text.
 pub(super) fn read_text(content_type: Option<&str>, bytes: &[u8]) -> Option<String> {
@@ -15,15 +23,10 @@ pub(super) fn read_text(content_type: Option<&str>, bytes: &[u8]) -> Option<Stri
     let charset = parts
         .find_map(|part| part.strip_prefix("charset="))
         .map(|it| it.trim_matches('"'));
-    let is_text = media.is_empty()
-        || media.starts_with("text/")
-        || media.ends_with("+xml")
-        || media.ends_with("+json")
-        || matches!(
-            media,
-            "application/rtf" | "application/xml" | "application/json"
-        );
-    if !is_text {
+    let is_json = media.ends_with("+json") || matches!(media, "application/json" | "text/json");
+    let is_xml = media.ends_with("+xml") || matches!(media, "application/xml" | "text/xml");
+    let is_rtf = media.ends_with("/rtf");
+    if !(media.is_empty() || media.starts_with("text/") || is_json || is_xml || is_rtf) {
         return None;
     }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -40,14 +43,101 @@ pub(super) fn read_text(content_type: Option<&str>, bytes: &[u8]) -> Option<Stri
     if is_binary || text.starts_with("%PDF") {
         return None;
     }
-    if text.trim_start().starts_with("{\\rtf") || media.ends_with("/rtf") {
+    if is_rtf || is_like_rtf(&text) {
         return rtf::text_of(&text);
     }
-    Some(if markup::is_markup(&text) {
-        markup::text_of(&text)
+    if is_json {
+        return json(&text, 0);
+    }
+    if is_xml || text.trim_start().starts_with("<?xml") {
+        return Some(markup::text_of(&text, Names::Any));
+    }
+    plain(&text).map(Cow::into_owned)
+}
+
+/// What a reader sees of a text that does not say what it is; `None` for what begins like JSON or RTF and cannot
+/// be read as such, because its escapes would hide what stands there.
+pub(super) fn plain(text: &str) -> Option<Cow<'_, str>> {
+    plain_at(text, 0)
+}
+
+fn plain_at(text: &str, depth: usize) -> Option<Cow<'_, str>> {
+    if is_like_json(text) {
+        return json(text, depth).map(Cow::Owned);
+    }
+    if is_like_rtf(text) {
+        return rtf::text_of(text).map(Cow::Owned);
+    }
+    if has_escaped_letter(text) {
+        return None;
+    }
+    Some(if markup::is_markup(text) {
+        Cow::Owned(markup::text_of(text, Names::Known))
     } else {
-        text
+        Cow::Borrowed(text)
     })
+}
+
+fn is_like_rtf(text: &str) -> bool {
+    text.trim_start().starts_with("{\\rtf")
+}
+
+/// Whether a text begins as an object or array of JSON does. "[x] done" and "{see below}" do not.
+fn is_like_json(text: &str) -> bool {
+    let mut chars = text.chars().filter(|c| !c.is_whitespace());
+    match (chars.next(), chars.next()) {
+        (Some('{'), Some('"')) => true,
+        (Some('['), Some('"' | '{' | '[')) => text.contains('"'),
+        _ => false,
+    }
+}
+
+/// A letter by its number, as JSON writes it: `\u00f1`.
+fn has_escaped_letter(text: &str) -> bool {
+    text.match_indices("\\u").any(|(at, _)| {
+        text.get(at + 2..at + 6)
+            .is_some_and(|code| code.bytes().all(|c| c.is_ascii_hexdigit()))
+    })
+}
+
+/// JSON as lines of names and values, with its escapes read; bytes in it are left out.
+fn json(text: &str, depth: usize) -> Option<String> {
+    if depth >= NESTED_MAX {
+        return None;
+    }
+    // The reader has a limit of its own on how deep a document is.
+    let value: Value = serde_json::from_str(text).ok()?;
+    let mut out = String::with_capacity(text.len());
+    lines(&value, "", depth, &mut out)?;
+    Some(out.trim_end().to_owned())
+}
+
+fn lines(value: &Value, name: &str, depth: usize, out: &mut String) -> Option<()> {
+    let said = match value {
+        Value::Null => return Some(()),
+        Value::Object(members) => {
+            for (name, inner) in members {
+                lines(inner, name, depth, out)?;
+            }
+            return Some(());
+        }
+        Value::Array(items) => {
+            for item in items {
+                lines(item, name, depth, out)?;
+            }
+            return Some(());
+        }
+        Value::String(_) if is_bytes(name) || name == "data" => Cow::Borrowed("(bytes)"),
+        Value::String(text) => plain_at(text, depth + 1)?,
+        other => Cow::Owned(other.to_string()),
+    };
+    if !name.is_empty() {
+        out.push_str(name);
+        out.push_str(": ");
+    }
+    out.push_str(&said);
+    out.push('\n');
+    Some(())
 }
 
 /// Base64 as sources write it: with line breaks, with or without padding.

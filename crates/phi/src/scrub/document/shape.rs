@@ -1,11 +1,15 @@
 //! What the parts of a resource are, told by their members and names rather than by the resource's type, so
 //! that nothing depends on an element being where it belongs. Start at [`Shape::of`].
 
+use std::sync::LazyLock;
+
+use chaperone_fhir::Definitions;
+use rustc_hash::FxHashSet;
 use serde_json::{Map, Value};
 
 use crate::scrub::calendar::Day;
 use crate::scrub::class::Class;
-use crate::scrub::known::{self, is_address, is_human_name};
+use crate::scrub::known::{self, is_address, is_human_name, is_vital_object, is_vital_part};
 
 /// Longest code.
 const CODE_BYTES_MAX: usize = 128;
@@ -13,6 +17,12 @@ const CODE_BYTES_MAX: usize = 128;
 /// What an object is, by its members.
 pub(super) enum Shape {
     Resource,
+    /// A resource, or part of one, whose `name` is a text that names somebody.
+    Person {
+        is_resource: bool,
+    },
+    /// A period or extension that says when somebody was born.
+    Vital,
     HumanName,
     Address,
     /// A contact point or identifier, with the class of its value.
@@ -25,13 +35,20 @@ pub(super) enum Shape {
 impl Shape {
     pub(super) fn of(key: &str, object: &Map<String, Value>) -> Self {
         let text = |name: &str| object.get(name).and_then(Value::as_str);
-        if object.contains_key("resourceType") {
-            return Shape::Resource;
+        match text("resourceType") {
+            Some("FamilyMemberHistory") => return Shape::Person { is_resource: true },
+            _ if object.contains_key("resourceType") => return Shape::Resource,
+            _ => {}
         }
-        if is_human_name(object)
-            || (matches!(key, "name" | "valueHumanName") && text("text").is_some())
-        {
+        if is_human_name(key, object) {
             return Shape::HumanName;
+        }
+        if is_vital_object(key, object) {
+            return Shape::Vital;
+        }
+        // AuditEvent.agent
+        if key == "agent" && text("name").is_some() {
+            return Shape::Person { is_resource: false };
         }
         if is_address(object) || matches!(key, "address" | "valueAddress") {
             return Shape::Address;
@@ -39,17 +56,9 @@ impl Shape {
         if let Some(system) = text("system")
             && text("value").is_some()
         {
-            return Shape::Value(known::contact_class(system).unwrap_or_else(|| {
-                let kinds: Vec<&str> = object
-                    .get("type")
-                    .and_then(|kind| kind.get("coding"))
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|coding| coding.get("code").and_then(Value::as_str))
-                    .collect();
-                known::identifier_class(system, &kinds)
-            }));
+            return Shape::Value(
+                known::contact_class(system).unwrap_or_else(|| known::identifier_class(object)),
+            );
         }
         if text("value").is_some()
             && (key == "telecom" || key.to_ascii_lowercase().ends_with("identifier"))
@@ -114,6 +123,8 @@ impl Shape {
             }
             (Shape::Value(class), "value") => Some(*class),
             (Shape::Reference(class), "display") => *class,
+            (Shape::Person { .. }, "name") | (_, "authorString") => Some(Class::Name),
+            (Shape::Vital, name) if is_vital_part(name) => Some(Class::Date),
             (Shape::Resource, "subscriberId") => Some(Class::Plan),
             (
                 _,
@@ -124,23 +135,43 @@ impl Shape {
         }
     }
 
+    /// Whether the object is a resource.
+    pub(super) fn is_resource(&self) -> bool {
+        matches!(self, Shape::Resource | Shape::Person { is_resource: true })
+    }
+
     /// Whether a member is a logical id or points at one.
     pub(super) fn is_identity(&self, name: &str) -> bool {
         name == "id" || (name == "reference" && matches!(self, Shape::Reference(_)))
     }
 }
 
-/// Whether an object is an Attachment or a Binary.
+/// Whether an object is an Attachment, a Binary or a Signature: its `data` is bytes.
 pub(crate) fn is_attachment(key: &str, object: &Map<String, Value>) -> bool {
-    let is_signature = object.contains_key("who") && object.contains_key("sigFormat");
     let has = |name: &str| object.get(name).is_some_and(Value::is_string);
-    !is_signature && has("data") && !object.contains_key("origin")
+    has("data") && !object.contains_key("origin")
         || (has("contentType") && (has("url") || has("title") || has("hash")))
         || object.get("resourceType").and_then(Value::as_str) == Some("Binary")
         || matches!(
             key,
             "attachment" | "valueAttachment" | "contentAttachment" | "photo" | "sourceAttachment"
         ) && !object.contains_key("reference")
+}
+
+/// Whether an object is a Signature, whose bytes nobody reads as text.
+pub(super) fn is_signature(key: &str, object: &Map<String, Value>) -> bool {
+    object.contains_key("sigFormat")
+        || (object.contains_key("who") && object.contains_key("when"))
+        || key == "signature"
+        || key.ends_with("Signature")
+}
+
+/// Whether a member of that name holds bytes as Base64 outside of attachments.
+///
+/// # Source
+/// FHIR R4, the elements of type base64Binary: `value[x]` and its kin, `AuditEvent.entity.query`.
+pub(super) fn is_bytes(name: &str) -> bool {
+    name.ends_with("Base64Binary") || name == "query"
 }
 
 pub(crate) fn is_geolocation(object: &Map<String, Value>) -> bool {
@@ -153,10 +184,29 @@ pub(crate) fn is_geolocation(object: &Map<String, Value>) -> bool {
             && object.get("longitude").is_some_and(Value::is_number))
 }
 
+/// Whether a word is the name of a resource type.
 pub(crate) fn is_type_name(part: &str) -> bool {
-    part.starts_with(|c: char| c.is_ascii_uppercase())
-        && part.len() <= 40
-        && part.bytes().all(|c| c.is_ascii_alphabetic())
+    Definitions::r4().is_resource_type(part)
+}
+
+/// The type and id that a literal reference names, whatever server stands before them and whatever version or
+/// query behind: the last two parts of its path.
+pub(crate) fn type_and_id(reference: &str) -> Option<(&str, &str)> {
+    let path = reference
+        .split(['?', '#'])
+        .next()
+        .and_then(|path| path.split("/_history").next())?;
+    let (before, id) = path.trim_end_matches('/').rsplit_once('/')?;
+    let kind = before.rsplit('/').next()?;
+    (is_type_name(kind) && !id.is_empty()).then_some((kind, id))
+}
+
+/// Whether a member can be an element of R4; what cannot may itself say something about somebody.
+pub(crate) fn is_element_name(name: &str) -> bool {
+    static NAMES: LazyLock<FxHashSet<&'static str>> =
+        LazyLock::new(|| Definitions::r4().element_names().collect());
+    let plain = name.strip_prefix('_').unwrap_or(name);
+    plain == "resourceType" || NAMES.contains(plain)
 }
 
 /// Names of elements that hold codes or addresses of definitions.
@@ -180,7 +230,6 @@ pub(crate) fn is_code_name(name: &str) -> bool {
             | "questionnaire"
             | "instantiatesCanonical"
             | "valueCode"
-            | "valueUri"
             | "valueCanonical"
             | "gender"
             | "intent"

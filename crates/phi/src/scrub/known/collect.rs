@@ -75,7 +75,7 @@ impl Known {
 
     fn object(&mut self, lexicon: &Lexicon, object: &Map<String, Value>, at: At<'_>) {
         let text = |key: &str| object.get(key).and_then(Value::as_str);
-        if is_human_name(object) {
+        if is_human_name(at.key, object) {
             self.human_name(lexicon, object, at.whose());
         }
         if is_address(object) {
@@ -104,18 +104,21 @@ impl Known {
         {
             self.name_text(lexicon, name, Whose::Family);
         }
+        if is_vital_object(at.key, object) {
+            for (_, day) in object.iter().filter(|(name, _)| is_vital_part(name)) {
+                day.as_str().into_iter().for_each(|day| self.add_day(day));
+            }
+        }
     }
 
     fn string(&mut self, lexicon: &Lexicon, text: &str, at: At<'_>) {
         match at.key {
-            "birthDate" | "deceasedDateTime"
-                if matches!(
-                    at.resource,
-                    "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "FamilyMemberHistory"
-                ) =>
-            {
-                self.add_day(text);
+            key if is_vital_date(key) => self.add_day(text),
+            // The relative's name, in one piece.
+            "name" if at.resource == "FamilyMemberHistory" => {
+                self.name_text(lexicon, text, Whose::Family);
             }
+            "authorString" => self.name_text(lexicon, text, Whose::Carer),
             "name" | "alias" if NAMED_PLACES.contains(&at.resource) => {
                 self.institution(lexicon, text)
             }
@@ -145,6 +148,7 @@ impl Known {
             self.add_name_part(lexicon, family, whose, true);
             parts.push(family);
         }
+        self.end_name();
         if whose == Whose::Family {
             self.add_initials(&parts);
         }
@@ -170,6 +174,7 @@ impl Known {
         for (at, part) in parts.iter().enumerate() {
             self.add_name_part(lexicon, part, whose, at == last);
         }
+        self.end_name();
         if whose == Whose::Family {
             self.add_initials(&parts);
         }
@@ -325,19 +330,7 @@ impl Known {
     }
 
     fn identifier(&mut self, identifier: &Map<String, Value>, value: &str) {
-        let system = identifier
-            .get("system")
-            .and_then(Value::as_str)
-            .unwrap_or("");
-        let kinds: Vec<&str> = identifier
-            .get("type")
-            .and_then(|kind| kind.get("coding"))
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|coding| coding.get("code").and_then(Value::as_str))
-            .collect();
-        let class = identifier_class(system, &kinds);
+        let class = identifier_class(identifier);
         self.add_compact(value, class);
         // The value of a URN, and the last four digits of a social security number stay out: the first is the
         // same code with a prefix, the second is found where a text says that it is one.
@@ -363,11 +356,52 @@ impl At<'_> {
     }
 }
 
-/// Whether an object is a HumanName.
-pub(crate) fn is_human_name(object: &Map<String, Value>) -> bool {
+/// Whether an object under a name of an element is a HumanName: by its parts, or by where it stands when all of
+/// it is one text.
+pub(crate) fn is_human_name(key: &str, object: &Map<String, Value>) -> bool {
     object.contains_key("family")
         || object.get("given").is_some_and(Value::is_array)
-        || (object.get("text").is_some_and(Value::is_string) && object.contains_key("prefix"))
+        || (object.get("text").is_some_and(Value::is_string)
+            && (object.contains_key("prefix")
+                || object.contains_key("suffix")
+                || key == "name"
+                || key.ends_with("HumanName")))
+}
+
+/// Names of elements that hold a day of birth or death of somebody.
+///
+/// # Source
+/// FHIR R4: Patient, Person, RelatedPerson, Practitioner, FamilyMemberHistory.
+pub(crate) fn is_vital_date(key: &str) -> bool {
+    matches!(
+        key,
+        "birthDate" | "deceasedDateTime" | "bornDate" | "deceasedDate"
+    )
+}
+
+/// Whether an object holds days of birth or death under [other names](is_vital_part): a period, or the extension
+/// for the time of birth.
+///
+/// # Source
+/// FHIR R4, FamilyMemberHistory.bornPeriod; extension `patient-birthTime`.
+pub(crate) fn is_vital_object(key: &str, object: &Map<String, Value>) -> bool {
+    let is_extension = |url: &str| {
+        let url = url.to_ascii_lowercase();
+        url.contains("birthtime") || url.contains("birth-time") || url.contains("birthdate")
+    };
+    key == "bornPeriod"
+        || object
+            .get("url")
+            .and_then(Value::as_str)
+            .is_some_and(is_extension)
+}
+
+/// Members of such an object that are a day.
+pub(crate) fn is_vital_part(name: &str) -> bool {
+    matches!(
+        name,
+        "start" | "end" | "valueDate" | "valueDateTime" | "valueInstant" | "valueTime"
+    )
 }
 
 /// Whether an object is an Address.
@@ -396,9 +430,20 @@ pub(crate) fn contact_class(system: &str) -> Option<Class> {
 ///
 /// # Source
 /// HL7 v2 table 0203 (identifier types); FHIR's identifier systems for the United States.
-pub(crate) fn identifier_class(system: &str, kinds: &[&str]) -> Class {
+pub(crate) fn identifier_class(identifier: &Map<String, Value>) -> Class {
+    let system = identifier
+        .get("system")
+        .and_then(Value::as_str)
+        .unwrap_or("");
+    let kinds = identifier
+        .get("type")
+        .and_then(|kind| kind.get("coding"))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|coding| coding.get("code").and_then(Value::as_str));
     for kind in kinds {
-        let class = match *kind {
+        let class = match kind {
             "MR" | "MRT" | "PI" | "PT" | "EMPI" => Class::Mrn,
             "SS" | "SB" | "TAX" => Class::Ssn,
             "MB" | "MC" | "MA" | "SN" | "HC" | "NIIP" => Class::Plan,

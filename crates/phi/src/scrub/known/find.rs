@@ -244,14 +244,23 @@ fn words(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
     Ok(())
 }
 
-/// Whether an ordinary word in small letters stands beside a known one in small letters: "bill reinger".
+/// Whether an ordinary word in small letters stands beside another part of a known name ("bill reinger", "grace
+/// wood"), or behind a word for a person ("pt wood").
+///
+/// Words that bind sentences together ("will", "may") are too common to be a name behind "pt", or the other part.
 fn beside_known(reading: &Reading<'_>, known: &Known, at: usize) -> bool {
+    let is_bound = is_function_word(reading.fold(at));
     let is_other = |place: usize| {
+        let fold = reading.fold(place);
         reading.shape(place) == Shape::Lower
-            && known
-                .words
-                .get(reading.fold(place))
-                .is_some_and(|word| !word.needs_capital && word.class == Class::Name)
+            && known.words.get(fold).is_some_and(|word| {
+                word.class == Class::Name
+                    && (!word.needs_capital
+                        || (known.are_together(reading.fold(at), fold)
+                            && fold.len() > 2
+                            && !is_function_word(fold)
+                            && !reading.any(place, mark::PARTICLE)))
+            })
     };
     let joined = |place: usize| reading.is_any_mark(place, ",._") || reading.is_dash(place);
     let before = at.checked_sub(1).map(|before| {
@@ -263,9 +272,25 @@ fn beside_known(reading: &Reading<'_>, known: &Known, at: usize) -> bool {
     });
     let after = if joined(at + 1) { at + 2 } else { at + 1 };
     is_other(after)
-        || before.is_some_and(|before| {
-            (joined(at - 1) || !is_function_word(reading.fold(at))) && is_other(before)
-        })
+        || before.is_some_and(|before| (joined(at - 1) || !is_bound) && is_other(before))
+        || (!is_bound && reading.fold(at).len() > 2 && follows_person(reading, at))
+}
+
+/// Whether a word for a person, a form of address or a relation stands before: "pt", "mr.", "wife", "name:".
+fn follows_person(reading: &Reading<'_>, at: usize) -> bool {
+    let Some(mut before) = at.checked_sub(1) else {
+        return false;
+    };
+    if reading.is_any_mark(before, ".:,") {
+        let Some(word) = before.checked_sub(1) else {
+            return false;
+        };
+        before = word;
+    }
+    reading.any(
+        before,
+        mark::PERSON | mark::TITLE | mark::RELATION | mark::NAME_CUE,
+    ) && !reading.any(at, mark::RELATION | mark::PERSON)
 }
 
 /// A known family name inside a longer word: "jsmith42", "SmithJohn".
