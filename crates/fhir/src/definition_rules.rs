@@ -16,11 +16,14 @@ use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
 use crate::definitions::Definitions;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity, id};
 use crate::json::{Document, Value};
 use crate::validate::{Report, each_resource};
 
 pub use search_parameter::{GenerateError, generate};
+
+/// Most profiles of one document that are compared with their bases: each needs a snapshot of its own.
+pub const COMPARED_MAX: usize = 200;
 
 /// Checks every conformance resource of a document.
 #[must_use]
@@ -31,6 +34,7 @@ pub fn check(
     findings_max: usize,
 ) -> Vec<Finding> {
     let mut report = Report::new(document, findings_max);
+    let mut compared = 0;
     each_resource(
         document,
         &[
@@ -50,7 +54,22 @@ pub fn check(
             Some("CodeSystem") => code_system::properties(resource, expression, &mut report),
             _ => {
                 profile::differential(definitions, resource, expression, &mut report);
-                profile::towards_base(catalogue, resource, expression, &mut report);
+                compared += 1;
+                if compared <= COMPARED_MAX {
+                    profile::towards_base(catalogue, resource, expression, &mut report);
+                } else if compared == COMPARED_MAX + 1 {
+                    let message = format!(
+                        "only the first {COMPARED_MAX} profiles of a document are compared with their bases; this one and what follows were not"
+                    );
+                    report.add(
+                        id::DEFINITION_NOT_CHECKED,
+                        Severity::Warning,
+                        resource,
+                        expression.to_owned(),
+                        message,
+                        None,
+                    );
+                }
             }
         },
     );

@@ -337,6 +337,8 @@ pub mod id {
     pub const DEFINITION_CODE_PROPERTY: &str = "definition.code-property";
     /// A profile constrains an element that its type does not have.
     pub const DEFINITION_PATH: &str = "definition.path";
+    /// A profile that was not compared with its base, because the document holds too many.
+    pub const DEFINITION_NOT_CHECKED: &str = "definition.not-checked";
     /// Text outside narrative looks like HTML.
     pub const TEXT_MARKUP: &str = "text.markup";
 
@@ -345,7 +347,7 @@ pub mod id {
     pub const PLAUSIBILITY_NOT_CHECKED: &str = "plausibility.not-checked";
 
     /// All ids, in the order above, but for those of the plausibility rules.
-    pub const ALL: [&str; 111] = [
+    pub const ALL: [&str; 112] = [
         JSON_SYNTAX,
         JSON_NOT_UTF8,
         JSON_TOO_LARGE,
@@ -455,6 +457,7 @@ pub mod id {
         DEFINITION_CONTRADICTS_BASE,
         DEFINITION_CODE_PROPERTY,
         DEFINITION_PATH,
+        DEFINITION_NOT_CHECKED,
         TEXT_MARKUP,
         PLAUSIBILITY_NOT_CHECKED,
     ];

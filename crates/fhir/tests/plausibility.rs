@@ -390,6 +390,19 @@ fn an_order_is_clean_only_when_every_check_was_made() {
         fired(text.clone(), json!({ "/last_visit": "@remove" })),
         Some(false)
     );
+    // Kidneys that ask for care, and those that nobody looked at.
+    let gabapentin = json!({ "/dosageInstruction/0/text": "@remove",
+        "/medicationCodeableConcept": { "coding": [{ "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "25480" }] },
+        "/dosageInstruction/0/doseAndRate/0/doseQuantity/value": 300 });
+    assert_eq!(
+        fired(gabapentin.clone(), json!({ "/egfr": 30 })),
+        Some(false)
+    );
+    assert_eq!(
+        fired(gabapentin.clone(), json!({ "/egfr": 29 })),
+        Some(true)
+    );
+    assert_eq!(fired(gabapentin, json!({ "/egfr": "@remove" })), None);
     let over = json!({ "/dosageInstruction/0/text": "@remove",
         "/dosageInstruction/0/doseAndRate/0/doseQuantity/value": 90 });
     assert_eq!(fired(over, json!({ "/allergies": "@remove" })), Some(true));
@@ -403,6 +416,23 @@ fn bases_are_plausible() {
     for (name, resource) in bases["resources"].as_object().unwrap() {
         let report = rules.check(resource, &context);
         assert_eq!(fired(&report), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn none_of_the_checks_that_an_order_must_pass_can_be_taken_away() {
+    for id in [
+        "M-02", "M-03", "M-04", "M-05", "M-06", "M-07", "M-09", "M-11", "K-06",
+    ] {
+        let text = FILES
+            .medication_checks
+            .replacen(&format!("\"{id}\", "), "", 1);
+        let error = Plausibility::parse(&RuleFiles {
+            medication_checks: &text,
+            ..FILES
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains(id), "{error}");
     }
 }
 

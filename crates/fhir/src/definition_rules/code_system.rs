@@ -60,7 +60,7 @@ pub(super) fn properties(resource: Value<'_>, expression: &str, report: &mut Rep
                     quotable(code),
                     quotable(wanted)
                 );
-                let place = format!("{at}.property[{index}].value{own}");
+                let place = format!("{at}.property[{index}].value{}", quotable(own));
                 report.error(id::DEFINITION_CODE_PROPERTY, value, place, message);
             }
         }

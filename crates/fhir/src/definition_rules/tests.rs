@@ -222,3 +222,43 @@ fn properties_of_codes_are_of_the_stated_type() {
         Vec::<String>::new()
     );
 }
+
+/// What a resource says never becomes part of a path.
+#[test]
+fn a_name_of_a_member_is_no_part_of_the_path() {
+    let system = |name: &str| {
+        format!(
+            r#"{{"resourceType":"CodeSystem","property":[{{"code":"p","type":"string"}}],"concept":[{{"code":"c","property":[{{"code":"p","{name}":1}}]}}]}}"#
+        )
+    };
+    let path = "definition.code-property CodeSystem.concept[0].property[0].value";
+    assert_eq!(found(&system("valueInteger")), [format!("{path}Integer")]);
+    let named = found(&system("valueJane Doe 555-1234"));
+    assert!(!named.concat().contains("Jane"), "{named:?}");
+    assert_eq!(found(&system("valueString")), Vec::<String>::new());
+}
+
+#[test]
+fn profiles_without_end_are_not_all_compared_and_that_is_said() {
+    let bundle = |count: usize| {
+        let entries: Vec<String> = (0..count)
+            .map(|at| {
+                format!(
+                    r#"{{"resource":{{"resourceType":"StructureDefinition","url":"http://e.org/{at}","type":"Patient","derivation":"constraint","baseDefinition":"http://hl7.org/fhir/StructureDefinition/none"}}}}"#
+                )
+            })
+            .collect();
+        format!(
+            r#"{{"resourceType":"Bundle","entry":[{}]}}"#,
+            entries.join(",")
+        )
+    };
+    assert_eq!(found(&bundle(COMPARED_MAX)), Vec::<String>::new());
+    let found = found(&bundle(COMPARED_MAX + 2));
+    assert_eq!(
+        found,
+        [format!(
+            "definition.not-checked Bundle.entry[{COMPARED_MAX}].resource"
+        )]
+    );
+}

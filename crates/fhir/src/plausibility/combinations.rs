@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::code_tables::{Group, is_in_force};
+use super::doses::Newest;
 use super::drugs::{Drug, Known, RenalSeverity};
 use super::element::{list, number, state, text};
 use super::{Checking, Effect, Part, Sex, rule, sig};
@@ -154,13 +155,12 @@ impl<'c> Checking<'c> {
     fn kidneys(&mut self, drug: &'c Drug) {
         let Some(renal) = &drug.renal else { return };
         let days = self.limit(&rule::M_07, "days");
-        let egfr = self
-            .context
-            .egfr
-            .or_else(|| self.newest("egfr", days).flatten());
-        let Some(egfr) = egfr else {
-            self.unchecked(&rule::M_07, Part::KidneyFunction);
-            return;
+        let egfr = match (self.context.egfr, self.newest("egfr", days)) {
+            (Some(egfr), _) | (None, Newest::Value(egfr)) => egfr,
+            (None, Newest::NotLooked | Newest::None | Newest::Unreadable) => {
+                self.unchecked(&rule::M_07, Part::KidneyFunction);
+                return;
+            }
         };
         if egfr < renal.below {
             let case = match renal.severity {

@@ -4,11 +4,12 @@
 //! Start at [`Checking::doses`].
 
 use super::code_tables::Group;
-use super::drugs::Drug;
-use super::element::{number, text};
+use super::drugs::{Drug, PerKg};
+use super::element::{LOINC, codings, each, number, text};
 use super::moment::{age_years, hours_between};
 use super::sig::{self, Dosing};
 use super::{Checking, Part, When, rule};
+use serde_json::Value;
 
 /// From this many doses a week on, a weekly drug counts as taken too often.
 const WEEKLY_TIMES_MAX: f64 = 1.5;
@@ -189,21 +190,33 @@ impl<'c> Checking<'c> {
         } else {
             self.limit(&rule::M_06, "weight_days")
         };
-        let weight = match self.newest("weight", days) {
-            None => {
-                // Nobody looked: then nobody has a weight to dose by.
-                self.unchecked(&rule::M_06, Part::Weight);
-                None
-            }
-            Some(weight) => weight,
-        };
         let parts = [Part::Patient, Part::Weight];
-        let Some(kg) = weight.filter(|kg| *kg > 0.0) else {
-            let limit = number(days);
-            let words = [name, ("limit", limit.as_str())];
-            self.fire(&rule::M_06, "no-weight", "", &parts, &words);
-            return;
+        let limit = number(days);
+        let words = [name, ("limit", limit.as_str())];
+        let case = match self.newest("weight", days) {
+            Newest::Value(kg) if kg > 0.0 => {
+                self.per_kilogram(per_kg, dosings, name, kg);
+                return;
+            }
+            Newest::NotLooked => {
+                self.unchecked(&rule::M_06, Part::Weight);
+                "not-looked"
+            }
+            Newest::None => "no-weight",
+            Newest::Value(_) | Newest::Unreadable => "unreadable-weight",
         };
+        self.fire(&rule::M_06, case, "", &parts, &words);
+    }
+
+    /// M-06, with a weight.
+    fn per_kilogram(
+        &mut self,
+        per_kg: &PerKg,
+        dosings: &[Dosing],
+        name: (&'static str, &str),
+        kg: f64,
+    ) {
+        let parts = [Part::Patient, Part::Weight];
         for dosing in dosings {
             let Some((least, most)) = dosing.mg else {
                 self.unchecked(&rule::M_06, Part::DrugKnowledge);
@@ -243,20 +256,94 @@ impl<'c> Checking<'c> {
         }
     }
 
-    /// The newest value of a measure within so many days before now; `None` if nobody looked.
-    pub(super) fn newest(&self, measure: &str, days: f64) -> Option<Option<f64>> {
-        let observations = self.context.observations.as_ref()?;
-        let found = observations
-            .iter()
-            .filter(|it| !matches!(text(it, "status"), Some("entered-in-error" | "cancelled")))
-            .filter_map(|it| {
-                let then = text(it, "effectiveDateTime").and_then(|it| self.when(it))?;
-                let hours = hours_between(then.latest, self.context.now);
-                let readings = self.rules.measures.readings(it);
-                let value = readings.iter().find(|it| it.measure.id == measure)?.value?;
-                (hours <= days * 24.0).then_some((hours, value))
-            })
-            .min_by(|one, other| one.0.total_cmp(&other.0));
-        Some(found.map(|(_, value)| value))
+    /// The newest value of a measure within so many days before now.
+    ///
+    /// An observation of the measure whose value or time cannot be read may be the newest, so no older one counts
+    /// in its place; one that lies ahead is of no use today.
+    pub(super) fn newest(&self, measure: &str, days: f64) -> Newest {
+        let Some(observations) = &self.context.observations else {
+            return Newest::NotLooked;
+        };
+        let now = self.context.now;
+        let mut newest: Option<(f64, Option<f64>)> = None;
+        for observation in observations {
+            if matches!(
+                text(observation, "status"),
+                Some("entered-in-error" | "cancelled")
+            ) || !self.is_of(measure, observation)
+            {
+                continue;
+            }
+            let Some(then) = self.observed(observation) else {
+                return Newest::Unreadable;
+            };
+            let hours = hours_between(then.latest, now).max(0.0);
+            if then.is_after_instant(now) || hours > days * 24.0 {
+                continue;
+            }
+            let readings = self.rules.measures.readings(observation);
+            let value = readings
+                .iter()
+                .find(|it| it.measure.id == measure)
+                .and_then(|it| it.value);
+            // Of two at the same time the one that cannot be read counts.
+            let is_newer = newest.is_none_or(|(least, known)| {
+                hours < least || (hours <= least && known.is_some() && value.is_none())
+            });
+            if is_newer {
+                newest = Some((hours, value));
+            }
+        }
+        match newest {
+            None => Newest::None,
+            Some((_, None)) => Newest::Unreadable,
+            Some((_, Some(value))) => Newest::Value(value),
+        }
     }
+
+    /// Whether an observation, or a component of it, is of a measure and says something of its value.
+    fn is_of(&self, measure: &str, observation: &Value) -> bool {
+        let components = each(observation, "component");
+        let mut holders = components.iter().map(|(_, it)| *it).chain([observation]);
+        holders.any(|holder| {
+            let is_coded = holder.get("code").is_some_and(|code| {
+                codings(code).any(|it| {
+                    it.system == LOINC
+                        && self
+                            .rules
+                            .measures
+                            .by_code(it.code)
+                            .is_some_and(|it| it.id == measure)
+                })
+            });
+            is_coded
+                && holder
+                    .as_object()
+                    .is_some_and(|it| it.keys().any(|key| key.starts_with("value")))
+        })
+    }
+
+    /// When something was observed.
+    fn observed(&self, observation: &Value) -> Option<When> {
+        let period = observation.get("effectivePeriod");
+        let edge = |key| period.and_then(|it| text(it, key));
+        text(observation, "effectiveDateTime")
+            .or_else(|| text(observation, "effectiveInstant"))
+            .or_else(|| edge("end"))
+            .or_else(|| edge("start"))
+            .and_then(|it| self.when(it))
+    }
+}
+
+/// What is known of a measure's newest value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Newest {
+    /// Nobody looked.
+    NotLooked,
+    /// There is none.
+    None,
+    /// There is one whose value, unit or time is not understood.
+    Unreadable,
+    /// In the measure's unit.
+    Value(f64),
 }

@@ -109,7 +109,7 @@ rules! {
     M_03 = rule("M-03", &["same-drug", "same-class"], &["drug", "class"], &[]);
     M_04 = rule("M-04", &["over", "far-over", "single"], &["drug", "dose", "max", "because"], &["block_factor"]);
     M_05 = rule("M-05", &["daily"], &["drug", "times"], &[]);
-    M_06 = rule("M-06", &["no-weight", "over-dose", "under-dose", "over-day", "too-young"], &["drug", "dose", "low", "high", "limit"], &["below_years", "weight_days", "infant_weight_days"]);
+    M_06 = rule("M-06", &["no-weight", "not-looked", "unreadable-weight", "over-dose", "under-dose", "over-day", "too-young"], &["drug", "dose", "low", "high", "limit"], &["below_years", "weight_days", "infant_weight_days"]);
     M_07 = rule("M-07", &["block", "warn"], &["drug", "egfr", "limit"], &["days"]);
     M_08 = rule("M-08", &["pregnancy"], &["drug"], &["age_min", "age_max"]);
     M_09 = rule("M-09", &["block", "two-person", "warn"], &["drug", "other", "why"], &[]);
@@ -139,8 +139,10 @@ pub(super) const ORDER_CHECKS: &[&str] = &[
     "M-04",
     "M-05",
     "M-06",
+    "M-07",
     "M-09",
     "M-11",
+    "K-06",
     "unknown-drug",
 ];
 

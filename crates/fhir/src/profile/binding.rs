@@ -172,7 +172,8 @@ impl<'d> Walk<'d> {
         let Some(code) = at.as_str().filter(|it| ucum.unit(it).is_err()) else {
             return;
         };
-        if ucum.unit(&without_annotations(code)).is_err() {
+        let is_unit = without_annotations(code).is_some_and(|bare| ucum.unit(&bare).is_ok());
+        if !is_unit {
             self.coding(quantity);
             return;
         }
@@ -212,22 +213,24 @@ impl<'d> Walk<'d> {
     }
 }
 
-/// The unit with the same annotation in each place of one.
-fn without_annotations(code: &str) -> String {
+/// The unit with the same annotation in each place of one; `None` where braces do not match, because what they
+/// would leave out is then anybody's guess.
+fn without_annotations(code: &str) -> Option<String> {
     let mut bare = String::with_capacity(code.len());
     let mut is_inside = false;
     for it in code.chars() {
-        match it {
-            '{' if !is_inside => {
+        match (it, is_inside) {
+            ('{', false) => {
                 is_inside = true;
                 bare.push_str("{x}");
             }
-            '}' => is_inside = false,
-            _ if is_inside => {}
-            other => bare.push(other),
+            ('}', true) => is_inside = false,
+            ('{', true) | ('}', false) => return None,
+            (_, true) => {}
+            (other, false) => bare.push(other),
         }
     }
-    bare
+    (!is_inside).then_some(bare)
 }
 
 fn read(value: Value<'_>) -> Coding<'_> {

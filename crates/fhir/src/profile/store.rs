@@ -2,7 +2,7 @@
 //!
 //! Start at [`Profiles::get`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use super::BASE_URL;
@@ -28,12 +28,19 @@ pub(crate) struct Profiles {
     nodes: HashMap<&'static str, u32>,
     /// What base definitions demand, by node of [`Definitions`].
     base: Box<[OnceLock<NodeRules>]>,
-    /// Resource types, each with a profile that the loaded implementation guides demand of all of them.
-    global: OnceLock<Vec<(String, String)>>,
+    global: OnceLock<Global>,
+}
+
+/// What the loaded implementation guides demand of all resources of a type.
+struct Global {
+    /// Resource types, each with a profile.
+    demanded: Vec<(String, String)>,
+    /// Types of which more profiles are demanded than are looked at.
+    cut: Vec<String>,
 }
 
 /// Most profiles that implementation guides can demand of all resources of a type.
-const GLOBAL_MAX: usize = 500;
+const GLOBAL_MAX: usize = 50;
 
 /// An element of a base definition.
 pub(super) struct Origin {
@@ -76,11 +83,21 @@ impl Profiles {
     /// # Source
     /// FHIR R4, `ImplementationGuide.global`.
     pub(super) fn global(&self, type_name: &str) -> impl Iterator<Item = &str> {
-        self.global
-            .get_or_init(|| global(&self.catalogue))
+        self.demands()
+            .demanded
             .iter()
             .filter(move |(of, _)| of == type_name)
             .map(|(_, profile)| profile.as_str())
+    }
+
+    /// Whether more profiles are demanded of all resources of a type than [`Profiles::global`] gives.
+    pub(super) fn is_global_cut(&self, type_name: &str) -> bool {
+        self.demands().cut.iter().any(|of| of == type_name)
+    }
+
+    fn demands(&self) -> &Global {
+        self.global
+            .get_or_init(|| Global::of(demanded(&self.catalogue)))
     }
 
     /// The profile of a canonical URL, with or without `|version`; `None` if it is not at hand.
@@ -218,7 +235,7 @@ impl Profiles {
 
 /// Reads `global` of the implementation guides of a catalogue. They are large and few have it, so only those
 /// whose text names it are parsed.
-fn global(catalogue: &Catalogue) -> Vec<(String, String)> {
+fn demanded(catalogue: &Catalogue) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for guide in catalogue.resources("ImplementationGuide") {
         let canonical = match guide.version {
@@ -242,6 +259,50 @@ fn global(catalogue: &Catalogue) -> Vec<(String, String)> {
             Some((text("type")?, text("profile")?))
         }));
     }
-    found.truncate(GLOBAL_MAX);
     found
+}
+
+impl Global {
+    /// At most so many profiles for each type; of which types there were more.
+    fn of(all: Vec<(String, String)>) -> Self {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        let mut known: HashSet<(String, String)> = HashSet::new();
+        let mut global = Self {
+            demanded: Vec::new(),
+            cut: Vec::new(),
+        };
+        for demand in all {
+            if !known.insert(demand.clone()) {
+                continue;
+            }
+            let count = counts.entry(demand.0.clone()).or_default();
+            *count += 1;
+            if *count <= GLOBAL_MAX {
+                global.demanded.push(demand);
+            } else if *count == GLOBAL_MAX + 1 {
+                global.cut.push(demand.0);
+            }
+        }
+        global
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_the_limit_of_a_type_is_not_dropped_in_silence() {
+        let all = |of: &str, count: usize| -> Vec<(String, String)> {
+            (0..count)
+                .map(|at| (of.to_owned(), format!("http://e.org/{at}")))
+                .collect()
+        };
+        let mut twice = all("Patient", GLOBAL_MAX);
+        twice.extend(all("Patient", GLOBAL_MAX));
+        twice.extend(all("Observation", GLOBAL_MAX + 2));
+        let global = Global::of(twice);
+        assert_eq!(global.demanded.len(), 2 * GLOBAL_MAX);
+        assert_eq!(global.cut, ["Observation"]);
+    }
 }

@@ -263,6 +263,14 @@ impl<'d> Walk<'d> {
         for url in profiles.global(type_name) {
             self.claimed(resource, resource, url, type_name, &mut applied, false);
         }
+        if profiles.is_global_cut(type_name) {
+            let message =
+                "implementation guides demand more profiles of this type than are looked at";
+            self.report.add(
+                resource,
+                Draft::error(id::FINDINGS_LIMIT, message.to_owned()),
+            );
+        }
         if self.basis.options.vital_signs && type_name == "Observation" {
             for url in super::vital_signs::profiles_of(resource) {
                 if let Some(profile) = self.basis.profiles.get(url)

@@ -29,6 +29,20 @@ fn units_of_ucum_exist() {
             of(ucum, "mgg{a b}"),
             &["coding.unknown-code Observation.valueQuantity.code"],
         ),
+        (of(ucum, "mg{dL a}"), &[]),
+        // Braces that do not match leave nothing out.
+        (
+            of(ucum, "mg{dL"),
+            &["coding.unknown-code Observation.valueQuantity.code"],
+        ),
+        (
+            of(ucum, "mg}"),
+            &["coding.unknown-code Observation.valueQuantity.code"],
+        ),
+        (
+            of(ucum, "mg{a{b}}"),
+            &["coding.unknown-code Observation.valueQuantity.code"],
+        ),
     ]);
 }
 
