@@ -225,6 +225,9 @@ pub enum Event {
         /// The agent they named, where they named a registered one.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         agent: Option<AgentId>,
+        /// The source of EHR events that sent what was refused.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        notified_by: Option<EhrEventSource>,
         /// How many, beside those that are recorded.
         count: u64,
         /// Since when.

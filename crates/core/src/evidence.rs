@@ -37,6 +37,13 @@ pub struct StageRecord {
     pub warnings: u32,
 }
 
+impl StageRecord {
+    /// Whether it found nothing that a person must read before they approve.
+    pub fn is_clean(&self) -> bool {
+        self.errors == 0 && self.warnings == 0
+    }
+}
+
 /// What a validation did, with names and versions of what it used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidationRecord {
@@ -54,6 +61,13 @@ pub struct ValidationRecord {
     /// The findings in the vault, when there are any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub findings: Option<PayloadAddress>,
+}
+
+impl ValidationRecord {
+    /// Whether no stage found anything that a person must read before they approve.
+    pub fn is_clean(&self) -> bool {
+        self.stages.iter().all(StageRecord::is_clean)
+    }
 }
 
 /// What the plausibility rules were, and what they were given beside the proposal.

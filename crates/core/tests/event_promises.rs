@@ -178,6 +178,7 @@ fn kinds() -> Vec<Event> {
         Event::RefusalsCounted {
             code: "no-token".to_owned(),
             agent: None,
+            notified_by: None,
             count: 480,
             since: at(60),
         },

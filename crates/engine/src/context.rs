@@ -483,3 +483,9 @@ fn setup() -> chaperone_core::principal::Actor {
         part: chaperone_core::principal::SystemPart::Setup,
     }
 }
+
+/// So many seconds later; the end of time when there is none.
+pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.checked_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
+}

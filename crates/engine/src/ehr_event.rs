@@ -38,9 +38,9 @@ pub use signature::{
 };
 pub(crate) use subject::check_table;
 
-use crate::context::Engine;
+use crate::context::{Engine, after};
 use crate::errors::CallError;
-use crate::grant::after;
+use crate::refusals::Named;
 use signature::NotAuthentic;
 
 /// Events that made a grant, until they would be too old to be taken again.
@@ -224,8 +224,10 @@ impl Engine {
         if error.recorded {
             return error;
         }
-        metrics::counter!("chaperone_ehr_events_total", "outcome" => reason).increment(1);
-        if !self.refusals.admits(reason, None, self.now()) {
+        // The answer's code and not the reason: what the EHR did not confirm is nobody's to learn here.
+        metrics::counter!("chaperone_ehr_events_total", "outcome" => error.code).increment(1);
+        let from = Named::Source(refusal.notified_by.clone());
+        if !self.refusals.admits(reason, from, self.now()) {
             return error.as_recorded();
         }
         let correlation = refusal.correlation;

@@ -5,7 +5,6 @@
 //! followed to the surviving one, and what the grant carries is a token. How an agent hears of what waits
 //! for it is `crate::collect`.
 
-use chaperone_core::Timestamp;
 use chaperone_core::bundle::PatientBinding;
 use chaperone_core::envelope::{Grant, GrantSource, Presence};
 use chaperone_core::event::{Event, StreamId};
@@ -13,14 +12,13 @@ use chaperone_core::ids::{AgentId, CorrelationId, GrantId, IntentId, PatientToke
 use chaperone_core::ports::{
     Commit, CommitFailed, EhrReadFailed, EhrSearch, Expected, Record, RecordChange, StoreFailed,
 };
-use chaperone_core::principal::{Actor, Human, Role, SystemPart};
+use chaperone_core::principal::{Actor, Human, Role};
 use chaperone_core::resource::ResourceType;
 use chaperone_core::search::escape_search_value;
-use chaperone_fhir::references::ReferenceForm;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::context::Engine;
+use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::open_envelope::{Caller, GRANTS};
 use crate::projection::sortable;
@@ -39,16 +37,6 @@ const ASSIGNERS: [Role; 6] = [
     Role::Scheduler,
     Role::Him,
 ];
-
-/// Who makes a grant.
-#[derive(Debug, Clone, Copy)]
-pub enum GrantAuthor<'a> {
-    /// A signed-in human.
-    Human(&'a Human),
-    /// An event or work item of the EHR that was established elsewhere, as tests and measurements do.
-    /// What a source announces comes in by `crate::ehr_event`.
-    EhrEvent,
-}
 
 /// Which patient is meant.
 #[derive(Debug, Clone)]
@@ -160,37 +148,20 @@ impl Engine {
     /// [`GrantFailed`]; nothing is recorded then.
     pub async fn issue_grant(
         &self,
-        author: GrantAuthor<'_>,
+        by: &Human,
         request: GrantRequest,
     ) -> Result<Grant, GrantFailed> {
         let now = self.now();
-        let (source, actor, presence) = match author {
-            GrantAuthor::Human(human) => {
-                if !ASSIGNERS.into_iter().any(|role| human.holds(role)) {
-                    return Err(GrantFailed::NotPermitted);
-                }
-                // Only a clinician's presence counts where an intent demands presence.
-                let presence =
-                    (request.presence && human.holds(Role::Clinician)).then(|| Presence {
-                        person: human.person,
-                        until: after(now, GRANT_SECONDS),
-                    });
-                (
-                    GrantSource::Human {
-                        person: human.person,
-                    },
-                    Actor::from(human),
-                    presence,
-                )
-            }
-            GrantAuthor::EhrEvent => (
-                GrantSource::EhrEvent,
-                Actor::System {
-                    part: SystemPart::Dispatcher,
-                },
-                None,
-            ),
-        };
+        if !ASSIGNERS.into_iter().any(|role| by.holds(role)) {
+            return Err(GrantFailed::NotPermitted);
+        }
+        // Only a clinician's presence counts where an intent demands presence.
+        let presence = (request.presence && by.holds(Role::Clinician)).then(|| Presence {
+            person: by.person,
+            until: after(now, GRANT_SECONDS),
+        });
+        let source = GrantSource::Human { person: by.person };
+        let actor = Actor::from(by);
         self.make_grant(request, source, actor, presence).await
     }
 
@@ -369,16 +340,9 @@ impl Engine {
             };
         };
         let reference = link.pointer("/other/reference").and_then(Value::as_str);
-        match reference.map(ReferenceForm::parse) {
-            Some(ReferenceForm::Typed {
-                base,
-                resource_type: "Patient",
-                id,
-                ..
-            }) if base.is_none_or(|base| base == self.ehr.endpoint().trim_end_matches('/')) => {
-                Surviving::Other(id.to_owned())
-            }
-            _ => Surviving::Unclear,
+        match reference.and_then(|reference| self.own(reference, "Patient")) {
+            Some(id) => Surviving::Other(id.to_owned()),
+            None => Surviving::Unclear,
         }
     }
 
@@ -415,6 +379,7 @@ impl Engine {
 fn is_collected(source: &GrantSource) -> bool {
     match source {
         GrantSource::Human { .. } | GrantSource::EhrNotification { .. } => true,
+        // The first is of old ledgers: events are announced by sources now.
         GrantSource::EhrEvent | GrantSource::PatientSession | GrantSource::Dispatcher { .. } => {
             false
         }
@@ -423,11 +388,6 @@ fn is_collected(source: &GrantSource) -> bool {
 
 fn resource_type(name: &str) -> Result<ResourceType, StoreFailed> {
     ResourceType::new(name).map_err(|e| StoreFailed::Corrupt(e.to_string()))
-}
-
-pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// Which record of a patient is in use.

@@ -179,7 +179,8 @@ impl Engine {
     /// What the codes of the visit say. What it is for is said by the slots and by the record; the
     /// proposed appointment and the kinds of appointment count beside them, and only against.
     fn visit(&self, inputs: &Inputs, resource: &Value) -> crate::tables::Visit {
-        let of_slots: Vec<_> = slots(inputs)
+        let of_slots: Vec<_> = inputs
+            .of_type("Slot")
             .map(|slot| codes_of(slot, "serviceType"))
             .collect();
         let all_say = of_slots.iter().all(|codes| !codes.is_empty());
@@ -191,7 +192,8 @@ impl Engine {
                 Vec::new()
             },
             record: base.map_or_else(Vec::new, |base| codes_of(base, "serviceType")),
-            also: slots(inputs)
+            also: inputs
+                .of_type("Slot")
                 .chain(base)
                 .chain([resource])
                 .flat_map(|source| ["serviceType", "appointmentType"].map(|e| codes_of(source, e)))
@@ -261,16 +263,9 @@ pub(crate) fn rests_on(facts: &Facts) -> BTreeSet<String> {
         .collect()
 }
 
-fn slots(inputs: &Inputs) -> impl Iterator<Item = &Value> {
-    inputs
-        .resources
-        .values()
-        .filter(|resource| resource.get("resourceType").and_then(Value::as_str) == Some("Slot"))
-}
-
 /// Whether every slot is free; nothing when there is none.
 fn slots_free(inputs: &Inputs) -> Option<bool> {
-    let mut slots = slots(inputs).peekable();
+    let mut slots = inputs.of_type("Slot").peekable();
     slots.peek()?;
     Some(slots.all(is_free))
 }

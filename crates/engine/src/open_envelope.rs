@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
 use crate::errors::CallError;
+use crate::refusals::Named;
 
 pub(crate) const GRANTS: &str = "grant";
 const ENVELOPES: &str = "envelope";
@@ -559,7 +560,8 @@ impl Engine {
         }
         metrics::counter!("chaperone_refusals_total", "code" => error.code).increment(1);
         let agent = caller.map(|c| c.envelope.agent.clone()).or(agent);
-        if caller.is_none() && !self.refusals.admits(error.code, agent.as_ref(), self.now()) {
+        let named = agent.clone().map_or(Named::Nobody, Named::Agent);
+        if caller.is_none() && !self.refusals.admits(error.code, named, self.now()) {
             // Counted; recorded together with the others of its minute.
             return error.as_recorded();
         }

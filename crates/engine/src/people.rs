@@ -168,8 +168,3 @@ pub(crate) fn value_of(record: &impl Serialize) -> Result<serde_json::Value, Sto
     serde_json::to_value(record)
         .map_err(|e| StoreFailed::Corrupt(format!("a record of people cannot be written: {e}")))
 }
-
-pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
-}

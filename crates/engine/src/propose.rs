@@ -10,7 +10,6 @@ mod plausible;
 mod surroundings;
 mod validate;
 
-use chaperone_core::Timestamp;
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Change, Direction};
 use chaperone_core::content::content_digest;
@@ -41,7 +40,7 @@ use self::validate::conformant;
 pub(crate) use self::validate::limits as proposal_limits;
 use crate::afterwork::Piece;
 use crate::call::{Admitted, proposal_answer};
-use crate::context::Engine;
+use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
@@ -632,9 +631,4 @@ pub(crate) fn move_failed(failed: MoveFailed) -> CallError {
         }
         MoveFailed::Store(failed) => failed.into(),
     }
-}
-
-pub(crate) fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    now.checked_add(jiff::SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
 }

@@ -1,6 +1,8 @@
-//! How many refusals of strangers are recorded one by one: so many a minute of each kind, the rest counted.
+//! How many refusals outside envelopes are recorded one by one: so many a minute of each kind, the rest
+//! counted.
 //!
-//! Whoever has no envelope has proved nothing, and must not be able to fill the ledger. What is counted is
+//! A stranger, or a source that goes astray, must not be able to fill the ledger; nor may one use up what is
+//! kept for another, so they count by whom they named, or who was shown to have sent them. What is counted is
 //! held here and recorded as one entry when its minute is over, or at the latest when the node stops; a
 //! node that dies loses the count of a minute. Refusals inside an envelope are all recorded.
 
@@ -9,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, StreamId};
-use chaperone_core::ids::AgentId;
+use chaperone_core::ids::{AgentId, EhrEventSource};
 use chaperone_core::ports::{CommitFailed, Expected};
 use chaperone_core::principal::Actor;
 
@@ -22,8 +24,18 @@ const WINDOW_S: i64 = 60;
 /// Kinds that are told apart; all further ones count as one.
 const KINDS_MAX: usize = 256;
 
-/// What was refused, and whom the request named. Only registered agents are names here.
-type Kind = (&'static str, Option<AgentId>);
+/// What was refused, and whom it concerns.
+type Kind = (&'static str, Named);
+
+/// Whom a refusal concerns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Named {
+    Nobody,
+    /// A registered agent that the request named; nothing has shown that it came from there.
+    Agent(AgentId),
+    /// A source of EHR events that signed what was refused.
+    Source(EhrEventSource),
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Window {
@@ -45,16 +57,11 @@ struct Counted {
 
 impl Refusals {
     /// Counts one, and says whether it is recorded by itself.
-    pub(crate) fn admits(
-        &self,
-        code: &'static str,
-        agent: Option<&AgentId>,
-        now: Timestamp,
-    ) -> bool {
+    pub(crate) fn admits(&self, code: &'static str, named: Named, now: Timestamp) -> bool {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kind = (code, agent.cloned());
+        let mut kind = (code, named);
         if windows.len() >= KINDS_MAX && !windows.contains_key(&kind) {
-            kind = ("various", None);
+            kind = ("various", Named::Nobody);
         }
         let window = windows.entry(kind).or_insert(Window {
             since: now,
@@ -112,9 +119,15 @@ impl Engine {
         }
         let mut commit = self.commit_as(Actor::Anonymous);
         for Counted { kind, count, since } in &counted {
+            let (agent, notified_by) = match &kind.1 {
+                Named::Nobody => (None, None),
+                Named::Agent(agent) => (Some(agent.clone()), None),
+                Named::Source(source) => (None, Some(source.clone())),
+            };
             let event = Event::RefusalsCounted {
                 code: kind.0.to_owned(),
-                agent: kind.1.clone(),
+                agent,
+                notified_by,
                 count: *count,
                 since: *since,
             };

@@ -84,6 +84,37 @@ pub struct RuleFiles<'t> {
 }
 
 impl<'t> RuleFiles<'t> {
+    /// Their names without extension, in the order of [`Self::texts`].
+    pub const NAMES: [&'static str; 6] = [
+        "plausibility",
+        "code-tables",
+        "vital-ranges",
+        "medications",
+        "medication-checks",
+        "status-transitions",
+    ];
+
+    /// All texts.
+    #[must_use]
+    pub fn texts(&self) -> [&'t str; 6] {
+        let Self {
+            plausibility,
+            code_tables,
+            vital_ranges,
+            medications,
+            medication_checks,
+            status_transitions,
+        } = *self;
+        [
+            plausibility,
+            code_tables,
+            vital_ranges,
+            medications,
+            medication_checks,
+            status_transitions,
+        ]
+    }
+
     /// Takes the files from whatever holds them, by name without extension, such as `medications`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`SeededClock`] and [`SeededRandom`], the small fakes of [`outside`], then
 //! [`FakeEhr`], an EHR in memory whose writes can be made to fail in both ways: failed and lost, or
-//! failed but applied, and [`FaultyStore`], which can refuse to record.
+//! failed but applied, and [`FaultyStore`], which can refuse to record or hold a call.
 
 #![cfg_attr(
     test,
@@ -29,5 +29,5 @@ mod time;
 pub use ehr::{FakeEhr, WriteFault, shown};
 pub use keys::MemoryKeyVault;
 pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
-pub use store::FaultyStore;
+pub use store::{FaultyStore, Hold};
 pub use time::{SeededClock, SeededRandom};

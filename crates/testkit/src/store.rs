@@ -1,9 +1,10 @@
-//! A store whose commits can be made to fail: for tests of what happens when nothing can be recorded.
+//! A store whose commits can be made to fail, and whose calls can be held: for tests of what happens when
+//! nothing can be recorded, or when something else happens first.
 //!
 //! Not a store of its own; it stands in front of one and passes everything else on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chaperone_core::Timestamp;
@@ -14,12 +15,53 @@ use chaperone_core::ports::{
     CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Lease, LeaseRefused,
     Listing, Record, RecordKey, SealedPayload, Store, StoreFailed, WorkRow,
 };
+use tokio::sync::Notify;
 
 /// A store that can be told to take no commits, or to lose the answer to one.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     refuses_commits: AtomicBool,
     loses_answer: AtomicBool,
+    next_commit: Mutex<Option<Arc<Hold>>>,
+    next_claim: Mutex<Option<Arc<Hold>>>,
+}
+
+/// One call that is held.
+#[derive(Debug, Default)]
+pub struct Hold {
+    arrived: Notify,
+    released: Notify,
+}
+
+impl Hold {
+    /// Waits until the call is there.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Lets it go on.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
+
+    async fn pass(&self) {
+        self.arrived.notify_one();
+        self.released.notified().await;
+    }
+}
+
+/// Waits where a call is to be held.
+async fn pass(held: &Mutex<Option<Arc<Hold>>>) {
+    let hold = held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(hold) = hold {
+        hold.pass().await;
+    }
+}
+
+fn hold(held: &Mutex<Option<Arc<Hold>>>) -> Arc<Hold> {
+    let hold = Arc::new(Hold::default());
+    *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&hold));
+    hold
 }
 
 impl FaultyStore {
@@ -29,7 +71,19 @@ impl FaultyStore {
             inner,
             refuses_commits: AtomicBool::new(false),
             loses_answer: AtomicBool::new(false),
+            next_commit: Mutex::default(),
+            next_claim: Mutex::default(),
         }
+    }
+
+    /// Holds the next commit, before anything of it happens.
+    pub fn hold_next_commit(&self) -> Arc<Hold> {
+        hold(&self.next_commit)
+    }
+
+    /// Holds the next claim of work, before anything is claimed.
+    pub fn hold_next_claim(&self) -> Arc<Hold> {
+        hold(&self.next_claim)
     }
 
     /// Makes every commit fail as unavailable, or work again.
@@ -55,6 +109,7 @@ impl Store for FaultyStore {
         if self.refuses_commits.load(Ordering::SeqCst) {
             return Err(CommitFailed::Unavailable("told to refuse".into()));
         }
+        pass(&self.next_commit).await;
         let loses_answer = self.loses_answer.swap(false, Ordering::SeqCst);
         match self.inner.commit(commit).await {
             Ok(_) if loses_answer => Err(CommitFailed::Indeterminate("told to lose it".into())),
@@ -144,6 +199,7 @@ impl Store for FaultyStore {
     }
 
     async fn claim_due(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreFailed> {
+        pass(&self.next_claim).await;
         self.inner.claim_due(claim).await
     }
 

@@ -22,8 +22,7 @@ pub(crate) struct DeidArgs {
     /// Write the copy to a new file instead of standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The year that ages are counted from; the current one when absent. An earlier year than that of the copy
-    /// lets years of birth of people over 89 pass.
+    /// The year that ages are counted from, not before this year; this one when absent.
     #[arg(long, value_name = "YEAR")]
     as_of: Option<i16>,
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::bundle_files;
 use crate::cli;
 use crate::compose::Basics;
-use crate::config::ehr_events::{self, Source};
+use crate::config::ehr_events;
 use crate::config::{Config, ConfigArgs};
 use crate::demo::print_line;
 
@@ -156,16 +156,6 @@ fn ehr_events(config: &Config) -> Look {
     let named: Vec<&str> = sources.names().map(EhrEventSource::as_str).collect();
     if named.is_empty() {
         return look(WHAT, GOOD, "no source is configured; none can be announced");
-    }
-    let open: Vec<String> = config
-        .ehr_events
-        .iter()
-        .flat_map(Source::open_files)
-        .map(|path| path.display().to_string())
-        .collect();
-    if !open.is_empty() {
-        let say = format!("others than the owner can read: {}", open.join(", "));
-        return look(WHAT, WARNING, say);
     }
     let loaded = bundle_files::read(Some(&config.governance)).and_then(|f| bundle_files::load(&f));
     let listed = loaded.map_or(0, |bundle| bundle.ehr_events().count());

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use chaperone_connect::keys::is_private;
 use chaperone_core::ids::EhrEventSource;
 use chaperone_engine::ehr_event::{EventSources, SourceSecrets, WINDOW_S_DEFAULT};
 use serde::Deserialize;
@@ -37,15 +38,6 @@ impl Source {
             *path = home.join(&*path);
         }
     }
-
-    /// The files that anybody but their owner can read.
-    pub(crate) fn open_files(&self) -> Vec<&Path> {
-        std::iter::once(&self.secret_file)
-            .chain(&self.previous_secret_file)
-            .map(PathBuf::as_path)
-            .filter(|path| is_open(path))
-            .collect()
-    }
 }
 
 /// Reads the secrets of all sources.
@@ -72,6 +64,12 @@ pub(crate) fn sources(configured: &[Source]) -> anyhow::Result<EventSources> {
 /// The text of a file without the end of its last line: exactly what `$(cat FILE)` gives a shell.
 fn secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let about = || format!("the secret in `{}` cannot be read", path.display());
+    if !is_private(path).with_context(about)? {
+        bail!(
+            "others than the owner can read the secret in `{0}`; say `chmod 600 {0}`, and replace it if anybody may have",
+            path.display()
+        );
+    }
     let size = std::fs::metadata(path).with_context(about)?.len();
     if size > SECRET_FILE_BYTES_MAX {
         bail!(
@@ -85,19 +83,11 @@ fn secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     ))
 }
 
-#[cfg(unix)]
-fn is_open(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_open(_path: &Path) -> bool {
-    false
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn source(text: &str) -> Result<Source, toml::de::Error> {
@@ -107,8 +97,13 @@ mod tests {
     #[test]
     fn a_source_is_read_with_its_secrets_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write_for = |name: &str, text: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        };
+        let write = |name: &str, text: &str| write_for(name, text, 0o600);
+        write_for("open", "0123456789abcdef0123456789abcdef", 0o640);
         write("new", "0123456789abcdef0123456789abcdef\n");
         write("old", "fedcba9876543210fedcba9876543210");
         write("short", "0123456789abcdef0123456789abcde\n");
@@ -126,6 +121,7 @@ mod tests {
                 "is used twice",
             ),
             ("secret_file = 'none'", "cannot be read"),
+            ("secret_file = 'open'", "others than the owner can read"),
             ("secret_file = 'new'\nwindow_s = 10", "30 to 900 seconds"),
         ] {
             let said = with(rest).unwrap_err();

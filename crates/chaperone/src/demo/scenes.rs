@@ -8,7 +8,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::gate::GateLevel;
 use chaperone_core::ids::{AgentId, GrantId, IntentId, WritebackId};
 use chaperone_engine::approve::ApproveRequest;
-use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::projection::WritebackRow;
 use serde_json::{Value, json};
 
@@ -74,11 +74,7 @@ async fn grant(
         presence,
     };
     let human = world.cast.human(human)?;
-    Ok(world
-        .engine
-        .issue_grant(GrantAuthor::Human(human), request)
-        .await?
-        .id)
+    Ok(world.engine.issue_grant(human, request).await?.id)
 }
 
 async fn session(

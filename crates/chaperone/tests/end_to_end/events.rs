@@ -2,6 +2,7 @@
 //! a restart; on both databases.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use aws_lc_rs::hmac;
 use chaperone_sandbox::ServerProfile;
@@ -48,11 +49,9 @@ async fn announced(store: &str) {
     settings.further =
         "\n[[ehr_events]]\nsource = \"engine\"\nsecret_file = \"ehr-events\"\n".to_owned();
     let installation = Installation::new(&settings);
-    fs::write(
-        installation.home().join("ehr-events"),
-        format!("{SECRET}\n"),
-    )
-    .unwrap();
+    let secret = installation.home().join("ehr-events");
+    fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
 
     let event = json!({
         "id": "NEEDLE-4711", "type": "appointment-booked",

@@ -80,7 +80,7 @@ pub struct EhrLimits {
     pub pages_max: u32,
     /// `_count` asked of the EHR at most.
     pub page_size_max: u32,
-    /// Reads and searches under way at once. Further ones wait, which counts as their time: an EHR that
+    /// Reads and searches under way at once, and as many again of what delivery must know of its own writes. Further ones wait, which counts as their time: an EHR that
     /// slows down is not asked ever more at once, and no more connections are made to it.
     pub reads_under_way_max: usize,
 }

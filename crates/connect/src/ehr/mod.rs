@@ -49,6 +49,8 @@ use tokio::sync::Semaphore;
 use crate::http::{BaseUrl, ClientOptions, build_client};
 use crate::smart::SmartClient;
 
+use read::Turn;
+
 pub use capability::{WRITABLE_TYPES, profile_of_kind, profile_of_statement};
 pub use config::{EhrAuth, EhrConfig, EhrConfigInvalid, EhrLimits, ProfileSource};
 
@@ -68,6 +70,7 @@ pub struct FhirEndpoint {
     read_auth: Option<SmartClient>,
     write_auth: Option<SmartClient>,
     reads_under_way: Semaphore,
+    own_reads_under_way: Semaphore,
     // How this server has shown that it answers searches.
     search_by: OnceLock<SearchBy>,
     clock: Arc<dyn Clock>,
@@ -174,6 +177,7 @@ impl FhirEndpoint {
             environment: config.environment,
             base,
             reads_under_way: Semaphore::new(limits.reads_under_way_max),
+            own_reads_under_way: Semaphore::new(limits.reads_under_way_max),
             limits,
             settle_ms: config.settle_ms,
             transactions_are_atomic,
@@ -192,7 +196,9 @@ impl FhirEndpoint {
     /// # Errors
     /// [`EhrReadFailed`] when the CapabilityStatement cannot be read; `Unusable` when it is none.
     pub async fn probe(&self) -> Result<DeliveryProfile, EhrReadFailed> {
-        let statement = self.get("metadata", "CapabilityStatement").await?;
+        let statement = self
+            .get(Turn::Asked, "metadata", "CapabilityStatement")
+            .await?;
         Ok(profile_of_statement(
             &statement,
             self.transactions_are_atomic,
@@ -267,11 +273,11 @@ impl Ehr for FhirEndpoint {
     }
 
     async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed> {
-        self.read_one(resource, id).await
+        self.read_one(Turn::Asked, resource, id).await
     }
 
     async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
-        self.search_all(search).await
+        self.search_all(Turn::Asked, search).await
     }
 
     async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {

@@ -38,9 +38,20 @@ pub(super) fn is_id(text: &str) -> bool {
         && text != ".."
 }
 
+/// Among whom a read waits for its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Whoever asks through the port.
+    Asked,
+    /// What delivery must know of its own writes. Behind everybody who asks, the read-back of a write that
+    /// was accepted could come too late, and its outcome would count as unknown.
+    Delivery,
+}
+
 impl FhirEndpoint {
     pub(super) async fn read_one(
         &self,
+        turn: Turn,
         resource: &ResourceType,
         id: &str,
     ) -> Result<Value, EhrReadFailed> {
@@ -48,7 +59,7 @@ impl FhirEndpoint {
             return Err(EhrReadFailed::NotFound);
         }
         let found = self
-            .get(&format!("{resource}/{id}"), resource.as_str())
+            .get(turn, &format!("{resource}/{id}"), resource.as_str())
             .await?;
         if found.get("id").and_then(Value::as_str) == Some(id) {
             Ok(found)
@@ -58,10 +69,18 @@ impl FhirEndpoint {
     }
 
     /// Reads one resource of an expected type at a path made of checked names.
-    pub(super) async fn get(&self, path: &str, expected: &str) -> Result<Value, EhrReadFailed> {
+    pub(super) async fn get(
+        &self,
+        turn: Turn,
+        path: &str,
+        expected: &str,
+    ) -> Result<Value, EhrReadFailed> {
         let url = self.base.at(path).ok_or(EhrReadFailed::Unusable)?;
         let answer = self
-            .in_time(self.read_exchange(|| self.read_client.get(url.clone())))
+            .in_time(
+                turn,
+                self.read_exchange(|| self.read_client.get(url.clone())),
+            )
             .await?;
         match answer.status {
             StatusCode::OK => resource_of(&answer, expected),
@@ -69,19 +88,28 @@ impl FhirEndpoint {
         }
     }
 
-    pub(super) async fn search_all(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
-        self.in_time(self.search_pages(search)).await
+    pub(super) async fn search_all(
+        &self,
+        turn: Turn,
+        search: EhrSearch,
+    ) -> Result<EhrRead, EhrReadFailed> {
+        self.in_time(turn, self.search_pages(search)).await
     }
 
     async fn in_time<T>(
         &self,
+        turn: Turn,
         call: impl Future<Output = Result<T, EhrReadFailed>>,
     ) -> Result<T, EhrReadFailed> {
         let limit = Duration::from_millis(self.limits.read_timeout_ms);
         let in_turn = async {
+            let places = match turn {
+                Turn::Asked => &self.reads_under_way,
+                Turn::Delivery => &self.own_reads_under_way,
+            };
             // Nobody closes the semaphore.
-            let turn = self.reads_under_way.acquire().await;
-            let _turn = turn.map_err(|_closed| EhrReadFailed::Unavailable)?;
+            let place = places.acquire().await;
+            let _place = place.map_err(|_closed| EhrReadFailed::Unavailable)?;
             call.await
         };
         tokio::time::timeout(limit, in_turn)
@@ -91,11 +119,16 @@ impl FhirEndpoint {
 
     async fn search_pages(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
         let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
+        let asked = |(name, value): &(String, String)| {
+            (name == "_count").then(|| value.parse().unwrap_or(u32::MAX))
+        };
+        let count = search.parameters.iter().find_map(asked);
+        let count = count
+            .unwrap_or(search.limit)
+            .clamp(1, self.limits.page_size_max);
         let mut parameters = search.parameters.clone();
-        if !parameters.iter().any(|(name, _)| name == "_count") {
-            let count = search.limit.clamp(1, self.limits.page_size_max);
-            parameters.push(("_count".to_owned(), count.to_string()));
-        }
+        parameters.retain(|(name, _)| name != "_count");
+        parameters.push(("_count".to_owned(), count.to_string()));
         let mut page = self.first_page(&search.resource, &parameters).await?;
         if ignored_a_parameter(&page, &search.parameters) {
             return Err(EhrReadFailed::Unsupported);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::FhirEndpoint;
 use super::answer::{read_etag, version_of};
 
-use super::read::is_id;
+use super::read::{Turn, is_id};
 use super::write::{Sendable, Target, location};
 
 /// Two would do to see that there is more than one.
@@ -50,7 +50,7 @@ impl FhirEndpoint {
             parameters,
             limit: HITS_MAX,
         };
-        let found = match self.search_all(search).await {
+        let found = match self.search_all(Turn::Delivery, search).await {
             Ok(found) => found.resources,
             Err(EhrReadFailed::Unsupported) => return Ok(cannot_tell()),
             Err(failed) => return Err(failed),
@@ -79,7 +79,7 @@ impl FhirEndpoint {
         let Some(base) = base else {
             return Ok(cannot_tell());
         };
-        let now = match self.read_one(&order.resource, id).await {
+        let now = match self.read_one(Turn::Delivery, &order.resource, id).await {
             Ok(now) => now,
             // Deleted since: whether by then it had taken effect cannot be seen.
             Err(EhrReadFailed::NotFound) => return Ok(cannot_tell()),
@@ -122,7 +122,7 @@ impl FhirEndpoint {
         base: Option<&Version>,
     ) -> Result<Option<Value>, EhrReadFailed> {
         let path = format!("{}/{id}/_history", sent.order.resource);
-        let history = match self.get(&path, "Bundle").await {
+        let history = match self.get(Turn::Delivery, &path, "Bundle").await {
             Ok(history) => history,
             Err(EhrReadFailed::NotFound | EhrReadFailed::Unsupported | EhrReadFailed::Unusable) => {
                 return Ok(None);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
 
-use super::read::{FHIR_JSON, PREFER, is_id};
+use super::read::{FHIR_JSON, PREFER, Turn, is_id};
 use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
 use super::{FhirEndpoint, answer};
 use crate::http::{Answer, exchange};
@@ -237,7 +237,7 @@ impl FhirEndpoint {
     /// strategy reaches P2 and no more.
     async fn base_unchanged(&self, order: &WriteOrder, id: &str) -> Result<(), WriteFailed> {
         let base = self
-            .read_one(&order.resource, id)
+            .read_one(Turn::Delivery, &order.resource, id)
             .await
             .map_err(|failed| match failed {
                 EhrReadFailed::NotFound => WriteFailed::Stale,
@@ -399,7 +399,7 @@ impl FhirEndpoint {
             parameters: vec![("target".to_owned(), reference)],
             limit: 1,
         };
-        self.search_all(search)
+        self.search_all(Turn::Delivery, search)
             .await
             .is_ok_and(|found| !found.resources.is_empty())
     }
@@ -463,14 +463,14 @@ impl FhirEndpoint {
     ) -> Result<Value, EhrReadFailed> {
         if let Some(Version(version)) = &accepted.version {
             let path = format!("{resource}/{}/_history/{version}", accepted.id);
-            match self.get(&path, resource.as_str()).await {
+            match self.get(Turn::Delivery, &path, resource.as_str()).await {
                 Err(
                     EhrReadFailed::NotFound | EhrReadFailed::Unsupported | EhrReadFailed::Unusable,
                 ) => {}
                 found => return found,
             }
         }
-        self.read_one(resource, &accepted.id).await
+        self.read_one(Turn::Delivery, resource, &accepted.id).await
     }
 
     fn log_status(&self, order: &WriteOrder, status: StatusCode) {

@@ -24,7 +24,10 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Whether only the owner can reach a file or folder.
-pub(super) fn is_private(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn is_private(path: &Path) -> io::Result<bool> {
     Ok(fs::metadata(path)?.permissions().mode() & OTHERS == 0)
 }
 

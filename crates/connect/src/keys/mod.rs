@@ -20,5 +20,7 @@ mod files;
 mod vault;
 mod wrap;
 
+pub use files::is_private;
+
 pub use escrow::{EscrowInvalid, EscrowSecret};
 pub use vault::{FileKeyVault, KeyCheck, KeyVaultUnusable};

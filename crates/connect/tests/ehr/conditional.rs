@@ -272,6 +272,28 @@ async fn a_success_that_cannot_be_read_back_is_reconciled() {
 }
 
 #[tokio::test]
+async fn a_write_is_read_back_while_every_place_for_reads_is_taken() {
+    use crate::support::{config, endpoint_of};
+    let sandbox = crate::support::sandbox(ServerProfile::Full).await;
+    let mut settings = config(&sandbox.base_url, ServerKind::Full);
+    settings.limits.reads_under_way_max = 1;
+    let ehr = endpoint_of(settings);
+    let held = FaultKind::TimeoutBeforeCommit { hold_ms: 600_000 };
+    sandbox
+        .handle
+        .inject(FaultRule::once("GET", "Patient", held));
+    let patient = kind("Patient");
+    let order = create(&ehr, 1, CONDITIONAL, &task(1, "x"));
+    let receipt = tokio::select! {
+        // Polled first, so that it has the one place.
+        biased;
+        read = ehr.read(&patient, "a") => panic!("{read:?}"),
+        receipt = write(&ehr, &order) => receipt.unwrap(),
+    };
+    assert!(receipt.read_back.is_some());
+}
+
+#[tokio::test]
 async fn without_atomic_transactions_provenance_follows_and_may_fail() {
     use crate::support::{config, endpoint_of};
     use chaperone_connect::ehr::ProfileSource;

@@ -152,7 +152,7 @@ impl Engine {
     }
 
     /// The logical id in a reference of one type, if it leads to this EHR.
-    fn own<'t>(&self, reference: &'t str, wanted: &str) -> Option<&'t str> {
+    pub(crate) fn own<'t>(&self, reference: &'t str, wanted: &str) -> Option<&'t str> {
         match ReferenceForm::parse(reference) {
             ReferenceForm::Typed {
                 base,

@@ -19,9 +19,9 @@ use subtle::ConstantTimeEq;
 use super::attempts::Guessed;
 use super::{
     ACCOUNTS, PasswordHash, SESSIONS, SETUP, SETUP_KEY, StoredAccount, StoredCode, StoredTotp,
-    after, parse, totp, value_of,
+    parse, totp, value_of,
 };
-use crate::context::Engine;
+use crate::context::{Engine, after};
 use crate::vault::VaultFailed;
 
 /// How long a set-up or enrolment code works, in seconds.

@@ -9,8 +9,8 @@ use chaperone_core::ids::AccountName;
 use chaperone_core::ports::{Commit, Guard, Record, RecordChange, RecordKey, StoreFailed};
 use serde::{Deserialize, Serialize};
 
-use super::{after, parse, value_of};
-use crate::context::Engine;
+use super::{parse, value_of};
+use crate::context::{Engine, after};
 
 const ATTEMPTS: &str = "attempts";
 /// Failures before the first delay.

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::put;
 use super::attempts::{Attempts, Guessed};
-use super::{Password, PasswordHash, SESSIONS, StoredAccount, after, parse, totp, value_of};
-use crate::context::Engine;
+use super::{Password, PasswordHash, SESSIONS, StoredAccount, parse, totp, value_of};
+use crate::context::{Engine, after};
 use crate::vault::VaultFailed;
 
 /// Longest life of a session however busy, in seconds.

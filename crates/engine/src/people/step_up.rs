@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::put;
 use super::attempts::Guessed;
-use super::{STEP_UPS, after, parse, totp, value_of};
-use crate::context::Engine;
+use super::{STEP_UPS, parse, totp, value_of};
+use crate::context::{Engine, after};
 use crate::vault::VaultFailed;
 
 /// Wrong codes that one step-up forgives.

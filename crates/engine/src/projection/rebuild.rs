@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! examine:  list the rows ─▶ fold ─▶ look again at what seems to differ
-//! rebuild:  fold ─▶ clear ─▶ fold what came since ─▶ put each row, guarded by the version it was folded at
+//! rebuild:  list the rows ─▶ fold ─▶ put each row, guarded by the version it was folded at ─▶ remove strays
 //! ```
-//! A row whose guard fails was moved after the clearing: a newer one stands there already.
+//! A row whose guard fails was moved after the folding: a newer one stands there already. A row that was
+//! listed and that the fold, which came after, knows nothing of belongs to nothing. No list is ever short.
 
 use std::collections::BTreeMap;
 
@@ -59,22 +60,23 @@ struct Folded {
 #[derive(Default)]
 struct Fold {
     writebacks: BTreeMap<WritebackId, Folded>,
-    next: u64,
 }
 
 impl Fold {
-    /// Folds on to the end of the ledger.
-    async fn on(&mut self, store: &dyn Store, tenant: &TenantId) -> Result<(), StoreFailed> {
+    /// Folds the whole ledger.
+    async fn of(store: &dyn Store, tenant: &TenantId) -> Result<Self, StoreFailed> {
+        let mut fold = Self::default();
+        let mut next = 0_u64;
         loop {
-            let leaves = store.leaves(tenant, self.next, PAGE).await?;
+            let leaves = store.leaves(tenant, next, PAGE).await?;
             if leaves.is_empty() {
-                return Ok(());
+                return Ok(fold);
             }
-            self.next = self.next.saturating_add(leaves.len() as u64);
+            next = next.saturating_add(leaves.len() as u64);
             for leaf in leaves {
                 let recorded =
                     Recorded::from_leaf(&leaf).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
-                self.take(&recorded)?;
+                fold.take(&recorded)?;
             }
         }
     }
@@ -136,14 +138,8 @@ impl Folded {
 /// # Errors
 /// When the store fails or the ledger holds a history Chaperone could not have written.
 pub async fn examine(store: &dyn Store, tenant: &TenantId) -> Result<Agreement, StoreFailed> {
-    let mut listed: BTreeMap<RecordKey, Record> = BTreeMap::new();
-    for collection in [BY_STATE, BY_PATIENT] {
-        for record in all_rows(store, tenant, collection).await? {
-            listed.insert(record.key.clone(), record);
-        }
-    }
-    let mut fold = Fold::default();
-    fold.on(store, tenant).await?;
+    let mut listed = all_rows(store, tenant).await?;
+    let fold = Fold::of(store, tenant).await?;
     let mut agreement = Agreement {
         writebacks: fold.writebacks.len(),
         ..Agreement::default()
@@ -172,7 +168,21 @@ fn is_same(seen: &Record, wanted: &Record) -> bool {
     seen.value == wanted.value && seen.index == wanted.index && seen.sort == wanted.sort
 }
 
+/// All rows of both collections.
 async fn all_rows(
+    store: &dyn Store,
+    tenant: &TenantId,
+) -> Result<BTreeMap<RecordKey, Record>, StoreFailed> {
+    let mut listed = BTreeMap::new();
+    for collection in [BY_STATE, BY_PATIENT] {
+        for record in rows_of(store, tenant, collection).await? {
+            listed.insert(record.key.clone(), record);
+        }
+    }
+    Ok(listed)
+}
+
+async fn rows_of(
     store: &dyn Store,
     tenant: &TenantId,
     collection: &str,
@@ -196,18 +206,20 @@ async fn all_rows(
 }
 
 impl Engine {
-    /// Drops all projection rows and derives them again from the ledger. Returns how many write-backs
-    /// there are. Lists are short until it is done.
+    /// Derives all projection rows again from the ledger. Returns how many write-backs there are.
     ///
     /// # Errors
     /// When the store fails or the ledger holds a history Chaperone could not have written; in the latter
-    /// case nothing was dropped.
+    /// case nothing was changed.
     pub async fn rebuild_projections(&self) -> Result<usize, StoreFailed> {
         let (store, tenant) = (&*self.store, &self.config.tenant);
-        let mut fold = Fold::default();
-        fold.on(store, tenant).await?;
-        store.projections_clear(tenant).await?;
-        fold.on(store, tenant).await?;
+        let mut strays = all_rows(store, tenant).await?;
+        let fold = Fold::of(store, tenant).await?;
+        for folded in fold.writebacks.values() {
+            for wanted in folded.rows(tenant)? {
+                strays.remove(&wanted.key);
+            }
+        }
         let folded: Vec<(&WritebackId, &Folded)> = fold.writebacks.iter().collect();
         for several in folded.chunks(PUT_AT_ONCE) {
             if !self.put_rows(several).await? {
@@ -217,8 +229,21 @@ impl Engine {
                 }
             }
         }
+        self.remove_rows(strays.into_values().collect()).await?;
         self.announce_change();
         Ok(fold.writebacks.len())
+    }
+
+    async fn remove_rows(&self, rows: Vec<Record>) -> Result<(), StoreFailed> {
+        for several in rows.chunks(PUT_AT_ONCE) {
+            let mut commit = putting(&self.config.tenant, self.now());
+            commit.projections.extend(several.iter().map(|row| Record {
+                value: serde_json::Value::Null,
+                ..row.clone()
+            }));
+            self.store.commit(commit).await.map_err(unavailable)?;
+        }
+        Ok(())
     }
 
     /// Puts rows, unless one of the write-backs has moved since it was folded.
@@ -234,7 +259,11 @@ impl Engine {
         match self.store.commit(commit).await {
             Ok(_) => Ok(true),
             Err(CommitFailed::Conflict { .. }) => Ok(false),
-            Err(failed) => Err(StoreFailed::Unavailable(Box::new(failed))),
+            Err(failed) => Err(unavailable(failed)),
         }
     }
+}
+
+fn unavailable(failed: CommitFailed) -> StoreFailed {
+    StoreFailed::Unavailable(Box::new(failed))
 }

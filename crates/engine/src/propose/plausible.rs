@@ -4,11 +4,13 @@
 //! answer is recorded and shown, and what policy is told. Nothing is refused here: what blocks is denied
 //! by the ruling, what warns raises the gate. Start at [`Engine::judge`].
 
+use std::collections::BTreeSet;
+
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{RulesRecord, StageRecord, ValidationRecord};
 use chaperone_fhir::finding::{Finding, RestsOn, Severity, id};
-use chaperone_fhir::plausibility::{Effect, Plausibility, Report, RuleError, RuleFiles};
+use chaperone_fhir::plausibility::{Effect, Part, Plausibility, Report, RuleError, RuleFiles};
 use chaperone_policy::Bundle;
 use serde::Serialize;
 use serde_json::Value;
@@ -20,6 +22,9 @@ use crate::context::Engine;
 
 /// Most findings of one proposal that are kept; what is left off is graver nowhere.
 const FINDINGS_MAX: usize = 200;
+/// Stands behind the id of a rule in place of what it would say about a protected record.
+const PROTECTED: &str = ": this rule fired on a record that is specially protected (by its security label), \
+    so what it found is not repeated here; whoever may open the record finds it at the EHR.";
 /// Name of the stage in the record.
 pub(super) const STAGE: &str = "plausibility";
 
@@ -34,17 +39,9 @@ impl RuleSet {
     /// Reads the rules of a bundle.
     pub(crate) fn read(bundle: &Bundle) -> Result<Self, RuleError> {
         let files = RuleFiles::from_named(|name| bundle.rule_text(name))?;
-        let texts = [
-            files.plausibility,
-            files.code_tables,
-            files.vital_ranges,
-            files.medications,
-            files.medication_checks,
-            files.status_transitions,
-        ];
         Ok(Self {
             plausibility: Plausibility::parse(&files)?,
-            digest: Digest::of_parts(texts.into_iter().map(str::as_bytes)),
+            digest: Digest::of_parts(files.texts().into_iter().map(str::as_bytes)),
         })
     }
 }
@@ -122,6 +119,7 @@ impl Engine {
         let Surroundings {
             context,
             missed,
+            restricted,
             looked_up,
         } = self.surroundings(inputs, resource, now).await;
         let rules = &self.rules.plausibility;
@@ -130,20 +128,23 @@ impl Engine {
         for unchecked in &mut report.unchecked {
             unchecked.needs_human |= missed.contains(&unchecked.part);
         }
+        // Who may decide on the proposal may not be who may see the record that a rule went by.
+        for judged in &mut report.judged {
+            if judged.parts.iter().any(|part| restricted.contains(part)) {
+                judged.finding.message = format!("{}{PROTECTED}", judged.rule);
+            }
+        }
         let plausible = Plausible {
             effect: report.effect(),
             order_checks_fired: rules.order_checks_fired(&report),
         };
         let not_checked: usize = report.unchecked.iter().map(|it| it.rules.len()).sum();
         let type_name = write.resource.as_str();
-        let shown = shown(&report, type_name, inputs.holds_record(write), |at| {
-            report
-                .unchecked
-                .get(at)
-                .is_some_and(|it| missed.contains(&it.part))
-        });
+        let mut shown = shown(&report, type_name, inputs.holds_record(write), &missed);
         let findings: Vec<Finding> = shown.iter().map(|it| it.finding.clone()).collect();
+        shown.truncate(FINDINGS_MAX);
         Judged {
+            // Counts all of them, also what is not kept.
             stage: stage(STAGE, true, &findings),
             rules: RulesRecord {
                 rule_set: format!("{STAGE}/{}", rules.version()),
@@ -162,7 +163,7 @@ fn shown(
     report: &Report,
     type_name: &str,
     holds_record: bool,
-    is_missed: impl Fn(usize) -> bool,
+    missed: &BTreeSet<Part>,
 ) -> Vec<Shown> {
     let fired = report.judged.iter().map(|judged| {
         let mut basis: Vec<&'static str> = judged.parts.iter().map(|part| part.words()).collect();
@@ -177,10 +178,10 @@ fn shown(
             proposed: proposed.map(|it| format!("{} {}", it.value, it.unit)),
         }
     });
-    let unchecked = report.findings().into_iter().skip(report.judged.len());
-    let unchecked = unchecked.enumerate().map(|(at, mut finding)| {
+    let unchecked = report.unchecked.iter().map(|it| {
+        let mut finding = it.finding();
         type_name.clone_into(&mut finding.expression);
-        if is_missed(at) {
+        if missed.contains(&it.part) {
             finding
                 .message
                 .push_str(" The EHR was asked, and did not give it or gave too much to look at.");
@@ -190,7 +191,6 @@ fn shown(
     let mut all: Vec<Shown> = fired.chain(unchecked).collect();
     // Gravest first for the reader; the order among equals stays that of the rules.
     all.sort_by_key(|it| std::cmp::Reverse(it.finding.severity));
-    all.truncate(FINDINGS_MAX);
     for shown in &mut all {
         // What was merged in from the record is not the agent's input, and rules look at all of it.
         if holds_record {

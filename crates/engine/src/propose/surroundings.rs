@@ -1,7 +1,8 @@
 //! What the plausibility rules rest on beside the proposal: the patient's lists, read at the EHR.
 //!
 //! Only what the rules look at for this resource is read, all of it at once, bounded and strict: every hit
-//! must be of the type and the patient's own. A list that cannot be had, that is longer than is looked at,
+//! of a list must be of the type and the patient's own; whose the encounter is that the proposal names is
+//! what a rule asks. A list that cannot be had, that is longer than is looked at,
 //! or that holds somebody else's data is *missed*: nothing of it is used, the rules that need it count as
 //! not checked, and a human looks instead. Nothing here is shown to an agent.
 //! Start at [`Engine::surroundings`].
@@ -17,6 +18,7 @@ use chaperone_fhir::plausibility::{
     Context, Needs, ObservationNeed, Observed, Part, Patient, When,
 };
 use chaperone_fhir::references::{ReferenceForm, references};
+use chaperone_phi::labels::Labels;
 use serde_json::Value;
 
 use super::gather::Inputs;
@@ -36,6 +38,8 @@ pub(super) struct Surroundings {
     pub(super) context: Context,
     /// Parts that were asked for and could not be had.
     pub(super) missed: BTreeSet<Part>,
+    /// Parts made of something that is not for everybody's eyes: rules may use it, and repeat none of it.
+    pub(super) restricted: BTreeSet<Part>,
     /// What was looked up, for the record.
     pub(super) looked_up: Vec<LookedUp>,
 }
@@ -46,54 +50,48 @@ enum Looked<T> {
     NotAsked,
     /// It was needed and could not be had.
     Missed,
-    /// Here it is.
-    Found(T),
+    /// Here it is, and what it was made of.
+    Found(T, Seen),
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    resources: u32,
+    /// Whether one of them is not for everybody's eyes.
+    is_restricted: bool,
+}
+
+impl Seen {
+    fn of(resources: &[Value]) -> Self {
+        let mut labels = resources.iter().map(Labels::of);
+        Self {
+            resources: u32::try_from(resources.len()).unwrap_or(u32::MAX),
+            is_restricted: labels.any(|it| it.restriction().is_some()),
+        }
+    }
 }
 
 impl Surroundings {
-    /// Takes a list, and notes how the look ended.
-    fn take<T>(&mut self, what: &str, looked: Looked<T>, parts: &[Part]) -> Option<T>
-    where
-        T: Counted,
-    {
+    /// Takes what a look brought, and notes how it ended.
+    fn take<T>(&mut self, what: &str, looked: Looked<T>, parts: &[Part]) -> Option<T> {
         let (found, resources) = match looked {
             Looked::NotAsked => return None,
             Looked::Missed => {
                 self.missed.extend(parts);
                 (None, None)
             }
-            Looked::Found(found) => {
-                let count = u32::try_from(found.count()).unwrap_or(u32::MAX);
-                (Some(found), Some(count))
+            Looked::Found(found, seen) => {
+                if seen.is_restricted {
+                    self.restricted.extend(parts);
+                }
+                (Some(found), Some(seen.resources))
             }
         };
         if let Ok(what) = ResourceType::new(what) {
             self.looked_up.push(LookedUp { what, resources });
         }
         found
-    }
-}
-
-/// What the record counts.
-trait Counted {
-    fn count(&self) -> usize;
-}
-
-impl Counted for Vec<Value> {
-    fn count(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Counted for Observed<Value> {
-    fn count(&self) -> usize {
-        usize::from(self.present().is_some())
-    }
-}
-
-impl Counted for Observed<When> {
-    fn count(&self) -> usize {
-        usize::from(self.present().is_some())
     }
 }
 
@@ -109,6 +107,7 @@ impl Engine {
         let mut found = Surroundings {
             context: Context::at(now),
             missed: BTreeSet::new(),
+            restricted: BTreeSet::new(),
             looked_up: Vec::new(),
         };
         found.context.base_urls = Some(vec![self.ehr.endpoint().to_owned()]);
@@ -200,7 +199,10 @@ impl Engine {
         limit: u32,
     ) -> Looked<Vec<Value>> {
         match self.search_own(patient_id, kind, also, limit).await {
-            Some((list, false)) => Looked::Found(list),
+            Some((list, false)) => {
+                let seen = Seen::of(&list);
+                Looked::Found(list, seen)
+            }
             Some((_, true)) => {
                 tracing::warn!(resource = kind, "a list is longer than is looked at");
                 Looked::Missed
@@ -222,7 +224,6 @@ impl Engine {
             also.into_iter()
                 .map(|(name, value)| (name.to_owned(), value)),
         );
-        parameters.push(("_count".to_owned(), limit.to_string()));
         let search = EhrSearch {
             resource: ResourceType::new(kind).ok()?,
             parameters,
@@ -269,7 +270,10 @@ impl Engine {
                 .search_own(patient_id, "Observation", also, LISTED_MAX)
                 .await?;
             // Newest first: what is left off is older than the oldest here.
-            let reaches = || list.iter().any(|it| is_before(it, need.enough));
+            let reaches = || {
+                is_newest_first(list.iter().map(observed_at))
+                    && list.iter().any(|it| is_before(it, need.enough))
+            };
             (!more || reaches()).then_some(list)
         });
         let mut all: BTreeMap<String, Value> = BTreeMap::new();
@@ -279,7 +283,9 @@ impl Engine {
             };
             all.extend(list.into_iter().map(|it| (id_of(&it).to_owned(), it)));
         }
-        Looked::Found(all.into_values().collect())
+        let all: Vec<Value> = all.into_values().collect();
+        let seen = Seen::of(&all);
+        Looked::Found(all, seen)
     }
 
     /// The encounter that the resource names: gathered already, or read now.
@@ -288,14 +294,14 @@ impl Engine {
             return Looked::NotAsked;
         };
         if let Some(known) = inputs.of_type("Encounter").find(|it| id_of(it) == id) {
-            return Looked::Found(Observed::Present(known.clone()));
+            return found_one(known.clone());
         }
         let Ok(kind) = ResourceType::new("Encounter") else {
             return Looked::Missed;
         };
         match self.ehr.read(&kind, id).await {
-            Ok(encounter) => Looked::Found(Observed::Present(encounter)),
-            Err(EhrReadFailed::NotFound) => Looked::Found(Observed::Absent),
+            Ok(encounter) => found_one(encounter),
+            Err(EhrReadFailed::NotFound) => Looked::Found(Observed::Absent, Seen::default()),
             Err(error) => {
                 tracing::warn!(%error, "the encounter of a proposal could not be read");
                 Looked::Missed
@@ -325,16 +331,23 @@ impl Engine {
             status.is_some_and(|status| ATTENDED.contains(&status))
         });
         let last = attended
-            .filter_map(|it| When::parse(it.pointer("/period/start")?.as_str()?, None))
+            .filter_map(begun_at)
             .filter(|when| when.earliest <= now)
             .max_by_key(|when| when.earliest);
-        match (last, more) {
-            (Some(when), _) => Looked::Found(Observed::Present(when)),
-            (None, false) => Looked::Found(Observed::Absent),
-            // There are older ones, which nobody looked at.
-            (None, true) => Looked::Missed,
+        // Some were left off: older ones, if the EHR sorts as it was asked.
+        if more && (last.is_none() || !is_newest_first(list.iter().map(begun_at))) {
+            return Looked::Missed;
         }
+        Looked::Found(
+            last.map_or(Observed::Absent, Observed::Present),
+            Seen::of(&list),
+        )
     }
+}
+
+fn found_one(resource: Value) -> Looked<Observed<Value>> {
+    let seen = Seen::of(std::slice::from_ref(&resource));
+    Looked::Found(Observed::Present(resource), seen)
 }
 
 fn id_of(resource: &Value) -> &str {
@@ -344,13 +357,28 @@ fn id_of(resource: &Value) -> &str {
         .unwrap_or_default()
 }
 
+/// When an encounter began, as far as it says.
+fn begun_at(encounter: &Value) -> Option<When> {
+    When::parse(encounter.pointer("/period/start")?.as_str()?, None)
+}
+
+/// When an observation was made, as far as it says.
+fn observed_at(observation: &Value) -> Option<When> {
+    let text = |key: &str| observation.get(key).and_then(Value::as_str);
+    let written = text("effectiveDateTime").or_else(|| text("effectiveInstant"))?;
+    When::parse(written, None)
+}
+
 /// Whether an observation was made before a time, as far as it says.
 fn is_before(observation: &Value, at: Timestamp) -> bool {
-    let text = |key: &str| observation.get(key).and_then(Value::as_str);
-    text("effectiveDateTime")
-        .or_else(|| text("effectiveInstant"))
-        .and_then(|written| When::parse(written, None))
-        .is_some_and(|when| when.is_before_instant(at))
+    observed_at(observation).is_some_and(|when| when.is_before_instant(at))
+}
+
+/// Whether a list is sorted as it was asked for. A server may ignore how, and then what it left off may be
+/// newer than all that it gave. What has no time may stand anywhere.
+fn is_newest_first(times: impl Iterator<Item = Option<When>>) -> bool {
+    let times: Vec<When> = times.flatten().collect();
+    times.is_sorted_by(|before, behind| before.latest >= behind.earliest)
 }
 
 /// The list with the prescriptions that the proposal names, whatever their status.

@@ -227,12 +227,7 @@ impl Engine {
                 && matches!(gate, Gate::Approve { .. })
                 && !row.tainted
                 // What warns is read before it is approved.
-                && content
-                    .order
-                    .validation
-                    .stages
-                    .iter()
-                    .all(|stage| stage.errors + stage.warnings == 0),
+                && content.order.validation.is_clean(),
             gate,
             digest: ruled.order.digest,
             since: row.proposed,

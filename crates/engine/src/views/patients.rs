@@ -290,7 +290,7 @@ impl Engine {
         };
         let mut commit = self.commit_as(by.into());
         if patient.is_some() {
-            let until = crate::people::after(now, LOOK_SECONDS);
+            let until = crate::context::after(now, LOOK_SECONDS);
             let seen = Record::new(LOOKS, &key.key, Value::Null).expiring(until);
             commit.records.push(RecordChange::Create(seen));
         }

@@ -151,6 +151,12 @@ pub fn event_words(event: &Event) -> String {
                 refusal.notified_by, refusal.code
             )
         }
+        Event::RefusalsCounted {
+            code,
+            notified_by: Some(source),
+            count,
+            ..
+        } => format!("{count} more events of {source} were refused within a minute: {code}"),
         Event::RefusalsCounted { code, count, .. } => {
             format!("{count} more calls of strangers were refused within a minute: {code}")
         }

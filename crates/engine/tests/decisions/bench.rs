@@ -11,13 +11,14 @@ use chaperone_core::ports::{Clock, Notice, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_core::writeback::StateName;
-use chaperone_engine::grant::{GrantAuthor, GrantFailed, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::projection::WritebackRow;
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 use chaperone_testkit::{
-    FakeEhr, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom, SilentNotifier,
+    FakeEhr, FaultyStore, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom,
+    SilentNotifier,
 };
 use serde_json::{Value, json};
 
@@ -128,6 +129,14 @@ pub(crate) fn human(n: u8, roles: &[Role]) -> Human {
 }
 
 impl Bench {
+    /// Starts the engine anew on a store that can be told to fail and to wait.
+    pub(crate) async fn behind_a_faulty_store(&mut self) -> Arc<FaultyStore> {
+        let store = Arc::new(FaultyStore::new(self.store.clone()));
+        let (ehr, clock) = (self.ehr.clone(), self.clock.clone());
+        self.engine = start(&BUNDLE, store.clone(), ehr, clock).await;
+        store
+    }
+
     pub(crate) async fn grant(
         &self,
         by: &Human,
@@ -142,9 +151,7 @@ impl Bench {
             encounter: None,
             presence: true,
         };
-        self.engine
-            .issue_grant(GrantAuthor::Human(by), request)
-            .await
+        self.engine.issue_grant(by, request).await
     }
 
     /// An agent in an envelope that a person opened the way for.
@@ -176,6 +183,21 @@ impl Bench {
                     .unwrap(),
             }),
         }
+    }
+
+    /// A scheduler agent of p1, and the tokens of these slots in the order of their ids.
+    pub(crate) async fn scheduler(&self, slots: &[Value]) -> (Caller, Vec<Value>) {
+        for slot in slots {
+            self.ehr.put(slot.clone());
+        }
+        let desk = human(4, &[Role::Scheduler]);
+        let agent = self
+            .caller(&desk, "scheduler-agent", "schedule-appointment", "p1")
+            .await;
+        let span = json!({ "from": "2030-12-01T00:00:00Z", "until": "2031-03-09T00:00:00Z" });
+        let found = self.call(&agent, "find_slots", span).await;
+        let tokens = found["resources"].as_array().unwrap().iter();
+        (agent, tokens.map(|slot| slot["id"].clone()).collect())
     }
 
     pub(crate) async fn call(&self, caller: &Caller, tool: &str, arguments: Value) -> Value {

@@ -23,6 +23,28 @@ async fn settle(bench: &Bench, under_way: &mut UnderWay<'_>, hanging: usize) {
     }
 }
 
+pub(crate) async fn a_delivery_goes_on_while_the_store_is_asked_for_more(db: Db) {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    let store = bench.behind_a_faulty_store().await;
+    let caller = bench.caller(&nurse(), "intake-agent", "intake", "p1").await;
+    bench.task(&caller, "1", json!([])).await;
+    let mut under_way = UnderWay::default();
+    let started = bench.engine.start_due("worker", &mut under_way).await;
+    assert_eq!(started.unwrap(), 1);
+    let held = store.hold_next_claim();
+    // The claim is answered only when what is under way has written.
+    let written = async {
+        held.arrived().await;
+        while bench.ehr.written().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        held.release();
+    };
+    let (started, ()) = futures::join!(bench.engine.start_due("worker", &mut under_way), written);
+    assert_eq!(started.unwrap(), 0);
+    under_way.finish().await;
+}
+
 pub(crate) async fn a_slow_ehr_holds_up_nobody_elses_writes(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     let one = bench.caller(&nurse(), "intake-agent", "intake", "p1").await;
@@ -127,21 +149,6 @@ fn slot(id: &str, status: &str, service: Option<&str>) -> Value {
     slot
 }
 
-/// A scheduler agent and the tokens of all slots, in the order of their ids.
-async fn scheduling(bench: &Bench, slots: &[Value]) -> (Caller, Vec<Value>) {
-    for slot in slots {
-        bench.ehr.put(slot.clone());
-    }
-    let desk = human(4, &[Role::Scheduler]);
-    let agent = bench
-        .caller(&desk, "scheduler-agent", "schedule-appointment", "p1")
-        .await;
-    let span = json!({ "from": "2031-03-01T00:00:00Z", "until": "2031-03-09T00:00:00Z" });
-    let found = bench.call(&agent, "find_slots", span).await;
-    let tokens = found["resources"].as_array().unwrap().iter();
-    (agent, tokens.map(|slot| slot["id"].clone()).collect())
-}
-
 async fn booked(
     bench: &Bench,
     agent: &Caller,
@@ -167,7 +174,7 @@ async fn an_agents_own_visit_type_opens_no_gate() {
         slot("s3", "free", Some("117")),
         slot("s4", "free", Some("9999")),
     ];
-    let (agent, tokens) = scheduling(&bench, &slots).await;
+    let (agent, tokens) = bench.scheduler(&slots).await;
     // Slot, what the agent says, the gate of a proposal, the gate of a booking.
     let cases = [
         (0, "ROUTINE", "auto", "auto_verified"),
@@ -195,7 +202,7 @@ pub(crate) async fn a_slot_taken_before_the_send_is_not_booked(db: Db) {
         slot("s2", "free", Some("124")),
         slot("s3", "busy", Some("124")),
     ];
-    let (agent, tokens) = scheduling(&bench, &slots).await;
+    let (agent, tokens) = bench.scheduler(&slots).await;
     let book = async |key: &str, slot: usize| {
         booked(
             &bench,
@@ -410,7 +417,7 @@ pub(crate) async fn rebuilt_projections_are_the_live_ones(db: Db) {
     bench.deliver().await;
     bench.deliver().await;
     let (_, request) = waiting_task(&bench).await;
-    let (agent, tokens) = scheduling(&bench, &[slot("s1", "free", None)]).await;
+    let (agent, tokens) = bench.scheduler(&[slot("s1", "free", None)]).await;
     booked(
         &bench,
         &agent,
@@ -480,4 +487,27 @@ pub(crate) async fn rebuilt_projections_are_the_live_ones(db: Db) {
     assert_eq!(rows().await, live);
     // Folding adds nothing to what it folds.
     assert_eq!(bench.store.size(&tenant()).await.unwrap(), size);
+}
+
+pub(crate) async fn a_rebuild_takes_nothing_back_that_moves_meanwhile(db: Db) {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    let store = bench.behind_a_faulty_store().await;
+    let caller = bench.caller(&nurse(), "intake-agent", "intake", "p1").await;
+    let moved = bench.task(&caller, "1", json!([])).await.id;
+    let held = store.hold_next_commit();
+    // Between the folding and the putting one is delivered, and another is proposed.
+    let meanwhile = async {
+        held.arrived().await;
+        assert_eq!(bench.state(moved).await, StateName::Ready);
+        bench.deliver().await;
+        let made = bench.task(&caller, "2", json!([])).await.id;
+        held.release();
+        made
+    };
+    let (rebuilt, made) = futures::join!(bench.engine.rebuild_projections(), meanwhile);
+    assert_eq!(rebuilt.unwrap(), 1);
+    assert_eq!(bench.state(moved).await, StateName::Delivered);
+    assert_eq!(bench.state(made).await, StateName::Ready);
+    let agreement = examine(&*bench.store, &tenant()).await.unwrap();
+    assert!(agreement.is_whole(), "{agreement:?}");
 }

@@ -15,7 +15,7 @@ use chaperone_core::principal::Role;
 use chaperone_core::resource::ResourceType;
 use chaperone_engine::CallError;
 use chaperone_engine::ehr_event::{Delivery, EventSources, Notification, SourceSecrets};
-use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_testkit::{FakeEhr, FaultyStore, SeededClock, SeededRandom};
 use futures::future::join_all;
@@ -168,7 +168,7 @@ impl Announced {
             presence: false,
         };
         let nurse = nurse();
-        let author = GrantAuthor::Human(&nurse);
+        let author = &nurse;
         let grant = self.engine.issue_grant(author, request).await;
         grant.unwrap().patient.unwrap()
     }

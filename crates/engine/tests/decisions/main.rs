@@ -41,13 +41,15 @@ macro_rules! on_both {
 on_both! {
     deliveries:
         a_slow_ehr_holds_up_nobody_elses_writes,
+        a_delivery_goes_on_while_the_store_is_asked_for_more,
         what_needs_no_order_has_places_of_its_own,
         a_slot_taken_before_the_send_is_not_booked,
         an_entry_by_hand_is_declined_with_a_reason,
         an_entry_by_hand_ends_when_its_time_is_up,
         who_approved_is_told_when_it_does_not_happen,
         an_engine_leaves_other_tenants_work_alone,
-        rebuilt_projections_are_the_live_ones;
+        rebuilt_projections_are_the_live_ones,
+        a_rebuild_takes_nothing_back_that_moves_meanwhile;
     events:
         an_event_puts_the_ehrs_own_patient_before_its_agent_once,
         an_event_sent_many_times_at_once_makes_one_grant,
@@ -60,6 +62,8 @@ on_both! {
         strangers_cannot_fill_the_ledger;
     plausible:
         an_order_is_ruled_by_what_the_rules_find,
+        a_list_that_is_too_long_to_look_at_is_not_looked_at,
+        a_protected_record_is_used_and_not_repeated,
         what_an_agent_hears_is_the_same_whatever_the_record_says,
         an_appointment_is_ruled_by_what_the_rules_find,
         what_the_ehr_does_not_tell_is_for_people_to_find_out,

@@ -63,27 +63,24 @@ async fn prescriber(bench: &Bench, patient: &str) -> (Caller, Value) {
     (caller, prior)
 }
 
+/// The agents of two patients with the same prescription; the second is allergic to the drug, and nothing
+/// else differs.
+async fn well_and_allergic(bench: &Bench) -> ((Caller, Value), (Caller, Value)) {
+    for patient in ["p1", "p2"] {
+        bench
+            .ehr
+            .put(prescription(patient, &format!("rx-{patient}")));
+    }
+    bench.ehr.put(allergy("p2", "lisinopril"));
+    (prescriber(bench, "p1").await, prescriber(bench, "p2").await)
+}
+
 /// Proposes a dose of the drug that the patient has.
 async fn order(bench: &Bench, by: &(Caller, Value), key: &str, mg: f64) -> Value {
     let arguments = json!({
         "idempotency_key": key, "prior": by.1, "dose": mg, "unit": "mg", "frequency": 1,
     });
     bench.call(&by.0, "order_medication", arguments).await
-}
-
-/// An agent, and the tokens of all slots in the order of their ids.
-async fn scheduler(bench: &Bench, slots: &[Value]) -> (Caller, Vec<Value>) {
-    for slot in slots {
-        bench.ehr.put(slot.clone());
-    }
-    let desk = human(4, &[Role::Scheduler]);
-    let agent = bench
-        .caller(&desk, "scheduler-agent", "schedule-appointment", "p1")
-        .await;
-    let span = json!({ "from": "2030-12-01T00:00:00Z", "until": "2031-03-09T00:00:00Z" });
-    let found = bench.call(&agent, "find_slots", span).await;
-    let tokens = found["resources"].as_array().unwrap().iter();
-    (agent, tokens.map(|slot| slot["id"].clone()).collect())
 }
 
 async fn book(bench: &Bench, by: &Caller, key: &str, slot: &Value) -> Value {
@@ -122,16 +119,7 @@ fn has(findings: &[FindingView], id: &str) -> bool {
 
 pub(crate) async fn an_order_is_ruled_by_what_the_rules_find(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
-    for patient in ["p1", "p2"] {
-        bench
-            .ehr
-            .put(prescription(patient, &format!("rx-{patient}")));
-    }
-    bench.ehr.put(allergy("p2", "lisinopril"));
-    let (well, allergic) = (
-        prescriber(&bench, "p1").await,
-        prescriber(&bench, "p2").await,
-    );
+    let (well, allergic) = well_and_allergic(&bench).await;
 
     let usual = order(&bench, &well, "usual", 20.0).await;
     assert_eq!(gate(&bench, &usual).await, GateLevel::Approve2f);
@@ -175,7 +163,6 @@ pub(crate) async fn an_order_is_ruled_by_what_the_rules_find(db: Db) {
     let found = findings(&bench, &clinician(), &tenfold).await;
     assert!(has(&found, "plausibility.M-04"), "{found:?}");
 
-    // The drug is on the allergy list of the other patient; nothing else differs.
     let allergic = order(&bench, &allergic, "allergic", 20.0).await;
     assert_eq!(gate(&bench, &allergic).await, GateLevel::TwoPerson);
     let found = findings(&bench, &clinician(), &allergic).await;
@@ -188,18 +175,71 @@ pub(crate) async fn an_order_is_ruled_by_what_the_rules_find(db: Db) {
     assert!(bench.ehr.written().is_empty());
 }
 
-pub(crate) async fn what_an_agent_hears_is_the_same_whatever_the_record_says(db: Db) {
+pub(crate) async fn a_list_that_is_too_long_to_look_at_is_not_looked_at(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
-    for patient in ["p1", "p2"] {
+    bench.ehr.put(prescription("p1", "rx-p1"));
+    let by = prescriber(&bench, "p1").await;
+    let allergies = async |answer: &Value| {
+        let looked_up = validation(&bench, answer).await.rules.unwrap().looked_up;
+        let mut of_type = looked_up.into_iter();
+        let list = of_type.find(|it| it.what.as_str() == "AllergyIntolerance");
+        list.unwrap().resources
+    };
+    let cut_off = "gave too much to look at";
+    for n in 0..200 {
+        let mut latex = allergy("p1", "latex");
+        latex["id"] = json!(format!("allergy-{n}"));
+        bench.ehr.put(latex);
+    }
+    let all = order(&bench, &by, "all of them", 20.0).await;
+    assert_eq!(allergies(&all).await, Some(200));
+    let found = findings(&bench, &clinician(), &all).await;
+    assert!(found.iter().all(|it| !it.message.contains(cut_off)));
+    bench.ehr.put(allergy("p1", "latex"));
+    let one_more = order(&bench, &by, "one more", 20.0).await;
+    assert_eq!(allergies(&one_more).await, None);
+    let found = findings(&bench, &clinician(), &one_more).await;
+    let said = found
+        .iter()
+        .find(|it| it.message.contains(cut_off))
+        .unwrap();
+    assert!(said.message.contains("M-02"), "{}", said.message);
+}
+
+pub(crate) async fn a_protected_record_is_used_and_not_repeated(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let restricted = json!({ "security": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R",
+    }] });
+    let mut said = Vec::new();
+    for (patient, label) in [("p1", None), ("p2", Some(restricted))] {
         bench
             .ehr
             .put(prescription(patient, &format!("rx-{patient}")));
+        let mut allergy = allergy(patient, "lisinopril");
+        if let Some(label) = label {
+            allergy["meta"] = label;
+        }
+        bench.ehr.put(allergy);
+        let by = prescriber(&bench, patient).await;
+        let answer = order(&bench, &by, patient, 20.0).await;
+        assert_eq!(gate(&bench, &answer).await, GateLevel::TwoPerson);
+        let found = findings(&bench, &clinician(), &answer).await;
+        let fired = found
+            .into_iter()
+            .find(|it| it.message.contains("allergy") || it.message.contains("protected"));
+        said.push(fired.unwrap().message);
     }
-    bench.ehr.put(allergy("p2", "lisinopril"));
-    let (well, allergic) = (
-        prescriber(&bench, "p1").await,
-        prescriber(&bench, "p2").await,
-    );
+    assert!(said[0].contains("lisinopril"), "{}", said[0]);
+    assert!(said[1].starts_with("M-02: "), "{}", said[1]);
+    for word in ["lisinopril", "allergy"] {
+        assert!(!said[1].contains(word), "{}", said[1]);
+    }
+}
+
+pub(crate) async fn what_an_agent_hears_is_the_same_whatever_the_record_says(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let (well, allergic) = well_and_allergic(&bench).await;
     // Refused for the dose, and waiting for people: with and without the allergy.
     for (key, mg) in [("refused", 200.0), ("waiting", 20.0)] {
         let mut told = Vec::new();
@@ -230,7 +270,7 @@ pub(crate) async fn an_appointment_is_ruled_by_what_the_rules_find(db: Db) {
         slot("s3", "2031-01-01T00:00:00Z", "2031-01-01T00:30:00Z"),
         slot("s4", "2031-03-04T09:00:00Z", "2031-03-04T09:30:00Z"),
     ];
-    let (agent, tokens) = scheduler(&bench, &slots).await;
+    let (agent, tokens) = bench.scheduler(&slots).await;
     bench.ehr.put(json!({
         "resourceType": "Appointment", "id": "known", "status": "booked",
         "start": "2031-03-03T09:15:00Z", "end": "2031-03-03T10:00:00Z",

@@ -161,6 +161,35 @@ pub struct Unchecked {
     pub needs_human: bool,
 }
 
+impl Unchecked {
+    /// What is missing, and what that leaves open, as a finding.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let rules = self.rules.join(", ");
+        let (severity, then) = if self.needs_human {
+            (Severity::Warning, "a human must check instead")
+        } else {
+            (Severity::Information, "they have not passed")
+        };
+        Finding {
+            id: id::PLAUSIBILITY_NOT_CHECKED,
+            severity,
+            expression: String::new(),
+            position: None,
+            message: format!(
+                "Not checked: {rules}. Missing is {}; {then}.",
+                self.part.words()
+            ),
+            rests_on: if self.part.is_private() {
+                RestsOn::Context
+            } else {
+                RestsOn::InputOnly
+            },
+            details: None,
+        }
+    }
+}
+
 /// The answer to one check.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -196,30 +225,7 @@ impl Report {
     /// Everything as findings: what fired, then one finding for each missing part.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        let unchecked = self.unchecked.iter().map(|it| {
-            let rules = it.rules.join(", ");
-            let (severity, then) = if it.needs_human {
-                (Severity::Warning, "a human must check instead")
-            } else {
-                (Severity::Information, "they have not passed")
-            };
-            Finding {
-                id: id::PLAUSIBILITY_NOT_CHECKED,
-                severity,
-                expression: String::new(),
-                position: None,
-                message: format!(
-                    "Not checked: {rules}. Missing is {}; {then}.",
-                    it.part.words()
-                ),
-                rests_on: if it.part.is_private() {
-                    RestsOn::Context
-                } else {
-                    RestsOn::InputOnly
-                },
-                details: None,
-            }
-        });
+        let unchecked = self.unchecked.iter().map(Unchecked::finding);
         self.judged
             .iter()
             .map(|it| it.finding.clone())

@@ -8,7 +8,7 @@ use axum::response::Response;
 use chaperone_core::bundle::PatientBinding;
 use chaperone_core::ids::{AgentId, IntentId, PatientToken};
 use chaperone_core::principal::Role;
-use chaperone_engine::grant::{GrantAuthor, GrantFailed, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use chaperone_engine::views::patients::PatientHit;
 
 use super::ConsoleState;
@@ -102,11 +102,7 @@ pub(super) async fn submit(
         encounter: None,
         presence: fields.one("presence")? == "yes",
     };
-    match state
-        .engine
-        .issue_grant(GrantAuthor::Human(&person.human), request)
-        .await
-    {
+    match state.engine.issue_grant(&person.human, request).await {
         Ok(grant) => {
             let granted = GrantedRows {
                 id: grant.id.to_string(),

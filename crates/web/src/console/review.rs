@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chaperone_core::change::ChangeClass;
-use chaperone_core::evidence::RulesRecord;
+use chaperone_core::evidence::{RulesRecord, StageRecord};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::ledger::LedgerFailed;
@@ -267,7 +267,7 @@ impl ReviewPage {
             why,
             light: class <= ChangeClass::M2
                 && !row.tainted
-                && stages.iter().all(|it| it.errors + it.warnings == 0),
+                && stages.iter().all(StageRecord::is_clean),
             checks: stages.iter().map(check_row).collect(),
             validator,
             rules: rules.as_ref().map(rules_words).unwrap_or_default(),

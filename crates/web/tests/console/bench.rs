@@ -13,7 +13,7 @@ use chaperone_core::ids::{AccountName, ConnectionId, EnvelopeId, IntentId, Tenan
 use chaperone_core::ports::{Clock, Random, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
-use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::people::{NewAccount, Password, PasswordHash, totp};
 use chaperone_engine::{Engine, EngineConfig, Ports};
@@ -232,11 +232,7 @@ impl Bench {
             encounter: None,
             presence: true,
         };
-        let grant = self
-            .engine
-            .issue_grant(GrantAuthor::Human(&by.human), request)
-            .await
-            .unwrap();
+        let grant = self.engine.issue_grant(&by.human, request).await.unwrap();
         let now = self.clock.now();
         let intent = IntentId::new(intent).unwrap();
         let envelope = Envelope {

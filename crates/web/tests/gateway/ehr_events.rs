@@ -5,8 +5,10 @@ use aws_lc_rs::hmac;
 use axum::body::Body;
 use axum::http::Request;
 use chaperone_core::event::Event;
-use chaperone_core::ids::GrantId;
+use chaperone_core::ids::{AccountName, GrantId, IntentId, PersonId};
+use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::ports::Clock as _;
+use chaperone_core::principal::{Human, Role};
 use chaperone_web::gateway::{GatewayLimits, Rate};
 use serde_json::{Value, json};
 
@@ -335,9 +337,44 @@ async fn grants_are_listed_for_their_agent_in_an_envelope_that_only_lists() {
     let answer = house.send(request).await;
     assert_eq!((answer.status, answer.code()), (400, "invalid-grant"));
     // What has expired waits no more.
-    assert_eq!(waiting(&house, INTAKE).await.len(), 1);
+    assert!(!waiting(&house, INTAKE).await.is_empty());
     house.clock.advance_s(14_400);
     assert!(waiting(&house, INTAKE).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_person_assigned_waits_and_what_a_dispatcher_made_or_nobody_could_use_does_not() {
+    let house = House::new().await;
+    let assigned = house.grant(SCHEDULER, "schedule-appointment", "a").await;
+    let dispatch = json!({ "agent": SCHEDULER, "intent": "schedule-appointment",
+        "patient": { "system": "urn:example:mrn", "value": "CANARY-MRN-b" } });
+    let token = house.token(DISPATCHER, "dispatch", None).await;
+    let request = json_post("/v1/grants", Some(&token), dispatch.to_string());
+    let handed_over = house.send(request).await;
+    assert_eq!(handed_over.status, 201, "{:?}", handed_over.body);
+    let listed = async || {
+        let waiting = waiting(&house, SCHEDULER).await;
+        let grants = waiting.iter().map(|it| it["grant"].clone());
+        grants.collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [json!(assigned.to_string())]);
+    let operator = Human {
+        account: AccountName::new("operator").unwrap(),
+        person: PersonId::from_random([8; 16]),
+        roles: vec![Role::ItAdmin],
+    };
+    let intent = |name: &str| ModeScope::Intent(IntentId::new(name).unwrap());
+    let switch = async |name: &str, mode: Mode| {
+        let switched = house
+            .engine
+            .switch_mode(&operator, intent(name), mode, "a drill");
+        switched.await.unwrap();
+    };
+    switch("schedule-appointment", Mode::Halted).await;
+    assert_eq!(listed().await, [] as [Value; 0]);
+    switch("schedule-appointment", Mode::ReadOnly).await;
+    switch("intake", Mode::Halted).await;
+    assert_eq!(listed().await, [json!(assigned.to_string())]);
 }
 
 #[tokio::test]

@@ -8,10 +8,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, Recorded};
-use chaperone_core::ids::{AgentId, ConnectionId, EhrEventSource, GrantId, IntentId, TenantId};
+use chaperone_core::ids::{
+    AccountName, AgentId, ConnectionId, EhrEventSource, GrantId, IntentId, PersonId, TenantId,
+};
 use chaperone_core::ports::{Clock as _, ConsentHook, Store};
+use chaperone_core::principal::{Human, Role};
 use chaperone_engine::ehr_event::{EventSources, SourceSecrets};
-use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 use chaperone_testkit::{
@@ -153,7 +156,7 @@ impl House {
         }
     }
 
-    /// A grant for a patient of the fake EHR, as an EHR event makes it.
+    /// A grant for a patient of the fake EHR, by a nurse.
     pub(crate) async fn grant(&self, agent: &str, intent: &str, patient: &str) -> GrantId {
         let request = GrantRequest {
             agent: AgentId::new(agent).unwrap(),
@@ -162,11 +165,13 @@ impl House {
             encounter: None,
             presence: false,
         };
-        self.engine
-            .issue_grant(GrantAuthor::EhrEvent, request)
-            .await
-            .unwrap()
-            .id
+        let nurse = Human {
+            account: AccountName::new("nurse").unwrap(),
+            person: PersonId::from_random([9; 16]),
+            roles: vec![Role::Rn],
+        };
+        let granted = self.engine.issue_grant(&nurse, request).await;
+        granted.unwrap().id
     }
 
     /// An access token, through the token endpoint.

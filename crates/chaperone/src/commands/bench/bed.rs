@@ -13,9 +13,10 @@ use anyhow::{Context as _, bail};
 use chaperone_connect::agent_client::{AgentAlgorithm, AgentClient, AgentCredential, AgentToken};
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::notify::SilentNotifier;
-use chaperone_core::ids::{AgentId, ConnectionId, IntentId, TenantId};
+use chaperone_core::ids::{AccountName, AgentId, ConnectionId, IntentId, PersonId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
-use chaperone_engine::grant::{GrantAuthor, GrantRequest, PatientRef};
+use chaperone_core::principal::{Human, Role};
+use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::{Engine, EngineConfig};
 use chaperone_sandbox::{Sandbox, SandboxConfig, SandboxHandle, ServerProfile};
@@ -157,10 +158,12 @@ impl Bed {
             encounter: None,
             presence: false,
         };
-        let grant = self
-            .engine
-            .issue_grant(GrantAuthor::EhrEvent, request)
-            .await?;
+        let nurse = Human {
+            account: AccountName::new("bench")?,
+            person: PersonId::from_random([1; 16]),
+            roles: vec![Role::Rn],
+        };
+        let grant = self.engine.issue_grant(&nurse, request).await?;
         let answer = self.client(agent)?.token(&intent, Some(&grant.id)).await?;
         let (Some(token), Some(text)) = (
             answer.access_token(),

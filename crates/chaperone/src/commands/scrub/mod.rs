@@ -268,20 +268,24 @@ mod tests {
 
     use super::*;
 
-    fn check(input: &str, as_json: bool, expected: Expect) {
-        let lexicon = Lexicon::embedded().unwrap();
+    /// What one line after the other becomes, and how many were withheld.
+    fn lines(input: &[u8], as_json: bool) -> (String, u64) {
         let known = Known::default();
         let mut scrubbing = Scrubbing {
-            scrubber: Scrubber::new(lexicon, &known, Settings::default()),
+            scrubber: Scrubber::new(Lexicon::embedded().unwrap(), &known, Settings::default()),
             slots: Slots::new(),
             shares_slots: false,
             as_json,
             withheld: 0,
         };
         let mut out = Vec::new();
-        let mut source = Source::of(std::io::Cursor::new(input.as_bytes().to_vec()));
+        let mut source = Source::of(std::io::Cursor::new(input.to_vec()));
         assert!(scrubbing.lines(&mut source, &mut out).unwrap());
-        expected.assert_eq(&String::from_utf8(out).unwrap());
+        (String::from_utf8(out).unwrap(), scrubbing.withheld)
+    }
+
+    fn check(input: &str, as_json: bool, expected: Expect) {
+        expected.assert_eq(&lines(input.as_bytes(), as_json).0);
     }
 
     #[test]
@@ -312,19 +316,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_withheld_in_its_place() {
-        let mut out = Vec::new();
-        let lexicon = Lexicon::embedded().unwrap();
-        let known = Known::default();
-        let mut scrubbing = Scrubbing {
-            scrubber: Scrubber::new(lexicon, &known, Settings::default()),
-            slots: Slots::new(),
-            shares_slots: false,
-            as_json: false,
-            withheld: 0,
-        };
-        let mut source = Source::of(std::io::Cursor::new(b"a\n\xFF\xFE\nb\n".to_vec()));
-        assert!(scrubbing.lines(&mut source, &mut out).unwrap());
-        assert_eq!(String::from_utf8(out).unwrap(), "a\n[WITHHELD]\nb\n");
-        assert_eq!(scrubbing.withheld, 1);
+        let (out, withheld) = lines(b"a\n\xFF\xFE\nb\n", false);
+        assert_eq!((out.as_str(), withheld), ("a\n[WITHHELD]\nb\n", 1));
     }
 }

@@ -159,18 +159,10 @@ fn of_bundle(
 /// The rules of a folder such as `governance/rules`, or those that are built in.
 fn rules_of(folder: Option<&Path>) -> anyhow::Result<Plausibility> {
     const RULE_BYTES_MAX: u64 = 4 << 20;
-    const NAMES: [&str; 6] = [
-        "plausibility",
-        "code-tables",
-        "vital-ranges",
-        "medications",
-        "medication-checks",
-        "status-transitions",
-    ];
     let mut texts = BTreeMap::new();
     match folder {
         Some(folder) => {
-            for name in NAMES {
+            for name in RuleFiles::NAMES {
                 let file = folder.join(format!("{name}.toml"));
                 let bytes = read_bounded(&file, RULE_BYTES_MAX)?;
                 let text = String::from_utf8(bytes)
@@ -180,7 +172,7 @@ fn rules_of(folder: Option<&Path>) -> anyhow::Result<Plausibility> {
         }
         None => {
             let mut embedded = chaperone_policy::embedded::files();
-            for name in NAMES {
+            for name in RuleFiles::NAMES {
                 if let Some(text) = embedded.remove(&format!("rules/{name}.toml")) {
                     texts.insert(name, text);
                 }

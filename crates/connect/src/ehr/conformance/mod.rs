@@ -34,7 +34,7 @@ use chaperone_core::resource::{Interaction, ResourceType};
 use serde_json::Value;
 
 use super::FhirEndpoint;
-use super::read::is_id;
+use super::read::{Turn, is_id};
 
 pub use drafts::{DRAFT_TYPES, SYSTEM as DRAFT_SYSTEM, draft_of};
 
@@ -117,7 +117,9 @@ impl FhirEndpoint {
         round_trip: &RoundTrip,
         run: &str,
     ) -> Result<Conformance, EhrReadFailed> {
-        let statement = self.get("metadata", "CapabilityStatement").await?;
+        let statement = self
+            .get(Turn::Asked, "metadata", "CapabilityStatement")
+            .await?;
         let claimed = chaperone_core::ports::Ehr::profile(self);
         let support = needs
             .writes
@@ -171,7 +173,7 @@ impl FhirEndpoint {
             RoundTrip::Off => None,
             RoundTrip::WithPatient(id) => {
                 let patient = ResourceType::new("Patient").ok()?;
-                if !is_id(id) || self.read_one(&patient, id).await.is_err() {
+                if !is_id(id) || self.read_one(Turn::Asked, &patient, id).await.is_err() {
                     let say = "the named test patient cannot be read; name another with --patient";
                     run.failed(CHECK, "Patient", say);
                     return None;
@@ -206,11 +208,14 @@ impl FhirEndpoint {
             .map(|(name, value)| (name.clone(), value.replace("{patient}", patient)))
             .collect();
         let found = self
-            .search_all(EhrSearch {
-                resource: need.resource.clone(),
-                parameters,
-                limit: 1,
-            })
+            .search_all(
+                Turn::Asked,
+                EhrSearch {
+                    resource: need.resource.clone(),
+                    parameters,
+                    limit: 1,
+                },
+            )
             .await;
         let subject = need.tool.to_string();
         match found {

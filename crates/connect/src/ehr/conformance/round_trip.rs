@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::drafts::{self, Draft, draft_of, with};
 use super::{FhirEndpoint, Run, TestPatient, claims, together};
 use crate::ehr::answer::{Accepted, Condition, accepted, version_of};
+use crate::ehr::read::Turn;
 use crate::ehr::write::IF_NONE_EXIST;
 use crate::http::Answer;
 
@@ -135,7 +136,11 @@ impl Run<'_> {
 
     async fn read_back(&mut self, standing: &mut Standing, check: &str) -> bool {
         let resource = standing.resource.clone();
-        match self.ehr.read_one(&resource, &standing.id).await {
+        match self
+            .ehr
+            .read_one(Turn::Asked, &resource, &standing.id)
+            .await
+        {
             Ok(found) if same_content(&standing.content, &found) => {
                 standing.current = version_of(&found).or(standing.current.take());
                 let say = "it reads back as it was sent";
@@ -256,7 +261,10 @@ impl Run<'_> {
                 StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT
             )
         });
-        let kept = self.ehr.read_one(&resource, &standing.id).await;
+        let kept = self
+            .ehr
+            .read_one(Turn::Asked, &resource, &standing.id)
+            .await;
         let is_kept = kept
             .as_ref()
             .is_ok_and(|found| same_content(&standing.content, found));
@@ -285,7 +293,7 @@ impl Run<'_> {
             return;
         };
         let path = format!("{resource}/{}/_history/{version}", standing.id);
-        let (outcome, say) = match self.ehr.get(&path, resource).await {
+        let (outcome, say) = match self.ehr.get(Turn::Asked, &path, resource).await {
             Ok(_) => (CheckOutcome::Passed, "earlier versions can be read"),
             Err(_) if is_claimed => (
                 CheckOutcome::Reduced,
@@ -330,7 +338,7 @@ impl TestPatient {
         let Ok(patient) = ResourceType::new("Patient") else {
             return;
         };
-        let Ok(found) = run.ehr.read_one(&patient, &self.id).await else {
+        let Ok(found) = run.ehr.read_one(Turn::Asked, &patient, &self.id).await else {
             return;
         };
         let version = version_of(&found);
@@ -415,7 +423,7 @@ impl FhirEndpoint {
             )],
             limit: 5,
         };
-        let found = self.search_all(search).await.ok()?;
+        let found = self.search_all(Turn::Asked, search).await.ok()?;
         let id = |resource: &Value| Some(resource.get("id")?.as_str()?.to_owned());
         Some(found.resources.iter().filter_map(id).collect())
     }
