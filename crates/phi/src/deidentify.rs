@@ -9,12 +9,15 @@
 //!
 //! Start at [`safe_harbor`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 mod ages;
+mod lists;
 
+use self::ages::{is_age_name, is_element_of_resource, tells_age};
+use self::lists::{is_coded_value, is_public_system, is_removed, is_united_states};
 use crate::scrub::calendar::Day;
 use crate::scrub::document::{
     fhir_day, is_attachment, is_code, is_code_name, is_element_name, is_geolocation, is_somebodys,
@@ -73,72 +76,6 @@ pub enum DeidentifyFailed {
     },
 }
 
-/// Elements that are removed wherever they stand, whatever they hold: identifiers, free text, and instants,
-/// which FHIR does not let be a year.
-///
-/// # Source
-/// 45 CFR 164.514(b)(2)(i), (A), (B) and (D) to (R); FHIR R4, `instant`.
-const REMOVED: [&str; 51] = [
-    "identifier",
-    "telecom",
-    "photo",
-    "contact",
-    "note",
-    "comment",
-    "comments",
-    "description",
-    "conclusion",
-    "div",
-    "source",
-    "implicitRules",
-    "versionId",
-    "lastUpdated",
-    "issued",
-    "timestamp",
-    "recorded",
-    "alias",
-    "subscriberId",
-    "serialNumber",
-    "udiCarrier",
-    "lotNumber",
-    "distinctIdentifier",
-    "deviceName",
-    "deviceIdentifier",
-    "masterIdentifier",
-    "groupIdentifier",
-    "requisition",
-    "accountIdentifier",
-    "ifNoneExist",
-    "ifMatch",
-    "ifNoneMatch",
-    "ifModifiedSince",
-    "response",
-    "link",
-    "signature",
-    "sourceAttachment",
-    "sourceReference",
-    "patientInstruction",
-    "instruction",
-    "valueString",
-    "valueMarkdown",
-    "valueAddress",
-    "valueHumanName",
-    "valueContactPoint",
-    "valueIdentifier",
-    "valueAttachment",
-    "valueAnnotation",
-    "valueSignature",
-    "contentString",
-    "payload",
-];
-
-/// Types of which every date-time named `start`, `end` or the like is an instant.
-const INSTANTS: [(&str, &[&str]); 3] = [
-    ("Appointment", &["start", "end"]),
-    ("AppointmentResponse", &["start", "end"]),
-    ("Slot", &["start", "end"]),
-];
-
 /// Makes a copy of a resource or Bundle.
 ///
 /// `as_of` is the year of the copy: ages and years are counted from there.
@@ -164,6 +101,8 @@ pub fn safe_harbor(
         slots: Slots::new(),
         as_of,
         ids: BTreeMap::new(),
+        scope: Scope::default(),
+        resources: 0,
         removed: BTreeMap::new(),
         values: 0,
     };
@@ -198,8 +137,35 @@ struct Copy<'a> {
     as_of: i16,
     /// Old references to numbers.
     ids: BTreeMap<String, usize>,
+    /// The resource that is being copied.
+    scope: Scope,
+    /// How many were begun, those inside of others left out.
+    resources: usize,
     removed: BTreeMap<String, usize>,
     values: usize,
+}
+
+/// A resource and what lies in it: `#p1` leads there and nowhere else.
+#[derive(Default)]
+struct Scope {
+    number: usize,
+    contained: BTreeSet<String>,
+}
+
+impl Scope {
+    fn of(number: usize, resource: &Map<String, Value>) -> Self {
+        let inner = resource.get("contained").and_then(Value::as_array);
+        let ids = inner.into_iter().flatten().filter_map(|it| it.get("id"));
+        Self {
+            number,
+            contained: ids.filter_map(Value::as_str).map(str::to_owned).collect(),
+        }
+    }
+
+    /// The old reference to a contained resource.
+    fn inner(&self, id: &str) -> String {
+        format!("#{}/{id}", self.number)
+    }
 }
 
 type Kept = Result<Option<Value>, DeidentifyFailed>;
@@ -288,6 +254,11 @@ impl Copy<'_> {
         }
         let resource = own.unwrap_or(at.resource);
         let is_extension = matches!(at.key, "extension" | "modifierExtension");
+        let is_contained = at.key == "contained";
+        let outer = (own.is_some() && !is_contained).then(|| {
+            self.resources += 1;
+            std::mem::replace(&mut self.scope, Scope::of(self.resources, object))
+        });
         let is_public = object
             .get("system")
             .and_then(Value::as_str)
@@ -308,9 +279,14 @@ impl Copy<'_> {
                 // Elsewhere than in an extension it is the address of a device, a page or an account.
                 ("url", _) if !is_extension => self.remove(at),
                 ("resourceType", _) => own.map(|it| Value::String(it.to_owned())),
-                ("id", Value::String(id)) => {
-                    own.map(|own| Value::String(self.number(&format!("{own}/{id}")).to_string()))
-                }
+                ("id", Value::String(id)) => own.map(|own| {
+                    let old = if is_contained {
+                        self.scope.inner(id)
+                    } else {
+                        format!("{own}/{id}")
+                    };
+                    Value::String(self.number(&old).to_string())
+                }),
                 ("fullUrl", Value::String(url)) => Some(self.full_url(url, object)),
                 ("name" | "title", Value::String(_)) | ("text", _) => self.remove(at),
                 _ if is_removed(resource, key) => self.remove(at),
@@ -322,6 +298,9 @@ impl Copy<'_> {
             if let Some(new) = new {
                 kept.insert(key.clone(), new);
             }
+        }
+        if let Some(outer) = outer {
+            self.scope = outer;
         }
         Ok((!kept.is_empty()).then_some(Value::Object(kept)))
     }
@@ -424,15 +403,11 @@ impl Copy<'_> {
             return removed;
         };
         if let Some(local) = target.strip_prefix('#') {
-            // Contained resources carry their number under the type that we do not know here.
-            return self
-                .ids
-                .iter()
-                .find(|(old, _)| old.rsplit_once('/').is_some_and(|(_, id)| id == local))
-                .map_or(
-                    removed,
-                    |(_, number)| json!({ "reference": format!("#{number}") }),
-                );
+            if !self.scope.contained.contains(local) {
+                return removed;
+            }
+            let number = self.number(&self.scope.inner(local));
+            return json!({ "reference": format!("#{number}") });
         }
         if target.contains('?') {
             return removed;
@@ -502,115 +477,8 @@ impl Copy<'_> {
     }
 }
 
-/// Names of elements that hold an age.
-fn is_age_name(key: &str) -> bool {
-    key == "age"
-        || key.ends_with("Age")
-        || matches!(
-            key,
-            "ageRange" | "onsetRange" | "abatementRange" | "deceasedRange"
-        )
-}
-
-/// Whether an Observation says how old somebody is.
-///
-/// # Source
-/// LOINC: age, estimated, reported, calculated.
-fn tells_age(resource: &Map<String, Value>) -> bool {
-    const CODES: [&str; 4] = ["30525-0", "21611-9", "21612-7", "29553-5"];
-    resource
-        .get("code")
-        .and_then(|code| code.get("coding"))
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|coding| coding.get("code").and_then(Value::as_str))
-        .any(|code| CODES.contains(&code))
-}
-
-/// Of a resource that tells an age, only its value does.
-fn is_element_of_resource(own: Option<&str>, key: &str) -> bool {
-    own.is_some() && !key.starts_with("value")
-}
-
-fn is_united_states(country: &str) -> bool {
-    let plain: String = country
-        .chars()
-        .filter(|c| c.is_alphabetic())
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    matches!(
-        plain.as_str(),
-        "us" | "usa" | "unitedstates" | "unitedstatesofamerica"
-    )
-}
-
-/// Code systems whose codes are the same for everybody; those for people's own numbers are none.
-///
-/// # Source
-/// HL7 Terminology (THO), external code systems.
-fn is_public_system(system: &str) -> bool {
-    const PUBLIC: [&str; 17] = [
-        "http://loinc.org",
-        "http://snomed.info/sct",
-        "http://unitsofmeasure.org",
-        "http://hl7.org/fhir/",
-        "http://terminology.hl7.org/",
-        "http://www.nlm.nih.gov/research/umls/",
-        "http://www.ama-assn.org/go/cpt",
-        "http://www.cms.gov/",
-        "https://www.cms.gov/",
-        "https://www.usps.com/",
-        "http://nucc.org/provider-taxonomy",
-        "http://dicom.nema.org/",
-        "http://fdasis.nlm.nih.gov",
-        "https://nahdo.org/sopt",
-        "urn:iso:std:iso:",
-        "urn:ietf:bcp:",
-        "urn:oid:2.16.840.1.113883.6.",
-    ];
-    const PERSONAL: [&str; 4] = ["us-ssn", "us-npi", "us-mbi", "us-medicare"];
-    PUBLIC.iter().any(|it| system.starts_with(it)) && !PERSONAL.iter().any(|it| system.contains(it))
-}
-
 fn urn(number: usize) -> String {
     format!("urn:uuid:00000000-0000-4000-8000-{number:012}")
-}
-
-fn is_removed(resource: &str, key: &str) -> bool {
-    REMOVED.contains(&key)
-        || INSTANTS
-            .iter()
-            .any(|(of, keys)| *of == resource && keys.contains(&key))
-        || (matches!(
-            resource,
-            "Patient" | "Person" | "RelatedPerson" | "Practitioner" | "Organization" | "Location"
-        ) && key == "name")
-}
-
-fn is_coded_value(key: &str) -> bool {
-    matches!(
-        key,
-        "valueTime"
-            | "valueOid"
-            | "valueId"
-            | "day"
-            | "dayOfWeek"
-            | "timeOfDay"
-            | "when"
-            | "durationUnit"
-            | "periodUnit"
-            | "relationship"
-            | "interpretation"
-            | "fhirVersion"
-            | "criticality"
-            | "category"
-            | "clinicalStatus"
-            | "verificationStatus"
-            | "allergenicity"
-            | "contentType"
-            | "lang"
-    )
 }
 
 fn year_alone(text: &str, key: &str) -> Option<Day> {

@@ -43,3 +43,34 @@ fn per_year(unit: &str) -> Option<f64> {
         _ => return None,
     })
 }
+
+/// Names of elements that hold an age.
+pub(super) fn is_age_name(key: &str) -> bool {
+    key == "age"
+        || key.ends_with("Age")
+        || matches!(
+            key,
+            "ageRange" | "onsetRange" | "abatementRange" | "deceasedRange"
+        )
+}
+
+/// Whether an Observation says how old somebody is.
+///
+/// # Source
+/// LOINC: age, estimated, reported, calculated.
+pub(super) fn tells_age(resource: &Map<String, Value>) -> bool {
+    const CODES: [&str; 4] = ["30525-0", "21611-9", "21612-7", "29553-5"];
+    resource
+        .get("code")
+        .and_then(|code| code.get("coding"))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|coding| coding.get("code").and_then(Value::as_str))
+        .any(|code| CODES.contains(&code))
+}
+
+/// Of a resource that tells an age, only its value does.
+pub(super) fn is_element_of_resource(own: Option<&str>, key: &str) -> bool {
+    own.is_some() && !key.starts_with("value")
+}

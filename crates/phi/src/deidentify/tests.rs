@@ -265,3 +265,32 @@ fn what_is_no_element_and_codes_like_numbers_of_people_go() {
         ),
     ]);
 }
+
+#[test]
+fn a_contained_resource_is_not_another_of_the_same_id() {
+    let observation = |id: &str, practitioner: &str| json!({ "resource": { "resourceType": "Observation", "id": id, "contained": [{ "resourceType": "Practitioner", "id": practitioner }], "performer": [{ "reference": "#p1" }] } });
+    let record = json!({ "resourceType": "Bundle", "entry": [
+        { "resource": { "resourceType": "Patient", "id": "p1" } },
+        { "resource": { "resourceType": "Practitioner", "id": "p1" } },
+        observation("a", "p1"), observation("b", "p1"), observation("c", "p2"),
+    ] });
+    let copy = safe_harbor(Lexicon::embedded().unwrap(), &record, 2026)
+        .unwrap()
+        .value;
+    let text = |pointer: &str| copy.pointer(pointer).and_then(Value::as_str).unwrap();
+    let mut numbers = vec![text("/entry/0/resource/id"), text("/entry/1/resource/id")];
+    for entry in [2, 3] {
+        let id = text(&format!("/entry/{entry}/resource/contained/0/id"));
+        let reference = text(&format!("/entry/{entry}/resource/performer/0/reference"));
+        assert_eq!(reference, format!("#{id}"));
+        numbers.push(id);
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 4, "{copy}");
+    // Nothing of that id lies in the third.
+    assert_eq!(
+        copy.pointer("/entry/4/resource/performer/0"),
+        Some(&json!({ "display": "[removed]" }))
+    );
+}

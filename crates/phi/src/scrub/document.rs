@@ -452,8 +452,10 @@ impl Walk<'_, '_> {
                 "contentType".to_owned(),
                 Value::String("text/plain; charset=utf-8".to_owned()),
             );
-        } else if let Some(media) = content_type.filter(|it| is_code(it)) {
-            kept.insert("contentType".to_owned(), Value::String(media.to_owned()));
+        } else if let Some(media) = content_type.filter(|it| is_code(it))
+            && let Some(shown) = self.code(media, &path.inner("contentType"))?
+        {
+            kept.insert("contentType".to_owned(), shown);
         }
         Ok(Some(Value::Object(kept)))
     }

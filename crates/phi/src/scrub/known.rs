@@ -25,6 +25,9 @@ pub(crate) mod find;
 /// Most identifiers that are known at once; a record with more cannot be scrubbed.
 pub const KNOWN_MAX: usize = 100_000;
 
+/// Deepest nesting that is looked into; what lies deeper makes the record unknown.
+const DEPTH_MAX: usize = 64;
+
 /// Shortest number or code that is found by its letters and digits alone.
 const COMPACT_MIN: usize = 4;
 
@@ -76,9 +79,11 @@ struct Sequence {
     needs_capital: bool,
 }
 
-/// More is known than can be looked for.
+/// More is known than can be looked for, or the record lies deeper than is looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the record holds more than {KNOWN_MAX} identifiers")]
+#[error(
+    "the record holds more than {KNOWN_MAX} identifiers, or is nested more than {DEPTH_MAX} deep"
+)]
 pub struct KnownTooMany;
 
 impl fmt::Debug for Known {

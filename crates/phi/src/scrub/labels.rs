@@ -47,23 +47,17 @@ fn label(search: &Search<'_, '_>, at: usize) -> Option<(usize, Class)> {
         .max_by_key(|(end, _)| *end)
 }
 
-/// Where a phrase ends whose first word stands at `at`; dots, hyphens and apostrophes between are passed over.
+/// Where a phrase of one line ends whose first word stands at `at`; dots, hyphens and apostrophes between are passed
+/// over.
 pub(crate) fn follow(reading: &Reading<'_>, at: usize, rest: &[Box<str>]) -> Option<usize> {
-    let mut next = at + 1;
-    for word in rest {
-        let mut skipped = 0;
-        while skipped < 2
-            && (reading.is_mark(next, '.') || reading.is_dash(next) || reading.is_apostrophe(next))
-        {
-            next += 1;
-            skipped += 1;
-        }
-        if reading.fold(next) != word.as_ref() || reading.begins_line(next) {
-            return None;
-        }
-        next += 1;
-    }
-    Some(next)
+    const MARKS_MAX: usize = 2;
+    let joins = |mark: usize| {
+        reading.is_mark(mark, '.') || reading.is_dash(mark) || reading.is_apostrophe(mark)
+    };
+    let end = reading.follow(at, rest, MARKS_MAX, joins)?;
+    (at + 1..end)
+        .all(|word| !reading.begins_line(word))
+        .then_some(end)
 }
 
 /// Labels whose value may be short, because nothing else follows them.

@@ -272,6 +272,33 @@ impl<'t> Reading<'t> {
         self.kind(at) == Some(Kind::Digits)
     }
 
+    /// Where words that follow each other end, the first of them at `at`; at most so many marks between two of them
+    /// are passed over, if they pass.
+    pub(crate) fn follow(
+        &self,
+        at: usize,
+        rest: &[Box<str>],
+        marks_max: usize,
+        passes: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let mut next = at + 1;
+        for word in rest {
+            let mut marks = 0;
+            while marks < marks_max
+                && matches!(self.kind(next), Some(Kind::Mark(_)))
+                && passes(next)
+            {
+                next += 1;
+                marks += 1;
+            }
+            if self.fold(next) != word.as_ref() {
+                return None;
+            }
+            next += 1;
+        }
+        Some(next)
+    }
+
     /// The value of a word of digits, up to nine of them.
     pub(crate) fn number(&self, at: usize) -> Option<u32> {
         if !self.is_digits(at) || self.fold(at).len() > 9 {

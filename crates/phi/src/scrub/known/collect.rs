@@ -3,13 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{KNOWN_MAX, Known, KnownTooMany, Whose};
+use super::{DEPTH_MAX, KNOWN_MAX, Known, KnownTooMany, Whose};
 use crate::scrub::class::Class;
 use crate::scrub::fold;
 use crate::scrub::lexicon::{Lexicon, mark};
-
-/// Deepest nesting that is looked into; what lies deeper makes the record unknown.
-const DEPTH_MAX: usize = 64;
 
 /// Types whose `name` is an institution or place.
 const NAMED_PLACES: [&str; 5] = [
@@ -164,7 +161,10 @@ impl Known {
         for word in &words {
             let folded = fold::compact(word);
             let marks = lexicon.marks(&folded);
-            let is_form = marks & (mark::TITLE | mark::CREDENTIAL | mark::SUFFIX) != 0
+            // "Dr", "RN", and what somebody is rather than is called: "mother", "nurse".
+            let is_form = marks
+                & (mark::TITLE | mark::CREDENTIAL | mark::SUFFIX | mark::RELATION | mark::PERSON)
+                != 0
                 && marks & (mark::GIVEN | mark::SURNAME) == 0;
             if !is_form && !folded.is_empty() {
                 parts.push(*word);

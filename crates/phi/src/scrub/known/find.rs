@@ -10,6 +10,9 @@ use super::super::reading::{Kind, Reading, Shape};
 use super::super::search::{Basis, Search, is_function_word};
 use super::{COMPACT_MIN, FUZZY_MIN, Known, key_of};
 
+/// Most marks between two words of what is known.
+const MARKS_MAX: usize = 3;
+
 /// Most separators between two characters of a number.
 const SEPARATORS_MAX: usize = 3;
 
@@ -156,7 +159,7 @@ fn sequences(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
         let best = sequences
             .iter()
             .filter(|it| !it.needs_capital || reading.is_capital(at) || reading.is_digits(at))
-            .filter_map(|it| Some((follow(reading, at, &it.rest)?, it.class)))
+            .filter_map(|it| Some((reading.follow(at, &it.rest, MARKS_MAX, |_| true)?, it.class)))
             .max_by_key(|it| it.0);
         if let Some((end, class)) = best {
             let end = if class == Class::Place {
@@ -168,24 +171,6 @@ fn sequences(search: &mut Search<'_, '_>, known: &Known) -> Result<(), Spent> {
         }
     }
     Ok(())
-}
-
-/// Where words that follow each other end, marks between them passed over.
-fn follow(reading: &Reading<'_>, at: usize, rest: &[Box<str>]) -> Option<usize> {
-    const MARKS_MAX: usize = 3;
-    let mut next = at + 1;
-    for word in rest {
-        let mut marks = 0;
-        while marks < MARKS_MAX && matches!(reading.kind(next), Some(Kind::Mark(_))) {
-            next += 1;
-            marks += 1;
-        }
-        if reading.fold(next) != word.as_ref() {
-            return None;
-        }
-        next += 1;
-    }
-    Some(next)
 }
 
 /// The type of a street and an apartment behind its known name.

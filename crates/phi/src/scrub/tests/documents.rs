@@ -54,6 +54,9 @@ fn a_name_in_one_text_is_known_and_goes() {
         let (own, _) = scrubbed(&json!({}), &record, DateUse::Slot);
         assert!(!own.to_string().contains("Mokoena"), "{own}");
     }
+    // What somebody is, is no name.
+    let mother = json!({ "resourceType": "FamilyMemberHistory", "name": "Mother" });
+    assert!(Known::of_resources(lexicon, [&mother]).unwrap().is_empty());
     // A name of something else is no name of a person.
     let plan = json!({ "resourceType": "CarePlan", "title": "Mokoena" });
     assert!(Known::of_resources(lexicon, [&plan]).unwrap().is_empty());
@@ -108,6 +111,10 @@ fn titles_keep_endings_of_files_and_no_words() {
             ),
             (attachment("Berg_Ann.PDF"), attachment("[ID-1].pdf")),
             (attachment("scan.docx"), attachment("[ID-1].docx")),
+            (
+                json!({ "resourceType": "Media", "content": { "contentType": "image/berg", "url": "x" } }),
+                json!({ "resourceType": "Media", "content": { "contentType": "[ID-1]" } }),
+            ),
         ],
     );
 }
