@@ -160,7 +160,11 @@ impl Scrubbing<'_> {
 
     fn lines(&mut self, source: &mut Source, out: &mut impl Write) -> io::Result<bool> {
         while let Some(line) = source.line()? {
-            let outcome = self.one(line.as_deref());
+            let mut outcome = self.one(line.as_deref());
+            // Markup may have become several lines; one line in is one line out.
+            if let Value::String(text) = &mut outcome.shown {
+                *text = text.replace('\n', " ");
+            }
             let printed = self.print(&outcome, true, out);
             // Whoever sends one line and waits for the answer must get it.
             let flushed = if source.has_more() {
@@ -182,10 +186,11 @@ impl Scrubbing<'_> {
         let Some(text) = text else {
             return self.refuse("the text is too long or not UTF-8".to_owned());
         };
-        if let Some(resource) = as_resource(text) {
-            return self.resource(&resource);
+        if let Some(document) = as_json(text) {
+            return self.resource(&document);
         }
-        match self.scrubber.scrub(text, &mut self.slots) {
+        let read = self.scrubber.plain(text);
+        match read.and_then(|read| self.scrubber.scrub(&read, &mut self.slots)) {
             Ok(scrubbed) => Outcome {
                 shown: Value::String(scrubbed.text),
                 findings: scrubbed.findings,
@@ -224,7 +229,7 @@ impl Scrubbing<'_> {
 
     fn print(&self, outcome: &Outcome, ends_line: bool, out: &mut impl Write) -> io::Result<()> {
         if self.as_json {
-            let key = if outcome.shown.is_object() {
+            let key = if outcome.shown.is_object() || outcome.shown.is_array() {
                 "resource"
             } else {
                 "text"
@@ -248,18 +253,22 @@ impl Scrubbing<'_> {
         if ends_line || outcome.shown.is_null() {
             writeln!(out)?;
         }
+        if !self.as_json {
+            // Names of elements and reasons; never what stood there.
+            for part in &outcome.withheld {
+                eprintln!("chaperone: {part}");
+            }
+        }
         Ok(())
     }
 }
 
-/// A text that is a FHIR resource.
-fn as_resource(text: &str) -> Option<Value> {
-    if !text.trim_start().starts_with('{') {
+/// A text that is an object or array of JSON, a FHIR resource for one.
+fn as_json(text: &str) -> Option<Value> {
+    if !text.trim_start().starts_with(['{', '[']) {
         return None;
     }
-    let value: Value = serde_json::from_str(text).ok()?;
-    value.get("resourceType").and_then(Value::as_str)?;
-    Some(value)
+    serde_json::from_str(text).ok()
 }
 
 #[cfg(test)]
@@ -299,6 +308,30 @@ mod tests {
                 no name here
                 {"resourceType":"Basic","id":"[ID-1]"}
                 last: [NAME-1]
+            "#]],
+        );
+    }
+
+    #[test]
+    fn json_is_read_before_it_is_shown() {
+        check(
+            concat!(
+                r#"[{"note":"pt Mu\u00f1oz Mary Johns\u006fn"}]"#,
+                "\n",
+                r#"{"note":"Mary Johns\u006fn""#,
+                "\n",
+                r"{\rtf1 Mary Johns\'6fn}",
+                "\n",
+                "R<b>ob</b>ert: WBC <normal, temp 39.5\n",
+                "[x] done\n",
+            ),
+            false,
+            expect![[r#"
+                [{"note":"pt [NAME-1]"}]
+                [WITHHELD]
+                [NAME-1]
+                [NAME-1]: WBC <normal, temp 39.5
+                [x] done
             "#]],
         );
     }
