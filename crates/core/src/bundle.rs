@@ -88,6 +88,10 @@ pub struct IntentDeclaration {
     /// this and its own fields.
     #[serde(default)]
     pub view: BTreeMap<ResourceType, Vec<String>>,
+    /// The most free text that may be read, scrubbed: element paths per resource type. A tool shows the
+    /// intersection of this and its own text; what is not named here stays withheld.
+    #[serde(default)]
+    pub text: BTreeMap<ResourceType, Vec<String>>,
     /// What may be proposed, `Type.interaction.status`, such as `Appointment.create.booked`;
     /// `Type.interaction` where the type carries no status. Never a `*`.
     #[serde(default)]
@@ -207,6 +211,9 @@ pub struct ReadAction {
     pub query: String,
     /// Element paths that may be returned.
     pub fields: Vec<String>,
+    /// Element paths of free text that may be returned after scrubbing.
+    #[serde(default)]
+    pub text: Vec<String>,
 }
 
 /// What a write tool proposes.
@@ -283,6 +290,10 @@ pub struct InputDeclaration {
     /// For tokens: the type of resource it must stand for. Required for `token`.
     #[serde(default)]
     pub resource: Option<ResourceType>,
+    /// For strings of write tools: whether slots that the envelope gave out are resolved in it. Where they are
+    /// not, what reads like a slot is refused.
+    #[serde(default)]
+    pub slots: bool,
 }
 
 /// Types of inputs.

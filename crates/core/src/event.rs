@@ -4,6 +4,7 @@
 //! Events carry tokens, digests and our own identifiers. Every string that came from an agent, a
 //! human or an EHR rests in the vault and appears here as its address (invariant 6).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,9 @@ pub struct ReadCeiling {
     pub patient: Option<PatientToken>,
     /// Element paths that may be shown.
     pub fields: Vec<String>,
+    /// Element paths of free text that may be shown after scrubbing.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub text: Vec<String>,
     /// Policies that permitted it.
     pub policies: Vec<PolicyId>,
     /// The consent decision it rests on.
@@ -206,6 +210,12 @@ pub enum Event {
         labels: Vec<String>,
         /// Element paths withheld.
         withheld: Vec<String>,
+        /// Element paths of free text shown after scrubbing.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        text: Vec<String>,
+        /// How many identifiers in it were replaced by slots, by class.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+        replaced: BTreeMap<String, u32>,
     },
     /// A read ended without showing anything.
     ReadFailed {
@@ -237,6 +247,22 @@ pub enum Event {
     TokenMinted {
         /// What kind of thing it stands for.
         resource: ResourceType,
+    },
+    /// Slots were made for identifiers in free text.
+    SlotsMinted {
+        /// The request.
+        correlation: CorrelationId,
+        /// How many, by class.
+        classes: BTreeMap<String, u32>,
+    },
+    /// Slots in what an agent sent were put back.
+    SlotsResolved {
+        /// The request.
+        correlation: CorrelationId,
+        /// The tool.
+        tool: ToolName,
+        /// How many, by class.
+        classes: BTreeMap<String, u32>,
     },
     /// A write-back moved.
     Writeback(WritebackEvent),

@@ -14,6 +14,8 @@
 
 mod sample;
 
+use std::collections::BTreeMap;
+
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
@@ -147,7 +149,19 @@ fn kinds() -> Vec<Event> {
             resource: resource.clone(),
             patient: Some(PatientToken::from_random([3; 16])),
             fields: vec!["code".to_owned(), "valueQuantity".to_owned()],
+            text: Vec::new(),
             policies: vec![PolicyId::new("read-vitals").unwrap()],
+            consent: "sandbox".to_owned(),
+        })),
+        Event::ReadPermitted(Box::new(ReadCeiling {
+            correlation,
+            tool: ToolName::new("list_problems").unwrap(),
+            connection: ConnectionId::new("sandbox").unwrap(),
+            resource: ResourceType::new("Condition").unwrap(),
+            patient: Some(PatientToken::from_random([3; 16])),
+            fields: vec!["code".to_owned()],
+            text: vec!["note.text".to_owned()],
+            policies: vec![PolicyId::new("read-problems").unwrap()],
             consent: "sandbox".to_owned(),
         })),
         Event::ReadReleased {
@@ -157,6 +171,27 @@ fn kinds() -> Vec<Event> {
             fields: vec!["code".to_owned()],
             labels: Vec::new(),
             withheld: vec!["note".to_owned()],
+            text: Vec::new(),
+            replaced: BTreeMap::new(),
+        },
+        Event::ReadReleased {
+            correlation,
+            resources: 1,
+            versions: digest("versions"),
+            fields: vec!["code".to_owned()],
+            labels: Vec::new(),
+            withheld: vec!["note.author".to_owned()],
+            text: vec!["note.text".to_owned()],
+            replaced: BTreeMap::from([("NAME".to_owned(), 2)]),
+        },
+        Event::SlotsMinted {
+            correlation,
+            classes: BTreeMap::from([("NAME".to_owned(), 1), ("PHONE".to_owned(), 1)]),
+        },
+        Event::SlotsResolved {
+            correlation,
+            tool: ToolName::new("draft_note").unwrap(),
+            classes: BTreeMap::from([("NAME".to_owned(), 1)]),
         },
         Event::ReadFailed {
             correlation,
@@ -258,6 +293,8 @@ fn listed(event: &Event) -> bool {
         | Event::CallRefused(_)
         | Event::EhrEventRefused(_)
         | Event::RefusalsCounted { .. }
+        | Event::SlotsMinted { .. }
+        | Event::SlotsResolved { .. }
         | Event::TokenMinted { .. } => true,
         Event::Writeback(event) => match event {
             W::Proposed(_)

@@ -269,8 +269,14 @@ fn property(input: &InputDeclaration) -> Value {
         InputType::Token => json!({ "type": "string", "pattern": "^res_[0-9a-f]{32}$" }),
     };
     if let Some(object) = schema.as_object_mut() {
-        if !input.description.is_empty() {
-            object.insert("description".to_owned(), json!(input.description));
+        let mut description = input.description.clone();
+        if input.slots {
+            description.push_str(
+                " Slots such as [NAME-1234567] that tools of this envelope returned are put back before anybody reads it.",
+            );
+        }
+        if !description.is_empty() {
+            object.insert("description".to_owned(), json!(description.trim_start()));
         }
         for (key, bound) in [("minimum", input.minimum), ("maximum", input.maximum)] {
             if let Some(bound) = bound {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::afterwork::Afterwork;
 use crate::ehr_event::EventSources;
+use crate::free_text::{PeopleKept, Words};
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -160,7 +161,7 @@ pub enum StartFailed {
         /// What is loaded.
         loaded: String,
     },
-    /// A tool's view names an element that does not exist.
+    /// A tool's view names an element that does not exist, or a text where none can be.
     #[error("{0}")]
     View(String),
     /// The store failed.
@@ -223,6 +224,7 @@ pub fn check_bundle(bundle: &Bundle) -> Result<(), StartFailed> {
 /// What the engine makes of a bundle.
 struct Compiled {
     views: crate::read::CompiledViews,
+    words: Words,
     tables: Tables,
     transitions: Transitions,
     rules: RuleSet,
@@ -243,6 +245,8 @@ impl Compiled {
         crate::ehr_event::check_table(bundle, definitions)?;
         let views =
             crate::read::CompiledViews::compile(bundle, definitions).map_err(StartFailed::View)?;
+        crate::slots::check_slot_inputs(bundle, definitions).map_err(StartFailed::View)?;
+        let words = Words::of(bundle).map_err(|why| StartFailed::View(why.to_string()))?;
         let tables = Tables::read(bundle)?;
         let transitions = bundle
             .rule_text("status-transitions")
@@ -258,6 +262,7 @@ impl Compiled {
         })?;
         Ok(Self {
             views,
+            words,
             tables,
             transitions,
             rules,
@@ -278,6 +283,8 @@ pub struct Engine {
     pub(crate) config: EngineConfig,
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) views: crate::read::CompiledViews,
+    pub(crate) words: Words,
+    pub(crate) people: PeopleKept,
     pub(crate) transitions: Transitions,
     pub(crate) tables: Tables,
     pub(crate) rules: RuleSet,
@@ -310,6 +317,7 @@ impl Engine {
         let definitions = Definitions::r4();
         let Compiled {
             views,
+            words,
             tables,
             transitions,
             rules,
@@ -327,6 +335,8 @@ impl Engine {
             config,
             bundle,
             views,
+            words,
+            people: PeopleKept::default(),
             transitions,
             tables,
             rules,

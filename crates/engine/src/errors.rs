@@ -117,6 +117,8 @@ causes! {
     event_unconfirmed = "event-unconfirmed", 404, Retry::After(60), "the EHR does not confirm this event", "try again later; if it persists, tell the operator the correlation id";
     /// The same event id for another event.
     event_conflict = "event-conflict", 409, Retry::Never, "this event id was used for another event", "give each event an id of its own";
+    /// A slot that cannot be put back, or that stands where none is taken.
+    slot_refused = "slot-unresolved", 422, Retry::Changed, "a slot in the argument cannot be put back", "copy slots exactly as this envelope's tools returned them, into arguments that take them; or write it without a slot";
     /// The proposal does not pass validation.
     invalid_proposal = "invalid-proposal", 422, Retry::Changed, "the proposal is not valid", "read the findings and send a corrected proposal";
 }

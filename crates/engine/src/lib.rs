@@ -36,12 +36,14 @@ mod vault;
 
 mod arguments;
 pub mod call;
+mod free_text;
 mod merge;
 mod observe;
 pub mod open_envelope;
 mod order;
 pub mod propose;
 pub mod read;
+mod slots;
 
 pub mod approve;
 pub mod collect;

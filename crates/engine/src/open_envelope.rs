@@ -67,6 +67,7 @@ fn without_tools(scope: &str, purpose: &str) -> Option<IntentDeclaration> {
         presence: false,
         tools: Vec::new(),
         view: std::collections::BTreeMap::new(),
+        text: std::collections::BTreeMap::new(),
         writes: Vec::new(),
     })
 }

@@ -81,6 +81,9 @@ impl Engine {
             return Ok(answer);
         }
         self.consent_for(admitted, &write.resource, true).await?;
+        // From here on the slots are what they stand for; the request rests as the agent sent it.
+        let resolved = self.resolve_slots(admitted).await?;
+        let admitted = resolved.as_ref().map_or(admitted, |it| &it.admitted);
         let inputs = self.gather(admitted, write).await?;
         let id = WritebackId::from_random(self.random.id());
         let mut merged = self.merge(admitted, write, &inputs, id)?;
@@ -95,6 +98,9 @@ impl Engine {
         }
 
         let mut commit = self.commit_as(admitted.caller.actor());
+        if let Some(resolved) = &resolved {
+            resolved.record(&mut commit);
+        }
         let payload = self.seal_request(admitted, &mut commit).await?;
         let tainted = self.is_tainted(admitted, &inputs);
         let proposal = Proposal {
@@ -180,7 +186,7 @@ impl Engine {
                 None => Told::Invalid,
                 Some(_) => Told::Ruled(denial),
             };
-            if let Some(said) = findings_for_agent(&findings, &told) {
+            if let Some(said) = findings_for_agent(&findings, &told, resolved.is_some()) {
                 object.insert("findings".to_owned(), said);
             }
         }
@@ -266,7 +272,7 @@ impl Engine {
     }
 
     /// Whether anything the proposal rests on is text from outside. Documents and messages are; so is
-    /// everything while the agent's context may hold them.
+    /// everything while the agent's context may hold them, or free text of any other kind.
     fn is_tainted(&self, admitted: &Admitted<'_>, inputs: &Inputs) -> bool {
         const OUTSIDE: [&str; 3] = [
             "DocumentReference",
@@ -279,6 +285,7 @@ impl Engine {
             .keys()
             .any(|r| OUTSIDE.contains(&r.as_str()));
         reads_outside
+            || !admitted.intent.text.is_empty()
             || inputs
                 .targets
                 .values()

@@ -99,7 +99,7 @@ impl Engine {
     }
 }
 
-fn key_name(class: PayloadClass, patient: Option<PatientToken>) -> String {
+pub(crate) fn key_name(class: PayloadClass, patient: Option<PatientToken>) -> String {
     match patient {
         Some(patient) => format!("{}/{patient}", class.as_str()),
         None => format!("{}/tenant", class.as_str()),

@@ -9,7 +9,7 @@
 //! What it is not: a promise that nothing is missed. `docs/deidentification.md` has the measured figures.
 //!
 //! Reading order: this file, [`class`], [`slots`], `search` (how findings are collected), then one file a layer;
-//! [`document`] for whole resources and attachments.
+//! [`passage`] for the texts of a resource one by one, [`document`] for whole resources and attachments.
 
 use std::fmt;
 
@@ -21,6 +21,7 @@ pub mod document;
 pub mod finder;
 pub mod known;
 pub mod lexicon;
+pub mod passage;
 pub mod slots;
 
 mod addresses;
@@ -50,6 +51,7 @@ pub use self::class::Class;
 pub use self::finder::{Entity, EntityFinder, FinderFailed};
 pub use self::known::Known;
 pub use self::lexicon::{Lexicon, LexiconInvalid};
+pub use self::passage::FreeText;
 pub use self::search::Basis;
 pub use self::slots::{SlotUnresolved, Slots};
 

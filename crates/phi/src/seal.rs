@@ -9,7 +9,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use chaperone_core::digest::PayloadAddress;
-use chaperone_core::ids::TenantId;
+use chaperone_core::ids::{EnvelopeId, TenantId};
 use chaperone_core::ports::PayloadClass;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -34,6 +34,8 @@ pub enum SealedAs {
     Payload(PayloadClass),
     /// What a token stands for.
     Token(PurposeClass),
+    /// What the slots of one envelope stand for.
+    Slots(EnvelopeId),
 }
 
 /// Where sealed bytes belong. Bytes moved elsewhere (another tenant, patient, class) do not open.
@@ -51,11 +53,12 @@ impl Associated<'_> {
     /// Unambiguous bytes: every part is preceded by its length.
     fn to_bytes(self) -> Vec<u8> {
         let (family, class) = match self.sealed_as {
-            SealedAs::Payload(class) => ("payload", class.as_str()),
-            SealedAs::Token(purpose) => ("token", purpose.as_str()),
+            SealedAs::Payload(class) => ("payload", class.as_str().to_owned()),
+            SealedAs::Token(purpose) => ("token", purpose.as_str().to_owned()),
+            SealedAs::Slots(envelope) => ("slots", envelope.to_string()),
         };
         let mut bytes = vec![SEAL_VERSION];
-        for part in [self.tenant.as_str(), self.key, family, class] {
+        for part in [self.tenant.as_str(), self.key, family, &class] {
             bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
             bytes.extend_from_slice(part.as_bytes());
         }

@@ -1,8 +1,10 @@
 //! Views: what an agent is shown of a resource. A field name stands for its typed leaves; everything
-//! else, above all every free text, stays behind.
+//! else stays behind, unless it is free text that the declaration names as such: that is shown as whoever
+//! projects the resource scrubbed it.
 //!
 //! A view is compiled once from a tool's declaration ([`View::compile`]) and then projects resources
-//! ([`View::project`]). Whose resource it is and whether its labels allow reading are checked before.
+//! ([`View::project`]). Whose resource it is and whether its labels allow reading are checked before. Not
+//! here: what is taken out of a text ([`crate::scrub`]).
 //!
 //! What passes, and what does not:
 //!
@@ -17,6 +19,17 @@
 //! | `Reference` | the type, and a token for the id | `display`, `identifier`, other forms |
 //! | everything else, such as `string`, `Identifier`, `HumanName`, `Attachment`, `Annotation` | nothing | all of it |
 //!
+//! And of free text that is named as such, scrubbed:
+//!
+//! | named | shown | stays behind |
+//! |---|---|---|
+//! | `string`, `markdown` | the text | |
+//! | `Annotation` | `text` | the author; the time, unless it is a field |
+//! | `Attachment`, or its `data` | inline text, HTML or RTF, as plain text under `text`; its `title` | other content, the `url` |
+//! | `Narrative` | its text, as plain text under `text` | |
+//! | `text` of a `CodeableConcept`, `display` of a `Coding` or `Reference` | beside what is shown of it | |
+//! | names, addresses, contact points, identifiers, extensions, contained resources | cannot be named | |
+//!
 //! What was named by the view, was there, and stayed behind is listed as withheld.
 
 use std::collections::BTreeSet;
@@ -26,6 +39,7 @@ use chaperone_core::resource::ResourceType;
 use chaperone_fhir::Definitions;
 use serde_json::Value;
 
+use crate::scrub::FreeText;
 use crate::tokens::TokenTarget;
 
 mod compile;
@@ -33,6 +47,7 @@ mod expand;
 mod leaf;
 mod nearest;
 mod project;
+mod text;
 
 #[cfg(test)]
 mod tests;
@@ -60,6 +75,7 @@ pub const ALWAYS_SHOWN: [&str; 4] = [
 pub struct View {
     resource_type: ResourceType,
     fields: Vec<String>,
+    text: Vec<String>,
     nodes: Vec<Node>,
 }
 
@@ -107,6 +123,11 @@ pub enum ViewFault {
     /// Part of another field of the same view, or the same.
     #[error("`{0}` is already part of another field of this view")]
     Overlap(String),
+    /// Named as free text, and none.
+    #[error(
+        "`{0}` is no free text; name a string, markdown, Annotation, Attachment or Narrative, the `text` of a concept or the `display` of a coding or reference"
+    )]
+    NotText(String),
 }
 
 fn nearest_text(nearest: &[String]) -> String {
@@ -124,6 +145,13 @@ pub struct Lookups<'a> {
     pub tokenise: &'a dyn Fn(&TokenTarget) -> Option<String>,
     /// The display text of a code, from terminology: system, then code.
     pub display: &'a dyn Fn(&str, &str) -> Option<String>,
+    /// What may be shown of a free text that the view names; `None` withholds it.
+    pub free_text: &'a dyn Fn(FreeText<'_>) -> Option<String>,
+}
+
+/// For [`Lookups::free_text`]: nothing of any text.
+pub fn no_text(_: FreeText<'_>) -> Option<String> {
+    None
 }
 
 /// What an agent is shown of one resource, and what the ledger says about it.
@@ -133,6 +161,8 @@ pub struct Projected {
     pub value: Value,
     /// Fields of the view that have something to show.
     pub fields_shown: Vec<String>,
+    /// Paths of free text that is shown.
+    pub text_shown: Vec<String>,
     /// Paths that the view names, where something was and stayed behind.
     pub withheld: Vec<String>,
     /// Security labels, `system|code`, as [`crate::labels::Labels::recordable`] names them.
@@ -145,6 +175,7 @@ impl std::fmt::Debug for Projected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Projected")
             .field("fields_shown", &self.fields_shown)
+            .field("text_shown", &self.text_shown)
             .field("withheld", &self.withheld)
             .field("labels", &self.labels)
             .finish_non_exhaustive()
@@ -179,7 +210,21 @@ impl View {
         resource_type: &ResourceType,
         fields: &[String],
     ) -> Result<Self, ViewInvalid> {
-        compile::compile(definitions, resource_type, fields).map_err(|fault| ViewInvalid {
+        Self::compile_with_text(definitions, tool, resource_type, fields, &[])
+    }
+
+    /// The same, with the paths of free text that may be shown.
+    ///
+    /// # Errors
+    /// [`ViewInvalid`].
+    pub fn compile_with_text(
+        definitions: &Definitions,
+        tool: &ToolName,
+        resource_type: &ResourceType,
+        fields: &[String],
+        text: &[String],
+    ) -> Result<Self, ViewInvalid> {
+        compile::compile(definitions, resource_type, fields, text).map_err(|fault| ViewInvalid {
             tool: tool.clone(),
             fault,
         })
@@ -195,6 +240,32 @@ impl View {
         &self.fields
     }
 
+    /// The most free text it can show, as declared.
+    pub fn text(&self) -> &[String] {
+        &self.text
+    }
+
+    /// Whether a projection would ask for free text.
+    ///
+    /// # Errors
+    /// [`ProjectFailed`] when the resource is not to be shown.
+    pub fn holds_text(&self, resource: &Value) -> Result<bool, ProjectFailed> {
+        if self.text.is_empty() {
+            return Ok(false);
+        }
+        let is_asked = std::cell::Cell::new(false);
+        let lookups = Lookups {
+            tokenise: &|_| None,
+            display: &|_, _| None,
+            free_text: &|_| {
+                is_asked.set(true);
+                None
+            },
+        };
+        self.project(resource, &lookups)?;
+        Ok(is_asked.get())
+    }
+
     /// Every resource that a projection will ask a token for, so that tokens can be fetched first.
     ///
     /// # Errors
@@ -208,6 +279,7 @@ impl View {
         let lookups = Lookups {
             tokenise: &collect,
             display: &|_, _| None,
+            free_text: &no_text,
         };
         self.project(resource, &lookups)?;
         Ok(targets.into_inner())

@@ -28,11 +28,15 @@ fn the_read_tools_compile() {
         let (resource_type, _) = query.as_str().unwrap().split_once('?').unwrap();
         let fields = fields.as_array().unwrap().iter();
         let fields: Vec<String> = fields.map(|it| it.as_str().unwrap().to_owned()).collect();
-        let view = View::compile(
+        let text = read.get("text").and_then(|text| text.as_array());
+        let text = text.into_iter().flatten();
+        let text: Vec<String> = text.map(|it| it.as_str().unwrap().to_owned()).collect();
+        let view = View::compile_with_text(
             Definitions::r4(),
             &ToolName::new(tool.get("name").unwrap().as_str().unwrap()).unwrap(),
             &ResourceType::new(resource_type).unwrap(),
             &fields,
+            &text,
         );
         assert!(view.is_ok(), "{}: {}", path.display(), view.unwrap_err());
         views += 1;

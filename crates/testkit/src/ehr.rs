@@ -54,6 +54,8 @@ struct Held {
     down: bool,
     /// Types that cannot be searched.
     unsearchable: BTreeSet<String>,
+    /// Types that cannot be read.
+    unreadable: BTreeSet<String>,
     searched: Vec<String>,
     next: u64,
 }
@@ -147,6 +149,16 @@ impl FakeEhr {
             held.unsearchable.insert(kind.to_owned());
         } else {
             held.unsearchable.remove(kind);
+        }
+    }
+
+    /// Makes reads of one type fail as refused, or work again.
+    pub fn set_unreadable(&self, kind: &str, is_unreadable: bool) {
+        let mut held = lock(&self.held);
+        if is_unreadable {
+            held.unreadable.insert(kind.to_owned());
+        } else {
+            held.unreadable.remove(kind);
         }
     }
 
@@ -296,6 +308,9 @@ impl Ehr for FakeEhr {
         let held = lock(&self.held);
         if held.down {
             return Err(EhrReadFailed::Unavailable);
+        }
+        if held.unreadable.contains(resource.as_str()) {
+            return Err(EhrReadFailed::Unauthorized);
         }
         held.resources
             .get(&(resource.as_str().to_owned(), id.to_owned()))

@@ -21,8 +21,13 @@ pub(super) enum Told<'r> {
     Ruled(Option<&'r str>),
 }
 
-/// Findings for the agent; `None` when there is nothing to say.
-pub(super) fn findings_for_agent(findings: &[Shown], told: &Told<'_>) -> Option<Value> {
+/// Findings for the agent; `None` when there is nothing to say. What slots stand for is not the agent's to
+/// know, so where some were put back, a finding says where it is and not what stands there.
+pub(super) fn findings_for_agent(
+    findings: &[Shown],
+    told: &Told<'_>,
+    has_resolved: bool,
+) -> Option<Value> {
     let is_told = |shown: &&Shown| match told {
         Told::Invalid => shown.finding.severity.is_error(),
         Told::Ruled(_) => is_implausible(&shown.finding),
@@ -32,6 +37,13 @@ pub(super) fn findings_for_agent(findings: &[Shown], told: &Told<'_>) -> Option<
         .filter(is_told)
         .filter(|shown| shown.finding.rests_on == RestsOn::InputOnly)
         .map(|shown| {
+            if has_resolved {
+                return json!({
+                    "id": shown.finding.id,
+                    "where": shown.finding.expression,
+                    "message": "this does not hold once the slots are put back; write it otherwise, or ask a human",
+                });
+            }
             let mut said = json!({
                 "id": shown.finding.id,
                 "where": shown.finding.expression,

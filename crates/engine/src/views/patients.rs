@@ -285,6 +285,7 @@ impl Engine {
             resource: patient_type()?,
             patient,
             fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            text: Vec::new(),
             policies: Vec::new(),
             consent: "role".to_owned(),
         };

@@ -138,6 +138,11 @@ pub fn event_words(event: &Event) -> String {
             "console.review" => "Looked at a patient at the console".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
         },
+        Event::ReadReleased {
+            resources, text, ..
+        } if !text.is_empty() => {
+            format!("{resources} resources were shown, with free text that was scrubbed")
+        }
         Event::ReadReleased { resources, .. } => format!("{resources} resources were shown"),
         Event::ReadFailed { code, .. } => format!("A read showed nothing: {code}"),
         Event::CallRefused(refusal) => format!("A call was refused: {}", refusal.code),
@@ -160,9 +165,22 @@ pub fn event_words(event: &Event) -> String {
         Event::RefusalsCounted { code, count, .. } => {
             format!("{count} more calls of strangers were refused within a minute: {code}")
         }
+        Event::SlotsMinted { classes, .. } => {
+            format!(
+                "{} slots were made for identifiers in free text",
+                sum(classes)
+            )
+        }
+        Event::SlotsResolved { tool, classes, .. } => {
+            format!("{} slots in a call of {tool} were put back", sum(classes))
+        }
         Event::TokenMinted { resource } => format!("A token was made for a {resource}"),
         Event::Writeback(event) => writeback_words(event),
     }
+}
+
+fn sum(classes: &std::collections::BTreeMap<String, u32>) -> u64 {
+    classes.values().copied().map(u64::from).sum()
 }
 
 fn writeback_words(event: &WritebackEvent) -> String {

@@ -18,13 +18,15 @@ use super::calendar::Day;
 use super::class::Class;
 use super::known::is_vital_date;
 use super::markup::{self, Names};
+use super::passage::FreeText;
 use super::slots::Slots;
-use super::{DateUse, Scrubber, Withheld};
+use super::{DateUse, Scrubbed, Scrubber, Withheld};
 
 mod content;
 mod shape;
 
-use self::content::{decode, read_text};
+pub(super) use self::content::decode;
+use self::content::read_text;
 use self::shape::{Shape, is_bytes, is_signature};
 pub(crate) use self::shape::{
     fhir_day, is_attachment, is_code, is_code_name, is_element_name, is_geolocation, is_type_name,
@@ -364,16 +366,21 @@ impl Walk<'_, '_> {
     }
 
     fn free_text(&mut self, text: &str, path: &Path<'_>) -> Kept {
-        let read = self.scrubber.plain(text);
-        match read.and_then(|read| self.scrubber.scrub(&read, self.slots)) {
-            Ok(scrubbed) => {
-                for finding in &scrubbed.findings {
-                    *self.replaced.entry(finding.class).or_default() += 1;
-                }
-                Ok(Some(Value::String(scrubbed.text)))
-            }
+        self.passage(FreeText::Text(text), path)
+    }
+
+    fn passage(&mut self, passage: FreeText<'_>, path: &Path<'_>) -> Kept {
+        match self.scrubber.scrub_passage(passage, self.slots) {
+            Ok(scrubbed) => Ok(Some(Value::String(self.counted(scrubbed)))),
             Err(reason) => self.withhold(path, reason),
         }
+    }
+
+    fn counted(&mut self, scrubbed: Scrubbed) -> String {
+        for finding in &scrubbed.findings {
+            *self.replaced.entry(finding.class).or_default() += 1;
+        }
+        scrubbed.text
     }
 
     /// A narrative keeps its text alone.
@@ -410,20 +417,11 @@ impl Walk<'_, '_> {
                     drop(self.withhold(&path, Withheld::Unreadable)?);
                 }
                 ("data", Value::String(data)) => {
-                    let read = match decode(data) {
-                        Some(bytes) => self.scrubber.readable(content_type, &bytes),
-                        None => Err(Withheld::Unreadable),
-                    };
-                    let scrubbed = read.and_then(|text| self.scrubber.scrub(&text, self.slots));
-                    match scrubbed {
+                    let content = FreeText::Content { content_type, data };
+                    match self.scrubber.scrub_passage(content, self.slots) {
                         Ok(scrubbed) => {
-                            for finding in &scrubbed.findings {
-                                *self.replaced.entry(finding.class).or_default() += 1;
-                            }
-                            kept.insert(
-                                "data".to_owned(),
-                                Value::String(STANDARD.encode(scrubbed.text)),
-                            );
+                            let data = STANDARD.encode(self.counted(scrubbed));
+                            kept.insert("data".to_owned(), Value::String(data));
                         }
                         Err(reason) => drop(self.withhold(&path, reason)?),
                     }
@@ -432,7 +430,7 @@ impl Walk<'_, '_> {
                 ("contentType" | "size" | "hash", _) => {}
                 ("url", _) => drop(self.withhold(&path, Withheld::Unreadable)?),
                 ("title", Value::String(title)) => {
-                    if let Some(title) = self.title(title, &path)? {
+                    if let Some(title) = self.passage(FreeText::Title(title), &path)? {
                         kept.insert("title".to_owned(), title);
                     }
                 }
@@ -466,31 +464,12 @@ impl Walk<'_, '_> {
             _ => self.value(name, inner, path, depth + 1),
         }
     }
-
-    /// A title is scrubbed; the name of a file is replaced up to its ending.
-    fn title(&mut self, title: &str, path: &Path<'_>) -> Kept {
-        let parts = title
-            .rsplit_once('.')
-            .map(|(stem, ending)| (stem, ending.to_ascii_lowercase()))
-            .filter(|(stem, ending)| !stem.is_empty() && ENDINGS.contains(&ending.as_str()));
-        match parts {
-            Some((stem, ending)) => {
-                *self.replaced.entry(Class::Id).or_default() += 1;
-                let slot = self.slots.slot_for(Class::Id, stem)?;
-                Ok(Some(Value::String(format!("{slot}.{ending}"))))
-            }
-            None => self.free_text(title, path),
-        }
-    }
 }
 
-/// Endings of file names. What else stands behind a dot is part of the title.
-const ENDINGS: [&str; 46] = [
-    "pdf", "txt", "rtf", "doc", "docx", "odt", "htm", "html", "xml", "json", "csv", "xls", "xlsx",
-    "ods", "ppt", "pptx", "jpg", "jpeg", "png", "gif", "tif", "tiff", "bmp", "webp", "heic", "svg",
-    "dcm", "mp3", "mp4", "wav", "m4a", "mov", "avi", "mpg", "mpeg", "zip", "eml", "msg", "hl7",
-    "cda", "ccd", "ccda", "ccr", "p7s", "p7m", "log",
-];
+/// The class of whoever or whatever a reference's display names as a whole; `None` for other texts.
+pub(super) fn display_class(element: &str, reference: &Map<String, Value>) -> Option<Class> {
+    Shape::of(element, reference).class("display")
+}
 
 /// Whether a number is one that the record knows, or too long a whole number to be a measurement.
 pub(crate) fn is_somebodys(scrubber: &Scrubber<'_>, number: &Number) -> Result<bool, Withheld> {

@@ -151,27 +151,29 @@ const WORD_LISTS: [(&str, &str, u32); 20] = [
     ("scrub-cues", "ethnicities", mark::ORDINARY),
 ];
 
-static EMBEDDED: LazyLock<Result<Lexicon, LexiconInvalid>> = LazyLock::new(|| {
-    Lexicon::from_rules(|name| {
-        Some(match name {
-            "lexicon-given-names" => {
-                include_str!("../../../../governance/rules/lexicon-given-names.toml")
-            }
-            "lexicon-surnames" => {
-                include_str!("../../../../governance/rules/lexicon-surnames.toml")
-            }
-            "lexicon-places" => include_str!("../../../../governance/rules/lexicon-places.toml"),
-            "lexicon-ordinary-words" => {
-                include_str!("../../../../governance/rules/lexicon-ordinary-words.toml")
-            }
-            "lexicon-clinical" => {
-                include_str!("../../../../governance/rules/lexicon-clinical.toml")
-            }
-            "scrub-cues" => include_str!("../../../../governance/rules/scrub-cues.toml"),
-            _ => return None,
-        })
+static EMBEDDED: LazyLock<Result<Lexicon, LexiconInvalid>> =
+    LazyLock::new(|| Lexicon::from_rules(embedded_rule));
+
+/// The text of a list, as compiled in.
+fn embedded_rule(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "lexicon-given-names" => {
+            include_str!("../../../../governance/rules/lexicon-given-names.toml")
+        }
+        "lexicon-surnames" => {
+            include_str!("../../../../governance/rules/lexicon-surnames.toml")
+        }
+        "lexicon-places" => include_str!("../../../../governance/rules/lexicon-places.toml"),
+        "lexicon-ordinary-words" => {
+            include_str!("../../../../governance/rules/lexicon-ordinary-words.toml")
+        }
+        "lexicon-clinical" => {
+            include_str!("../../../../governance/rules/lexicon-clinical.toml")
+        }
+        "scrub-cues" => include_str!("../../../../governance/rules/scrub-cues.toml"),
+        _ => return None,
     })
-});
+}
 
 impl Lexicon {
     /// The lists of the default bundle, compiled in.
@@ -180,6 +182,13 @@ impl Lexicon {
     /// [`LexiconInvalid`], never for the lists of this release (a test reads them).
     pub fn embedded() -> Result<&'static Lexicon, LexiconInvalid> {
         EMBEDDED.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether a bundle's lists are those compiled in, so that they need not be read again.
+    pub fn is_embedded<'t>(rule: impl Fn(&str) -> Option<&'t str>) -> bool {
+        RULES
+            .iter()
+            .all(|name| rule(name).is_some_and(|text| embedded_rule(name) == Some(text)))
     }
 
     /// Reads the lists from a bundle: the text of `rules/<name>.toml` for each of [`RULES`].

@@ -2,9 +2,10 @@
 //!
 //! One [`Slots`] serves one envelope: the same identifier gets the same slot in every text of it, and what an
 //! agent writes back with slots in it is resolved here before anything looks at it. A slot that this envelope
-//! never gave out is an error, never text. Holds PHI: it has no `Display` and is never serialised; keep it no
-//! longer than its envelope.
+//! never gave out is an error, never text. Holds PHI: it has no `Display` and rests only sealed ([`rest`]); keep
+//! it no longer than its envelope.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rustc_hash::FxHashMap;
@@ -12,6 +13,8 @@ use serde_json::Value;
 
 use super::class::Class;
 use super::fold;
+
+pub mod rest;
 
 /// Most slots of one envelope.
 pub const SLOTS_MAX: usize = 50_000;
@@ -23,11 +26,36 @@ const SLOT_BYTES_MAX: usize = 32;
 const DEPTH_MAX: usize = 128;
 
 /// The slots that one envelope gave out, with what they stand for.
-#[derive(Default)]
+#[derive(Clone)]
 pub struct Slots {
+    /// The number of the first slot of each class.
+    first: u32,
     by_value: FxHashMap<(Class, String), u32>,
     values: FxHashMap<(Class, u32), String>,
-    given: FxHashMap<Class, u32>,
+    given: BTreeMap<Class, u32>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::numbered_from(1)
+    }
+}
+
+/// A text with its slots put back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The text.
+    pub text: String,
+    /// How many slots were in it, by class.
+    pub classes: BTreeMap<Class, u32>,
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolved")
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Slots {
@@ -58,9 +86,26 @@ pub enum SlotUnresolved {
 }
 
 impl Slots {
-    /// No slots yet.
+    /// No slots yet; the first of each class will be number 1.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No slots yet; the first of each class will have this number. Envelopes that are numbered from places far
+    /// apart do not know each other's slots, so that one carried over from another is refused instead of taken
+    /// for one of their own.
+    pub fn numbered_from(first: u32) -> Self {
+        Self {
+            first,
+            by_value: FxHashMap::default(),
+            values: FxHashMap::default(),
+            given: BTreeMap::new(),
+        }
+    }
+
+    /// How many slots were given out, by class.
+    pub fn given(&self) -> &BTreeMap<Class, u32> {
+        &self.given
     }
 
     /// How many slots were given out.
@@ -89,8 +134,8 @@ impl Slots {
             return Err(SlotsUsedUp);
         }
         let given = self.given.entry(class).or_default();
+        let number = self.first.checked_add(*given).ok_or(SlotsUsedUp)?;
         *given += 1;
-        let number = *given;
         self.by_value.insert(of_value, number);
         self.values.insert((class, number), text.to_owned());
         Ok(written(class, number))
@@ -117,6 +162,15 @@ impl Slots {
     /// # Errors
     /// [`SlotUnresolved`] for the first slot that this envelope did not give out, and for what looks like one.
     pub fn resolve(&self, text: &str) -> Result<String, SlotUnresolved> {
+        self.resolve_counted(text).map(|resolved| resolved.text)
+    }
+
+    /// The same, with how many there were of each class.
+    ///
+    /// # Errors
+    /// [`SlotUnresolved`].
+    pub fn resolve_counted(&self, text: &str) -> Result<Resolved, SlotUnresolved> {
+        let mut classes = BTreeMap::new();
         let mut out = String::with_capacity(text.len());
         let mut done = 0;
         for (start, _) in text.match_indices('[') {
@@ -136,13 +190,14 @@ impl Slots {
                 .ok_or_else(|| SlotUnresolved::Unknown(shown()))?;
             out.push_str(text.get(done..start).unwrap_or(""));
             out.push_str(value);
+            *classes.entry(found.class).or_default() += 1;
             done = found.end;
         }
         let rest = text.get(done..).unwrap_or("");
         out.push_str(rest);
         match bare_slot(text) {
             Some(bare) => Err(SlotUnresolved::Malformed(bare.to_owned())),
-            None => Ok(out),
+            None => Ok(Resolved { text: out, classes }),
         }
     }
 
@@ -175,6 +230,13 @@ impl Slots {
             other => other.clone(),
         })
     }
+}
+
+/// What in a text reads like a slot, or was meant as one, whatever envelope it is of.
+pub fn slot_in(text: &str) -> Option<&str> {
+    text.match_indices('[')
+        .find_map(|(start, _)| text.get(start..slot_at(text, start)?.end))
+        .or_else(|| bare_slot(text))
 }
 
 fn written(class: Class, number: u32) -> String {
@@ -297,6 +359,44 @@ mod tests {
             .unwrap();
         assert_eq!(resolved, json!({"a": [{"b": "Ann Rot"}], "n": 1}));
         assert!(!format!("{slots:?}").contains("Ann"));
+    }
+
+    #[test]
+    fn slots_of_an_envelope_numbered_from_elsewhere_are_unknown() {
+        let mut other = Slots::numbered_from(4_817_203);
+        let theirs = other.slot_for(Class::Name, "Ann Roe").unwrap();
+        assert_eq!(theirs, "[NAME-4817203]");
+        assert_eq!(other.resolve(&theirs).unwrap(), "Ann Roe");
+        for (slots, foreign) in [(&slots(), theirs.as_str()), (&other, "[NAME-1]")] {
+            assert!(matches!(
+                slots.resolve(foreign),
+                Err(SlotUnresolved::Unknown(_))
+            ));
+        }
+        let mut last = Slots::numbered_from(u32::MAX);
+        assert!(last.slot_for(Class::Name, "Ann Roe").is_ok());
+        assert_eq!(last.slot_for(Class::Name, "Ann Rot"), Err(SlotsUsedUp));
+    }
+
+    #[test]
+    fn what_reads_like_a_slot_is_seen_without_an_envelope() {
+        for (text, seen) in [
+            ("Tell [NAME-1] now", Some("[NAME-1]")),
+            ("Tell [name 7] now", Some("[name 7]")),
+            ("Tell NAME-1] now", Some("NAME-1")),
+            ("HLA-B27 [sic] [1] NAME-1", None),
+        ] {
+            assert_eq!(slot_in(text), seen, "{text}");
+        }
+    }
+
+    #[test]
+    fn slots_are_counted_by_class() {
+        let resolved = slots()
+            .resolve_counted("[NAME-1] [NAME-1] [PHONE-1]")
+            .unwrap();
+        let counted: Vec<(Class, u32)> = resolved.classes.into_iter().collect();
+        assert_eq!(counted, [(Class::Name, 2), (Class::Phone, 1)]);
     }
 
     #[test]

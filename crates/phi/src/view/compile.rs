@@ -35,27 +35,54 @@ pub(super) enum Shape {
     /// A primitive that may be shown, with the codes it is limited to.
     Primitive(Primitive, Option<BTreeSet<String>>),
     /// `Coding`.
-    Coding,
+    Coding(Beside),
     /// `CodeableConcept`.
-    Concept,
+    Concept(Beside),
     /// `Quantity` and its kin.
     Quantity,
-    /// `Reference`, with the types it may point to; empty for any.
-    Reference(Vec<String>),
+    /// `Reference`.
+    Reference(Pointing),
+    /// A string or markdown, to be scrubbed.
+    Text,
+    /// The title of an attachment, to be scrubbed.
+    Title,
+    /// The content of an attachment, to be scrubbed.
+    Content,
+    /// A narrative, to be scrubbed.
+    Narrative,
     /// Never shown.
     Withheld,
+}
+
+/// Which texts of the source are shown beside codes, scrubbed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Beside {
+    pub(super) text: bool,
+    pub(super) display: bool,
+}
+
+/// What is shown of a reference.
+#[derive(Debug, Clone)]
+pub(super) struct Pointing {
+    /// The types it may point to; empty for any.
+    pub(super) targets: Vec<String>,
+    /// Whether a token is shown.
+    pub(super) token: bool,
+    /// Whether its display is shown, scrubbed.
+    pub(super) display: bool,
 }
 
 pub(super) fn compile(
     definitions: &Definitions,
     resource_type: &ResourceType,
     fields: &[String],
+    text: &[String],
 ) -> Result<View, ViewFault> {
     if !definitions.is_resource_type(resource_type.as_str()) {
         return Err(ViewFault::UnknownType(resource_type.clone()));
     }
-    if fields.is_empty() || fields.len() > FIELDS_MAX {
-        return Err(ViewFault::Count(fields.len()));
+    if fields.is_empty() || fields.len() + text.len() > FIELDS_MAX {
+        return Err(ViewFault::Count(fields.len() + text.len()));
     }
     let compiler = Compiler {
         definitions,
@@ -64,6 +91,7 @@ pub(super) fn compile(
     let mut view = View {
         resource_type: resource_type.clone(),
         fields: Vec::new(),
+        text: text.to_vec(),
         nodes: Vec::new(),
     };
     // The id is always shown, as a token.
@@ -80,23 +108,26 @@ pub(super) fn compile(
             view.fields.push(name.to_owned());
         }
     }
+    for path in text {
+        compiler.text(&mut view.nodes, path)?;
+    }
     Ok(view)
 }
 
-struct Compiler<'a> {
-    definitions: &'a Definitions,
-    resource_type: &'a ResourceType,
+pub(super) struct Compiler<'a> {
+    pub(super) definitions: &'a Definitions,
+    pub(super) resource_type: &'a ResourceType,
 }
 
 /// A path below a type, on its way into the tree.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     /// The type that the path starts from.
-    type_name: &'a str,
+    pub(super) type_name: &'a str,
     /// Where that type stands below the resource; empty for the resource itself.
-    above: &'a str,
+    pub(super) above: &'a str,
     /// The declared field.
-    field: &'a str,
+    pub(super) field: &'a str,
 }
 
 impl Compiler<'_> {
@@ -178,9 +209,13 @@ impl Compiler<'_> {
         }
         let code = one.code.as_str();
         Ok(match code {
-            "CodeableConcept" => Shape::Concept,
-            "Coding" => Shape::Coding,
-            "Reference" => Shape::Reference(one.targets.clone()),
+            "CodeableConcept" => Shape::Concept(Beside::default()),
+            "Coding" => Shape::Coding(Beside::default()),
+            "Reference" => Shape::Reference(Pointing {
+                targets: one.targets.clone(),
+                token: true,
+                display: false,
+            }),
             "BackboneElement" | "Element" => return Err(ViewFault::Group(leaf.field.clone())),
             _ if quantity_types().contains(&code) => Shape::Quantity,
             _ => {
@@ -241,14 +276,19 @@ impl Compiler<'_> {
         Some(codes.into_iter().map(|(_, code)| code.to_owned()).collect())
     }
 
-    fn info(&self, place: Place<'_>, path: &str, below: &str) -> Result<ElementInfo, ViewFault> {
+    pub(super) fn info(
+        &self,
+        place: Place<'_>,
+        path: &str,
+        below: &str,
+    ) -> Result<ElementInfo, ViewFault> {
         self.definitions
             .element_type(place.type_name, below)
             .filter(|info| !info.types.is_empty())
             .ok_or_else(|| self.unknown(place, path))
     }
 
-    fn unknown(&self, place: Place<'_>, path: &str) -> ViewFault {
+    pub(super) fn unknown(&self, place: Place<'_>, path: &str) -> ViewFault {
         ViewFault::UnknownField {
             field: place.field.to_owned(),
             resource_type: self.resource_type.clone(),
@@ -257,7 +297,13 @@ impl Compiler<'_> {
     }
 }
 
-fn node(place: Place<'_>, below: &str, one: &TypeInfo, info: &ElementInfo, shape: Shape) -> Node {
+pub(super) fn node(
+    place: Place<'_>,
+    below: &str,
+    one: &TypeInfo,
+    info: &ElementInfo,
+    shape: Shape,
+) -> Node {
     let parent = below.rsplit_once('.').map_or("", |(parent, _)| parent);
     let path = join(&join(place.above, parent), &one.json_name);
     // A choice named as a whole is reported by the type that stands there.
@@ -285,7 +331,7 @@ fn closed(type_code: &str) -> Option<&'static str> {
     }
 }
 
-fn join(above: &str, name: &str) -> String {
+pub(super) fn join(above: &str, name: &str) -> String {
     match (above.is_empty(), name.is_empty()) {
         (true, _) => name.to_owned(),
         (_, true) => above.to_owned(),

@@ -7,10 +7,11 @@ use chaperone_fhir::primitive::is_id;
 use chaperone_fhir::references::ReferenceForm;
 use serde_json::{Map, Value, json};
 
-use super::compile::{Node, Shape};
+use super::compile::{Beside, Node, Pointing, Shape};
 use super::leaf::{self, is_code, is_currency, is_system};
 use super::{Lookups, ProjectFailed, Projected, View};
 use crate::labels::Labels;
+use crate::scrub::FreeText;
 use crate::tokens::TokenTarget;
 
 /// Most codings of one concept that are shown.
@@ -38,6 +39,7 @@ pub(super) fn project(
     let mut projection = Projection {
         lookups,
         shown: BTreeSet::new(),
+        text_shown: BTreeSet::new(),
         withheld: BTreeSet::new(),
     };
     let mut reduced = Map::new();
@@ -51,6 +53,7 @@ pub(super) fn project(
     Ok(Projected {
         value: Value::Object(reduced),
         fields_shown: projection.shown.into_iter().collect(),
+        text_shown: projection.text_shown.into_iter().collect(),
         withheld: projection.withheld.into_iter().collect(),
         labels: Labels::of(resource).recordable(),
         version: version.filter(|version| is_id(version)).map(str::to_owned),
@@ -60,6 +63,7 @@ pub(super) fn project(
 struct Projection<'a> {
     lookups: &'a Lookups<'a>,
     shown: BTreeSet<String>,
+    text_shown: BTreeSet<String>,
     withheld: BTreeSet<String>,
 }
 
@@ -102,6 +106,11 @@ impl Projection<'_> {
             let Some(value) = object.get(&node.name).filter(|value| !value.is_null()) else {
                 continue;
             };
+            if matches!(node.shape, Shape::Content) {
+                let text = self.content(node, object, value);
+                reduced.extend(text.map(|text| ("text".to_owned(), text)));
+                continue;
+            }
             if let Some(value) = self.node(node, value)? {
                 if !node.field.is_empty() {
                     self.shown.insert(node.field.clone());
@@ -142,11 +151,19 @@ impl Projection<'_> {
             Shape::Primitive(primitive, codes) => {
                 leaf::primitive(*primitive, codes.as_ref(), value)
             }
-            Shape::Coding => self.coding(value),
-            Shape::Concept => return Ok(self.concept(path, value)),
+            Shape::Coding(beside) => self.coding(path, *beside, value),
+            Shape::Concept(beside) => return Ok(self.concept(path, *beside, value)),
             Shape::Quantity => quantity(value),
-            Shape::Reference(targets) => self.reference(targets, value),
-            Shape::Withheld => None,
+            Shape::Reference(pointing) => self.pointing(node, pointing, value),
+            Shape::Text => self.text(path, value.as_str().map(FreeText::Text)),
+            Shape::Title => self.text(path, value.as_str().map(FreeText::Title)),
+            Shape::Narrative => {
+                let div = value.get("div").and_then(Value::as_str);
+                let text = self.text(path, div.map(FreeText::Narrative));
+                text.map(|text| json!({ "text": text }))
+            }
+            // Of one object with what says how it is to be read: see `group`.
+            Shape::Content | Shape::Withheld => None,
         };
         if shown.is_none() {
             self.withhold(path);
@@ -158,41 +175,106 @@ impl Projection<'_> {
         self.withheld.insert(path.to_owned());
     }
 
-    /// System and code, with the display that terminology gives them.
-    fn coding(&self, value: &Value) -> Option<Value> {
+    /// A free text, as the caller scrubs it.
+    fn text(&mut self, path: &str, text: Option<FreeText<'_>>) -> Option<Value> {
+        match text.and_then(|text| (self.lookups.free_text)(text)) {
+            Some(shown) => {
+                self.text_shown.insert(path.to_owned());
+                Some(Value::String(shown))
+            }
+            None => {
+                self.withhold(path);
+                None
+            }
+        }
+    }
+
+    /// The content of an attachment, read as what stands beside it says.
+    fn content(
+        &mut self,
+        node: &Node,
+        attachment: &Map<String, Value>,
+        data: &Value,
+    ) -> Option<Value> {
+        let content_type = attachment.get("contentType").and_then(Value::as_str);
+        let data = data.as_str();
+        let content = data.map(|data| FreeText::Content { content_type, data });
+        self.text(&node.path, content)
+    }
+
+    /// System and code, with the display that terminology gives them, or else the source's if it is named.
+    fn coding(&mut self, path: &str, beside: Beside, value: &Value) -> Option<Value> {
         let system = value.get("system")?.as_str().filter(|it| is_system(it))?;
         let code = value.get("code")?.as_str().filter(|it| is_code(it))?;
         let mut coding = json!({"system": system, "code": code});
-        if let (Some(display), Some(coding)) =
-            ((self.lookups.display)(system, code), coding.as_object_mut())
-        {
-            coding.insert("display".to_owned(), Value::String(display));
+        let display = match (self.lookups.display)(system, code) {
+            Some(display) => Some(Value::String(display)),
+            None if beside.display && is_there(value.get("display")) => {
+                let display = value.get("display").and_then(Value::as_str);
+                self.text(&format!("{path}.display"), display.map(FreeText::Text))
+            }
+            None => None,
+        };
+        if let (Some(display), Some(coding)) = (display, coding.as_object_mut()) {
+            coding.insert("display".to_owned(), display);
         }
         Some(coding)
     }
 
-    fn concept(&mut self, path: &str, value: &Value) -> Option<Value> {
+    fn concept(&mut self, path: &str, beside: Beside, value: &Value) -> Option<Value> {
         let Value::Object(object) = value else {
             self.withhold(path);
             return None;
         };
+        let mut reduced = Map::new();
         if is_there(object.get("text")) {
-            self.withhold(&format!("{path}.text"));
+            let text = object.get("text").and_then(Value::as_str);
+            let text = text.filter(|_| beside.text).map(FreeText::Text);
+            let text = self.text(&format!("{path}.text"), text);
+            reduced.extend(text.map(|text| ("text".to_owned(), text)));
         }
         let codings = match object.get("coding") {
-            None | Some(Value::Null) => return None,
+            None | Some(Value::Null) => &[],
             Some(Value::Array(codings)) => codings.as_slice(),
             Some(_) => &[Value::Null],
         };
+        let of_coding = format!("{path}.coding");
         let shown: Vec<Value> = codings
             .iter()
             .take(CODINGS_MAX)
-            .filter_map(|coding| self.coding(coding))
+            .filter_map(|coding| self.coding(&of_coding, beside, coding))
             .collect();
         if shown.len() < codings.len() {
-            self.withhold(&format!("{path}.coding"));
+            self.withhold(&of_coding);
         }
-        (!shown.is_empty()).then(|| json!({"coding": shown}))
+        if !shown.is_empty() {
+            reduced.insert("coding".to_owned(), Value::Array(shown));
+        }
+        (!reduced.is_empty()).then_some(Value::Object(reduced))
+    }
+
+    fn pointing(&mut self, node: &Node, pointing: &Pointing, value: &Value) -> Option<Value> {
+        let mut shown = match pointing.token {
+            true => self.reference(&pointing.targets, value),
+            false => None,
+        };
+        if pointing.display && is_there(value.get("display")) {
+            if pointing.token && shown.is_none() {
+                self.withhold(&node.path);
+            }
+            let display = value.as_object().map(|reference| FreeText::Display {
+                element: &node.name,
+                reference,
+            });
+            let display = self.text(&format!("{}.display", node.path), display);
+            if let Some(display) = display {
+                let reference = shown.get_or_insert_with(|| json!({}));
+                if let Some(reference) = reference.as_object_mut() {
+                    reference.insert("display".to_owned(), display);
+                }
+            }
+        }
+        shown
     }
 
     /// A literal relative reference, with a token for the id. Every other form stays behind.

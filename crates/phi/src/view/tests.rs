@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 
 mod canaries;
+mod texts;
 
 pub(super) fn view(resource_type: &str, fields: &[&str]) -> Result<View, ViewInvalid> {
     let tool = ToolName::new("the-tool").unwrap();
@@ -25,6 +26,7 @@ fn display(system: &str, code: &str) -> Option<String> {
 pub(super) const LOOKUPS: Lookups<'static> = Lookups {
     tokenise: &token,
     display: &display,
+    free_text: &no_text,
 };
 
 fn check(resource_type: &str, fields: &[&str], resource: Value, expected: Expect) {
@@ -35,6 +37,7 @@ fn check(resource_type: &str, fields: &[&str], resource: Value, expected: Expect
         withheld,
         labels,
         version,
+        ..
     } = view.project(&resource, &LOOKUPS).unwrap();
     let text = format!(
         "{}\nshown: {}\nwithheld: {}\nlabels: {}\nversion: {version:?}\n",

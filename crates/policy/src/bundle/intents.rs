@@ -127,6 +127,56 @@ impl Intent<'_> {
                 }
             }
         }
+        self.text(problems);
+    }
+
+    /// Free text is opened path by path, for a patient whose names are known, and never in vain.
+    fn text(&self, problems: &mut Problems) {
+        let intent = self.intent;
+        if intent.patient == PatientBinding::None && !intent.text.is_empty() {
+            self.problem(
+                "text",
+                "is patient-free, so nobody knows whose names to take out of a text; remove `text`"
+                    .to_owned(),
+                problems,
+            );
+        }
+        for (resource, paths) in &intent.text {
+            if paths.is_empty() {
+                self.problem(
+                    resource.as_str(),
+                    format!("the text of `{resource}` is empty; remove it"),
+                    problems,
+                );
+            }
+            let mut seen = BTreeSet::new();
+            for path in paths {
+                if !tools::is_element_path(path) {
+                    self.problem(path, format!("`{path}` is no element path"), problems);
+                }
+                if !seen.insert(path) {
+                    self.problem(path, format!("`{path}` is listed twice"), problems);
+                }
+                let is_shown = intent
+                    .tools
+                    .iter()
+                    .filter_map(|name| self.declared.tools.get(name))
+                    .filter_map(|(_, tool)| tool.read.as_ref())
+                    .any(|read| {
+                        tools::read_type(read).as_ref() == Some(resource)
+                            && read.text.contains(path)
+                    });
+                if !is_shown {
+                    self.problem(
+                        path,
+                        format!(
+                            "the text `{path}` of `{resource}` is shown by none of its tools; remove it"
+                        ),
+                        problems,
+                    );
+                }
+            }
+        }
     }
 
     fn tool(

@@ -37,6 +37,7 @@ pub(super) fn check(
             problems,
         };
         check.inputs();
+        check.slots();
         match tool.action() {
             None => check.problem(
                 "name",
@@ -124,6 +125,20 @@ impl Tool<'_, '_> {
         }
     }
 
+    /// Slots are resolved in text that is proposed, and nowhere else.
+    fn slots(&mut self) {
+        let tool = self.tool;
+        let is_write = matches!(tool.action(), Some(ToolAction::Write(_)));
+        for (name, input) in tool.inputs.iter().filter(|(_, input)| input.slots) {
+            if !is_write || input.input_type != InputType::String {
+                self.problem(
+                    &format!("inputs.{name}"),
+                    format!("input `{name}`: only a string of a write tool takes `slots`"),
+                );
+            }
+        }
+    }
+
     fn read(&mut self, read: &ReadAction, used: &mut BTreeSet<String>) {
         let Some(resource) = read_type(read) else {
             self.problem("query", "`query` must be `Type?name=value&...`".to_owned());
@@ -161,7 +176,7 @@ impl Tool<'_, '_> {
             );
         }
         let mut seen = BTreeSet::new();
-        for field in &read.fields {
+        for field in read.fields.iter().chain(&read.text) {
             if !is_element_path(field) {
                 self.problem(field, format!("`{field}` is no element path"));
             }

@@ -141,7 +141,7 @@ fn lines(value: &Value, name: &str, depth: usize, out: &mut String) -> Option<()
 }
 
 /// Base64 as sources write it: with line breaks, with or without padding.
-pub(super) fn decode(data: &str) -> Option<Vec<u8>> {
+pub(in crate::scrub) fn decode(data: &str) -> Option<Vec<u8>> {
     let lenient = GeneralPurpose::new(
         &base64::alphabet::STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
