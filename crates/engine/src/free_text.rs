@@ -275,7 +275,7 @@ struct People {
     named: BTreeMap<String, Option<Arc<Value>>>,
 }
 
-/// People of the envelopes that read text lately. Kept in memory only, and no longer than their envelope.
+/// People of the envelopes that read text lately. In memory only, and of no use once their envelope has ended.
 #[derive(Default)]
 pub(crate) struct PeopleKept(Mutex<HashMap<EnvelopeId, People>>);
 

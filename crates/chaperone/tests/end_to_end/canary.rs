@@ -26,7 +26,10 @@ use crate::ehr::{self, MRN as MRN_SYSTEM};
 use crate::export::last_export;
 use crate::installation::{Installation, Settings, chaperone, printed, tail};
 use crate::mail;
-use crate::needle::{CITY, EMAIL, FAMILY, GIVEN, MRN, PHONE, STREET, Search, Trace, careless_text};
+use crate::needle::{
+    CITY, EMAIL, FAMILY, GIVEN, LEGIBLE, MRN, PHONE, STREET, Search, Trace, careless_text,
+    legible_note,
+};
 use crate::wire::{Answer, Whom, Wire};
 use play::{Play, Proposed};
 
@@ -34,8 +37,9 @@ use play::{Play, Proposed};
 const AT_REST_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The agents and intents of the default bundle that are about a patient.
-const SESSIONS: [(&str, &str); 6] = [
+const SESSIONS: [(&str, &str); 7] = [
     ("order-agent", "chart-summary"),
+    ("scribe-agent", "transcription-summary"),
     ("scribe-agent", "draft-note"),
     ("scheduler-agent", "schedule-appointment"),
     ("intake-agent", "intake"),
@@ -109,9 +113,17 @@ pharmacist = ["pharmacy@clinic.example"]
         "call_refused",
         "grant_issued",
         "step_up_passed",
+        "slots_minted",
+        "slots_resolved",
     ] {
         assert!(kinds.contains(&kind), "the run has no {kind}");
     }
+
+    // Agents did read notes about the patient; what else they were shown of them is searched below.
+    let is_legible = |(place, content): &(String, String)| {
+        place.contains("Agent") && content.contains(LEGIBLE) && content.contains("[NAME-")
+    };
+    assert!(wire.to_be_searched().iter().any(is_legible));
 
     let mut traces = Vec::new();
     // What reaches the EHR names the patient by the id under which the EHR knows them, and by no more.
@@ -247,7 +259,7 @@ fn admit(sandbox: &RunningSandbox) -> String {
             "DocumentReference" => {
                 resource["description"] = json!(careless_text());
                 let attachment = &mut resource["content"][0]["attachment"];
-                attachment["data"] = json!(STANDARD.encode(careless_text()));
+                attachment["data"] = json!(STANDARD.encode(legible_note()));
                 attachment["title"] = json!(careless_text());
             }
             "Appointment" => {
@@ -257,6 +269,9 @@ fn admit(sandbox: &RunningSandbox) -> String {
             }
             "Encounter" => {
                 resource["identifier"] = json!([{ "system": MRN_SYSTEM, "value": MRN }]);
+            }
+            "Condition" | "MedicationRequest" | "AllergyIntolerance" => {
+                resource["note"] = json!([{ "authorString": FAMILY, "text": legible_note() }]);
             }
             _ => resource["note"] = json!([{ "text": careless_text() }]),
         }

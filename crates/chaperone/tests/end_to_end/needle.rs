@@ -23,6 +23,14 @@ pub(crate) fn careless_text() -> String {
     )
 }
 
+/// A word of a note that agents may read: it identifies nobody.
+pub(crate) const LEGIBLE: &str = "thrombelastography";
+
+/// The same in a note of which agents are shown what identifies nobody.
+pub(crate) fn legible_note() -> String {
+    careless_text().replace(REMARK, LEGIBLE)
+}
+
 /// What a trace was found of, in which form and where.
 #[derive(Debug)]
 pub(crate) struct Trace {

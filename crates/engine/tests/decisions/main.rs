@@ -15,6 +15,7 @@ mod cluster;
 mod bench;
 mod deliveries;
 mod events;
+mod free_text;
 mod limits;
 mod plausible;
 mod proposals;
@@ -58,6 +59,11 @@ on_both! {
         an_encounter_is_the_context_of_the_work_it_causes,
         an_event_whose_record_failed_is_sent_again_and_taken_once,
         switches_and_lapsed_agreements_stop_events;
+    free_text:
+        a_note_is_shown_with_slots_that_are_put_back_in_what_is_drafted_from_it,
+        slots_are_the_same_in_every_call_process_and_node_of_an_envelope,
+        a_slot_of_another_envelope_or_none_is_refused,
+        slots_end_with_their_envelope;
     limits:
         strangers_cannot_fill_the_ledger;
     plausible:

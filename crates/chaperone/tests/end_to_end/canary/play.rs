@@ -133,6 +133,9 @@ impl Play<'_> {
             if let Some(first) = content.pointer("/resources/0/id").and_then(Value::as_str) {
                 session.shown.insert(name.to_owned(), first.to_owned());
             }
+            if let Some(slot) = first_slot(&content.to_string()) {
+                session.shown.insert(SLOT.to_owned(), slot);
+            }
             if writes {
                 let text = |at: &str| content[at].as_str().unwrap_or_default().to_owned();
                 assert_eq!(again.json()["proposal"], content["proposal"], "{name}");
@@ -295,6 +298,15 @@ impl Play<'_> {
     }
 }
 
+/// Under which a session keeps a slot that it was shown in a text.
+const SLOT: &str = "a slot";
+
+fn first_slot(answer: &str) -> Option<String> {
+    let (_, rest) = answer.split_once("\"text\":\"[")?;
+    let (slot, _) = rest.split_once(']')?;
+    Some(format!("[{slot}]"))
+}
+
 /// What a tool is called with; `None` where nothing was shown that it could be about.
 pub(super) fn arguments_of(
     tool: &str,
@@ -313,7 +325,9 @@ pub(super) fn arguments_of(
         "cancel_appointment" => json!({ "appointment": of("list_appointments")? }),
         "create_task" => json!({ "summary": careless_text(), "pool": "front-desk" }),
         "draft_note" => {
-            json!({ "encounter_token": of("list_encounters")?, "text": careless_text() })
+            let slot = of(SLOT).unwrap_or_default();
+            let text = format!("{slot} {}", careless_text());
+            json!({ "encounter_token": of("list_encounters")?, "text": text })
         }
         "order_lab" => json!({ "test": "4548-4" }),
         "order_medication" => {
