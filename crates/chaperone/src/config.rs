@@ -16,6 +16,7 @@ use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, Notifier, ServerKind};
 use chaperone_core::principal::Role;
+use chaperone_engine::consent::ConsentSource;
 use chaperone_engine::{Engine, EngineConfig, validator_over};
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_policy::Bundle;
@@ -118,7 +119,18 @@ pub(crate) struct Ehr {
     #[serde(default)]
     pub(crate) extra_root: Option<PathBuf>,
     #[serde(default)]
+    pub(crate) consent: Consent,
+    #[serde(default)]
     pub(crate) smart: Option<Smart>,
+}
+
+/// Where patients' Consents come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Consent {
+    #[default]
+    Read,
+    NoneAtThisEhr,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -371,6 +383,10 @@ impl Config {
         let mut config =
             EngineConfig::new(self.tenant.clone(), self.public_url.trim_end_matches('/'));
         config.node.clone_from(&self.node);
+        config.consent_source = match self.ehr.consent {
+            Consent::Read => ConsentSource::Read,
+            Consent::NoneAtThisEhr => ConsentSource::NoneAtThisEhr,
+        };
         let times = &self.times;
         for (wanted, setting) in [
             (times.approve_within_s, &mut config.approve_within_s),

@@ -18,6 +18,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How often the integrator looks for new entries.
 const INTEGRATE_EVERY: Duration = Duration::from_millis(250);
 
+/// How many of these looks pass between two at emergency accesses whose time is up.
+const GLASS_EVERY: u32 = 40;
+
 /// The background of one engine.
 pub(crate) struct Workers {
     stop: watch::Sender<bool>,
@@ -69,10 +72,17 @@ async fn deliver(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
 }
 
 async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let mut rounds: u32 = 0;
     loop {
         let is_last = *stopped.borrow();
         if let Err(failed) = engine.record_counted_refusals(is_last).await {
             tracing::error!(error = %failed, "refusals that were counted are not recorded yet");
+        }
+        rounds = rounds.wrapping_add(1);
+        if rounds % GLASS_EVERY == 0
+            && let Err(failed) = engine.end_broken_glass().await
+        {
+            tracing::error!(error = %failed, "the end of an emergency access is not recorded yet");
         }
         match engine.integrate_ledger().await {
             Ok(0) if is_last => return,

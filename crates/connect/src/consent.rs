@@ -1,14 +1,15 @@
-//! The consent hook for synthetic patients. Not a consent engine: production is always denied here.
+//! Who may have patients before them at all: synthetic ones, and no real ones yet. Not a consent engine: what a patient
+//! agreed to is evaluated by `chaperone-phi`; this comes before it and can only deny.
 
 use async_trait::async_trait;
 
 use chaperone_core::ports::{ConsentDecision, ConsentHook, ConsentQuestion, Environment};
 
 /// What an allowed access rests on, as recorded.
-pub const SANDBOX_BASIS: &str = "sandbox-stub";
+pub const SANDBOX_BASIS: &str = "synthetic-patients";
 
 /// Why production is denied, as a stable code.
-pub const NOT_WIRED: &str = "consent-not-wired";
+pub const NOT_WIRED: &str = "no-real-patients";
 
 /// Permits on sandbox and test connections, denies on production (invariant 15).
 #[derive(Debug, Clone, Copy, Default)]

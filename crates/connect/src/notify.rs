@@ -176,13 +176,13 @@ impl Mailer {
     /// Everybody once, however many of the roles they have.
     fn recipients(&self, notice: &Notice) -> Vec<Mailbox> {
         let all: Vec<&Mailbox> = match notice {
-            Notice::ApprovalWaiting { roles, .. } | Notice::ApprovedNotDelivered { roles, .. } => {
-                roles
-                    .iter()
-                    .filter_map(|role| self.approvers.get(role))
-                    .flatten()
-                    .collect()
-            }
+            Notice::ApprovalWaiting { roles, .. }
+            | Notice::ApprovedNotDelivered { roles, .. }
+            | Notice::GlassBroken { roles } => roles
+                .iter()
+                .filter_map(|role| self.approvers.get(role))
+                .flatten()
+                .collect(),
             Notice::OperatorNeeded { .. } => self.operators.iter().collect(),
         };
         let mut seen = BTreeSet::new();
@@ -202,6 +202,10 @@ impl Mailer {
             Notice::ApprovedNotDelivered { .. } => (
                 "Chaperone: something approved was not delivered",
                 "Something that was approved under your role was not delivered.",
+            ),
+            Notice::GlassBroken { .. } => (
+                "Chaperone: somebody broke the glass",
+                "Somebody looks at a patient in an emergency, beyond what consent allows.",
             ),
             Notice::OperatorNeeded { .. } => (
                 "Chaperone: something waits for an operator",

@@ -19,7 +19,7 @@ use crate::ids::{
 };
 use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
-use crate::resource::ResourceType;
+use crate::resource::{Code, ResourceType};
 use crate::writeback::WritebackEvent;
 
 /// Version of the leaf format.
@@ -104,6 +104,9 @@ pub struct ReadCeiling {
     pub policies: Vec<PolicyId>,
     /// The consent decision it rests on.
     pub consent: String,
+    /// The purpose of use, where it is another than the envelope's: `BTG` under a broken glass.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub purpose: Option<Code>,
 }
 
 /// Why an agent's request was refused.
@@ -119,6 +122,19 @@ pub struct CallRefusal {
     pub tool: Option<ToolName>,
     /// Stable reason code.
     pub code: String,
+    /// Which rule decided, where the agent is told less: such as the code of a consent's refusal.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub because: Option<String>,
+}
+
+/// Why breaking the glass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakGlassEnd {
+    /// Whoever broke it said that it is over.
+    Stopped,
+    /// Its time was up.
+    Expired,
 }
 
 /// Why an event of the EHR, announced by a known source, caused nothing.
@@ -216,6 +232,9 @@ pub enum Event {
         /// How many identifiers in it were replaced by slots, by class.
         #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
         replaced: BTreeMap<String, u32>,
+        /// Resources left out because consent, or the law before it, does not open them.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        left_out: u32,
     },
     /// A read ended without showing anything.
     ReadFailed {
@@ -228,6 +247,30 @@ pub enum Event {
     CallRefused(CallRefusal),
     /// An event that a source announced caused nothing.
     EhrEventRefused(EhrEventRefusal),
+    /// A source announced that a patient's Consents changed: what was known of them is forgotten.
+    ConsentAnnounced {
+        /// Who announced it.
+        notified_by: EhrEventSource,
+        /// Whose, as the EHR says; nobody where it does not, and then everybody's are forgotten.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        patient: Option<PatientToken>,
+    },
+    /// A person broke the glass for a patient.
+    BreakGlassStarted {
+        /// The patient.
+        patient: PatientToken,
+        /// Until when it holds.
+        until: Timestamp,
+        /// The reason given, in the vault.
+        reason: PayloadAddress,
+    },
+    /// Breaking the glass ended.
+    BreakGlassEnded {
+        /// The patient.
+        patient: PatientToken,
+        /// How.
+        cause: BreakGlassEnd,
+    },
     /// Refusals of one kind that came so often that they were counted instead of recorded one by one.
     RefusalsCounted {
         /// Stable error code.
@@ -266,6 +309,14 @@ pub enum Event {
     },
     /// A write-back moved.
     Writeback(WritebackEvent),
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Event {

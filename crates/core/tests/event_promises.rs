@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
-    CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
+    BreakGlassEnd, CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling,
+    Recorded, StreamId,
 };
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
@@ -152,6 +153,19 @@ fn kinds() -> Vec<Event> {
             text: Vec::new(),
             policies: vec![PolicyId::new("read-vitals").unwrap()],
             consent: "sandbox".to_owned(),
+            purpose: None,
+        })),
+        Event::ReadPermitted(Box::new(ReadCeiling {
+            correlation,
+            tool: ToolName::new("console.emergency").unwrap(),
+            connection: ConnectionId::new("sandbox").unwrap(),
+            resource: resource.clone(),
+            patient: Some(PatientToken::from_random([3; 16])),
+            fields: Vec::new(),
+            text: Vec::new(),
+            policies: Vec::new(),
+            consent: "break-glass".to_owned(),
+            purpose: Some(Code::new("BTG").unwrap()),
         })),
         Event::ReadPermitted(Box::new(ReadCeiling {
             correlation,
@@ -163,6 +177,7 @@ fn kinds() -> Vec<Event> {
             text: vec!["note.text".to_owned()],
             policies: vec![PolicyId::new("read-problems").unwrap()],
             consent: "sandbox".to_owned(),
+            purpose: None,
         })),
         Event::ReadReleased {
             correlation,
@@ -173,6 +188,7 @@ fn kinds() -> Vec<Event> {
             withheld: vec!["note".to_owned()],
             text: Vec::new(),
             replaced: BTreeMap::new(),
+            left_out: 0,
         },
         Event::ReadReleased {
             correlation,
@@ -183,6 +199,7 @@ fn kinds() -> Vec<Event> {
             withheld: vec!["note.author".to_owned()],
             text: vec!["note.text".to_owned()],
             replaced: BTreeMap::from([("NAME".to_owned(), 2)]),
+            left_out: 0,
         },
         Event::SlotsMinted {
             correlation,
@@ -193,6 +210,17 @@ fn kinds() -> Vec<Event> {
             tool: ToolName::new("draft_note").unwrap(),
             classes: BTreeMap::from([("NAME".to_owned(), 1)]),
         },
+        Event::ReadReleased {
+            correlation,
+            resources: 0,
+            versions: digest("versions"),
+            fields: Vec::new(),
+            labels: Vec::new(),
+            withheld: Vec::new(),
+            text: Vec::new(),
+            replaced: BTreeMap::new(),
+            left_out: 3,
+        },
         Event::ReadFailed {
             correlation,
             code: "ehr-unavailable".to_owned(),
@@ -202,7 +230,32 @@ fn kinds() -> Vec<Event> {
             agent: None,
             tool: None,
             code: "no-token".to_owned(),
+            because: None,
         }),
+        Event::CallRefused(CallRefusal {
+            correlation,
+            agent: None,
+            tool: None,
+            code: "consent-denied".to_owned(),
+            because: Some("consent-refuses".to_owned()),
+        }),
+        Event::ConsentAnnounced {
+            notified_by: EhrEventSource::new("integration").unwrap(),
+            patient: Some(PatientToken::from_random([3; 16])),
+        },
+        Event::BreakGlassStarted {
+            patient: PatientToken::from_random([3; 16]),
+            until: at(900),
+            reason: address("reason"),
+        },
+        Event::BreakGlassEnded {
+            patient: PatientToken::from_random([3; 16]),
+            cause: BreakGlassEnd::Stopped,
+        },
+        Event::BreakGlassEnded {
+            patient: PatientToken::from_random([3; 16]),
+            cause: BreakGlassEnd::Expired,
+        },
         Event::EhrEventRefused(EhrEventRefusal {
             correlation,
             notified_by: EhrEventSource::new("integration").unwrap(),
@@ -292,6 +345,9 @@ fn listed(event: &Event) -> bool {
         | Event::ReadFailed { .. }
         | Event::CallRefused(_)
         | Event::EhrEventRefused(_)
+        | Event::ConsentAnnounced { .. }
+        | Event::BreakGlassStarted { .. }
+        | Event::BreakGlassEnded { .. }
         | Event::RefusalsCounted { .. }
         | Event::SlotsMinted { .. }
         | Event::SlotsResolved { .. }

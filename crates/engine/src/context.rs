@@ -16,10 +16,12 @@ use chaperone_core::ports::{
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::status::Transitions;
 use chaperone_fhir::{Definitions, Validator, ValidatorOptions};
+use chaperone_phi::consent::ConsentTable;
 use chaperone_policy::Bundle;
 use tokio::sync::watch;
 
 use crate::afterwork::Afterwork;
+use crate::consent::{ConsentBook, ConsentSource};
 use crate::ehr_event::EventSources;
 use crate::free_text::{PeopleKept, Words};
 use crate::propose::RuleSet;
@@ -45,7 +47,7 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
-    /// Consent.
+    /// A further authority on consent, which can only deny.
     pub consent: Arc<dyn ConsentHook>,
     /// Notices to humans.
     pub notifier: Arc<dyn Notifier>,
@@ -84,6 +86,8 @@ pub struct EngineConfig {
     pub validator: Arc<Validator>,
     /// Who may announce events of the EHR.
     pub event_sources: EventSources,
+    /// Where patients' Consents come from.
+    pub consent_source: ConsentSource,
 }
 
 impl EngineConfig {
@@ -108,6 +112,7 @@ impl EngineConfig {
             backoff_ms_max: 60_000,
             validator: r4_validator(),
             event_sources: EventSources::default(),
+            consent_source: ConsentSource::default(),
         }
     }
 
@@ -228,6 +233,7 @@ struct Compiled {
     tables: Tables,
     transitions: Transitions,
     rules: RuleSet,
+    consent_table: ConsentTable,
 }
 
 impl Compiled {
@@ -266,6 +272,7 @@ impl Compiled {
             tables,
             transitions,
             rules,
+            consent_table: crate::consent::table_of(bundle)?,
         })
     }
 }
@@ -288,6 +295,9 @@ pub struct Engine {
     pub(crate) transitions: Transitions,
     pub(crate) tables: Tables,
     pub(crate) rules: RuleSet,
+    pub(crate) consent_table: ConsentTable,
+    /// What was read of patients' Consents lately.
+    pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
     pub(crate) tokens: TokenCache,
     pub(crate) recent: Recent,
@@ -321,6 +331,7 @@ impl Engine {
             tables,
             transitions,
             rules,
+            consent_table,
         } = Compiled::of(&bundle, definitions)?;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -340,6 +351,8 @@ impl Engine {
             transitions,
             tables,
             rules,
+            consent_table,
+            consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),
             recent: Recent::default(),

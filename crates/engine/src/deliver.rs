@@ -33,6 +33,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 pub(crate) use self::checks::{OrderUnusable, approval_ran_out};
 use self::queue::{deferred, held, held_by, later};
+use crate::consent::SendConsent;
 use crate::context::Engine;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -266,6 +267,13 @@ impl Engine {
             }
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
         };
+        match self.consent_at_send(ready, &order).await {
+            SendConsent::Holds => {}
+            SendConsent::Withdrawn => return self.void(hand, VoidReason::Consent, work).await,
+            SendConsent::Unread => {
+                return self.defer(work, self.backoff_ms(LOOK_AGAIN), None).await;
+            }
+        }
         match self.still_holds(&order).await {
             Ok(true) => {}
             Ok(false) => return self.void(hand, VoidReason::Stale, work).await,
@@ -391,7 +399,7 @@ fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
     Delivering::begin(order, digest, attempt)
 }
 
-fn delivery() -> Actor {
+pub(crate) fn delivery() -> Actor {
     Actor::System {
         part: SystemPart::Delivery,
     }

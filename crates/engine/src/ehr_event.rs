@@ -11,10 +11,13 @@
 //!                               one commit: event remembered, grant, ledger ◀─ EHR confirms
 //! ```
 //!
+//! That a Consent changed is announced in the same way and causes no grant (`consent`).
+//!
 //! The event is remembered in the commit that makes the grant, and only there: what fails before has used up
 //! nothing and may be sent again; what failed after is found to be taken. How the agent hears of the grant is
 //! `crate::collect`. Start at [`Engine::take_event`].
 
+mod consent;
 mod signature;
 mod subject;
 
@@ -296,6 +299,10 @@ impl Engine {
         const TAKEN: &str = "taken";
         const TAKEN_BEFORE: &str = "taken-before";
         let now = self.now();
+        if notification.event_type.as_str() == consent::CONSENT_CHANGED {
+            self.take_consent_change(from, notification).await?;
+            return Ok(TAKEN);
+        }
         if self.was_taken(identity, now).await? {
             return Ok(TAKEN_BEFORE);
         }

@@ -35,6 +35,8 @@ pub struct CallError {
     pub status: u16,
     /// Whether the refusal is already in the ledger.
     pub recorded: bool,
+    /// Which rule decided, for the record; the agent is not told.
+    pub because: Option<String>,
 }
 
 macro_rules! causes {
@@ -50,6 +52,7 @@ macro_rules! causes {
                     next: $next.to_owned(),
                     status: $status,
                     recorded: false,
+                    because: None,
                 }
             })*
         }
@@ -77,6 +80,8 @@ causes! {
     denied = "denied", 403, Retry::Never, "policy does not allow this", "do something else, or ask a human to do it";
     /// Consent said no.
     consent_denied = "consent-denied", 403, Retry::Never, "consent does not cover this access", "do not retry; a human can review consent";
+    /// The patient's consents cannot be read: nobody knows, so nothing is shown.
+    consent_unread = "consent-unreadable", 503, Retry::After(30), "the patient's consents cannot be read now, so nothing is shown or changed", "try again shortly; if it persists, tell the operator the correlation id";
     /// A switch is thrown.
     halted = "halted", 503, Retry::After(60), "agent access is switched off for now", "wait, or hand over to a human";
     /// A switch is thrown for proposals.
@@ -135,6 +140,13 @@ impl CallError {
     #[must_use]
     pub fn saying(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
+        self
+    }
+
+    /// The same error with the rule that decided, for the record alone.
+    #[must_use]
+    pub fn because(mut self, rule: impl Into<String>) -> Self {
+        self.because = Some(rule.into());
         self
     }
 

@@ -5,8 +5,9 @@
 //! is reached through the ports of `chaperone_core::ports`.
 //!
 //! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
-//! [`call`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
-//! [`collect`]), the humans' side ([`people`], [`approve`], [`views`], [`switch_mode`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]).
+//! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
+//! [`collect`]), the humans' side ([`people`], [`approve`], [`views`],
+//! [`switch_mode`], [`break_glass`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]).
 
 #![cfg_attr(
     test,
@@ -34,6 +35,8 @@ mod tokens;
 mod transition;
 mod vault;
 
+pub mod consent;
+
 mod arguments;
 pub mod call;
 mod free_text;
@@ -46,6 +49,7 @@ pub mod read;
 mod slots;
 
 pub mod approve;
+pub mod break_glass;
 pub mod collect;
 pub mod ehr_event;
 pub mod grant;

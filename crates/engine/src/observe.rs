@@ -106,6 +106,11 @@ impl Engine {
             "medication_controlled" => is(self.medication(resource).controlled),
             "medication_high_alert" => is(self.medication(resource).high_alert),
             "in_hard_range" => self.in_hard_range(resource).map(FactValue::Bool),
+            // One that the patient did not agree to was refused before, and is looked at again right before it is
+            // sent (`crate::consent`).
+            "contact_preference_ok" => crate::consent::is_message(resource)
+                .then_some(true)
+                .and_then(is),
             "critical_drug" => is(self.medication(resource).critical),
             "dose_unchanged" => inputs.resources.get("prior").and_then(|prior| {
                 let same = ["dosageInstruction", "medicationCodeableConcept"]

@@ -29,10 +29,12 @@ use chaperone_core::writeback::{
     Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent,
 };
 use chaperone_fhir::finding::Finding;
+use chaperone_phi::consent::Action;
 use serde_json::{Value, json};
 
 use self::answer::{Told, findings_for_agent, refusal};
 use self::change::change_of;
+pub(crate) use self::change::reaches_patient;
 pub(crate) use self::gather::Inputs;
 use self::plausible::{Judged, Shown};
 pub(crate) use self::plausible::{Plausible, RuleSet};
@@ -80,13 +82,16 @@ impl Engine {
         if let Some(answer) = self.answered_before(key, request).await? {
             return Ok(answer);
         }
-        self.consent_for(admitted, &write.resource, true).await?;
+        let consulted = self
+            .consult(admitted, &write.resource, true, Action::Write)
+            .await?;
         // From here on the slots are what they stand for; the request rests as the agent sent it.
         let resolved = self.resolve_slots(admitted).await?;
         let admitted = resolved.as_ref().map_or(admitted, |it| &it.admitted);
         let inputs = self.gather(admitted, write).await?;
         let id = WritebackId::from_random(self.random.id());
         let mut merged = self.merge(admitted, write, &inputs, id)?;
+        self.consent_to_proposal(&consulted, &inputs, &merged.resource)?;
         let judged = match merged.is_valid() {
             true => Some(self.judge(write, &inputs, &merged.resource).await),
             false => None,
@@ -171,6 +176,7 @@ impl Engine {
         }
         self.announce_change();
         self.notify_waiting(&hand);
+        self.after_consent(&hand).await;
         metrics::counter!("chaperone_proposals_total", "state" => row.state.as_str()).increment(1);
         let mut answer = proposal_answer(&row);
         if let Some(object) = answer.as_object_mut() {

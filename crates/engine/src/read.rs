@@ -1,8 +1,8 @@
 //! A governed read: consent, a strict search with the patient injected, every hit checked against the
-//! patient's compartment, projection to the view, tokens for identifiers.
+//! patient's compartment and asked about again, projection to the view, tokens for identifiers.
 //!
 //! ```text
-//! consent ─▶ ┬─ read_permitted (durable) ─┬─▶ compartment ─▶ view ─▶ tokens ─▶ answer ─▶ read_released
+//! consent ─▶ ┬─ read_permitted (durable) ─┬─▶ compartment ─▶ consent ─▶ view ─▶ tokens ─▶ answer ─▶ read_released
 //!            └─ EHR search ───────────────┘                 (free text: `free_text`)
 //! ```
 //! The ceiling is made durable while the EHR is answering, and the answer leaves only after both.
@@ -14,14 +14,12 @@ use chaperone_core::bundle::{ReadAction, ToolAction};
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, ReadCeiling, StreamId};
 use chaperone_core::ids::{IntentId, PatientToken, ResourceToken, ToolName};
-use chaperone_core::ports::{
-    ConsentDecision, ConsentQuestion, EhrRead, EhrSearch, Expected, PayloadClass,
-};
+use chaperone_core::ports::{EhrRead, EhrSearch, Expected, PayloadClass};
 use chaperone_core::resource::ResourceType;
 use chaperone_core::search::escape_search_value;
 use chaperone_fhir::Definitions;
 use chaperone_fhir::references::{Membership, PatientRef, in_patient_compartment};
-use chaperone_phi::labels::Labels;
+use chaperone_phi::consent::Action;
 use chaperone_phi::tokens::TokenTarget as ViewTarget;
 use chaperone_phi::view::{Lookups, View};
 use chaperone_policy::Bundle;
@@ -29,6 +27,7 @@ use serde_json::{Value, json};
 
 use crate::afterwork::Piece;
 use crate::call::{Admitted, is_token};
+use crate::consent::Consulted;
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::free_text::{Tally, TextReader};
@@ -119,6 +118,10 @@ pub(crate) struct Shown {
     has_text: bool,
     text: BTreeSet<String>,
     pub(crate) tally: Tally,
+    /// What consent and law oblige to say with the answer.
+    notices: BTreeSet<String>,
+    /// How many resources consent left out.
+    left_out: u32,
 }
 
 impl Engine {
@@ -133,7 +136,9 @@ impl Engine {
             .of(&envelope.intent, &admitted.tool.name)
             .ok_or_else(CallError::unknown_tool)?;
         let (search, is_about_patient) = self.search_of(admitted, read).await?;
-        let consent = self.consent_for(admitted, &search.resource, false).await?;
+        let consulted = self
+            .consult(admitted, &search.resource, is_about_patient, Action::Read)
+            .await?;
         let ceiling = ReadCeiling {
             correlation: admitted.correlation,
             tool: admitted.tool.name.clone(),
@@ -143,7 +148,8 @@ impl Engine {
             fields: view.fields().to_vec(),
             text: view.text().to_vec(),
             policies: admitted.policies.clone(),
-            consent,
+            consent: consulted.basis.clone(),
+            purpose: None,
         };
         let mut permitted = self.commit_as(admitted.caller.actor());
         permitted.append(
@@ -151,15 +157,23 @@ impl Engine {
             Expected::Any,
             Event::ReadPermitted(Box::new(ceiling)),
         );
-        let (recorded, found) = futures::join!(
+        let (recorded, found, ()) = futures::join!(
             self.store.commit(permitted),
-            self.ehr.search(search.clone())
+            self.ehr.search(search.clone()),
+            self.renew_consents(&consulted)
         );
         recorded?;
         let shown = match found {
             Ok(found) => {
-                self.show(admitted, view, &search, is_about_patient, &found)
-                    .await
+                self.show(
+                    admitted,
+                    view,
+                    &search,
+                    is_about_patient,
+                    &consulted,
+                    &found,
+                )
+                .await
             }
             Err(failed) => Err(failed.into()),
         };
@@ -313,31 +327,6 @@ impl Engine {
         Ok(target)
     }
 
-    pub(crate) async fn consent_for(
-        &self,
-        admitted: &Admitted<'_>,
-        resource: &ResourceType,
-        write: bool,
-    ) -> Result<String, CallError> {
-        let envelope = &admitted.caller.envelope;
-        let decision = self
-            .consent
-            .decide(ConsentQuestion {
-                tenant: self.config.tenant.clone(),
-                environment: self.ehr.environment(),
-                patient: envelope.patient,
-                intent: envelope.intent.clone(),
-                purpose: envelope.purpose.clone(),
-                resource: resource.clone(),
-                write,
-            })
-            .await;
-        match decision {
-            ConsentDecision::Permit { basis } => Ok(basis),
-            ConsentDecision::Deny { .. } => Err(CallError::consent_denied()),
-        }
-    }
-
     /// Whether a resource is in a patient's compartment, and in no other's.
     pub(crate) fn belongs_to(&self, resource: &Value, patient_id: &str) -> bool {
         let patient = PatientRef {
@@ -353,6 +342,7 @@ impl Engine {
         view: &View,
         search: &EhrSearch,
         is_about_patient: bool,
+        consulted: &Consulted,
         found: &EhrRead,
     ) -> Result<(Shown, bool), CallError> {
         let patient = match (is_about_patient, admitted.caller.envelope.patient) {
@@ -373,15 +363,15 @@ impl Engine {
                 return Err(CallError::ehr_unusable());
             }
         }
-        let visible: Vec<&Value> = found
-            .resources
-            .iter()
-            .filter(|resource| Labels::of(resource).restriction().is_none())
-            .collect();
+        let seen = self.seen_by(consulted, &found.resources);
+        let visible: Vec<&Value> = seen.visible.iter().map(AsRef::as_ref).collect();
         let tokens = self
             .tokens_of(view, &visible, patient.map(|(token, _)| token))
             .await?;
-        let shown = self.reduce(admitted, view, &visible, &tokens).await?;
+        let mut shown = self.reduce(admitted, view, &visible, &tokens).await?;
+        shown.withheld.extend(seen.withheld);
+        shown.notices = seen.notices;
+        shown.left_out = seen.left_out;
         Ok((shown, found.more))
     }
 
@@ -458,6 +448,7 @@ impl Engine {
                 withheld: shown.withheld.iter().cloned().collect(),
                 text: shown.text.iter().cloned().collect(),
                 replaced: by_word(&shown.tally.replaced),
+                left_out: shown.left_out,
             },
         );
         self.after(Piece::Record(Box::new(released)));
@@ -505,6 +496,8 @@ pub(crate) fn shown(
         has_text: !view.text().is_empty(),
         text: BTreeSet::new(),
         tally: Tally::default(),
+        notices: BTreeSet::new(),
+        left_out: 0,
     };
     let lookups = Lookups {
         tokenise: &|target| tokens.get(target).cloned(),
@@ -558,6 +551,11 @@ fn answer(shown: Shown, more: bool, admitted: &Admitted<'_>) -> Value {
             "withheld": shown.tally.withheld,
         });
         answer.insert("scrubbed".to_owned(), scrubbed);
+    }
+    if let Some(object) = answer.as_object_mut()
+        && !shown.notices.is_empty()
+    {
+        object.insert("obligations".to_owned(), json!(shown.notices));
     }
     answer
 }

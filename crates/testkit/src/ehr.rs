@@ -287,6 +287,7 @@ impl Ehr for FakeEhr {
             "Communication",
             "CommunicationRequest",
             "Condition",
+            "Consent",
             "DocumentReference",
             "MedicationRequest",
             "Observation",

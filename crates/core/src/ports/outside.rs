@@ -69,7 +69,9 @@ pub enum ConsentDecision {
     },
 }
 
-/// Consent. An error does not exist: what cannot be decided is a deny.
+/// A further authority on consent, beside the Consents that the EHR keeps: the rules of an environment, or the
+/// consent service of an organisation. It can only deny; what it permits, the patient's own Consents may still
+/// refuse. An error does not exist: what cannot be decided is a deny.
 #[async_trait]
 pub trait ConsentHook: Send + Sync + 'static {
     /// Decides. Evaluated at read, at write and again at send time.
@@ -92,6 +94,11 @@ pub enum Notice {
         /// The write-back.
         writeback: WritebackId,
         /// The roles under which it was approved.
+        roles: Vec<Role>,
+    },
+    /// Somebody broke the glass: looks at a patient against their consent, with a reason and for a time.
+    GlassBroken {
+        /// Who looks into it.
         roles: Vec<Role>,
     },
     /// Something waits for an operator.

@@ -150,6 +150,7 @@ impl Engine {
             _ => {}
         }
         self.tell_approvers(&hand);
+        self.after_consent(&hand).await;
         metrics::counter!("chaperone_deliveries_total", "state" => row.state.as_str()).increment(1);
         Ok(())
     }
@@ -196,7 +197,7 @@ impl Engine {
         })
     }
 
-    pub(super) fn tell_operator(&self, writeback: WritebackId, code: &str) {
+    pub(crate) fn tell_operator(&self, writeback: WritebackId, code: &str) {
         let notice = Notice::OperatorNeeded {
             writeback,
             code: code.to_owned(),

@@ -146,7 +146,7 @@ impl Engine {
         Ok(subject)
     }
 
-    async fn survivor(&self, id: &str) -> Result<String, Declined> {
+    pub(super) async fn survivor(&self, id: &str) -> Result<String, Declined> {
         let patient = PatientRef::LogicalId(id.to_owned());
         Ok(self.surviving_patient(&patient).await?)
     }
@@ -203,6 +203,15 @@ fn references_at<'v>(resource: &'v Value, path: &str) -> Vec<&'v str> {
 /// [`StartFailed::Table`] names the event.
 pub(crate) fn check_table(bundle: &Bundle, definitions: &Definitions) -> Result<(), StartFailed> {
     for event in bundle.ehr_events() {
+        if event.event_type.as_str() == super::consent::CONSENT_CHANGED {
+            return Err(StartFailed::Table {
+                file: EHR_EVENTS_PATH,
+                why: format!(
+                    "`{}` is taken: it says that a Consent changed, and causes nothing else",
+                    event.event_type
+                ),
+            });
+        }
         check_event(event, definitions).map_err(|why| StartFailed::Table {
             file: EHR_EVENTS_PATH,
             why: format!("`{}`: {why}", event.event_type),

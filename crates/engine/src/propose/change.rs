@@ -112,6 +112,11 @@ fn says(consent: &Value, kind: &str) -> bool {
     consent.get("provision").is_some_and(|root| any(root, kind))
 }
 
+/// Whether a message may reach the patient or somebody outside: unless it goes to staff alone.
+pub(crate) fn reaches_patient(message: &Value) -> bool {
+    audience(message) != Some(Audience::CareTeam)
+}
+
 fn audience(resource: &Value) -> Option<Audience> {
     let recipients = resource.get("recipient")?.as_array()?;
     let is_staff = |recipient: &Value| {

@@ -288,6 +288,7 @@ impl Engine {
             text: Vec::new(),
             policies: Vec::new(),
             consent: "role".to_owned(),
+            purpose: None,
         };
         let mut commit = self.commit_as(by.into());
         if patient.is_some() {

@@ -1,7 +1,7 @@
 //! What happened, in words: one line per event, without anything about a patient.
 
 use chaperone_core::Timestamp;
-use chaperone_core::event::{Event, Recorded, StreamId};
+use chaperone_core::event::{BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
 use chaperone_core::gate::Gate;
 use chaperone_core::principal::{Actor, Human, SystemPart};
@@ -136,16 +136,43 @@ pub fn event_words(event: &Event) -> String {
             "console.search" => "Searched patients at the console".to_owned(),
             "console.list" => "Saw a patient's initials in a list".to_owned(),
             "console.review" => "Looked at a patient at the console".to_owned(),
+            "console.emergency" => "Looked at a patient in an emergency".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
         },
         Event::ReadReleased {
-            resources, text, ..
+            resources,
+            text,
+            left_out: 0,
+            ..
         } if !text.is_empty() => {
             format!("{resources} resources were shown, with free text that was scrubbed")
         }
-        Event::ReadReleased { resources, .. } => format!("{resources} resources were shown"),
+        Event::ReadReleased {
+            resources,
+            left_out: 0,
+            ..
+        } => format!("{resources} resources were shown"),
+        Event::ReadReleased {
+            resources,
+            left_out,
+            ..
+        } => format!("{resources} resources were shown, {left_out} left out for want of consent"),
         Event::ReadFailed { code, .. } => format!("A read showed nothing: {code}"),
-        Event::CallRefused(refusal) => format!("A call was refused: {}", refusal.code),
+        Event::CallRefused(refusal) => match &refusal.because {
+            None => format!("A call was refused: {}", refusal.code),
+            Some(because) => format!("A call was refused: {} ({because})", refusal.code),
+        },
+        Event::ConsentAnnounced { notified_by, .. } => {
+            format!("A change of consent was announced by {notified_by}")
+        }
+        Event::BreakGlassStarted { until, .. } => format!(
+            "The glass was broken for a patient, until {}",
+            until.strftime("%H:%M UTC")
+        ),
+        Event::BreakGlassEnded { cause, .. } => match cause {
+            BreakGlassEnd::Stopped => "The emergency access was ended".to_owned(),
+            BreakGlassEnd::Expired => "The emergency access ran out".to_owned(),
+        },
         Event::EhrEventRefused(refusal) => {
             let what = refusal
                 .event_type

@@ -3,18 +3,21 @@
 use std::sync::{Arc, LazyLock};
 
 use chaperone_core::envelope::Envelope;
+use chaperone_core::event::Recorded;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, EnvelopeId, IntentId, PersonId, TenantId, WritebackId,
+    AccountName, AgentId, ConnectionId, EhrEventSource, EnvelopeId, IntentId, PersonId, TenantId,
+    WritebackId,
 };
 use chaperone_core::ports::{Clock, Notice, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_core::writeback::StateName;
+use chaperone_engine::ehr_event::{EventSources, SourceSecrets};
 use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::projection::WritebackRow;
-use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_engine::{CallError, Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 use chaperone_testkit::{
     FakeEhr, FaultyStore, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom,
@@ -73,7 +76,10 @@ pub(crate) async fn bench_on(db: Db, strategy: Strategy) -> Bench {
         notifier: notifier.clone(),
         ..ports(store.clone(), ehr.clone(), clock.clone())
     };
-    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let config = EngineConfig {
+        event_sources: event_sources(),
+        ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
+    };
     let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
     show(&engine, &ehr).await;
     Bench {
@@ -114,6 +120,19 @@ pub(crate) fn ports(store: Arc<dyn Store>, ehr: Arc<FakeEhr>, clock: Arc<SeededC
         notifier: Arc::new(SilentNotifier::default()),
         anchor: Arc::new(MemoryAnchor::default()),
     }
+}
+
+/// What the one source signs with.
+pub(crate) const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
+
+pub(crate) fn event_sources() -> EventSources {
+    EventSources::new([SourceSecrets {
+        source: EhrEventSource::new("integration").unwrap(),
+        current: SECRET,
+        previous: None,
+        window_s: 300,
+    }])
+    .unwrap()
 }
 
 pub(crate) fn tenant() -> TenantId {
@@ -209,6 +228,32 @@ impl Bench {
             .call(caller, tool, arguments, correlation)
             .await
             .unwrap()
+    }
+
+    /// The same where a refusal is expected or possible.
+    pub(crate) async fn try_call(
+        &self,
+        caller: &Caller,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Value, CallError> {
+        let Value::Object(arguments) = arguments else {
+            panic!("arguments are an object")
+        };
+        let correlation = self.engine.correlation();
+        self.engine.call(caller, tool, arguments, correlation).await
+    }
+
+    /// Everything recorded so far; what waits to be recorded is worked off first.
+    pub(crate) async fn recorded(&self) -> Vec<Recorded> {
+        if let Some(mut queue) = self.engine.afterwork() {
+            self.engine.drain_afterwork(&mut queue).await;
+        }
+        let leaves = self.store.leaves(&tenant(), 0, 1_000).await.unwrap();
+        leaves
+            .iter()
+            .map(|leaf| Recorded::from_leaf(leaf).unwrap())
+            .collect()
     }
 
     pub(crate) async fn task(&self, caller: &Caller, key: &str, sources: Value) -> WritebackRow {

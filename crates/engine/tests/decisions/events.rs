@@ -8,13 +8,13 @@ use chaperone_core::digest::Digest;
 use chaperone_core::envelope::{Grant, GrantSource};
 use chaperone_core::event::{EhrEventRefusal, Event, Recorded};
 use chaperone_core::evidence::Strategy;
-use chaperone_core::ids::{AgentId, ConnectionId, EhrEventSource, IntentId, PatientToken};
+use chaperone_core::ids::{AgentId, ConnectionId, IntentId, PatientToken};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::ports::{Clock as _, Store as _};
 use chaperone_core::principal::Role;
 use chaperone_core::resource::ResourceType;
 use chaperone_engine::CallError;
-use chaperone_engine::ehr_event::{Delivery, EventSources, Notification, SourceSecrets};
+use chaperone_engine::ehr_event::{Delivery, Notification};
 use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_testkit::{FakeEhr, FaultyStore, SeededClock, SeededRandom};
@@ -22,8 +22,6 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::bench::*;
-
-const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 /// An engine that knows one source, at a time at which the agreements of the default bundle hold.
 struct Announced {
@@ -64,13 +62,7 @@ async fn node(
         ..ports(store.clone(), ehr.clone(), clock.clone())
     };
     let config = EngineConfig {
-        event_sources: EventSources::new([SourceSecrets {
-            source: EhrEventSource::new("integration").unwrap(),
-            current: SECRET,
-            previous: None,
-            window_s: 300,
-        }])
-        .unwrap(),
+        event_sources: event_sources(),
         ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
     };
     Engine::start(config, BUNDLE.clone(), ports).await.unwrap()
@@ -91,7 +83,7 @@ fn appointment(id: &str, patients: &[&str]) -> Value {
     })
 }
 
-async fn announce(engine: &Engine, notification: &Value) -> Result<(), CallError> {
+pub(crate) async fn announce(engine: &Engine, notification: &Value) -> Result<(), CallError> {
     let body = notification.to_string();
     let timestamp = engine.now().as_second().to_string();
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);

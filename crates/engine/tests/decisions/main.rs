@@ -13,6 +13,8 @@
 mod cluster;
 
 mod bench;
+mod break_glass;
+mod consents;
 mod deliveries;
 mod events;
 mod free_text;
@@ -40,6 +42,20 @@ macro_rules! on_both {
 }
 
 on_both! {
+    break_glass:
+        a_person_breaks_the_glass_for_themselves_and_for_a_time,
+        what_breaking_the_glass_does_not_open;
+    consents:
+        a_read_is_refused_reduced_or_permitted_as_the_patients_consents_say,
+        what_consent_opens_comes_with_its_obligations,
+        what_cannot_be_read_refuses_and_an_ehr_without_consents_is_declared,
+        consents_are_asked_for_once_a_minute_and_a_withdrawal_counts_within_it,
+        an_announced_withdrawal_counts_at_once,
+        consent_withdrawn_between_approval_and_send_is_not_sent,
+        a_withdrawal_voids_what_is_queued_at_once,
+        a_send_waits_while_consents_cannot_be_read,
+        a_message_goes_only_where_the_patient_agreed,
+        an_opt_out_counts_before_the_ehr_has_it;
     deliveries:
         a_slow_ehr_holds_up_nobody_elses_writes,
         a_delivery_goes_on_while_the_store_is_asked_for_more,

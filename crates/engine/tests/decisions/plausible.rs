@@ -280,8 +280,8 @@ pub(crate) async fn an_appointment_is_ruled_by_what_the_rules_find(db: Db) {
     // It ends when the next one begins, and begins before the other ends.
     let free = book(&bench, &agent, "free", &tokens[1]).await;
     assert_eq!(gate(&bench, &free).await, GateLevel::Auto);
-    // Only what appointments are judged by was read.
-    assert_eq!(bench.ehr.searched(), ["Appointment"]);
+    // Only the patient's consents and what appointments are judged by was read.
+    assert_eq!(bench.ehr.searched(), ["Consent", "Appointment"]);
     let overlap = book(&bench, &agent, "overlap", &tokens[0]).await;
     assert_eq!(gate(&bench, &overlap).await, GateLevel::Deny);
     // That the patient has an appointment then is not the agent's to hear.

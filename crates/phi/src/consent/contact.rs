@@ -167,8 +167,11 @@ pub fn may_contact(
         match walk(table, preference, &matches) {
             Err(Denial::Unclear(_)) => return Err(ContactDenial::Unclear),
             Err(_) | Ok(Said::Denies) => return Err(ContactDenial::OptedOut),
-            Ok(Said::Permits(_)) => agreed.push(preference.id.clone()),
-            Ok(Said::Nothing) => {}
+            // That somebody opted out of one channel is no agreement to the others.
+            Ok(Said::Permits(permission)) if permission.names_class => {
+                agreed.push(preference.id.clone());
+            }
+            Ok(Said::Permits(_) | Said::Nothing) => {}
         }
     }
     let is_open = channel.without_preference.contains(&wanted.purpose);

@@ -28,6 +28,7 @@ pub(super) enum Said<'d> {
 pub(super) struct Permission<'d> {
     labels: &'d [Coding],
     pub(super) names_purpose: bool,
+    pub(super) names_class: bool,
 }
 
 impl Permission<'_> {
@@ -192,6 +193,7 @@ pub(super) fn walk<'d>(
             Kind::Permit => Said::Permits(Permission {
                 labels: &found.rule.labels,
                 names_purpose: !found.rule.purposes.is_empty(),
+                names_class: !found.rule.classes.is_empty(),
             }),
         },
         // Beside its rules, the policy it rests on still holds.
@@ -200,6 +202,7 @@ pub(super) fn walk<'d>(
             Some(Kind::Permit) => Said::Permits(Permission {
                 labels: &[],
                 names_purpose: false,
+                names_class: false,
             }),
             None => Said::Nothing,
         },

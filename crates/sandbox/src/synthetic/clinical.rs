@@ -73,7 +73,7 @@ fn concept(system: &str, code: &str, display: &str) -> Value {
 }
 
 impl Chart<'_> {
-    fn add(&mut self, resource: Value) -> String {
+    pub(super) fn add(&mut self, resource: Value) -> String {
         self.bundle.add(&mut self.generator, resource)
     }
 

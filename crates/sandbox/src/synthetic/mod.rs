@@ -6,6 +6,7 @@
 
 mod cases;
 mod clinical;
+mod consents;
 mod generator;
 mod notes;
 mod people;
@@ -28,7 +29,8 @@ pub const PATIENTS_MAX: usize = 1_000;
 /// Among the first twelve: one on lisinopril 10 mg once daily (the first), one on metformin with a
 /// penicillin allergy (the second), one on warfarin (the third), one on atorvastatin (the fourth),
 /// one whose referral letter carries an instruction aimed at AI agents (the fifth), and one older
-/// than 89 (the eighth). More patients repeat the pattern with other names and values.
+/// than 89 (the eighth). The first agrees to treatment, payment and operations, the second wants no text messages, the
+/// seventh closes the record of body weight. More patients repeat the pattern with other names and values.
 ///
 /// Organizations, locations and practitioners are shared: each bundle that needs them carries
 /// them with `ifNoneExist`.
@@ -72,6 +74,8 @@ fn patient_bundle(
     chart.care_team();
     chart.coverage(position);
     chart.note(&encounters);
+    // Last: what came before keeps its ids.
+    chart.consents(position);
     chart.bundle.finish()
 }
 
@@ -214,6 +218,17 @@ mod tests {
             .as_str()
             .unwrap();
         assert!(birth < "1936-03-02", "{birth}");
+    }
+
+    #[test]
+    fn three_of_a_dozen_have_said_something_about_consent() {
+        let with: Vec<usize> = some(7, 12)
+            .iter()
+            .enumerate()
+            .filter(|(_, bundle)| !resources(bundle, "Consent").is_empty())
+            .map(|(position, _)| position)
+            .collect();
+        assert_eq!(with, [0, 1, 6]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod agents;
 mod assets;
 mod assign;
 mod decide;
+mod emergency;
 mod enrol;
 mod entry;
 mod events;
@@ -120,6 +121,14 @@ pub fn router(state: ConsoleState) -> Router {
         )
         .route("/console/patients", get(queue::list))
         .route("/console/patients/{token}", get(queue::show))
+        .route(
+            "/console/patients/{token}/emergency",
+            get(emergency::show).post(emergency::start),
+        )
+        .route(
+            "/console/patients/{token}/emergency/end",
+            post(emergency::end),
+        )
         .route("/console/modes", get(modes::show).post(modes::submit))
         .route("/console/ledger", get(ledger::show))
         .route("/console/ledger/verify", post(ledger::verify))

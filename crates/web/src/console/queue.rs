@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use chaperone_core::ids::PatientToken;
+use chaperone_engine::break_glass::may_break_glass;
 use chaperone_engine::views::queue::QueueItem;
 
 use super::ConsoleState;
@@ -38,6 +39,8 @@ pub(super) struct QueuePage {
     pub(super) allergies: String,
     pub(super) lists: Vec<QueueList>,
     pub(super) made: String,
+    /// Whether this person may break the glass.
+    pub(super) may_break: bool,
 }
 
 /// One list of the page.
@@ -167,6 +170,7 @@ pub(super) async fn show(
             },
         ],
         made: phrases::exact(now),
+        may_break: may_break_glass(&person.human),
     };
     Ok(render(&page))
 }

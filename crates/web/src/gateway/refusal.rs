@@ -160,6 +160,7 @@ fn own(code: &'static str, status: u16, retry: Retry, (message, next): (&str, &s
         retry,
         next: next.to_owned(),
         status,
+        because: None,
         recorded: false,
     }
 }

@@ -1,0 +1,251 @@
+//! Consent right before a send, and what happens to what is queued when consent changes.
+//!
+//! ```text
+//! approved ──▶ queue ──▶ send: Consents read now ─┬─ hold ─▶ sent
+//!                 │                               ├─ refuse ─▶ Void (consent)
+//!                 │                               └─ cannot be read ─▶ not sent; looked at again later
+//!                 └─ a Consent changed (written here, or announced): all of the patient's queue, at once
+//! ```
+//! A message to the patient also needs a channel that they agreed to.
+
+use chaperone_core::evidence::WriteOrder;
+use chaperone_core::ids::PatientToken;
+use chaperone_core::ports::{Listing, StoreFailed};
+use chaperone_core::resource::ResourceType;
+use chaperone_core::writeback::{Command, Ready, StateName, VoidReason, Writeback};
+use chaperone_phi::consent::contact::{ContactDenial, contacts_of, may_contact};
+use chaperone_phi::consent::{Action, Asker, Decision, Question, Subject, decide};
+use serde_json::Value;
+
+use super::Known;
+use crate::context::Engine;
+use crate::errors::CallError;
+use crate::projection::{BY_PATIENT, row_of};
+use crate::propose::reaches_patient;
+use crate::transition::{InHand, MoveFailed};
+use crate::vault::VaultFailed;
+
+/// What consent says right before a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendConsent {
+    /// It may go.
+    Holds,
+    /// It must not be sent any more.
+    Withdrawn,
+    /// Nobody knows now, so it is not sent now.
+    Unread,
+}
+
+/// What decides about the sends of one patient.
+struct Asked {
+    known: std::sync::Arc<Known>,
+    /// The Patient, as the EHR has them; nothing where no message asks for it.
+    patient: Option<Value>,
+}
+
+impl Engine {
+    /// Asks again, right before a send, of what the EHR says now.
+    pub(crate) async fn consent_at_send(&self, ready: &Ready, order: &WriteOrder) -> SendConsent {
+        let Ok(body) = serde_json::from_str::<Value>(&order.body) else {
+            return SendConsent::Withdrawn;
+        };
+        let patient = ready.ruled().proposal.patient;
+        match self.asked_now(patient, is_message(&body)).await {
+            Ok(asked) => self.send_allowed(&asked, ready, &body),
+            Err(unread) => {
+                tracing::info!(error = %unread, "consent cannot be read before a send");
+                SendConsent::Unread
+            }
+        }
+    }
+
+    async fn asked_now(
+        &self,
+        patient: Option<PatientToken>,
+        with_patient: bool,
+    ) -> Result<Asked, CallError> {
+        let Some(token) = patient else {
+            return Ok(Asked {
+                known: std::sync::Arc::default(),
+                patient: None,
+            });
+        };
+        let resource = async {
+            if !with_patient {
+                return Ok(None);
+            }
+            let kind = ResourceType::new("Patient").map_err(|_| CallError::internal())?;
+            let id = self.patient_id(token).await?;
+            Ok::<_, CallError>(Some(self.ehr.read(&kind, &id).await?))
+        };
+        let (known, patient) = futures::join!(self.read_consents(token), resource);
+        Ok(Asked {
+            known: known?,
+            patient: patient?,
+        })
+    }
+
+    fn send_allowed(&self, asked: &Asked, ready: &Ready, body: &Value) -> SendConsent {
+        let proposal = &ready.ruled().proposal;
+        let Some(intent) = self.bundle.intent(&proposal.intent) else {
+            return SendConsent::Withdrawn;
+        };
+        // What a patient says about consents is not subject to the consents it changes.
+        if ready.ruled().change.resource.as_str() == "Consent" {
+            return SendConsent::Holds;
+        }
+        let question = Question {
+            purpose: intent.purpose_of_use.as_str(),
+            action: Action::Write,
+            asker: Asker::Agent(proposal.agent.as_str()),
+            subject: Subject::Resource(body),
+            break_glass: false,
+            can_notify: true,
+            now: self.now(),
+        };
+        if let Decision::Deny(denial) =
+            decide(&self.consent_table, &asked.known.consents, &question)
+        {
+            tracing::info!(writeback = %proposal.id, code = denial.code(), "consent no longer covers an order");
+            return SendConsent::Withdrawn;
+        }
+        match self.may_reach(&asked.known, body, asked.patient.as_ref()) {
+            Ok(()) => SendConsent::Holds,
+            Err(denial) => {
+                tracing::info!(writeback = %proposal.id, code = %denial, "the patient is not to be reached so");
+                SendConsent::Withdrawn
+            }
+        }
+    }
+
+    /// Whether a message may go to the patient: every channel it takes, for everything it is about. What is no
+    /// message to a patient, may.
+    pub(super) fn may_reach(
+        &self,
+        known: &Known,
+        message: &Value,
+        patient: Option<&Value>,
+    ) -> Result<(), ContactDenial> {
+        if !is_message(message) || !reaches_patient(message) {
+            return Ok(());
+        }
+        let patient = patient.ok_or(ContactDenial::NoContactPoint)?;
+        let now = self.now();
+        for wanted in contacts_of(&self.consent_table, message)? {
+            may_contact(&self.consent_table, &known.consents, patient, &wanted, now)?;
+        }
+        Ok(())
+    }
+
+    /// A write-back moved. If it was about a Consent, what was known is forgotten and the queue looked through.
+    pub(crate) async fn after_consent(&self, hand: &InHand) {
+        let is_consent = hand
+            .state
+            .ruled()
+            .is_some_and(|ruled| ruled.change.resource.as_str() == "Consent");
+        let counts = matches!(
+            hand.state,
+            Writeback::Ready(_) | Writeback::Delivering(_) | Writeback::Delivered(_)
+        );
+        if is_consent && counts {
+            self.consents_changed(hand.state.proposal().patient).await;
+        }
+    }
+
+    /// A patient's Consents changed, or somebody's of whom nobody knows: at once, nothing kept counts, and what is
+    /// queued for the patient and no longer covered is void. What fails here is looked at again before each send.
+    pub(crate) async fn consents_changed(&self, patient: Option<PatientToken>) {
+        self.consents.forget(patient);
+        let Some(patient) = patient else { return };
+        if let Err(failed) = self.void_uncovered(patient).await {
+            tracing::warn!(error = %failed, "the queue of a patient whose consent changed was not looked through; each item is before it is sent");
+        }
+    }
+
+    async fn void_uncovered(&self, patient: PatientToken) -> Result<(), CallError> {
+        let listing = Listing {
+            index: Some(patient.to_string()),
+            descending: true,
+            ..Listing::default()
+        };
+        let rows = self
+            .store
+            .projections(&self.config.tenant, BY_PATIENT, listing)
+            .await?;
+        let mut queued = Vec::new();
+        for row in &rows {
+            let row = row_of(row)?;
+            if row.state == StateName::Ready {
+                queued.push(row.id);
+            }
+        }
+        if queued.is_empty() {
+            return Ok(());
+        }
+        let asked = self.asked_now(Some(patient), true).await?;
+        for id in queued {
+            if let Err(failed) = self.void_if_uncovered(id, &asked).await {
+                tracing::info!(writeback = %id, error = %failed, "a queued order was not looked at; it is before it is sent");
+            }
+        }
+        Ok(())
+    }
+
+    async fn void_if_uncovered(
+        &self,
+        id: chaperone_core::ids::WritebackId,
+        asked: &Asked,
+    ) -> Result<(), MoveFailed> {
+        let mut hand = self.take_in_hand(id).await?;
+        let Writeback::Ready(ready) = hand.state.clone() else {
+            return Ok(());
+        };
+        let body = self
+            .order_body(&ready.ruled().order.address)
+            .await
+            .map_err(|failed| StoreFailed::Unavailable(Box::new(failed)))?;
+        if self.send_allowed(asked, &ready, &body) != SendConsent::Withdrawn {
+            return Ok(());
+        }
+        let reason = VoidReason::Consent;
+        hand.step(Command::Void { reason }, self.now())?;
+        let mut commit = self.commit_as(crate::deliver::delivery());
+        hand.write_into(&mut commit)?;
+        // The work item is completed by the next worker that takes it and finds nothing to send. Whoever started
+        // the send meanwhile asked consent itself, and this commit is refused.
+        self.store
+            .commit(commit)
+            .await
+            .map_err(|failed| StoreFailed::Unavailable(Box::new(failed)))?;
+        self.announce_change();
+        self.tell_operator(id, "void");
+        self.tell_approvers(&hand);
+        Ok(())
+    }
+
+    /// The body of a stored order.
+    pub(super) async fn order_body(
+        &self,
+        address: &chaperone_core::digest::PayloadAddress,
+    ) -> Result<Value, VaultFailed> {
+        let bytes = self.unseal(address).await?;
+        let order: WriteOrder = serde_json::from_slice(&bytes).map_err(|_| VaultFailed::Sealed)?;
+        serde_json::from_str(&order.body).map_err(|_| VaultFailed::Sealed)
+    }
+}
+
+/// Whether something is a message that goes out, and no draft of one.
+pub(crate) fn is_message(resource: &Value) -> bool {
+    let text = |name: &str| {
+        resource
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let stays = match text("resourceType") {
+        "Communication" => ["preparation", "not-done", "stopped", "entered-in-error"].as_slice(),
+        "CommunicationRequest" => ["draft", "revoked", "entered-in-error"].as_slice(),
+        _ => return false,
+    };
+    !stays.contains(&text("status"))
+}
