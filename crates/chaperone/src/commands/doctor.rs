@@ -224,6 +224,10 @@ async fn ehr(config: &Config, basics: &Basics) -> Vec<Look> {
         return vec![look("ehr", BAD, say)];
     }
     let mut looks = Vec::new();
+    if config.ehr.consent == crate::config::Consent::NoneAtThisEhr {
+        let say = "declared to keep no Consents: what holds without consent holds, and restricted labels stay closed";
+        looks.push(look("ehr: consent", WARNING, say));
+    }
     if let Err(error) = endpoint.check_credentials().await {
         looks.push(look("ehr: credentials", BAD, error.to_string()));
     }

@@ -103,19 +103,14 @@ impl Engine {
             can_notify: true,
             now: self.now(),
         };
-        if let Decision::Deny(denial) =
-            decide(&self.consent_table, &asked.known.consents, &question)
-        {
-            tracing::info!(writeback = %proposal.id, code = denial.code(), "consent no longer covers an order");
+        // Which rule decided says something about the patient, and a log is no place for it.
+        let decision = decide(&self.consent_table, &asked.known.consents, &question);
+        let may_reach = self.may_reach(&asked.known, body, asked.patient.as_ref());
+        if matches!(decision, Decision::Deny(_)) || may_reach.is_err() {
+            tracing::info!(writeback = %proposal.id, "consent no longer covers an order");
             return SendConsent::Withdrawn;
         }
-        match self.may_reach(&asked.known, body, asked.patient.as_ref()) {
-            Ok(()) => SendConsent::Holds,
-            Err(denial) => {
-                tracing::info!(writeback = %proposal.id, code = %denial, "the patient is not to be reached so");
-                SendConsent::Withdrawn
-            }
-        }
+        SendConsent::Holds
     }
 
     /// Whether a message may go to the patient: every channel it takes, for everything it is about. What is no

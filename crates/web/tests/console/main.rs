@@ -10,6 +10,7 @@
 
 mod bench;
 mod decisions;
+mod emergency;
 mod exceptions;
 mod pages;
 mod sessions;
