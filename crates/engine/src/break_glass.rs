@@ -24,8 +24,8 @@ use chaperone_phi::consent::{
 use serde::{Deserialize, Serialize};
 
 use crate::afterwork::Piece;
-use crate::context::Engine;
-use crate::people::after;
+use crate::context::{Engine, after};
+
 use crate::projection::sortable;
 use crate::views::ViewFailed;
 
