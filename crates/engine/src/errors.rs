@@ -36,8 +36,12 @@ pub struct CallError {
     /// Whether the refusal is already in the ledger.
     pub recorded: bool,
     /// Which rule decided, for the record; the agent is not told.
-    pub because: Option<String>,
+    pub because: Option<Box<Because>>,
 }
+
+/// The code of the rule that decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Because(pub String);
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $retry:expr, $message:literal, $next:literal;)*) => {
@@ -146,7 +150,7 @@ impl CallError {
     /// The same error with the rule that decided, for the record alone.
     #[must_use]
     pub fn because(mut self, rule: impl Into<String>) -> Self {
-        self.because = Some(rule.into());
+        self.because = Some(Box::new(Because(rule.into())));
         self
     }
 

@@ -581,7 +581,7 @@ impl Engine {
             agent,
             tool,
             code: error.code.to_owned(),
-            because: error.because.clone(),
+            because: error.because.as_ref().map(|rule| rule.0.clone()),
         };
         commit.append(stream, Expected::Any, Event::CallRefused(refusal));
         match self.store.commit(commit).await {
