@@ -23,6 +23,7 @@ use chaperone_phi::consent::Action;
 use chaperone_phi::tokens::TokenTarget as ViewTarget;
 use chaperone_phi::view::{Lookups, View};
 use chaperone_policy::Bundle;
+use chaperone_policy::bundle::fields_shown;
 use serde_json::{Value, json};
 
 use crate::afterwork::Piece;
@@ -81,12 +82,7 @@ impl CompiledViews {
                 let resource = ResourceType::new(resource)
                     .map_err(|e| format!("tools/{name}.toml: `query`: {e}"))?;
                 let allowed = intent.view.get(&resource);
-                let fields: Vec<String> = read
-                    .fields
-                    .iter()
-                    .filter(|field| allowed.is_some_and(|view| view.contains(field)))
-                    .cloned()
-                    .collect();
+                let fields = allowed.map_or_else(Vec::new, |view| fields_shown(view, &read.fields));
                 let readable = intent.text.get(&resource);
                 let text: Vec<String> = read
                     .text

@@ -21,6 +21,7 @@ mod free_text;
 mod limits;
 mod plausible;
 mod proposals;
+mod reads;
 mod reviews;
 
 /// Runs each case once per database, under the same name.
@@ -90,6 +91,8 @@ on_both! {
         an_appointment_is_ruled_by_what_the_rules_find,
         what_the_ehr_does_not_tell_is_for_people_to_find_out,
         a_unit_slip_is_pointed_out_and_not_put_right;
+    reads:
+        what_an_intent_opens_is_shown_with_all_that_a_tool_names_below_it;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

@@ -213,11 +213,7 @@ impl Intent<'_> {
                     );
                     return;
                 };
-                let shown = read.fields.iter().any(|field| {
-                    view.iter()
-                        .any(|open| covers(open, field) || covers(field, open))
-                });
-                if !shown {
+                if fields_shown(view, &read.fields).is_empty() {
                     self.problem(
                         name,
                         format!("tool `{name}` and the view of `{resource}` share no field, so the tool would show nothing"),
@@ -250,6 +246,25 @@ impl Intent<'_> {
     }
 }
 
+/// What of a tool's fields an intent's view opens: a path opens everything below it, and of a field that reaches
+/// wider than the view, only what the view names is shown.
+pub fn fields_shown(view: &[String], fields: &[String]) -> Vec<String> {
+    let mut shown: Vec<String> = Vec::new();
+    for field in fields {
+        let opened: Vec<&String> = if view.iter().any(|open| covers(open, field)) {
+            vec![field]
+        } else {
+            view.iter().filter(|open| covers(field, open)).collect()
+        };
+        for path in opened {
+            if !shown.contains(path) {
+                shown.push(path.clone());
+            }
+        }
+    }
+    shown
+}
+
 /// Whether opening one element path opens another.
 fn covers(open: &str, field: &str) -> bool {
     field == open
@@ -261,6 +276,30 @@ fn covers(open: &str, field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_view_opens_what_is_below_its_paths_and_nothing_beside() {
+        let paths =
+            |paths: &[&str]| -> Vec<String> { paths.iter().map(|it| (*it).to_owned()).collect() };
+        let view = paths(&["component", "code", "period.start"]);
+        let fields = [
+            "component.code",
+            "component.valueQuantity",
+            "componentOf",
+            "code",
+            "period",
+            "status",
+        ];
+        assert_eq!(
+            fields_shown(&view, &paths(&fields)),
+            [
+                "component.code",
+                "component.valueQuantity",
+                "code",
+                "period.start"
+            ]
+        );
+    }
 
     #[test]
     fn a_path_covers_itself_and_what_is_below() {

@@ -24,7 +24,7 @@ use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
 pub use events::EHR_EVENTS_PATH;
-pub use intents::DEFINITIONAL;
+pub use intents::{DEFINITIONAL, fields_shown};
 
 use crate::cases::{self, CasesPassed};
 use crate::problem::{LoadProblem, Problems};
