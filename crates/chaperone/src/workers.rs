@@ -79,7 +79,7 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
             tracing::error!(error = %failed, "refusals that were counted are not recorded yet");
         }
         rounds = rounds.wrapping_add(1);
-        if rounds % GLASS_EVERY == 0
+        if rounds.is_multiple_of(GLASS_EVERY)
             && let Err(failed) = engine.end_broken_glass().await
         {
             tracing::error!(error = %failed, "the end of an emergency access is not recorded yet");
