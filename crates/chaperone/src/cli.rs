@@ -44,6 +44,12 @@ enum Command {
     AgentKey(commands::agent_key::AgentKeyArgs),
     /// Export, verify and prove.
     Ledger(commands::ledger::LedgerArgs),
+    /// Export FHIR AuditEvents of what the ledger holds.
+    Audit(commands::audit::AuditArgs),
+    /// Who saw or changed something of a patient, when and why.
+    WhoSaw(commands::audit::PatientArgs),
+    /// The accounting of disclosures for a patient.
+    Accounting(commands::audit::PatientArgs),
     /// Print figures of this machine.
     Bench(commands::bench::BenchArgs),
 }
@@ -75,6 +81,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Deid(args) => commands::deid::run(args),
         Command::AgentKey(args) => commands::agent_key::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
+        Command::Audit(args) => commands::audit::run(args),
+        Command::WhoSaw(args) => commands::audit::who_saw(args),
+        Command::Accounting(args) => commands::audit::accounting(args),
         Command::Bench(args) => commands::bench::run(args),
     };
     match outcome {

@@ -154,6 +154,47 @@ pub struct EhrEventRefusal {
     pub code: String,
 }
 
+/// What the ledger was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditUse {
+    /// AuditEvents were written to a file.
+    Export,
+    /// Who saw something of a patient was asked.
+    WhoSaw,
+    /// An accounting of disclosures was made.
+    Accounting,
+}
+
+impl AuditUse {
+    /// The stored name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AuditUse::Export => "export",
+            AuditUse::WhoSaw => "who_saw",
+            AuditUse::Accounting => "accounting",
+        }
+    }
+}
+
+/// The ledger was read for somebody; recorded before anything is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditUsed {
+    /// The request.
+    pub correlation: CorrelationId,
+    /// What for.
+    pub used_for: AuditUse,
+    /// About whom; absent for everybody.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub patient: Option<PatientToken>,
+    /// From when on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<Timestamp>,
+    /// Before when.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<Timestamp>,
+}
+
 /// Everything that is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -290,6 +331,9 @@ pub enum Event {
     TokenMinted {
         /// What kind of thing it stands for.
         resource: ResourceType,
+        /// The patient in whose context it was made, or whom it stands for.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        patient: Option<PatientToken>,
     },
     /// Slots were made for identifiers in free text.
     SlotsMinted {
@@ -307,6 +351,8 @@ pub enum Event {
         /// How many, by class.
         classes: BTreeMap<String, u32>,
     },
+    /// The ledger was read for somebody.
+    AuditUsed(AuditUsed),
     /// A write-back moved.
     Writeback(WritebackEvent),
 }

@@ -142,6 +142,8 @@ pub enum SystemPart {
     Setup,
     /// The dispatcher of EHR events and work items.
     Dispatcher,
+    /// A command on the server, by whoever may run one there.
+    CommandLine,
 }
 
 impl From<&Human> for Actor {

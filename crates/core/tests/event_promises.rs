@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
-    BreakGlassEnd, CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT, LeafInvalid, ReadCeiling,
-    Recorded, StreamId,
+    AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT,
+    LeafInvalid, ReadCeiling, Recorded, StreamId,
 };
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
@@ -270,8 +270,25 @@ fn kinds() -> Vec<Event> {
             count: 480,
             since: at(60),
         },
-        Event::TokenMinted { resource },
+        Event::TokenMinted {
+            resource: resource.clone(),
+            patient: None,
+        },
+        Event::TokenMinted {
+            resource,
+            patient: Some(PatientToken::from_random([3; 16])),
+        },
     ]);
+    for used_for in [AuditUse::Export, AuditUse::WhoSaw, AuditUse::Accounting] {
+        let is_of_all = used_for == AuditUse::Export;
+        kinds.push(Event::AuditUsed(AuditUsed {
+            correlation,
+            used_for,
+            patient: (!is_of_all).then(|| PatientToken::from_random([3; 16])),
+            from: (!is_of_all).then(|| at(0)),
+            to: (!is_of_all).then(|| at(300)),
+        }));
+    }
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
 }
@@ -351,6 +368,7 @@ fn listed(event: &Event) -> bool {
         | Event::RefusalsCounted { .. }
         | Event::SlotsMinted { .. }
         | Event::SlotsResolved { .. }
+        | Event::AuditUsed(_)
         | Event::TokenMinted { .. } => true,
         Event::Writeback(event) => match event {
             W::Proposed(_)
@@ -428,6 +446,7 @@ fn the_stored_form_of_a_leaf_is_frozen() {
         leaf(StreamId::Refusals, system(SystemPart::Gateway)),
         leaf(StreamId::Tenant, system(SystemPart::Setup)),
         leaf(StreamId::Tenant, system(SystemPart::Expiry)),
+        leaf(StreamId::Tenant, system(SystemPart::CommandLine)),
     ];
     let mut text = String::new();
     for recorded in leaves {

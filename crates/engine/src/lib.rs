@@ -7,7 +7,8 @@
 //! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
 //! [`collect`]), the humans' side ([`people`], [`approve`], [`views`],
-//! [`switch_mode`], [`break_glass`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]).
+//! [`switch_mode`], [`break_glass`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]);
+//! what all of it looks like from outside is [`audit`].
 
 #![cfg_attr(
     test,
@@ -60,6 +61,8 @@ pub mod views;
 pub mod deliver;
 pub mod expire;
 pub mod ledger;
+
+pub mod audit;
 
 pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle, validator_over};
 pub use errors::{CallError, Retry};

@@ -3,9 +3,11 @@
 //! Not here: checks of an order (they are plausibility rules).
 //! What a table does not hold is unknown, and the unknown goes to a human.
 
+use chaperone_ledger::audit::codes::AuditCodes;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
 
+use crate::audit::accounting::Accounting;
 use crate::context::StartFailed;
 
 const RXNORM: &str = "http://www.nlm.nih.gov/research/umls/rxnorm";
@@ -89,6 +91,8 @@ pub(crate) struct Tables {
     drugs: Vec<Drug>,
     visit_types: Vec<VisitType>,
     vital_ranges: Vec<VitalRange>,
+    audit_codes: AuditCodes,
+    accounting: Accounting,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +120,19 @@ impl Tables {
             drugs: medications.drugs,
             visit_types: self_schedule.visit_types,
             vital_ranges: vitals.ranges,
+            audit_codes: audit_codes(bundle)?,
+            accounting: table(bundle, "rules/accounting.toml")?,
         })
+    }
+
+    /// Which codes events are told by.
+    pub(crate) fn audit_codes(&self) -> &AuditCodes {
+        &self.audit_codes
+    }
+
+    /// Which disclosures need not be accounted for.
+    pub(crate) fn accounting(&self) -> &Accounting {
+        &self.accounting
     }
 
     /// What the table says about a medication, by its codings' codes and by its texts (displays and
@@ -224,6 +240,16 @@ fn table<T: serde::de::DeserializeOwned>(
         file,
         why: e.message().to_owned(),
     })
+}
+
+fn audit_codes(bundle: &Bundle) -> Result<AuditCodes, StartFailed> {
+    const FILE: &str = "rules/audit-events.toml";
+    let codes: AuditCodes = table(bundle, FILE)?;
+    codes.check().map_err(|wrong| StartFailed::Table {
+        file: FILE,
+        why: wrong.to_string(),
+    })?;
+    Ok(codes)
 }
 
 #[cfg(test)]

@@ -95,6 +95,13 @@ impl TokenTarget {
             ResourceToken::from_random(raw).to_string()
         }
     }
+
+    /// The patient whom a token of this concerns.
+    fn patient_of(&self, raw: [u8; 16]) -> Option<PatientToken> {
+        let is_patient = self.resource.as_str() == "Patient" && self.patient.is_none();
+        self.patient
+            .or_else(|| is_patient.then(|| PatientToken::from_random(raw)))
+    }
 }
 
 impl Engine {
@@ -177,15 +184,7 @@ impl Engine {
     async fn tokens_for(&self, targets: &[TokenTarget]) -> Result<Vec<[u8; 16]>, TokenFailed> {
         // Two nodes may mint for the same resource at once: one commit is refused and looks again.
         const ATTEMPTS: u32 = 4;
-        let key = self.keys.data_key(&self.config.tenant, INDEX_KEY).await?;
-        let indexes: Vec<Digest> = targets
-            .iter()
-            .map(|target| {
-                let context = target.patient.map(|p| p.to_string()).unwrap_or_default();
-                let id = format!("{context}/{}", target.id);
-                chaperone_phi::keyed::token_index(&key, PURPOSE, &target.resource, &id)
-            })
-            .collect();
+        let indexes = self.indexes_of(targets).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -202,6 +201,37 @@ impl Engine {
                 Err(failed) => return Err(failed.into()),
             }
         }
+    }
+
+    /// The keyed indexes of what tokens stand for.
+    async fn indexes_of(&self, targets: &[TokenTarget]) -> Result<Vec<Digest>, TokenFailed> {
+        let key = self.keys.data_key(&self.config.tenant, INDEX_KEY).await?;
+        Ok(targets
+            .iter()
+            .map(|target| {
+                let context = target.patient.map(|p| p.to_string()).unwrap_or_default();
+                let id = format!("{context}/{}", target.id);
+                chaperone_phi::keyed::token_index(&key, PURPOSE, &target.resource, &id)
+            })
+            .collect())
+    }
+
+    /// The token of a patient, if there is one; none is made.
+    pub(crate) async fn known_patient_token(
+        &self,
+        id: &str,
+    ) -> Result<Option<PatientToken>, TokenFailed> {
+        let resource =
+            ResourceType::new("Patient").map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let target = TokenTarget {
+            resource,
+            id: id.to_owned(),
+            patient: None,
+        };
+        let indexes = self.indexes_of(&[target]).await?;
+        let index = indexes.first().ok_or(TokenFailed::Unknown)?;
+        let raw = self.known_token(index, &HashMap::new()).await?;
+        Ok(raw.map(PatientToken::from_random))
     }
 
     async fn find_or_mint(
@@ -236,6 +266,7 @@ impl Engine {
                 Expected::Any,
                 Event::TokenMinted {
                     resource: target.resource.clone(),
+                    patient: target.patient_of(raw),
                 },
             );
             minted.insert(*index, raw);

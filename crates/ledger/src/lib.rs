@@ -9,6 +9,7 @@
 //! 2. [`checkpoint`]: signed tree heads, as C2SP tlog-checkpoint says.
 //! 3. [`export`]: the file that carries a whole ledger. [`verify`]: what such a file proves.
 //! 4. [`receipt`]: the file that carries one write-back.
+//! 5. [`audit`]: the events as FHIR AuditEvents, and who saw or changed something of a patient.
 
 #![cfg_attr(
     test,
@@ -31,6 +32,8 @@ pub mod export;
 pub mod verify;
 
 pub mod receipt;
+
+pub mod audit;
 
 #[cfg(test)]
 mod sample;

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod agent_key;
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod conformance;

@@ -12,8 +12,8 @@ pub use ehr::{
 };
 pub use keys::{KeyVault, KeyVaultFailed, WrappedKey};
 pub use outside::{
-    Anchor, AnchorFailed, Clock, ConsentDecision, ConsentHook, ConsentQuestion, Notice, Notifier,
-    Random,
+    Anchor, AnchorFailed, AuditLine, AuditSink, AuditSinkFailed, Clock, ConsentDecision,
+    ConsentHook, ConsentQuestion, Notice, Notifier, Random,
 };
 pub use store::{
     Append, CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Expected, Guard,

@@ -131,3 +131,28 @@ pub trait Anchor: Send + Sync + 'static {
     /// The newest anchored checkpoint.
     async fn newest(&self, tenant: &TenantId) -> Result<Option<String>, AnchorFailed>;
 }
+
+/// One AuditEvent on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditLine {
+    /// Its logical id: the same each time that it is sent.
+    pub id: String,
+    /// The resource as JSON, without a line break. Holds references to patients.
+    pub json: String,
+}
+
+/// Why AuditEvents were not taken; none, some or all of them may have been. Names no patient.
+#[derive(Debug, thiserror::Error)]
+#[error("the AuditEvents could not be handed over: {0}")]
+pub struct AuditSinkFailed(pub String);
+
+/// Where new AuditEvents go.
+///
+/// **Durability.** What was taken survives the loss of process and power when `take` returns.
+/// **Retry duty.** After a failure the caller sends the same ones again: each arrives at least once, in the order
+/// of the ledger, and is known by its id.
+#[async_trait]
+pub trait AuditSink: Send + Sync + 'static {
+    /// Takes AuditEvents, in order.
+    async fn take(&self, tenant: &TenantId, events: &[AuditLine]) -> Result<(), AuditSinkFailed>;
+}

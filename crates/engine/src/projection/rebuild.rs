@@ -220,6 +220,7 @@ impl Engine {
                 strays.remove(&wanted.key);
             }
         }
+        self.reset_access_index().await?;
         let folded: Vec<(&WritebackId, &Folded)> = fold.writebacks.iter().collect();
         for several in folded.chunks(PUT_AT_ONCE) {
             if !self.put_rows(several).await? {

@@ -31,6 +31,8 @@ const SEE_PATIENTS: [Role; 8] = [
 const LOOKS: &str = "look";
 /// How long one record of a look covers further ones, in seconds.
 const LOOK_SECONDS: i64 = 300;
+/// What a search shows of each patient.
+const FOUND_FIELDS: [&str; 3] = ["name", "birthDate", "identifier"];
 /// Most search hits shown.
 const HITS_MAX: u32 = 20;
 /// Most allergies shown.
@@ -122,13 +124,8 @@ impl Engine {
                 limit: HITS_MAX,
             })
             .await?;
-        self.record_look(
-            by,
-            "console.search",
-            None,
-            &["name", "birthDate", "identifier"],
-        )
-        .await?;
+        self.record_look(by, "console.search", None, &FOUND_FIELDS)
+            .await?;
         let now = self.now();
         let mut hits = Vec::with_capacity(found.resources.len());
         for patient in &found.resources {
@@ -146,7 +143,47 @@ impl Engine {
                 identifiers: identifiers(patient),
             });
         }
+        self.record_found(by, &hits).await?;
         Ok(hits)
+    }
+
+    /// Records whom a search showed, one entry for each patient, before anything is shown.
+    async fn record_found(&self, by: &Human, hits: &[PatientHit]) -> Result<(), ViewFailed> {
+        if hits.is_empty() {
+            return Ok(());
+        }
+        let mut commit = self.commit_as(by.into());
+        for hit in hits {
+            let ceiling = self.ceiling("console.search", Some(hit.token), &FOUND_FIELDS)?;
+            commit.append(
+                StreamId::Account(by.account.clone()),
+                Expected::Any,
+                Event::ReadPermitted(Box::new(ceiling)),
+            );
+        }
+        self.store.commit(commit).await?;
+        Ok(())
+    }
+
+    /// What a page of the console may show.
+    fn ceiling(
+        &self,
+        page: &str,
+        patient: Option<PatientToken>,
+        fields: &[&str],
+    ) -> Result<ReadCeiling, StoreFailed> {
+        Ok(ReadCeiling {
+            correlation: self.correlation(),
+            tool: ToolName::new(page).map_err(|e| StoreFailed::Corrupt(e.to_string()))?,
+            connection: self.ehr.connection().clone(),
+            resource: patient_type()?,
+            patient,
+            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            text: Vec::new(),
+            policies: Vec::new(),
+            consent: "role".to_owned(),
+            purpose: None,
+        })
     }
 
     /// A patient for a list. An EHR that does not answer leaves the token.
@@ -278,18 +315,7 @@ impl Engine {
         if known.is_some() {
             return Ok(());
         }
-        let ceiling = ReadCeiling {
-            correlation: self.correlation(),
-            tool: ToolName::new(page).map_err(|e| StoreFailed::Corrupt(e.to_string()))?,
-            connection: self.ehr.connection().clone(),
-            resource: patient_type()?,
-            patient,
-            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
-            text: Vec::new(),
-            policies: Vec::new(),
-            consent: "role".to_owned(),
-            purpose: None,
-        };
+        let ceiling = self.ceiling(page, patient, fields)?;
         let mut commit = self.commit_as(by.into());
         if patient.is_some() {
             let until = crate::context::after(now, LOOK_SECONDS);

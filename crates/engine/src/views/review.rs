@@ -450,7 +450,7 @@ impl Engine {
     }
 
     /// Whether approvals of this write-back are still secret from a person.
-    pub(super) async fn hides_approvals(
+    pub(crate) async fn hides_approvals(
         &self,
         by: &Human,
         id: WritebackId,

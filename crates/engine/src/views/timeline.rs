@@ -1,7 +1,7 @@
 //! What happened, in words: one line per event, without anything about a patient.
 
 use chaperone_core::Timestamp;
-use chaperone_core::event::{BreakGlassEnd, Event, Recorded, StreamId};
+use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
 use chaperone_core::gate::Gate;
 use chaperone_core::principal::{Actor, Human, SystemPart};
@@ -90,6 +90,7 @@ pub fn actor_words(actor: &Actor) -> String {
                 SystemPart::Expiry => "expiry",
                 SystemPart::Setup => "set-up",
                 SystemPart::Dispatcher => "dispatcher",
+                SystemPart::CommandLine => "command line",
             }
         ),
         Actor::Anonymous => "nobody known".to_owned(),
@@ -201,7 +202,12 @@ pub fn event_words(event: &Event) -> String {
         Event::SlotsResolved { tool, classes, .. } => {
             format!("{} slots in a call of {tool} were put back", sum(classes))
         }
-        Event::TokenMinted { resource } => format!("A token was made for a {resource}"),
+        Event::AuditUsed(used) => match used.used_for {
+            AuditUse::Export => "AuditEvents were exported".to_owned(),
+            AuditUse::WhoSaw => "Asked who saw something of a patient".to_owned(),
+            AuditUse::Accounting => "Made an accounting of disclosures".to_owned(),
+        },
+        Event::TokenMinted { resource, .. } => format!("A token was made for a {resource}"),
         Event::Writeback(event) => writeback_words(event),
     }
 }

@@ -12,6 +12,8 @@
 #[path = "../../../store/tests/support/cluster.rs"]
 mod cluster;
 
+mod audit;
+mod audit_kinds;
 mod bench;
 mod break_glass;
 mod consents;
@@ -43,6 +45,15 @@ macro_rules! on_both {
 }
 
 on_both! {
+    audit:
+        who_saw_names_every_access_of_the_patient_and_none_of_another,
+        only_the_privacy_officer_may_ask_and_is_seen_asking,
+        a_patient_is_meant_by_token_reference_or_identifier_and_nobody_by_anything_else,
+        spans_and_pages_hold_what_they_say,
+        rows_that_were_dropped_are_folded_again,
+        what_an_engine_recorded_is_exported_as_valid_audit_events,
+        the_accounting_lists_what_is_not_excluded,
+        a_stream_brings_every_audit_event_at_least_once_and_goes_on_where_it_was;
     break_glass:
         a_person_breaks_the_glass_for_themselves_and_for_a_time,
         what_breaking_the_glass_does_not_open;

@@ -37,7 +37,10 @@ async fn a_bundle_is_recorded_however_much_the_tenant_has_done_since() {
         commit.append(
             StreamId::Tenant,
             Expected::Any,
-            Event::TokenMinted { resource },
+            Event::TokenMinted {
+                resource,
+                patient: None,
+            },
         );
     }
     bench.store.commit(commit.clone()).await.unwrap();

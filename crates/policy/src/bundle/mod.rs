@@ -80,6 +80,7 @@ pub struct Bundle {
     intents: BTreeMap<IntentId, IntentDeclaration>,
     tools: BTreeMap<ToolName, ToolDeclaration>,
     rules: BTreeMap<String, String>,
+    profiles: BTreeMap<String, String>,
     ehr_events: BTreeMap<EhrEventType, EhrEventDeclaration>,
     digest: Digest,
     pub(crate) sets: PolicySets,
@@ -115,6 +116,7 @@ impl Bundle {
         tools::check(&declared, files, &mut problems);
         intents::check(&declared, files, &mut problems);
         let rules = read::rules(files, &mut problems);
+        let profiles = read::profiles(files, &mut problems);
         let ehr_events = events::load(&declared, &rules, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
         let cases = cases::parse_all(files, &mut problems);
@@ -127,6 +129,7 @@ impl Bundle {
             intents: plain(declared.intents),
             tools: plain(declared.tools),
             rules,
+            profiles,
             ehr_events,
             digest: digest(files),
             sets,
@@ -210,6 +213,13 @@ impl Bundle {
     /// The text of `rules/<name>.toml`; it is TOML, and its meaning belongs to whoever asks for it.
     pub fn rule_text(&self, name: &str) -> Option<&str> {
         self.rules.get(name).map(String::as_str)
+    }
+
+    /// Conformance resources of the bundle's own, `profiles/*.json`: file name and text.
+    pub fn profile_texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.profiles
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
     /// What was proved about the bundle when it was loaded.

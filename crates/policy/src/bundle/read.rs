@@ -8,12 +8,13 @@ use super::{Declared, FILE_BYTES_MAX, MANIFEST_PATH, Manifest, SCHEMA_PATH};
 use crate::problem::{Problems, line_at};
 
 /// Folders of which every file of one extension is read.
-const FOLDERS: [(&str, &str); 7] = [
+const FOLDERS: [(&str, &str); 8] = [
     ("agents/", ".toml"),
     ("intents/", ".toml"),
     ("tools/", ".toml"),
     ("rules/", ".toml"),
     ("profiles/", ".toml"),
+    ("profiles/", ".json"),
     ("policies/cases/", ".json"),
     ("policies/", ".cedar"),
 ];
@@ -38,7 +39,7 @@ pub(super) fn check_path(path: &str, text: &str, problems: &mut Problems) {
             path,
             "",
             "no part of a bundle; files are bundle.toml, agents/*.toml, intents/*.toml, tools/*.toml, \
-             rules/*.toml, profiles/*.toml, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
+             rules/*.toml, profiles/*.toml, profiles/*.json, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
         );
     }
 }
@@ -194,4 +195,35 @@ pub(super) fn rules(
         }
     }
     rules
+}
+
+/// Conformance resources of the bundle's own, by file name; here they only have to be JSON of the right kind.
+pub(super) fn profiles(
+    files: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> BTreeMap<String, String> {
+    const KINDS: [&str; 3] = ["StructureDefinition", "ValueSet", "CodeSystem"];
+    let mut profiles = BTreeMap::new();
+    for (path, stem, text) in files_in(files, "profiles/", ".json") {
+        let kind = serde_json::from_str::<serde_json::Value>(text).map(|resource| {
+            resource
+                .get("resourceType")
+                .and_then(|it| it.as_str().map(str::to_owned))
+        });
+        match kind {
+            Ok(Some(kind)) if KINDS.contains(&kind.as_str()) => {
+                profiles.insert(stem.to_owned(), text.to_owned());
+            }
+            Ok(_) => problems.add(
+                path,
+                "resourceType",
+                "must be StructureDefinition, ValueSet or CodeSystem",
+            ),
+            Err(error) => {
+                let line = u32::try_from(error.line()).ok();
+                problems.add_at(path, line, "", "is not JSON");
+            }
+        }
+    }
+    profiles
 }

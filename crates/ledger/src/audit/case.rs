@@ -1,0 +1,197 @@
+//! Which row of the table an event takes. A new kind of event does not compile until it has one, or until it
+//! says which other event tells it.
+
+use chaperone_core::event::{Event, Recorded};
+use chaperone_core::gate::Gate;
+use chaperone_core::resource::Interaction;
+use chaperone_core::writeback::{RefusedBy, VoidReason, WritebackEvent};
+
+use super::access::{Access, AccessKind};
+
+macro_rules! cases {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A kind of event as it is told outside.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum AuditCase { $($(#[$doc])* $name,)* }
+
+        impl AuditCase {
+            /// Every kind.
+            pub const ALL: &'static [AuditCase] = &[$(AuditCase::$name,)*];
+
+            /// Its name in the table.
+            pub fn as_str(self) -> &'static str {
+                match self { $(AuditCase::$name => $text,)* }
+            }
+        }
+    };
+}
+
+cases! {
+    /// A search of the EHR.
+    Query = "query",
+    /// A resource looked at by its id.
+    Read = "read",
+    /// Something new is in the EHR.
+    Create = "create",
+    /// Something in the EHR was changed.
+    Update = "update",
+    /// A patient was put before an agent.
+    GrantIssued = "grant-issued",
+    /// An agent took a token.
+    EnvelopeOpened = "envelope-opened",
+    /// A call, or a stranger, was refused.
+    CallRefused = "call-refused",
+    /// An announced event was refused.
+    EhrEventRefused = "ehr-event-refused",
+    /// Refusals that were counted.
+    RefusalsCounted = "refusals-counted",
+    /// A token was made.
+    TokenMinted = "token-minted",
+    /// Somebody signed in.
+    SignedIn = "signed-in",
+    /// A sign-in failed.
+    SignInFailed = "sign-in-failed",
+    /// Somebody signed out.
+    SignedOut = "signed-out",
+    /// A second factor was given.
+    StepUpPassed = "step-up-passed",
+    /// A second factor was wrong.
+    StepUpFailed = "step-up-failed",
+    /// An account was made or renewed.
+    AccountCreated = "account-created",
+    /// A switch was moved.
+    ModeSwitched = "mode-switched",
+    /// The organisation was set up.
+    TenantInitialised = "tenant-initialised",
+    /// A bundle came into force.
+    BundleActivated = "bundle-activated",
+    /// An endpoint was checked.
+    ConformanceReported = "conformance-reported",
+    /// The ledger was read for somebody.
+    AuditUsed = "audit-used",
+    /// An agent proposed a change.
+    Proposed = "writeback-proposed",
+    /// It is valid.
+    Validated = "writeback-validated",
+    /// The matrix ruled.
+    Ruled = "writeback-ruled",
+    /// The matrix, or policy, denied it.
+    Denied = "writeback-denied",
+    /// Facts were established.
+    Verified = "writeback-verified",
+    /// A person approved.
+    Approved = "writeback-approved",
+    /// A person said no.
+    Rejected = "writeback-rejected",
+    /// It ended before it was ready.
+    Ended = "writeback-ended",
+    /// The agent took it back.
+    Withdrawn = "writeback-withdrawn",
+    /// An approved order became invalid.
+    Voided = "writeback-voided",
+    /// Consent no longer allows it.
+    ConsentLost = "writeback-consent-lost",
+    /// An attempt began.
+    Attempted = "writeback-attempted",
+    /// Nobody knows whether it was applied.
+    OutcomeUnknown = "writeback-outcome-unknown",
+    /// It was found not to be applied.
+    FoundNotApplied = "writeback-found-not-applied",
+    /// A person must decide.
+    HumanNeeded = "writeback-human-needed",
+    /// It was given up for now.
+    DeadLettered = "writeback-dead-lettered",
+    /// An operator put it back.
+    Requeued = "writeback-requeued",
+    /// A person gave it up.
+    Abandoned = "writeback-abandoned",
+    /// It was set aside.
+    Quarantined = "writeback-quarantined",
+    /// It was taken out of quarantine.
+    Released = "writeback-released",
+    /// It was undone.
+    Compensated = "writeback-compensated",
+    /// A draft was taken up.
+    Promoted = "writeback-promoted",
+}
+
+impl AuditCase {
+    /// The kind of an event; `None` for what another event tells: how a read ended is told with the read, and
+    /// that a grant was used with the envelope it opened.
+    pub fn of(recorded: &Recorded, access: Option<&Access>) -> Option<AuditCase> {
+        Some(match &recorded.event {
+            Event::TenantInitialised { .. } => AuditCase::TenantInitialised,
+            Event::BundleActivated { .. } => AuditCase::BundleActivated,
+            Event::ConformanceReported(_) => AuditCase::ConformanceReported,
+            Event::AccountCreated { .. } => AuditCase::AccountCreated,
+            Event::SignedIn => AuditCase::SignedIn,
+            Event::SignInFailed => AuditCase::SignInFailed,
+            Event::SignedOut => AuditCase::SignedOut,
+            Event::StepUpPassed { .. } => AuditCase::StepUpPassed,
+            Event::StepUpFailed => AuditCase::StepUpFailed,
+            Event::ModeSwitched { .. } => AuditCase::ModeSwitched,
+            Event::GrantIssued(_) => AuditCase::GrantIssued,
+            Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,
+            Event::ReadPermitted(ceiling) => match ceiling.tool.as_str() {
+                "console.list" | "console.review" => AuditCase::Read,
+                _ => AuditCase::Query,
+            },
+            Event::GrantConsumed { .. } | Event::ReadReleased { .. } | Event::ReadFailed { .. } => {
+                return None;
+            }
+            Event::CallRefused(_) => AuditCase::CallRefused,
+            Event::EhrEventRefused(_) => AuditCase::EhrEventRefused,
+            Event::RefusalsCounted { .. } => AuditCase::RefusalsCounted,
+            Event::TokenMinted { .. } => AuditCase::TokenMinted,
+            Event::AuditUsed(_) => AuditCase::AuditUsed,
+            Event::Writeback(event) => of_writeback(event, access),
+        })
+    }
+}
+
+fn of_writeback(event: &WritebackEvent, access: Option<&Access>) -> AuditCase {
+    use WritebackEvent as E;
+    match event {
+        E::Proposed(_) => AuditCase::Proposed,
+        E::Validated { .. } => AuditCase::Validated,
+        E::Ruled { ruling, .. } if ruling.gate == Gate::Deny => AuditCase::Denied,
+        E::Ruled { .. } => AuditCase::Ruled,
+        E::Verified { .. } => AuditCase::Verified,
+        E::Approved { .. } => AuditCase::Approved,
+        E::Refused { refused } => match refused {
+            RefusedBy::Policy { .. } => AuditCase::Denied,
+            RefusedBy::Human { .. } => AuditCase::Rejected,
+            RefusedBy::Withdrawn => AuditCase::Withdrawn,
+            RefusedBy::Validation { .. } | RefusedBy::Expiry | RefusedBy::RulesChanged => {
+                AuditCase::Ended
+            }
+        },
+        E::Voided {
+            reason: VoidReason::Consent,
+        } => AuditCase::ConsentLost,
+        E::Voided { .. } => AuditCase::Voided,
+        E::DeliveryStarted(_) => AuditCase::Attempted,
+        // What was not applied is told as the create or update that did not succeed.
+        E::Delivered(_) | E::NotApplied { .. } => match interaction(access) {
+            Some(Interaction::Update) => AuditCase::Update,
+            _ => AuditCase::Create,
+        },
+        E::OutcomeUnknown => AuditCase::OutcomeUnknown,
+        E::FoundNotApplied { .. } => AuditCase::FoundNotApplied,
+        E::HumanNeeded { .. } => AuditCase::HumanNeeded,
+        E::DeadLettered { .. } => AuditCase::DeadLettered,
+        E::Requeued { .. } => AuditCase::Requeued,
+        E::Abandoned { .. } => AuditCase::Abandoned,
+        E::Quarantined { .. } => AuditCase::Quarantined,
+        E::Released { .. } => AuditCase::Released,
+        E::Compensated { .. } => AuditCase::Compensated,
+        E::Promoted { .. } => AuditCase::Promoted,
+    }
+}
+
+fn interaction(access: Option<&Access>) -> Option<Interaction> {
+    match &access?.kind {
+        AccessKind::Write(write) => write.interaction,
+        _ => None,
+    }
+}

@@ -1,0 +1,374 @@
+//! What it was done to: the patient, the data or the query, the request, and the entry of the ledger with
+//! everything that has no place of its own in an AuditEvent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chaperone_core::envelope::GrantSource;
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::mode::ModeScope;
+use chaperone_core::writeback::WritebackEvent;
+use serde_json::{Value, json};
+
+use super::AuditCase;
+use super::access::{ReadAccess, ReadEnd, WriteAccess};
+use super::event::{Telling, name_of};
+
+const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
+const BALP_ENTITY: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType";
+
+/// The entities.
+pub(super) fn of(telling: &Telling<'_>) -> Vec<Value> {
+    let mut entities = Vec::new();
+    if let Some(correlation) = telling.correlation() {
+        entities.push(json!({
+            "what": { "identifier": { "value": correlation.to_string() } },
+            "type": { "system": BALP_ENTITY, "code": "XrequestId" },
+        }));
+    }
+    entities.extend(data(telling));
+    if let Some(patient) = &telling.about.patient {
+        let what = match &patient.reference {
+            Some(reference) => json!({ "reference": reference }),
+            None => identified("urn:chaperone:patient", &patient.token.to_string()),
+        };
+        entities.push(entity("1", "1", what));
+    }
+    entities.push(ledger(telling));
+    entities
+}
+
+fn entity(kind: &str, role: &str, what: Value) -> Value {
+    json!({
+        "what": what,
+        "type": { "system": ENTITY_TYPE, "code": kind },
+        "role": { "system": OBJECT_ROLE, "code": role },
+    })
+}
+
+fn identified(system: &str, value: &str) -> Value {
+    json!({ "identifier": { "system": system, "value": value } })
+}
+
+/// What was read, searched, written, decided or changed.
+fn data(telling: &Telling<'_>) -> Vec<Value> {
+    match &telling.recorded.event {
+        Event::ReadPermitted(ceiling) if telling.case == AuditCase::Query => {
+            let query = telling
+                .about
+                .query
+                .clone()
+                .unwrap_or_else(|| format!("{}?", ceiling.resource));
+            vec![json!({
+                "type": { "system": ENTITY_TYPE, "code": "2" },
+                "role": { "system": OBJECT_ROLE, "code": "24" },
+                "description": format!(
+                    "the search that `{}` declares; what stands in braces was filled in for the call and is not recorded",
+                    ceiling.tool
+                ),
+                "query": STANDARD.encode(query),
+            })]
+        }
+        Event::ReadPermitted(_) => telling
+            .about
+            .patient
+            .iter()
+            .map(|patient| {
+                let what = match &patient.reference {
+                    Some(reference) => json!({ "reference": reference }),
+                    None => identified("urn:chaperone:patient", &patient.token.to_string()),
+                };
+                entity("2", "4", what)
+            })
+            .collect(),
+        Event::GrantIssued(grant) => {
+            vec![entity(
+                "2",
+                "20",
+                identified("urn:chaperone:grant", &grant.id.to_string()),
+            )]
+        }
+        Event::EnvelopeOpened(envelope) => {
+            let what = identified("urn:chaperone:envelope", &envelope.id.to_string());
+            vec![entity("2", "13", what)]
+        }
+        Event::AccountCreated { account, .. } => {
+            vec![entity(
+                "1",
+                "11",
+                identified("urn:chaperone:account", account.as_str()),
+            )]
+        }
+        Event::TenantInitialised { bundle } | Event::BundleActivated { bundle } => {
+            vec![entity(
+                "2",
+                "13",
+                identified("urn:chaperone:bundle", &bundle.to_string()),
+            )]
+        }
+        Event::ConformanceReported(report) => {
+            let what = identified("urn:chaperone:conformance", &report.digest.to_string());
+            vec![entity("2", "13", what)]
+        }
+        Event::ModeSwitched { scope, .. } => {
+            vec![entity(
+                "2",
+                "13",
+                identified("urn:chaperone:mode", &scope_name(scope)),
+            )]
+        }
+        Event::TokenMinted { resource, .. } => {
+            vec![entity(
+                "2",
+                "13",
+                identified("urn:chaperone:token-of", resource.as_str()),
+            )]
+        }
+        Event::AuditUsed(_) => {
+            let ledger = identified("urn:chaperone:ledger", telling.system.tenant.as_str());
+            vec![entity("2", "13", ledger)]
+        }
+        Event::Writeback(event) => of_write(telling, event),
+        _ => Vec::new(),
+    }
+}
+
+fn of_write(telling: &Telling<'_>, event: &WritebackEvent) -> Vec<Value> {
+    let StreamId::Writeback(id) = &telling.recorded.stream else {
+        return Vec::new();
+    };
+    let job = || identified("urn:chaperone:writeback", &id.to_string());
+    if !matches!(telling.case, AuditCase::Create | AuditCase::Update) {
+        return vec![entity("2", "20", job())];
+    }
+    // Where nothing was applied, or the place was erased, our own identifier says which write it was.
+    let what = match (&telling.about.location, event) {
+        (Some(location), WritebackEvent::Delivered(_)) => json!({ "reference": location }),
+        _ => job(),
+    };
+    vec![entity("2", "4", what)]
+}
+
+fn scope_name(scope: &ModeScope) -> String {
+    match scope {
+        ModeScope::Tenant => "tenant".to_owned(),
+        ModeScope::Agent(agent) => format!("agent/{agent}"),
+        ModeScope::Intent(intent) => format!("intent/{intent}"),
+        ModeScope::Resource(resource) => format!("resource/{resource}"),
+        ModeScope::Ehr(connection) => format!("ehr/{connection}"),
+    }
+}
+
+/// Names and values that have no place of their own; values that are empty are left out.
+#[derive(Default)]
+struct Details(Vec<Value>);
+
+impl Details {
+    fn add(&mut self, name: &str, value: impl ToString) -> &mut Self {
+        let value = value.to_string();
+        if !value.is_empty() {
+            self.0.push(json!({ "type": name, "valueString": value }));
+        }
+        self
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+        self
+    }
+}
+
+/// The entry itself: where its proof is found, and what else it says.
+fn ledger(telling: &Telling<'_>) -> Value {
+    let recorded = telling.recorded;
+    let mut details = Details::default();
+    details
+        .add("seq", recorded.seq)
+        .add("leafHash", telling.leaf)
+        .add("kind", recorded.event.kind())
+        .add("stream", &recorded.stream);
+    if let Some(work) = telling.work() {
+        details
+            .add("intent", &work.intent)
+            .add("envelope", work.envelope)
+            .maybe("grant", work.grant)
+            .maybe("bundle", work.bundle);
+    }
+    if let Some(read) = telling.read() {
+        add_read(&mut details, read);
+    }
+    if let Some(write) = telling.write() {
+        add_write(&mut details, write);
+    }
+    add_event(&mut details, &recorded.event);
+    let what = identified(
+        "urn:chaperone:ledger",
+        &format!("{}/{}", recorded.tenant, recorded.seq),
+    );
+    let mut entity = entity("4", "13", what);
+    if let Some(fields) = entity.as_object_mut() {
+        fields.insert("detail".to_owned(), json!(details.0));
+    }
+    entity
+}
+
+fn add_read(details: &mut Details, read: &ReadAccess) {
+    details
+        .add("tool", &read.tool)
+        .add("resource", &read.resource)
+        .add("consent", &read.consent)
+        .add("mode", "automated");
+    match &read.end {
+        ReadEnd::None => {
+            details
+                .add("fields-at-most", read.ceiling.join(","))
+                .add("released", "not recorded: at most these fields were shown");
+        }
+        ReadEnd::Released {
+            resources,
+            versions,
+            fields,
+            labels,
+            withheld,
+            ..
+        } => {
+            details
+                .add("fields", fields.join(","))
+                .add("resources", resources)
+                .add("versions", versions)
+                .add("labels", labels.join(","))
+                .add("withheld", withheld.join(","));
+        }
+        ReadEnd::Failed { .. } => {
+            details.add("released", "nothing");
+        }
+    }
+}
+
+fn add_write(details: &mut Details, write: &WriteAccess) {
+    let gate = write.gate.as_ref().map(|gate| gate.level().as_str());
+    details
+        .add("tool", &write.tool)
+        .maybe("resource", write.resource.as_ref())
+        .maybe("class", write.class)
+        .maybe("gate", gate)
+        .add("elements", write.elements.join(","))
+        .add("tainted", write.tainted);
+    if write.approvals.is_empty() {
+        details.add("mode", "automated");
+    } else {
+        details.add("mode", "human-approved");
+    }
+}
+
+fn add_event(details: &mut Details, event: &Event) {
+    match event {
+        Event::GrantIssued(grant) => {
+            let source = match &grant.source {
+                GrantSource::Human { person } => format!("human {person}"),
+                GrantSource::EhrEvent => "event of the EHR".to_owned(),
+                GrantSource::EhrNotification {
+                    notified_by,
+                    event_type,
+                    ..
+                } => format!("event of the EHR, {event_type} by {notified_by}"),
+                GrantSource::PatientSession => "the patient's own session".to_owned(),
+                GrantSource::Dispatcher { dispatcher } => format!("dispatcher {dispatcher}"),
+            };
+            details.add("intent", &grant.intent).add("source", source);
+        }
+        Event::EnvelopeOpened(envelope) => {
+            details
+                .add("intent", &envelope.intent)
+                .maybe("grant", envelope.grant)
+                .add("bundle", envelope.bundle)
+                .add("expires", envelope.expires);
+        }
+        Event::AccountCreated { roles, .. } => {
+            let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+            details.add("roles", roles.join(","));
+        }
+        Event::ModeSwitched { mode, .. } => {
+            details.add("to", mode.as_str());
+        }
+        Event::ConformanceReported(report) => {
+            details
+                .add("connection", &report.connection)
+                .add("verdict", report.verdict.as_str());
+        }
+        Event::CallRefused(refusal) => {
+            details.maybe("tool", refusal.tool.as_ref());
+        }
+        Event::StepUpPassed { digest } => {
+            details.add("payloadSha256", digest);
+        }
+        Event::AuditUsed(used) => {
+            details
+                .add("used-for", used.used_for.as_str())
+                .maybe("from", used.from)
+                .maybe("to", used.to);
+        }
+        Event::Writeback(event) => add_writeback(details, event),
+        _ => {}
+    }
+}
+
+fn add_writeback(details: &mut Details, event: &WritebackEvent) {
+    use WritebackEvent as E;
+    match event {
+        E::Ruled { ruling, order } => {
+            let policies: Vec<&str> = ruling.determining.iter().map(|id| id.as_str()).collect();
+            details
+                .add("ruled", ruling.gate.level().as_str())
+                .add("policies", policies.join(","))
+                .add("bundle", ruling.bundle)
+                .add("payloadSha256", order.digest);
+        }
+        E::Approved { approval } => {
+            details
+                .add("payloadSha256", approval.digest)
+                .maybe("secondFactor", name_of_factor(&approval.factor))
+                .add("reviewMs", approval.review_ms);
+        }
+        E::DeliveryStarted(start) => {
+            details
+                .add("payloadSha256", start.digest)
+                .add("attempt", start.attempt)
+                .add("epoch", start.epoch);
+        }
+        E::Delivered(receipt) => {
+            details
+                .add("proof", receipt.proof)
+                .maybe("readBack", receipt.read_back)
+                .maybe("attestedBy", receipt.attested_by)
+                .add("provenance", receipt.provenance_written);
+        }
+        E::FoundNotApplied { basis, .. } => {
+            details.maybe(
+                "basis",
+                serde_json::to_value(basis).ok().and_then(|basis| {
+                    basis
+                        .get("basis")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned)
+                }),
+            );
+        }
+        E::Compensated { by } | E::Promoted { by } => {
+            details.add("by", by);
+        }
+        E::Quarantined { reason } => {
+            details.maybe("reason", name_of(reason));
+        }
+        _ => {}
+    }
+}
+
+fn name_of_factor(factor: &chaperone_core::evidence::Factor) -> Option<String> {
+    match factor {
+        chaperone_core::evidence::Factor::None => None,
+        chaperone_core::evidence::Factor::Totp { at } => Some(format!("totp at {at}")),
+    }
+}
