@@ -155,7 +155,7 @@ impl Engine {
             if let Some(access) = book.accesses.get(&key) {
                 let row = Record::new(ACCESSES, &key, written(access)?);
                 rows.push(match access.patient {
-                    Some(patient) => row.indexed(patient.to_string(), sortable(access.at)),
+                    Some(patient) => row.indexed(patient.to_string(), sort_of(access)),
                     None => row,
                 });
             }
@@ -201,6 +201,11 @@ impl Engine {
         let row = self.store.projection(&self.config.tenant, &key).await?;
         row.as_ref().map(read).transpose()
     }
+}
+
+/// By time, and at one time in the order of the ledger.
+fn sort_of(access: &Access) -> String {
+    format!("{}/{:020}", sortable(access.at), access.seq)
 }
 
 fn written(row: &impl serde::Serialize) -> Result<serde_json::Value, StoreFailed> {

@@ -162,7 +162,7 @@ impl Engine {
                 let (sort, key) = after.split_once('~').ok_or(AuditFailed::NoSuchPage)?;
                 Some((sort.to_owned(), key.to_owned()))
             }
-            // No key is empty, so rows of exactly this time come after it.
+            // Rows of exactly this time sort behind the time alone.
             (None, Some(from)) => Some((sortable(from), String::new())),
             (None, None) => None,
         };

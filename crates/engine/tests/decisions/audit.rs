@@ -28,8 +28,14 @@ fn privacy() -> Human {
 
 /// An agent in an envelope of its own that the ledger knows.
 async fn opened(bench: &Bench, patient: &str, n: u8) -> Caller {
+    let clinician = human(2, &[Role::Clinician]);
     let mut caller = bench
-        .caller(&nurse(), "scheduler-agent", "schedule-appointment", patient)
+        .caller(
+            &clinician,
+            "scheduler-agent",
+            "schedule-appointment",
+            patient,
+        )
         .await;
     let mut envelope = (*caller.envelope).clone();
     envelope.id = EnvelopeId::from_random([n; 16]);
@@ -409,6 +415,7 @@ pub(crate) async fn what_an_engine_recorded_is_exported_as_valid_audit_events(db
 pub(crate) async fn the_accounting_lists_what_is_not_excluded(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     let (first, _) = busy(&bench).await;
+    bench.clock.advance_s(1);
     let answer = bench
         .engine
         .accounting(Asker::CommandLine, first, Span::default())

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::mode::ModeScope;
+use chaperone_core::principal::Actor;
 use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
 
@@ -197,7 +198,7 @@ fn ledger(telling: &Telling<'_>) -> Value {
             .maybe("bundle", work.bundle);
     }
     if let Some(read) = telling.read() {
-        add_read(&mut details, read);
+        add_read(&mut details, read, &recorded.actor);
     }
     if let Some(write) = telling.write() {
         add_write(&mut details, write);
@@ -214,13 +215,18 @@ fn ledger(telling: &Telling<'_>) -> Value {
     entity
 }
 
-fn add_read(details: &mut Details, read: &ReadAccess) {
+fn add_read(details: &mut Details, read: &ReadAccess, actor: &Actor) {
+    let is_person = matches!(actor, Actor::Human { .. });
     details
         .add("tool", &read.tool)
         .add("resource", &read.resource)
         .add("consent", &read.consent)
-        .add("mode", "automated");
+        .add("mode", if is_person { "human" } else { "automated" });
     match &read.end {
+        // A page of the console shows what it says; no other record is made.
+        ReadEnd::None if is_person => {
+            details.add("fields", read.ceiling.join(","));
+        }
         ReadEnd::None => {
             details
                 .add("fields-at-most", read.ceiling.join(","))
