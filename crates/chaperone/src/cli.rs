@@ -50,6 +50,8 @@ enum Command {
     WhoSaw(commands::audit::PatientArgs),
     /// The accounting of disclosures for a patient.
     Accounting(commands::audit::PatientArgs),
+    /// Where anything rests, who can reach it and how long it is kept.
+    Inventory(commands::inventory::InventoryArgs),
     /// Print figures of this machine.
     Bench(commands::bench::BenchArgs),
 }
@@ -84,6 +86,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Audit(args) => commands::audit::run(args),
         Command::WhoSaw(args) => commands::audit::who_saw(args),
         Command::Accounting(args) => commands::audit::accounting(args),
+        Command::Inventory(args) => commands::inventory::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };
     match outcome {

@@ -10,11 +10,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use chaperone_connect::audit_file::FileAuditSink;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
-use chaperone_core::ports::{Environment, Notifier, ServerKind};
+use chaperone_core::ports::{AuditSink, Environment, Notifier, ServerKind};
 use chaperone_core::principal::Role;
 use chaperone_engine::consent::ConsentSource;
 use chaperone_engine::{Engine, EngineConfig, validator_over};
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) times: Times,
     #[serde(default)]
     pub(crate) ehr_events: Vec<ehr_events::Source>,
+    #[serde(default)]
+    pub(crate) audit_stream: Option<AuditStream>,
     #[serde(default)]
     pub(crate) mail: Option<Mail>,
     #[serde(default)]
@@ -182,6 +185,15 @@ pub(crate) struct Times {
     claim_ms: Option<i64>,
 }
 
+/// Where new AuditEvents go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuditStream {
+    dir: PathBuf,
+    #[serde(default = "file_mb_max")]
+    file_mb_max: u64,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mail {
@@ -235,6 +247,10 @@ fn packages() -> PathBuf {
 
 fn settle_ms() -> i64 {
     10_000
+}
+
+fn file_mb_max() -> u64 {
+    64
 }
 
 fn level() -> String {
@@ -298,6 +314,9 @@ impl Config {
         }
         for source in &mut config.ehr_events {
             source.settle_in(&home);
+        }
+        if let Some(stream) = &mut config.audit_stream {
+            stream.dir = home.join(&stream.dir);
         }
         if let Some(smart) = &mut config.ehr.smart {
             smart.read.key_file = home.join(&smart.read.key_file);
@@ -377,6 +396,20 @@ impl Config {
         } else {
             chaperone_web::console::CookieSecurity::Loopback
         }
+    }
+
+    /// Where new AuditEvents go, if anywhere.
+    pub(crate) fn audit_sink(&self) -> anyhow::Result<Option<Arc<dyn AuditSink>>> {
+        let Some(stream) = &self.audit_stream else {
+            return Ok(None);
+        };
+        if stream.file_mb_max == 0 {
+            bail!("`audit_stream.file_mb_max` must be at least 1");
+        }
+        let bytes_max = stream.file_mb_max.saturating_mul(1_000_000);
+        let sink = FileAuditSink::open(&stream.dir, bytes_max)
+            .with_context(|| format!("cannot stream to `{}`", stream.dir.display()))?;
+        Ok(Some(Arc::new(sink)))
     }
 
     fn engine(&self) -> EngineConfig {
@@ -529,6 +562,19 @@ mod tests {
         let text = format!("{TEMPLATE}\n[[ehr_events]]\n{section}");
         let config: Config = toml::from_str(&text).unwrap();
         assert_eq!(config.ehr_events.len(), 1);
+    }
+
+    #[test]
+    fn what_the_template_says_of_the_audit_stream_is_a_configuration() {
+        let (_, section) = TEMPLATE.split_once("# [audit_stream]\n").unwrap();
+        let section: String = section
+            .lines()
+            .take_while(|line| line.starts_with("# "))
+            .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+            .collect();
+        let text = format!("{TEMPLATE}\n[audit_stream]\n{section}");
+        let config: Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.audit_stream.unwrap().file_mb_max, 64);
     }
 
     #[test]

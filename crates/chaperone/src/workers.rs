@@ -1,10 +1,12 @@
-//! What runs in the background: delivery, the ledger's integrator, afterwork.
+//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, and the
+//! stream of AuditEvents where one is configured.
 //!
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chaperone_core::ports::AuditSink;
 use chaperone_engine::Engine;
 use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::ledger::LEAVES_AT_ONCE;
@@ -17,9 +19,18 @@ const IDLE: Duration = Duration::from_millis(250);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How often the integrator looks for new entries.
 const INTEGRATE_EVERY: Duration = Duration::from_millis(250);
-
 /// How many of these looks pass between two at emergency accesses whose time is up.
 const GLASS_EVERY: u32 = 40;
+/// How often the list of accesses follows the ledger.
+const INDEX_EVERY: Duration = Duration::from_secs(2);
+/// Entries it takes each time while others are coming in: reads and writes go first.
+const INDEX_AT_ONCE: u64 = 1_000;
+/// How long the stream of AuditEvents waits when there is nothing new.
+const STREAM_EVERY: Duration = Duration::from_secs(1);
+/// How long it waits after a failure.
+const STREAM_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// Name of the stream; its place in the ledger is kept under it.
+const STREAM: &str = "file";
 
 /// The background of one engine.
 pub(crate) struct Workers {
@@ -34,9 +45,18 @@ impl Workers {
         let tasks = vec![
             tokio::spawn(deliver(Arc::clone(engine), stopped.clone())),
             tokio::spawn(integrate(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(index(Arc::clone(engine), stopped.clone())),
             tokio::spawn(afterwork(Arc::clone(engine), stopped)),
         ];
         Self { stop, tasks }
+    }
+
+    /// The same with AuditEvents streamed to a sink.
+    pub(crate) fn streaming(mut self, engine: &Arc<Engine>, sink: Arc<dyn AuditSink>) -> Self {
+        let stopped = self.stop.subscribe();
+        self.tasks
+            .push(tokio::spawn(stream(Arc::clone(engine), sink, stopped)));
+        self
     }
 
     /// Lets each finish what it has in hand.
@@ -99,6 +119,43 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         }
         tokio::select! {
             () = tokio::time::sleep(INTEGRATE_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn index(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let mut size = 0;
+    while !*stopped.borrow() {
+        match engine.index_accesses(INDEX_AT_ONCE).await {
+            // Nothing came in since: what is left is worked off without a pause.
+            Ok(indexed) if indexed.behind() > 0 && indexed.size == size => continue,
+            Ok(indexed) => size = indexed.size,
+            Err(failed) => tracing::warn!(error = %failed, "the list of accesses waits"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INDEX_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn stream(
+    engine: Arc<Engine>,
+    sink: Arc<dyn AuditSink>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    while !*stopped.borrow() {
+        let pause = match engine.stream_audit_events(STREAM, sink.as_ref()).await {
+            Ok(streamed) if streamed.entries > 0 => continue,
+            Ok(_) => STREAM_EVERY,
+            Err(failed) => {
+                tracing::error!(error = %failed, "the stream of AuditEvents waits");
+                STREAM_AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
             _ = stopped.changed() => {}
         }
     }

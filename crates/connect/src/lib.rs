@@ -11,7 +11,8 @@
 //! 5. [`notify`], [`consent`]: telling people, asking for consent.
 //! 6. [`clock`], [`random`]: the only sites that read time and randomness.
 //! 7. [`agent_client`]: the other side of our own gateway, for demonstration, bench and tests.
-//! 8. [`package_registry`]: conformance packages by name and version.
+//! 8. [`audit_file`]: AuditEvents into a folder.
+//! 9. [`package_registry`]: conformance packages by name and version.
 //!
 //! TLS: the binary installs rustls's aws-lc-rs provider before it makes any of these.
 
@@ -34,6 +35,8 @@ pub mod smart;
 pub mod keys;
 
 pub mod anchor;
+
+pub mod audit_file;
 
 pub mod consent;
 pub mod notify;

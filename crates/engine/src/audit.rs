@@ -70,6 +70,31 @@ pub struct Span {
 }
 
 impl Span {
+    /// Days such as `2026-01-31`, in UTC; empty ones are open, and the last day counts whole.
+    ///
+    /// # Errors
+    /// [`AuditFailed::NotADay`].
+    pub fn of_days(from: &str, to: &str) -> Result<Self, AuditFailed> {
+        let wrong = |_: jiff::Error| AuditFailed::NotADay;
+        let day = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse::<jiff::civil::Date>().map(Some).map_err(wrong),
+        };
+        let begin = |day: jiff::civil::Date| {
+            day.to_zoned(jiff::tz::TimeZone::UTC)
+                .map(|at| at.timestamp())
+                .map_err(wrong)
+        };
+        let to = match day(to)? {
+            Some(to) => Some(begin(to.tomorrow().map_err(wrong)?)?),
+            None => None,
+        };
+        Ok(Self {
+            from: day(from)?.map(begin).transpose()?,
+            to,
+        })
+    }
+
     /// Whether a moment is in it.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= at) && self.to.is_none_or(|to| at < to)
@@ -97,6 +122,9 @@ pub enum AuditFailed {
         "there are more than {0} accesses in this time; ask for a shorter one with --from and --to"
     )]
     TooMany(u64),
+    /// Not a day.
+    #[error("write days as 2026-01-31")]
+    NotADay,
     /// Where to go on is not said as an answer said it.
     #[error("this is not where an answer said to go on")]
     NoSuchPage,

@@ -254,6 +254,10 @@ impl Compiled {
         crate::slots::check_slot_inputs(bundle, definitions).map_err(StartFailed::View)?;
         let words = Words::of(bundle).map_err(|why| StartFailed::View(why.to_string()))?;
         let tables = Tables::read(bundle)?;
+        crate::inventory::Inventory::of(bundle).map_err(|why| StartFailed::Table {
+            file: crate::inventory::FILE,
+            why: why.to_string(),
+        })?;
         let transitions = bundle
             .rule_text("status-transitions")
             .ok_or_else(|| "it is missing".to_owned())

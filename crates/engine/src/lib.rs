@@ -8,7 +8,7 @@
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
 //! [`collect`]), the humans' side ([`people`], [`approve`], [`views`],
 //! [`switch_mode`], [`break_glass`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]);
-//! what all of it looks like from outside is [`audit`].
+//! what all of it looks like from outside is [`audit`], and where anything rests is [`inventory`].
 
 #![cfg_attr(
     test,
@@ -63,6 +63,7 @@ pub mod expire;
 pub mod ledger;
 
 pub mod audit;
+pub mod inventory;
 
 pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle, validator_over};
 pub use errors::{CallError, Retry};

@@ -21,6 +21,7 @@ pub(crate) struct ServeArgs {
 /// Runs it until a signal asks it to stop; then requests in hand finish, then the workers.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = args.config.read()?;
+    let audit_sink = config.audit_sink()?;
     telemetry::start_logs(&config.log.level, config.log.json)?;
     let metrics = telemetry::start_metrics()?;
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
@@ -39,7 +40,10 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         if let WriteBack::Off(why) = engine.write_back().await? {
             eprintln!("{}", why.say(&config.ehr.connection));
         }
-        let workers = Workers::start(&engine);
+        let mut workers = Workers::start(&engine);
+        if let Some(sink) = audit_sink {
+            workers = workers.streaming(&engine, sink);
+        }
         let app = crate::web::app(&engine, config.cookies(), metrics);
         let served =
             chaperone_web::serve::serve(config.listener(), app, signals::interrupted()).await;

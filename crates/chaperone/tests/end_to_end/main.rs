@@ -28,6 +28,7 @@ mod wire;
 #[path = "../../../store/tests/support/cluster.rs"]
 mod cluster;
 
+mod audit;
 mod canary;
 mod cli;
 mod faults;

@@ -180,6 +180,15 @@ pub enum PayloadClass {
 }
 
 impl PayloadClass {
+    /// Every class.
+    pub const ALL: [PayloadClass; 5] = [
+        PayloadClass::Clinical,
+        PayloadClass::Transcript,
+        PayloadClass::Derived,
+        PayloadClass::ApprovalNote,
+        PayloadClass::Operational,
+    ];
+
     /// The stored name.
     pub fn as_str(self) -> &'static str {
         match self {

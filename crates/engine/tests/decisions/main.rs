@@ -20,6 +20,7 @@ mod consents;
 mod deliveries;
 mod events;
 mod free_text;
+mod inventory;
 mod limits;
 mod plausible;
 mod proposals;

@@ -9,6 +9,7 @@
 //! then one file per page.
 
 mod agents;
+mod answers;
 mod assets;
 mod assign;
 mod decide;
@@ -129,6 +130,8 @@ pub fn router(state: ConsoleState) -> Router {
             "/console/patients/{token}/emergency/end",
             post(emergency::end),
         )
+        .route("/console/answers", get(answers::show).post(answers::search))
+        .route("/console/answers/{token}", get(answers::of_patient))
         .route("/console/modes", get(modes::show).post(modes::submit))
         .route("/console/ledger", get(ledger::show))
         .route("/console/ledger/verify", post(ledger::verify))

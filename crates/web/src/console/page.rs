@@ -22,6 +22,7 @@ pub(super) enum Here {
     Modes,
     Ledger,
     Health,
+    Answers,
     People,
 }
 
@@ -83,6 +84,9 @@ impl Chrome {
             entry(Here::Ledger, "/console/ledger", "Ledger", 0),
             entry(Here::Health, "/console/health", "Health", 0),
         ];
+        if chaperone_engine::audit::may_ask(&person.human) {
+            nav.push(entry(Here::Answers, "/console/answers", "Who saw what", 0));
+        }
         if person.human.holds(Role::ItAdmin) {
             nav.push(entry(Here::People, "/console/people", "People", 0));
         }

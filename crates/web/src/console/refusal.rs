@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use chaperone_engine::audit::AuditFailed;
 use chaperone_engine::views::ViewFailed;
 
 /// Why a request did not get its page.
@@ -90,6 +91,37 @@ impl From<ViewFailed> for Refusal {
             ViewFailed::Commit(_) => {
                 tracing::error!(error = %failed, "a look could not be recorded");
                 Refusal::Unavailable("The look could not be recorded, so nothing is shown.")
+            }
+        }
+    }
+}
+
+impl From<AuditFailed> for Refusal {
+    fn from(failed: AuditFailed) -> Self {
+        match failed {
+            AuditFailed::NotPermitted => Refusal::Forbidden(
+                "Who saw what is for the privacy officer. Ask an administrator if that is wrong.",
+            ),
+            AuditFailed::UnknownPatient | AuditFailed::NeverHandled => Refusal::NotFound,
+            AuditFailed::NotADay => Refusal::BadRequest("Write days as 2026-01-31."),
+            AuditFailed::NoSuchPage => {
+                Refusal::BadRequest("Pages go on where the page before says.")
+            }
+            AuditFailed::TooMany(_) => {
+                Refusal::BadRequest("That is too much for one answer. Ask for a shorter time.")
+            }
+            AuditFailed::Ehr(failed) => ViewFailed::Ehr(failed).into(),
+            AuditFailed::Behind { .. } => Refusal::Unavailable(
+                "The list is being brought up to date with the ledger. Try again in a moment.",
+            ),
+            AuditFailed::Commit(failed) => ViewFailed::Commit(failed).into(),
+            AuditFailed::Store(failed) => ViewFailed::Store(failed).into(),
+            AuditFailed::Token(_)
+            | AuditFailed::Vault(_)
+            | AuditFailed::Leaf(_)
+            | AuditFailed::Write(_) => {
+                tracing::error!(error = %failed, "a question about the ledger failed");
+                Refusal::Internal
             }
         }
     }

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod answers;
 mod bench;
 mod decisions;
 mod emergency;
