@@ -140,11 +140,7 @@ async fn index(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn stream(
-    engine: Arc<Engine>,
-    sink: Arc<dyn AuditSink>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn stream(engine: Arc<Engine>, sink: Arc<dyn AuditSink>, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
         let pause = match engine.stream_audit_events(STREAM, sink.as_ref()).await {
             Ok(streamed) if streamed.entries > 0 => continue,

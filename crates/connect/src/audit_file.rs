@@ -94,7 +94,9 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
     match tail.iter().rposition(|byte| *byte == b'\n') {
         Some(at) => Ok(from.saturating_add(at as u64).saturating_add(1)),
         None if from == 0 => Ok(0),
-        None => Err(io::Error::other("the file does not hold lines; set it aside by hand")),
+        None => Err(io::Error::other(
+            "the file does not hold lines; set it aside by hand",
+        )),
     }
 }
 

@@ -27,8 +27,14 @@ pub(crate) fn run(args: InventoryArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for (holds, heading) in [
-        (Holds::Phi, "Health information with what identifies the patient"),
-        (Holds::Pseudonyms, "Tokens and references that lead to a patient"),
+        (
+            Holds::Phi,
+            "Health information with what identifies the patient",
+        ),
+        (
+            Holds::Pseudonyms,
+            "Tokens and references that lead to a patient",
+        ),
         (Holds::Nothing, "Nothing about patients"),
     ] {
         print_line(&format!("{heading}\n"));

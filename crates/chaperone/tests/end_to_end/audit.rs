@@ -20,7 +20,9 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
     let dispatcher = Dispatcher::sign_in(&installation).await;
     for mrn in [&first, &second] {
         let token = enter(&scheduler, &dispatcher, mrn).await.unwrap();
-        let answer = call(&scheduler, &token, "get_patient_context", &json!({}), None).await.unwrap();
+        let answer = call(&scheduler, &token, "get_patient_context", &json!({}), None)
+            .await
+            .unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     let stream = installation.file("audit").join("clinic.audit.ndjson");
@@ -32,7 +34,10 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
             if text.contains("Patient/kill-2") && text.contains("PatientQuery") {
                 return text;
             }
-            assert!(tokio::time::Instant::now() < deadline, "nothing was streamed: {text}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "nothing was streamed: {text}"
+            );
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
@@ -40,14 +45,20 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
     assert!(server.stop().await.success());
 
     let said = printed(&installation.run(&["who-saw", "--patient", "Patient/kill-1", "--json"]));
-    let rows: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let read = rows.iter().find(|row| row["did"] == "read").unwrap();
     assert_eq!(read["agent"], SCHEDULER);
     assert_eq!(read["purpose"], "PATADMIN");
     assert_eq!(read["is_ceiling"], false);
     assert!(!said.contains("kill-2") && !said.contains("Testcase"));
-    let words = printed(&installation.run(&["who-saw", "--patient", &format!("{}|{second}", ehr::MRN)]));
-    assert!(words.contains("get_patient_context") && words.contains("This question is one of them."));
+    let words =
+        printed(&installation.run(&["who-saw", "--patient", &format!("{}|{second}", ehr::MRN)]));
+    assert!(
+        words.contains("get_patient_context") && words.contains("This question is one of them.")
+    );
     let nobody = installation.run(&["who-saw", "--patient", "Patient/nobody"]);
     assert_eq!(nobody.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("no patient is known by this"));
@@ -79,6 +90,13 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
     }
     arguments.push(to.to_owned());
     let checked = chaperone(&arguments);
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
-    assert!(!installation.run(&["audit", "export", to]).status.success(), "never over a file");
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
+    assert!(
+        !installation.run(&["audit", "export", to]).status.success(),
+        "never over a file"
+    );
 }

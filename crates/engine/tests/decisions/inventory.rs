@@ -50,18 +50,26 @@ fn constants(text: &str) -> BTreeMap<String, String> {
 #[test]
 fn every_collection_that_the_code_keeps_is_in_the_inventory() {
     let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut files,
+    );
     let texts: Vec<String> = files
         .iter()
         .map(|file| std::fs::read_to_string(file).unwrap())
         .collect();
-    let everywhere: BTreeMap<String, String> = texts.iter().flat_map(|text| constants(text)).collect();
+    let everywhere: BTreeMap<String, String> =
+        texts.iter().flat_map(|text| constants(text)).collect();
     let mut kept = BTreeSet::new();
     for text in &texts {
         let here = constants(text);
         for name in named_in(text) {
             let collection = here.get(&name).or_else(|| everywhere.get(&name));
-            kept.insert(collection.unwrap_or_else(|| panic!("{name} is no constant")).clone());
+            kept.insert(
+                collection
+                    .unwrap_or_else(|| panic!("{name} is no constant"))
+                    .clone(),
+            );
         }
     }
     assert!(kept.len() > 15, "the sources were read: {kept:?}");
@@ -77,7 +85,12 @@ fn an_inventory_with_a_row_missing_twice_or_for_nothing_is_refused() {
     let whole = Inventory::of(&BUNDLE).unwrap();
     assert_eq!(whole.places.len(), artefacts().len());
     assert!(whole.places.iter().any(|it| it.holds == Holds::Phi));
-    assert!(whole.sights.iter().any(|sight| sight.intent.as_str() == "schedule-appointment"));
+    assert!(
+        whole
+            .sights
+            .iter()
+            .any(|sight| sight.intent.as_str() == "schedule-appointment")
+    );
     let with = |change: &dyn Fn(&str) -> String| {
         let mut files = chaperone_policy::embedded::files();
         let text = files.get_mut("rules/inventory.toml").unwrap();
@@ -85,12 +98,18 @@ fn an_inventory_with_a_row_missing_twice_or_for_nothing_is_refused() {
         Inventory::of(&bundle(&files))
     };
     let missing = with(&|text| text.replace("record/token_index", "record/other"));
-    assert_eq!(missing, Err(InventoryInvalid::Rows("record/token_index".to_owned())));
+    assert_eq!(
+        missing,
+        Err(InventoryInvalid::Rows("record/token_index".to_owned()))
+    );
     let twice = with(&|text| text.replace("record/token_index", "record/token"));
     assert!(matches!(twice, Err(InventoryInvalid::Rows(_))));
     let row = "\n[[places]]\nartefact = \"elsewhere\"\nwhat = \"x\"\nholds = \"nothing\"\nstore = \"x\"\nkey = \"x\"\nreached_by = \"x\"\nkept = \"x\"\n";
     let stray = with(&|text| format!("{text}{row}"));
-    assert_eq!(stray, Err(InventoryInvalid::Unknown("elsewhere".to_owned())));
+    assert_eq!(
+        stray,
+        Err(InventoryInvalid::Unknown("elsewhere".to_owned()))
+    );
     let unknown = with(&|text| text.replacen("holds = \"phi\"", "holds = \"perhaps\"", 1));
     assert!(matches!(unknown, Err(InventoryInvalid::Unreadable(_))));
 }

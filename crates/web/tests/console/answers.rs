@@ -13,7 +13,9 @@ async fn the_privacy_officer_sees_who_saw_a_patient_and_nobody_else_does() {
     let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
     let priya = bench.person(&admin, "priya", &[Role::Privacy]).await;
     let id = bench.note(&lee).await;
-    bench.get(&format!("/console/writebacks/{id}"), &lee.cookie).await;
+    bench
+        .get(&format!("/console/writebacks/{id}"), &lee.cookie)
+        .await;
 
     let search = async |someone: &super::bench::Someone, query: &str| {
         let form = [("csrf", someone.csrf.as_str()), ("query", query)];
@@ -23,40 +25,83 @@ async fn the_privacy_officer_sees_who_saw_a_patient_and_nobody_else_does() {
     assert_eq!(found.status, StatusCode::OK);
     let token = found.after("href=\"/console/answers/").to_owned();
     assert!(token.starts_with("pat_"));
-    let page = bench.get(&format!("/console/answers/{token}"), &priya.cookie).await;
+    let page = bench
+        .get(&format!("/console/answers/{token}"), &priya.cookie)
+        .await;
     assert_eq!(page.status, StatusCode::OK);
-    for shown in ["agent scribe-agent", "draft_note", "dr-lee", "console.review", "console.search"] {
+    for shown in [
+        "agent scribe-agent",
+        "draft_note",
+        "dr-lee",
+        "console.review",
+        "console.search",
+    ] {
         assert!(page.body.contains(shown), "{shown}: {}", page.body);
     }
-    assert!(!page.body.contains("Sample"), "names of elements, never content");
+    assert!(
+        !page.body.contains("Sample"),
+        "names of elements, never content"
+    );
 
     // Another patient's page lists nothing of this one.
     let other = search(&priya, "1980-07-08").await;
     assert!(!other.body.contains(HOSTILE));
     let other = other.after("href=\"/console/answers/").to_owned();
     assert_ne!(other, token);
-    let others = bench.get(&format!("/console/answers/{other}"), &priya.cookie).await;
-    assert!(!others.body.contains("draft_note") && !others.body.contains("dr-lee"), "{}", others.body);
+    let others = bench
+        .get(&format!("/console/answers/{other}"), &priya.cookie)
+        .await;
+    assert!(
+        !others.body.contains("draft_note") && !others.body.contains("dr-lee"),
+        "{}",
+        others.body
+    );
 
     let account = StreamId::Account(priya.human.account.clone());
     let asked = bench.kinds(account).await;
     assert_eq!(asked.iter().filter(|kind| *kind == "audit_used").count(), 2);
 
     for someone in [&lee, &admin] {
-        for path in ["/console/answers".to_owned(), format!("/console/answers/{token}")] {
+        for path in [
+            "/console/answers".to_owned(),
+            format!("/console/answers/{token}"),
+        ] {
             let refused = bench.get(&path, &someone.cookie).await;
             assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}");
             assert!(!refused.body.contains("draft_note"));
         }
-        assert_eq!(search(someone, "Sample").await.status, StatusCode::FORBIDDEN);
-        assert!(!bench.get("/console", &someone.cookie).await.body.contains("/console/answers"));
+        assert_eq!(
+            search(someone, "Sample").await.status,
+            StatusCode::FORBIDDEN
+        );
+        assert!(
+            !bench
+                .get("/console", &someone.cookie)
+                .await
+                .body
+                .contains("/console/answers")
+        );
     }
     let nobody = format!("/console/answers/pat_{}", "0".repeat(32));
-    assert_eq!(bench.get(&nobody, &priya.cookie).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        bench.get(&nobody, &priya.cookie).await.status,
+        StatusCode::NOT_FOUND
+    );
     for wrong in ["?from=yesterday", "?after=here"] {
-        let page = bench.get(&format!("/console/answers/{token}{wrong}"), &priya.cookie).await;
+        let page = bench
+            .get(&format!("/console/answers/{token}{wrong}"), &priya.cookie)
+            .await;
         assert_eq!(page.status, StatusCode::BAD_REQUEST, "{wrong}");
     }
-    let nothing = bench.get(&format!("/console/answers/{token}?to=2020-01-01"), &priya.cookie).await;
-    assert!(nothing.body.contains("Nobody saw or changed anything in this time."));
+    let nothing = bench
+        .get(
+            &format!("/console/answers/{token}?to=2020-01-01"),
+            &priya.cookie,
+        )
+        .await;
+    assert!(
+        nothing
+            .body
+            .contains("Nobody saw or changed anything in this time.")
+    );
 }
