@@ -16,7 +16,7 @@ use chaperone_policy::Bundle;
 use serde::{Deserialize, Serialize};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 22] = [
+pub const COLLECTIONS: [&str; 23] = [
     "account",
     "assertion",
     "attempts",
@@ -34,6 +34,7 @@ pub const COLLECTIONS: [&str; 22] = [
     "look",
     "session",
     "setup",
+    "slots",
     "step_up",
     "token",
     "token_index",

@@ -111,7 +111,9 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::EnvelopeOpened(_)
         | Event::ReadPermitted(_)
         | Event::ReadReleased { .. }
-        | Event::ReadFailed { .. } => (StreamId::Envelope(envelope), agent()),
+        | Event::ReadFailed { .. }
+        | Event::SlotsMinted { .. }
+        | Event::SlotsResolved { .. } => (StreamId::Envelope(envelope), agent()),
         Event::CallRefused(_) | Event::EhrEventRefused(_) | Event::RefusalsCounted { .. } => {
             (StreamId::Refusals, Actor::Anonymous)
         }

@@ -264,6 +264,11 @@ pub fn wanted(recorded: &Recorded) -> Vec<Wanted> {
     wanted
 }
 
+/// Typed elements and free text together.
+fn with_text(fields: &[String], text: &[String]) -> Vec<String> {
+    fields.iter().chain(text).cloned().collect()
+}
+
 /// Rows in hand.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
@@ -321,7 +326,7 @@ impl Book {
                     tool: ceiling.tool.clone(),
                     connection: ceiling.connection.clone(),
                     resource: ceiling.resource.clone(),
-                    ceiling: ceiling.fields.clone(),
+                    ceiling: with_text(&ceiling.fields, &ceiling.text),
                     policies: ceiling.policies.clone(),
                     consent: ceiling.consent.clone(),
                     end: ReadEnd::None,
@@ -418,6 +423,7 @@ impl Book {
                 fields,
                 labels,
                 withheld,
+                text,
                 ..
             } => {
                 read.end = ReadEnd::Released {
@@ -425,7 +431,7 @@ impl Book {
                     seq,
                     resources: *resources,
                     versions: *versions,
-                    fields: fields.clone(),
+                    fields: with_text(fields, text),
                     labels: labels.clone(),
                     withheld: withheld.clone(),
                 };

@@ -47,6 +47,10 @@ cases! {
     RefusalsCounted = "refusals-counted",
     /// A token was made.
     TokenMinted = "token-minted",
+    /// Slots were made for identifiers in free text.
+    SlotsMinted = "slots-minted",
+    /// Slots in what an agent sent were put back.
+    SlotsResolved = "slots-resolved",
     /// Somebody signed in.
     SignedIn = "signed-in",
     /// A sign-in failed.
@@ -143,6 +147,8 @@ impl AuditCase {
             Event::EhrEventRefused(_) => AuditCase::EhrEventRefused,
             Event::RefusalsCounted { .. } => AuditCase::RefusalsCounted,
             Event::TokenMinted { .. } => AuditCase::TokenMinted,
+            Event::SlotsMinted { .. } => AuditCase::SlotsMinted,
+            Event::SlotsResolved { .. } => AuditCase::SlotsResolved,
             Event::AuditUsed(_) => AuditCase::AuditUsed,
             Event::Writeback(event) => of_writeback(event, access),
         })

@@ -1,6 +1,8 @@
 //! What it was done to: the patient, the data or the query, the request, and the entry of the ledger with
 //! everything that has no place of its own in an AuditEvent.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chaperone_core::envelope::GrantSource;
@@ -123,6 +125,13 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
                 "2",
                 "13",
                 identified("urn:chaperone:token-of", resource.as_str()),
+            )]
+        }
+        Event::SlotsMinted { .. } | Event::SlotsResolved { .. } => {
+            vec![entity(
+                "2",
+                "13",
+                identified("urn:chaperone:token-of", "slot"),
             )]
         }
         Event::AuditUsed(_) => {
@@ -307,6 +316,13 @@ fn add_event(details: &mut Details, event: &Event) {
         Event::CallRefused(refusal) => {
             details.maybe("tool", refusal.tool.as_ref());
         }
+        Event::SlotsMinted { classes, .. } => {
+            add_classes(details, classes);
+        }
+        Event::SlotsResolved { tool, classes, .. } => {
+            details.add("tool", tool);
+            add_classes(details, classes);
+        }
         Event::StepUpPassed { digest } => {
             details.add("payloadSha256", digest);
         }
@@ -319,6 +335,15 @@ fn add_event(details: &mut Details, event: &Event) {
         Event::Writeback(event) => add_writeback(details, event),
         _ => {}
     }
+}
+
+/// How many slots of each class; never what they stand for.
+fn add_classes(details: &mut Details, classes: &BTreeMap<String, u32>) {
+    let counts: Vec<String> = classes
+        .iter()
+        .map(|(class, count)| format!("{class} {count}"))
+        .collect();
+    details.add("slots", counts.join(","));
 }
 
 fn add_writeback(details: &mut Details, event: &WritebackEvent) {

@@ -301,6 +301,9 @@ impl Telling<'_> {
             Event::ReadPermitted(ceiling) => Some(ceiling.correlation),
             Event::CallRefused(refusal) => Some(refusal.correlation),
             Event::EhrEventRefused(refusal) => Some(refusal.correlation),
+            Event::SlotsMinted { correlation, .. } | Event::SlotsResolved { correlation, .. } => {
+                Some(*correlation)
+            }
             Event::AuditUsed(used) => Some(used.correlation),
             Event::Writeback(WritebackEvent::Proposed(proposal)) => Some(proposal.correlation),
             Event::Writeback(_) => self.write().map(|write| write.correlation),
