@@ -16,7 +16,7 @@ use chaperone_policy::Bundle;
 use serde::{Deserialize, Serialize};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 23] = [
+pub const COLLECTIONS: [&str; 24] = [
     "account",
     "assertion",
     "attempts",
@@ -24,6 +24,7 @@ pub const COLLECTIONS: [&str; 23] = [
     "audit_place",
     "audit_stream",
     "audit_work",
+    "break_glass",
     "bundle",
     "conformance",
     "ehr_event",

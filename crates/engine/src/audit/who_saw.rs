@@ -39,7 +39,7 @@ pub struct Seen {
     pub entry: u64,
     /// When.
     pub when: Timestamp,
-    /// What was done: `read`, `write`, `assigned`, `refused` or `asked`.
+    /// What was done: `read`, `write`, `assigned`, `refused`, `emergency` or `asked`.
     pub did: &'static str,
     /// Who acted, in words.
     pub actor: String,
@@ -278,6 +278,12 @@ impl Seen {
                 seen.tool = tool.as_ref().map(ToString::to_string);
                 seen.outcome = format!("nothing was shown: {code}");
             }
+            AccessKind::BrokeGlass { until } => {
+                seen.did = "emergency";
+                seen.is_automated = false;
+                seen.purpose = Some("BTG".to_owned());
+                seen.outcome = format!("broke the glass, until {until} at most");
+            }
             AccessKind::Asked { used_for, .. } => {
                 seen.did = "asked";
                 seen.is_automated = false;
@@ -293,6 +299,9 @@ impl Seen {
         self.resource = Some(read.resource.to_string());
         self.policies = read.policies.iter().map(ToString::to_string).collect();
         self.consent = Some(read.consent.clone());
+        if let Some(purpose) = &read.purpose {
+            self.purpose = Some(purpose.to_string());
+        }
         self.is_automated = matches!(actor, Actor::Agent { .. });
         match &read.end {
             // A page of the console shows what it says, or nothing; no other record is made.

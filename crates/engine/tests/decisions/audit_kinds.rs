@@ -124,6 +124,10 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::StepUpPassed { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())
         }
+        Event::BreakGlassStarted { .. } | Event::BreakGlassEnded { .. } => {
+            (StreamId::Account(AccountName::new("ada").unwrap()), human())
+        }
+        Event::ConsentAnnounced { .. } => (StreamId::Tenant, of_system(SystemPart::Dispatcher)),
         Event::ModeSwitched { .. } => (StreamId::Modes, human()),
         Event::AccountCreated { .. } => (StreamId::Tenant, human()),
         Event::AuditUsed(_) => (StreamId::Tenant, of_system(SystemPart::CommandLine)),

@@ -99,6 +99,8 @@ pub struct ReadAccess {
     pub policies: Vec<PolicyId>,
     /// The consent decision it rests on.
     pub consent: String,
+    /// The purpose of use, where it is another than the envelope's.
+    pub purpose: Option<Code>,
     /// How it ended.
     pub end: ReadEnd,
 }
@@ -182,6 +184,11 @@ pub enum AccessKind {
         tool: Option<ToolName>,
         /// Stable reason code.
         code: String,
+    },
+    /// A person broke the glass, to look against what consent says.
+    BrokeGlass {
+        /// Until when it held at most.
+        until: Timestamp,
     },
     /// Somebody asked the ledger about the patient.
     Asked {
@@ -329,6 +336,7 @@ impl Book {
                     ceiling: with_text(&ceiling.fields, &ceiling.text),
                     policies: ceiling.policies.clone(),
                     consent: ceiling.consent.clone(),
+                    purpose: ceiling.purpose.clone(),
                     end: ReadEnd::None,
                 };
                 let kind = AccessKind::Read(Box::new(read));
@@ -358,6 +366,11 @@ impl Book {
                     Some(patient),
                     kind,
                 )
+            }
+            Event::BreakGlassStarted { patient, until, .. } => {
+                let key = format!("glass/{}", recorded.seq);
+                let kind = AccessKind::BrokeGlass { until: *until };
+                self.begin(key, recorded, Some(*patient), kind)
             }
             Event::AuditUsed(used) => {
                 let kind = AccessKind::Asked {

@@ -51,6 +51,12 @@ cases! {
     SlotsMinted = "slots-minted",
     /// Slots in what an agent sent were put back.
     SlotsResolved = "slots-resolved",
+    /// A person broke the glass.
+    BreakGlassStarted = "break-glass-started",
+    /// Breaking the glass ended.
+    BreakGlassEnded = "break-glass-ended",
+    /// A source announced that Consents changed.
+    ConsentAnnounced = "consent-announced",
     /// Somebody signed in.
     SignedIn = "signed-in",
     /// A sign-in failed.
@@ -149,6 +155,9 @@ impl AuditCase {
             Event::TokenMinted { .. } => AuditCase::TokenMinted,
             Event::SlotsMinted { .. } => AuditCase::SlotsMinted,
             Event::SlotsResolved { .. } => AuditCase::SlotsResolved,
+            Event::BreakGlassStarted { .. } => AuditCase::BreakGlassStarted,
+            Event::BreakGlassEnded { .. } => AuditCase::BreakGlassEnded,
+            Event::ConsentAnnounced { .. } => AuditCase::ConsentAnnounced,
             Event::AuditUsed(_) => AuditCase::AuditUsed,
             Event::Writeback(event) => of_writeback(event, access),
         })

@@ -127,6 +127,14 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
                 identified("urn:chaperone:token-of", resource.as_str()),
             )]
         }
+        Event::BreakGlassStarted { patient, .. } | Event::BreakGlassEnded { patient, .. } => {
+            let what = identified("urn:chaperone:patient", &patient.to_string());
+            vec![entity("2", "13", what)]
+        }
+        Event::ConsentAnnounced { notified_by, .. } => {
+            let what = identified("urn:chaperone:event-source", notified_by.as_str());
+            vec![entity("2", "13", what)]
+        }
         Event::SlotsMinted { .. } | Event::SlotsResolved { .. } => {
             vec![entity(
                 "2",
@@ -313,8 +321,16 @@ fn add_event(details: &mut Details, event: &Event) {
                 .add("connection", &report.connection)
                 .add("verdict", report.verdict.as_str());
         }
+        Event::BreakGlassStarted { until, .. } => {
+            details.add("until", until);
+        }
+        Event::BreakGlassEnded { cause, .. } => {
+            details.maybe("ended", name_of(cause));
+        }
         Event::CallRefused(refusal) => {
-            details.maybe("tool", refusal.tool.as_ref());
+            details
+                .maybe("tool", refusal.tool.as_ref())
+                .maybe("because", refusal.because.as_ref());
         }
         Event::SlotsMinted { classes, .. } => {
             add_classes(details, classes);

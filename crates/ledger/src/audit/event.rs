@@ -82,6 +82,10 @@ pub fn patient_of(
         Event::ReadPermitted(ceiling) => ceiling.patient,
         Event::TokenMinted { patient, .. } => *patient,
         Event::AuditUsed(used) => used.patient,
+        Event::BreakGlassStarted { patient, .. } | Event::BreakGlassEnded { patient, .. } => {
+            Some(*patient)
+        }
+        Event::ConsentAnnounced { patient, .. } => *patient,
         Event::Writeback(WritebackEvent::Proposed(proposal)) => proposal.patient,
         _ => access
             .and_then(|access| access.patient)
@@ -255,6 +259,10 @@ impl Telling<'_> {
     pub(super) fn purpose(&self) -> Option<Value> {
         let code = match &self.recorded.event {
             Event::EnvelopeOpened(envelope) => envelope.purpose.as_str(),
+            Event::BreakGlassStarted { .. } | Event::BreakGlassEnded { .. } => "BTG",
+            Event::ReadPermitted(ceiling) if ceiling.purpose.is_some() => {
+                ceiling.purpose.as_ref()?.as_str()
+            }
             _ => self.work()?.purpose.as_ref()?.as_str(),
         };
         Some(json!({ "coding": [{ "system": ACT_REASON, "code": code }] }))
