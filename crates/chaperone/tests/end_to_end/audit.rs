@@ -25,7 +25,7 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
             .unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
-    let stream = installation.file("audit").join("clinic.audit.ndjson");
+    let stream = installation.home().join("audit/clinic.audit.ndjson");
     // What is streamed was in the ledger before; the newest read is waited for.
     let streamed = async || {
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
