@@ -8,7 +8,7 @@ use crate::agents::{Dispatcher, SCHEDULER, agent, call, enter};
 use crate::ehr;
 use crate::installation::{Installation, Settings, chaperone, printed};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
     let sandbox = ehr::start(ServerProfile::Full).await;
     let (first, second) = (ehr::add_patient(&sandbox, 1), ehr::add_patient(&sandbox, 2));
