@@ -186,7 +186,7 @@ impl Inventory {
                 elements: intent
                     .view
                     .iter()
-                    .map(|(resource, fields)| (resource.clone(), fields.iter().cloned().collect()))
+                    .map(|(resource, fields)| (resource.clone(), fields.to_vec()))
                     .collect(),
             })
             .collect();
