@@ -4,7 +4,7 @@
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chaperone_core::ports::AuditSink;
 use chaperone_engine::Engine;
@@ -18,13 +18,20 @@ const IDLE: Duration = Duration::from_millis(250);
 /// How long it waits after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How often the integrator looks for new entries.
-const INTEGRATE_EVERY: Duration = Duration::from_millis(250);
+///
+/// Every look that finds some costs two flushes; every leaf found makes the one commit longer behind which
+/// reads and writes wait.
+const INTEGRATE_EVERY: Duration = Duration::from_millis(100);
 /// How many of these looks pass between two at emergency accesses whose time is up.
-const GLASS_EVERY: u32 = 40;
-/// How often the list of accesses follows the ledger.
+const GLASS_EVERY: u32 = 100;
+/// How often the list of accesses looks for new entries once it has followed the ledger to its end.
 const INDEX_EVERY: Duration = Duration::from_secs(2);
-/// Entries it takes each time while others are coming in: reads and writes go first.
-const INDEX_AT_ONCE: u64 = 1_000;
+/// Entries it takes at once.
+const INDEX_AT_ONCE: u64 = 64;
+/// While others come in, it rests so many times as long as it has worked: reads and writes go first.
+const INDEX_RESTS: u32 = 4;
+/// For how long what follows an answer is gathered, so that it reaches the disk together.
+const AFTERWORK_EVERY: Duration = Duration::from_millis(20);
 /// How long the stream of AuditEvents waits when there is nothing new.
 const STREAM_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits after a failure.
@@ -127,14 +134,22 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
 async fn index(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     let mut size = 0;
     while !*stopped.borrow() {
-        match engine.index_accesses(INDEX_AT_ONCE).await {
+        let began = Instant::now();
+        let pause = match engine.index_accesses(INDEX_AT_ONCE).await {
+            Ok(indexed) if indexed.behind() == 0 => INDEX_EVERY,
             // Nothing came in since: what is left is worked off without a pause.
-            Ok(indexed) if indexed.behind() > 0 && indexed.size == size => continue,
-            Ok(indexed) => size = indexed.size,
-            Err(failed) => tracing::warn!(error = %failed, "the list of accesses waits"),
-        }
+            Ok(indexed) if indexed.size == size => continue,
+            Ok(indexed) => {
+                size = indexed.size;
+                began.elapsed().saturating_mul(INDEX_RESTS)
+            }
+            Err(failed) => {
+                tracing::warn!(error = %failed, "the list of accesses waits");
+                INDEX_EVERY
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(INDEX_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
             _ = stopped.changed() => {}
         }
     }
@@ -164,6 +179,10 @@ async fn afterwork(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
         tokio::select! {
             more = engine.run_afterwork(&mut queue) => if !more { return },
+            _ = stopped.changed() => continue,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AFTERWORK_EVERY) => {}
             _ = stopped.changed() => {}
         }
     }

@@ -1,8 +1,8 @@
 //! Rows by patient, folded from the ledger behind it: `audit_work` (envelopes) and `audit_access` (accesses,
 //! grouped by patient). Projections: they can be dropped and folded again (invariant 11).
 //!
-//! Reads pay nothing for it: whoever follows reads stored leaves, some hundred at once, and puts the rows they
-//! give together with the place reached. Several nodes may follow; the record of the place is updated by the
+//! Reads pay nothing for it: whoever follows reads stored leaves, a few dozen at once so that nobody waits long
+//! behind the commit, and puts the rows they give together with the place reached. Several nodes may follow; the record of the place is updated by the
 //! revision that was read, so of two that took the same leaves one is refused.
 //!
 //! ```text
@@ -32,7 +32,7 @@ pub(super) const ACCESSES: &str = "audit_access";
 const PLACE: &str = "audit_place";
 const INDEX: &str = "index";
 /// Leaves folded at once.
-const LEAVES_AT_ONCE: u32 = 500;
+const LEAVES_AT_ONCE: u32 = 64;
 /// Rows kept in hand from one page to the next; beyond, they are read again.
 const ROWS_IN_HAND_MAX: usize = 20_000;
 
