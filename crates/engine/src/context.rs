@@ -15,7 +15,8 @@ use chaperone_core::ports::{
 };
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::status::Transitions;
-use chaperone_fhir::{Definitions, Validator, ValidatorOptions};
+use chaperone_fhir::validator::ProfileOptions;
+use chaperone_fhir::{Definitions, Severity, Validator, ValidatorOptions};
 use chaperone_phi::consent::ConsentTable;
 use chaperone_policy::Bundle;
 use tokio::sync::watch;
@@ -181,6 +182,12 @@ pub enum StartFailed {
 pub fn validator_over(catalogue: Arc<Catalogue>) -> Arc<Validator> {
     let options = ValidatorOptions {
         limits: crate::propose::proposal_limits(),
+        profiles: ProfileOptions {
+            // What an agent changes is declared element by element, and extensions are not among them; the
+            // base that it is merged into holds whatever its EHR's vendor has put there.
+            unknown_extension: Severity::Information,
+            ..ProfileOptions::default()
+        },
         ..ValidatorOptions::default()
     };
     Arc::new(Validator::new(catalogue, options))

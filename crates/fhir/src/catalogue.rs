@@ -285,6 +285,16 @@ impl Catalogue {
         &self.packages
     }
 
+    /// Whether a package defines something whose canonical URL begins so.
+    pub(crate) fn publishes_below(&self, prefix: &str) -> bool {
+        self.layers().any(|it| {
+            let first = it.entries.range(prefix.to_owned()..).next();
+            first.is_some_and(|(url, entries)| {
+                url.starts_with(prefix) && entries.iter().any(|it| it.package.is_some())
+            })
+        })
+    }
+
     /// What the packages of all layers depend on and is not here. What these would define is not
     /// checked; that is to be said, not to be refused.
     pub fn missing_dependencies(&self) -> impl Iterator<Item = &MissingDependency> {

@@ -459,16 +459,31 @@ fn a_context_that_cannot_be_used_is_refused() {
 #[test]
 fn extensions_are_known_and_texts_plain_if_that_is_asked_for() {
     let folder = Folder::new();
-    let patient = json!({ "resourceType": "Patient", "name": [{ "text": "<b>Ada</b>" }], "extension": [
-        { "url": "http://example.org/StructureDefinition/unheard-of", "valueString": "x" },
-    ] });
-    let patient = folder.file("patient.json", patient.to_string());
-    let run = |more: &[&str]| {
-        let mut arguments = vec!["validate", text(&patient)];
+    let patient = |place: &str, domain: &str| {
+        let url = format!("http://{domain}/StructureDefinition/unheard-of");
+        let patient = json!({ "resourceType": "Patient", "name": [{ "text": "<b>Ada</b>" }],
+            place: [{ "url": url, "valueString": "x" }] });
+        folder.file(&format!("{place}-{domain}.json"), patient.to_string())
+    };
+    let run = |file: &Path, more: &[&str]| {
+        let mut arguments = vec!["validate", text(file)];
         arguments.extend(more);
         folder.run(&arguments).status.code()
     };
-    assert_eq!(run(&[]), Some(0));
-    assert_eq!(run(&["--known-extensions-only"]), Some(1));
-    assert_eq!(run(&["--plain-text-only"]), Some(1));
+    let example = patient("extension", "fhir.example.org");
+    let unknown = patient("extension", "fhir.vendor.internal");
+    let modifier = patient("modifierExtension", "fhir.vendor.internal");
+    let cases: [(&Path, &[&str], i32); 8] = [
+        (&example, &[], 0),
+        (&example, &["--no-example-extensions"], 1),
+        (&example, &["--plain-text-only"], 1),
+        (&unknown, &[], 1),
+        (&unknown, &["--any-extension"], 0),
+        (&modifier, &[], 1),
+        (&modifier, &["--any-extension"], 1),
+        (&example, &["--any-extension", "--no-example-extensions"], 2),
+    ];
+    for (file, more, expected) in cases {
+        assert_eq!(run(file, more), Some(expected), "{file:?} {more:?}");
+    }
 }

@@ -8,6 +8,7 @@
 
 use super::BASE_URL;
 use super::base_walk::Place;
+use super::reference::is_reserved_for_examples;
 use super::report::Draft;
 use super::walk::{Item, Walk, resource_type};
 use crate::finding::{Severity, id};
@@ -150,28 +151,43 @@ impl<'d> Walk<'d> {
         }
     }
 
+    /// Whether a package at hand publishes under the canonical base of the URL.
+    fn is_of_a_guide_at_hand(&self, url: &str) -> bool {
+        const FOLDER: &str = "/StructureDefinition/";
+        url.find(FOLDER).is_some_and(|at| {
+            let base = url.get(..at + FOLDER.len());
+            base.is_some_and(|base| self.basis.profiles.catalogue.publishes_below(base))
+        })
+    }
+
     fn unknown_extension(&mut self, at: Value<'d>, url: &str, place: &Place<'_, 'd>) {
+        let options = self.basis.options;
+        let name = quotable_url(url);
         let (severity, message) = if place.element == "modifierExtension" {
             let message = format!(
-                "the modifier extension `{}` is not known, so the meaning of this element is not known",
-                quotable_url(url)
+                "the modifier extension `{name}` is not known, so the meaning of this element is not known"
             );
             (Severity::Error, message)
         } else if is_of_fhir_itself(url) {
             let message = format!(
-                "the extension `{}` is not in the packages at hand (FHIR's own extensions are published in later packages too)",
-                quotable_url(url)
+                "the extension `{name}` is not in the packages at hand (FHIR's own extensions are published in later packages too)"
             );
-            (
-                self.basis.options.unknown_extension.min(Severity::Warning),
-                message,
-            )
+            (options.unknown_extension.min(Severity::Warning), message)
+        } else if self.is_of_a_guide_at_hand(url) {
+            let message = format!(
+                "the extension `{name}` is not in the version at hand of its guide; other versions may have it"
+            );
+            (options.unknown_extension.min(Severity::Warning), message)
+        } else if is_reserved_for_examples(url) {
+            let message = format!(
+                "the extension `{name}` is an example: it is not in the packages at hand and was not checked"
+            );
+            (options.example_extension, message)
         } else {
             let message = format!(
-                "the extension `{}` is not in the packages at hand and was not checked",
-                quotable_url(url)
+                "the extension `{name}` is not in the packages at hand and was not checked; bring its definition with the package or file that holds it"
             );
-            (self.basis.options.unknown_extension, message)
+            (options.unknown_extension, message)
         };
         self.report
             .add(at, Draft::new(id::EXTENSION_UNKNOWN, severity, message));

@@ -212,7 +212,7 @@ impl<'d> Walk<'d> {
 ///
 /// # Source
 /// RFC 2606, sections 2 and 3.
-fn is_reserved_for_examples(url: &str) -> bool {
+pub(super) fn is_reserved_for_examples(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else {
         return false;
     };

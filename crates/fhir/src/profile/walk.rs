@@ -31,8 +31,11 @@ const CLAIMS_MAX: usize = 50;
 pub struct ProfileOptions {
     /// How grave it is that a resource claims a profile that is not at hand.
     pub unknown_profile: Severity,
-    /// How grave an extension is whose definition is not at hand; modifier extensions are errors.
+    /// How grave an extension is whose definition is not at hand. Modifier extensions are errors; those that
+    /// FHIR itself publishes, or a guide that is at hand, perhaps in another version, are warnings at most.
     pub unknown_extension: Severity,
+    /// The same for extensions in domains reserved for examples.
+    pub example_extension: Severity,
     /// The greatest severity of what is found by a profile whose loaded version is another one than the
     /// resource claims: versions differ in what they demand.
     pub other_version: Severity,
@@ -49,7 +52,8 @@ impl Default for ProfileOptions {
     fn default() -> Self {
         Self {
             unknown_profile: Severity::Warning,
-            unknown_extension: Severity::Information,
+            unknown_extension: Severity::Error,
+            example_extension: Severity::Information,
             other_version: Severity::Warning,
             vital_signs: true,
             references_resolve: false,

@@ -209,12 +209,11 @@ impl Manifest {
             run.standing = Standing::NeedsPackage;
             return run;
         };
-        // The manifest's validator knows all extensions there are, so unknown ones are errors to it, unless
-        // the case says that example URLs may be used.
-        let unknown_extension = if case["examples"].as_bool() == Some(true) {
-            Severity::Information
-        } else {
+        let defaults = ProfileOptions::default();
+        let example_extension = if case["examples"].as_bool() == Some(false) {
             Severity::Error
+        } else {
+            defaults.example_extension
         };
         // Its displays are errors unless the case says otherwise, or has them filtered.
         let wrong_display = if case["wrong-displays"] == "warning" || case.get("advisor").is_some()
@@ -229,9 +228,9 @@ impl Manifest {
                 ..Severities::default()
             },
             profiles: ProfileOptions {
-                unknown_extension,
+                example_extension,
                 references_resolve: case["validateReference"] == "CHECK_EXISTS_AND_TYPE",
-                ..ProfileOptions::default()
+                ..defaults
             },
             markup: (case["security-checks"] == true).then_some(Severity::Error),
             ..ValidatorOptions::default()

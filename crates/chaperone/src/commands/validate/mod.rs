@@ -52,9 +52,13 @@ pub(crate) struct ValidateArgs {
     /// with --supporting. Addresses in domains reserved for examples are passed over.
     #[arg(long)]
     resolve_references: bool,
-    /// An extension whose definition is not at hand is an error, not only worth knowing.
+    /// An extension whose definition is not at hand is only worth knowing, not an error. A modifier extension
+    /// stays an error, because without its definition nobody knows what the element means.
     #[arg(long)]
-    known_extensions_only: bool,
+    any_extension: bool,
+    /// An unknown extension is an error in a domain reserved for examples (`example.org`) too.
+    #[arg(long, conflicts_with = "any_extension")]
+    no_example_extensions: bool,
     /// What is known about the patient, for the clinical plausibility rules, which run only with it: a JSON object
     /// with `patient`, `prior`, `encounter`, `medications`, `allergies`, `conditions`, `observations` and more, or
     /// a Bundle of them; see docs/validator.md. What is left out counts as not looked up.
@@ -129,8 +133,11 @@ impl Checking {
         let supporting = SupportingFiles::read(&args.supporting, &mut catalogue)?;
         let mut options = ValidatorOptions::default();
         options.profiles.references_resolve = args.resolve_references;
-        if args.known_extensions_only {
-            options.profiles.unknown_extension = Severity::Error;
+        if args.any_extension {
+            options.profiles.unknown_extension = Severity::Information;
+        }
+        if args.no_example_extensions {
+            options.profiles.example_extension = Severity::Error;
         }
         let now = SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let surroundings = args
