@@ -19,7 +19,8 @@ use crate::change::{ChangeClass, Destination};
 use crate::digest::{Digest, PayloadAddress, Salt};
 use crate::gate::{Gate, ProofLevel};
 use crate::ids::{
-    AccountName, AgentId, ConnectionId, PatientToken, PersonId, PolicyId, TenantId, WritebackId,
+    AccountName, AgentId, ConnectionId, OverrideReason, PatientToken, PersonId, PolicyId, TenantId,
+    WritebackId,
 };
 use crate::principal::Role;
 use crate::resource::{Interaction, ResourceType};
@@ -38,6 +39,9 @@ pub struct StageRecord {
 }
 
 impl StageRecord {
+    /// Name of the stage that asks whether what is valid can be true.
+    pub const PLAUSIBILITY: &str = "plausibility";
+
     /// Whether it found nothing that a person must read before they approve.
     pub fn is_clean(&self) -> bool {
         self.errors == 0 && self.warnings == 0
@@ -67,6 +71,13 @@ impl ValidationRecord {
     /// Whether no stage found anything that a person must read before they approve.
     pub fn is_clean(&self) -> bool {
         self.stages.iter().all(StageRecord::is_clean)
+    }
+
+    /// Whether a plausibility rule warns, so that whoever approves must say why.
+    pub fn needs_override(&self) -> bool {
+        self.stages
+            .iter()
+            .any(|it| it.stage == StageRecord::PLAUSIBILITY && !it.is_clean())
     }
 }
 
@@ -192,6 +203,9 @@ pub struct ApprovalRecord {
     pub at: Timestamp,
     /// Milliseconds between opening the review and deciding.
     pub review_ms: u64,
+    /// Why they approved what a plausibility rule warns of, where one does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub override_reason: Option<OverrideReason>,
 }
 
 /// Proof that a human of the right role agreed to one digest.

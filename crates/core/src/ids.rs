@@ -176,6 +176,8 @@ named_ids! {
     EhrEventSource = "source of EHR events";
     /// A type of event that sources announce, as `rules/ehr-events.toml` lists it.
     EhrEventType = "type of EHR event";
+    /// Why a person approves what a plausibility rule warns of, as `rules/override-reasons.toml` lists it.
+    OverrideReason = "override reason";
 }
 
 fn is_slug(text: &str) -> bool {

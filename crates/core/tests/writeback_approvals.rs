@@ -21,7 +21,7 @@ use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::principal::Role;
 use chaperone_core::writeback::{
     Command, DELIVERY_ATTEMPTS_MAX, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis,
-    StateName, Writeback, decide,
+    StateName, Writeback, WritebackEvent, decide,
 };
 use expect_test::{Expect, expect};
 use sample::{
@@ -475,4 +475,51 @@ fn quarantine_holds_and_release_returns_to_where_it_was() {
     assert_eq!(send(&mut state, 1, 64), "delivering");
     expect!["refused: not-now"].assert_eq(&act(&mut state, quarantine(), 65));
     assert_eq!(state.name(), StateName::Delivering);
+}
+
+#[test]
+fn what_a_plausibility_rule_warns_of_is_approved_with_a_reason() {
+    use chaperone_core::evidence::StageRecord;
+    use chaperone_core::ids::OverrideReason;
+    let gate = Gate::Approve {
+        roles: roles(&[Role::Clinician]),
+    };
+    let with_stage = |stage: &str, warnings| {
+        let mut events = ruled_events(gate.clone(), Destination::Ehr, Strategy::Conditional);
+        let WritebackEvent::Validated { validation, .. } = &mut events[1] else {
+            unreachable!("the second event is the validation");
+        };
+        validation.stages.push(StageRecord {
+            stage: stage.to_owned(),
+            ran: true,
+            errors: 0,
+            warnings,
+        });
+        fold(&events)
+    };
+    let saying_why = ApprovalRecord {
+        override_reason: Some(OverrideReason::new("monitored").unwrap()),
+        ..clinician()
+    };
+    let cases = [
+        (
+            "plausibility",
+            1,
+            clinician(),
+            "refused: override-reason-required",
+        ),
+        ("plausibility", 1, saying_why.clone(), "ready"),
+        ("plausibility", 0, clinician(), "ready"),
+        // Other stages warn of form, and nobody is asked to excuse that.
+        ("business-rules", 1, clinician(), "ready"),
+        ("business-rules", 1, saying_why, "ready"),
+    ];
+    for (stage, warnings, record, expected) in cases {
+        let mut state = with_stage(stage, warnings);
+        assert_eq!(
+            approve(&mut state, record, 60),
+            expected,
+            "{stage} {warnings}"
+        );
+    }
 }

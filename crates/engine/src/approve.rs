@@ -9,7 +9,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Approval, ApprovalRecord, Factor};
 use chaperone_core::gate::{Gate, ProofLevel};
-use chaperone_core::ids::{PersonId, StepUpId, WorkId, WritebackId};
+use chaperone_core::ids::{OverrideReason, PersonId, StepUpId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, KeyVaultFailed, PayloadClass, RecordChange, RecordKey, StoreFailed,
     WorkChange,
@@ -36,6 +36,9 @@ pub struct ApproveRequest {
     pub digest: Digest,
     /// The step-up, where the gate demands one.
     pub step_up: Option<StepUpId>,
+    /// Why it is approved although a plausibility rule warns, where one does: a code of
+    /// `rules/override-reasons.toml`.
+    pub override_reason: Option<OverrideReason>,
     /// Milliseconds between opening the review and deciding.
     pub review_ms: u64,
 }
@@ -57,6 +60,9 @@ pub enum DecideFailed {
         "the rules changed since this was ruled on, so it was ended; the agent can propose it again"
     )]
     RulesChanged,
+    /// The reason for approving over a warning is not one that the bundle lists.
+    #[error("this is not one of the reasons for approving over a warning")]
+    OverrideReasonUnknown,
     /// A reason is needed.
     #[error("a reason is needed, of 3 to 2,000 characters")]
     ReasonNeeded,
@@ -109,6 +115,7 @@ impl DecideFailed {
             DecideFailed::Refused(refusal) => refusal.code(),
             DecideFailed::StepUp => "second-factor-required",
             DecideFailed::RulesChanged => "rules-changed",
+            DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
             DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
@@ -152,6 +159,15 @@ impl Engine {
         request: ApproveRequest,
     ) -> Result<WritebackRow, DecideFailed> {
         let now = self.now();
+        if let Some(reason) = &request.override_reason
+            && !self
+                .tables
+                .override_reasons()
+                .iter()
+                .any(|it| it.code == *reason)
+        {
+            return Err(DecideFailed::OverrideReasonUnknown);
+        }
         let mut hand = self.take_in_hand(request.writeback).await?;
         let role = open_role(&hand.state, by)?;
         if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
@@ -173,6 +189,7 @@ impl Engine {
             factor,
             at: now,
             review_ms: request.review_ms,
+            override_reason: request.override_reason,
         });
         hand.step(
             Command::Approve {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use chaperone_core::change::Direction;
 use chaperone_core::ids::{AgentId, PatientToken};
 use chaperone_core::ports::{
-    ConsentDecision, ConsentQuestion, EhrReadFailed, EhrSearch, Listing, PayloadClass,
+    ConsentDecision, ConsentQuestion, EhrReadFailed, EhrSearch, LISTED_MAX, PayloadClass,
 };
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::writeback::StateName;
@@ -37,7 +37,6 @@ pub(crate) use queued::{SendConsent, is_message};
 use crate::call::Admitted;
 use crate::context::{Engine, StartFailed};
 use crate::errors::CallError;
-use crate::projection::{BY_PATIENT, row_of};
 use crate::propose::Inputs;
 
 /// Characters of a Consent's name in the record.
@@ -325,18 +324,8 @@ impl Engine {
             StateName::Unknown,
             StateName::DeadLetter,
         ];
-        let listing = Listing {
-            index: Some(patient.to_string()),
-            descending: true,
-            ..Listing::default()
-        };
-        let rows = self
-            .store
-            .projections(&self.config.tenant, BY_PATIENT, listing)
-            .await?;
         let mut bodies = Vec::new();
-        for row in &rows {
-            let row = row_of(row)?;
+        for row in self.newest_of_patient(patient, LISTED_MAX).await? {
             let is_consent = row
                 .resource
                 .as_ref()

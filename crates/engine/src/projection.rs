@@ -23,7 +23,7 @@ pub use rebuild::{Agreement, examine};
 /// All write-backs, grouped by state.
 pub(crate) const BY_STATE: &str = "writeback";
 /// All write-backs, grouped by patient token.
-pub(crate) const BY_PATIENT: &str = "writeback_by_patient";
+const BY_PATIENT: &str = "writeback_by_patient";
 
 /// A write-back as lists show it. Holds no PHI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +173,23 @@ pub(crate) fn row_of(record: &Record) -> Result<WritebackRow, StoreFailed> {
 }
 
 impl Engine {
+    /// A patient's newest write-backs, at most so many (and at most a listing's).
+    pub(crate) async fn newest_of_patient(
+        &self,
+        patient: PatientToken,
+        rows_max: u32,
+    ) -> Result<Vec<WritebackRow>, StoreFailed> {
+        let listing = Listing {
+            index: Some(patient.to_string()),
+            descending: true,
+            limit: rows_max,
+            ..Listing::default()
+        };
+        let tenant = &self.config.tenant;
+        let records = self.store.projections(tenant, BY_PATIENT, listing).await?;
+        records.iter().map(row_of).collect()
+    }
+
     /// How many write-backs are on their way: in the queue, being sent, or being reconciled. Those
     /// that wait for a person are not.
     ///

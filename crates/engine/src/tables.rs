@@ -3,6 +3,7 @@
 //! Not here: checks of an order (they are plausibility rules).
 //! What a table does not hold is unknown, and the unknown goes to a human.
 
+use chaperone_core::ids::OverrideReason;
 use chaperone_ledger::audit::codes::AuditCodes;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
@@ -86,6 +87,16 @@ pub(crate) struct Visit {
     pub(crate) sensitive: Option<bool>,
 }
 
+/// One reason of `rules/override-reasons.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideChoice {
+    /// Its code, as approvals record it.
+    pub code: OverrideReason,
+    /// What it says.
+    pub words: String,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     drugs: Vec<Drug>,
@@ -93,6 +104,7 @@ pub(crate) struct Tables {
     vital_ranges: Vec<VitalRange>,
     audit_codes: AuditCodes,
     accounting: Accounting,
+    override_reasons: Vec<OverrideChoice>,
 }
 
 #[derive(Deserialize)]
@@ -110,11 +122,17 @@ struct VitalRanges {
     ranges: Vec<VitalRange>,
 }
 
+#[derive(Deserialize)]
+struct OverrideReasons {
+    reasons: Vec<OverrideChoice>,
+}
+
 impl Tables {
     /// Reads the tables of a bundle.
     pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
         let medications: Medications = table(bundle, "rules/medications.toml")?;
         let self_schedule: SelfSchedule = table(bundle, "rules/self-schedule.toml")?;
+        let overrides: OverrideReasons = table(bundle, "rules/override-reasons.toml")?;
         let vitals: VitalRanges = table(bundle, "rules/vital-ranges.toml")?;
         Ok(Self {
             drugs: medications.drugs,
@@ -122,12 +140,18 @@ impl Tables {
             vital_ranges: vitals.ranges,
             audit_codes: audit_codes(bundle)?,
             accounting: table(bundle, "rules/accounting.toml")?,
+            override_reasons: overrides.reasons,
         })
     }
 
     /// Which codes events are told by.
     pub(crate) fn audit_codes(&self) -> &AuditCodes {
         &self.audit_codes
+    }
+
+    /// Why a warning may be approved over.
+    pub(crate) fn override_reasons(&self) -> &[OverrideChoice] {
+        &self.override_reasons
     }
 
     /// Which disclosures need not be accounted for.

@@ -32,7 +32,7 @@ use crate::transition::MoveFailed;
 use crate::vault::VaultFailed;
 
 pub use crate::projection::WritebackRow;
-pub use turn::Turn;
+pub use turn::{OverrideChoice, Turn};
 
 /// How long what came to nothing is shown to those whom it concerns, in seconds: two weeks.
 const LATELY_S: i64 = 14 * 24 * 3_600;

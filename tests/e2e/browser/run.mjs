@@ -158,7 +158,14 @@ async function beginApproval(visit) {
   const { page } = visit;
   await page.locator('#change-end').scrollIntoViewIfNeeded();
   await page.evaluate(() => window.scrollTo({ top: document.body.scrollHeight }));
-  await page.getByRole('button', { name: 'Approve, with code' }).click();
+  const approve = page.getByRole('button', { name: 'Approve, with code' });
+  const over = page.getByLabel('A rule warns of this');
+  if ((await over.count()) > 0) {
+    await approve.click();
+    await page.getByRole('alert').filter({ hasText: 'say why' }).waitFor();
+    await over.selectOption('looked-up');
+  }
+  await approve.click();
   await visit.heading('Second factor').waitFor();
   await visit.look('step-up', { showsPatients: true });
 }

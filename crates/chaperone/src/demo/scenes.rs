@@ -6,10 +6,11 @@
 use anyhow::Context as _;
 use chaperone_core::digest::Digest;
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::{AgentId, GrantId, IntentId, WritebackId};
+use chaperone_core::ids::{AgentId, GrantId, IntentId, OverrideReason, WritebackId};
 use chaperone_engine::approve::ApproveRequest;
 use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::projection::WritebackRow;
+use chaperone_engine::views::Turn;
 use serde_json::{Value, json};
 
 use super::agents::{Agent, Session};
@@ -473,16 +474,25 @@ async fn approve(
         true => Some(world.cast.step_up(&world.engine, name, digest).await?),
         false => None,
     };
+    let human = world.cast.human(name)?;
+    let over_warning = matches!(
+        world.engine.turn(human, asked.id).await?,
+        Turn::Yours {
+            over_warning: true,
+            ..
+        }
+    );
+    let override_reason = over_warning
+        .then(|| OverrideReason::new("benefit-outweighs"))
+        .transpose()?;
     let request = ApproveRequest {
         writeback: asked.id,
         digest,
         step_up,
+        override_reason,
         review_ms: REVIEW_MS,
     };
-    world
-        .engine
-        .approve(world.cast.human(name)?, request)
-        .await?;
+    world.engine.approve(human, request).await?;
     Ok(())
 }
 

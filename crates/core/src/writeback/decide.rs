@@ -159,6 +159,9 @@ pub enum Refusal {
     /// The gate demands a second factor.
     #[error("this approval needs a second factor")]
     SecondFactorRequired,
+    /// A plausibility rule warns, and the approval does not say why it counts all the same.
+    #[error("a plausibility rule warns of this; say why it is approved all the same")]
+    OverrideReasonRequired,
     /// The person's role does not pass this gate.
     #[error("this role cannot approve this change")]
     RoleNotPermitted,
@@ -194,6 +197,7 @@ impl Refusal {
             Refusal::ApprovalMismatch => "approval-payload-mismatch",
             Refusal::ApprovalConsumed => "approval-consumed",
             Refusal::SecondFactorRequired => "second-factor-required",
+            Refusal::OverrideReasonRequired => "override-reason-required",
             Refusal::RoleNotPermitted => "role-not-permitted",
             Refusal::SamePerson => "same-person",
             Refusal::ApprovalExpired => "approval-expired",
@@ -413,6 +417,9 @@ fn approve(
     }
     if now > ruled.order.approve_by {
         return Err(Refusal::ApprovalExpired);
+    }
+    if ruled.validation.needs_override() && record.override_reason.is_none() {
+        return Err(Refusal::OverrideReasonRequired);
     }
     let has_factor = record.factor != Factor::None;
     match &ruled.ruling.gate {

@@ -171,6 +171,7 @@ pub(crate) fn approval(by: u8, account: &str, role: Role) -> ApprovalRecord {
         factor: Factor::Totp { at: at(10) },
         at: at(10),
         review_ms: 42_000,
+        override_reason: None,
     }
 }
 

@@ -10,7 +10,7 @@
 
 use chaperone_core::evidence::WriteOrder;
 use chaperone_core::ids::PatientToken;
-use chaperone_core::ports::{Listing, StoreFailed};
+use chaperone_core::ports::{LISTED_MAX, StoreFailed};
 use chaperone_core::resource::ResourceType;
 use chaperone_core::writeback::{Command, Ready, StateName, VoidReason, Writeback};
 use chaperone_phi::consent::contact::{ContactDenial, contacts_of, may_contact};
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::Known;
 use crate::context::Engine;
 use crate::errors::CallError;
-use crate::projection::{BY_PATIENT, row_of};
+use crate::projection::WritebackRow;
 use crate::propose::reaches_patient;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -158,22 +158,9 @@ impl Engine {
     }
 
     async fn void_uncovered(&self, patient: PatientToken) -> Result<(), CallError> {
-        let listing = Listing {
-            index: Some(patient.to_string()),
-            descending: true,
-            ..Listing::default()
-        };
-        let rows = self
-            .store
-            .projections(&self.config.tenant, BY_PATIENT, listing)
-            .await?;
-        let mut queued = Vec::new();
-        for row in &rows {
-            let row = row_of(row)?;
-            if row.state == StateName::Ready {
-                queued.push(row.id);
-            }
-        }
+        let rows = self.newest_of_patient(patient, LISTED_MAX).await?;
+        let is_queued = |row: &&WritebackRow| row.state == StateName::Ready;
+        let queued: Vec<_> = rows.iter().filter(is_queued).map(|row| row.id).collect();
         if queued.is_empty() {
             return Ok(());
         }

@@ -26,7 +26,7 @@ const FINDINGS_MAX: usize = 200;
 const PROTECTED: &str = ": this rule fired on a record that is specially protected (by its security label), \
     so what it found is not repeated here; whoever may open the record finds it at the EHR.";
 /// Name of the stage in the record.
-pub(super) const STAGE: &str = "plausibility";
+pub(super) const STAGE: &str = StageRecord::PLAUSIBILITY;
 
 /// The rules of the bundle, read once.
 pub(crate) struct RuleSet {

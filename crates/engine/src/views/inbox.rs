@@ -209,7 +209,13 @@ impl Engine {
         };
         let ruled = waiting.ruled();
         let gate = ruled.ruling.gate.clone();
-        let turn = Turn::of(&gate, waiting.approvals(), ruled.proposal.requester, by);
+        let turn = Turn::of(
+            &gate,
+            waiting.approvals(),
+            ruled.proposal.requester,
+            ruled.validation.needs_override(),
+            by,
+        );
         if matches!(turn, Turn::NotYours { .. }) {
             return Ok(None);
         }

@@ -1,7 +1,6 @@
 //! Everything about one patient: pending, delivered, refused. Printed, it is the downtime pack.
 
 use chaperone_core::ids::{PatientToken, WritebackId};
-use chaperone_core::ports::Listing;
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, Writeback};
 
@@ -9,7 +8,7 @@ use super::part::Part;
 use super::patients::{PatientHeader, sees_patients};
 use super::{ROWS_MAX, ViewFailed};
 use crate::context::Engine;
-use crate::projection::{BY_PATIENT, WritebackRow, row_of};
+use crate::projection::WritebackRow;
 
 /// The queue of one patient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,16 +67,6 @@ impl Engine {
         token: PatientToken,
     ) -> Result<PatientQueue, ViewFailed> {
         let patient = self.patient_header(by, token).await?;
-        let listing = Listing {
-            index: Some(token.to_string()),
-            descending: true,
-            limit: ROWS_MAX,
-            ..Listing::default()
-        };
-        let records = self
-            .store
-            .projections(&self.config.tenant, BY_PATIENT, listing)
-            .await?;
         let mut queue = PatientQueue {
             token,
             patient,
@@ -85,8 +74,7 @@ impl Engine {
             done: Vec::new(),
             ended: Vec::new(),
         };
-        for record in &records {
-            let row = row_of(record)?;
+        for row in self.newest_of_patient(token, ROWS_MAX).await? {
             let words = self.words_of(by, row.id).await?;
             let list = match row.state {
                 StateName::Delivered | StateName::Compensated | StateName::Staged => {

@@ -464,7 +464,13 @@ fn turn_in(state: &Writeback, by: &Human) -> Turn {
         Writeback::AwaitingApproval(waiting) => {
             let ruled = waiting.ruled();
             let gate = &ruled.ruling.gate;
-            Turn::of(gate, waiting.approvals(), ruled.proposal.requester, by)
+            Turn::of(
+                gate,
+                waiting.approvals(),
+                ruled.proposal.requester,
+                ruled.validation.needs_override(),
+                by,
+            )
         }
         _ => Turn::NotYours { roles: Vec::new() },
     }

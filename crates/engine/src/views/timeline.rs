@@ -240,7 +240,11 @@ fn writeback_words(event: &WritebackEvent) -> String {
                 Factor::None => "",
                 Factor::Totp { .. } => ", with a second factor",
             };
-            format!("Approved as {}{factor}", approval.role)
+            let why = match &approval.override_reason {
+                Some(reason) => format!(", over a warning: {reason}"),
+                None => String::new(),
+            };
+            format!("Approved as {}{factor}{why}", approval.role)
         }
         E::Refused { refused } => match refused {
             RefusedBy::Validation { .. } => "Refused: it is not valid".to_owned(),

@@ -5,6 +5,9 @@ use chaperone_core::gate::Gate;
 use chaperone_core::ids::PersonId;
 use chaperone_core::principal::{Human, Role};
 
+use crate::context::Engine;
+pub use crate::tables::OverrideChoice;
+
 /// What a person can do about a proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
@@ -14,6 +17,8 @@ pub enum Turn {
         role: Role,
         /// Whether approving takes a second factor.
         second_factor: bool,
+        /// Whether a plausibility rule warns, so that approving takes a reason.
+        over_warning: bool,
     },
     /// They have given their part; another person's is missing.
     WaitsForOther,
@@ -24,12 +29,20 @@ pub enum Turn {
     },
 }
 
+impl Engine {
+    /// Why a change may be approved over a plausibility rule's warning; the person who approves picks one.
+    pub fn override_choices(&self) -> &[OverrideChoice] {
+        self.tables.override_reasons()
+    }
+}
+
 impl Turn {
     /// Works out whose turn it is. Says nothing about who decided before or how.
     pub fn of(
         gate: &Gate,
         approvals: &[ApprovalRecord],
         requester: Option<PersonId>,
+        over_warning: bool,
         human: &Human,
     ) -> Turn {
         match gate {
@@ -38,6 +51,7 @@ impl Turn {
                     Some(role) => Turn::Yours {
                         role,
                         second_factor: matches!(gate, Gate::Approve2f { .. }),
+                        over_warning,
                     },
                     None => Turn::NotYours {
                         roles: roles.iter().copied().collect(),
@@ -60,6 +74,7 @@ impl Turn {
                     Some(role) => Turn::Yours {
                         role,
                         second_factor: role == *first,
+                        over_warning,
                     },
                     None => Turn::NotYours {
                         roles: vec![*first, *second],
@@ -104,6 +119,7 @@ mod tests {
             factor: Factor::None,
             at: Timestamp::UNIX_EPOCH,
             review_ms: 0,
+            override_reason: None,
         }
     }
 
@@ -116,11 +132,12 @@ mod tests {
         let both = human(1, &[Role::Clinician, Role::Pharmacist]);
         let pharmacist = human(2, &[Role::Pharmacist]);
         let turn = |approvals: &[ApprovalRecord], requester, who| {
-            Turn::of(&gate, approvals, requester, who)
+            Turn::of(&gate, approvals, requester, false, who)
         };
         let yours = |role, second_factor| Turn::Yours {
             role,
             second_factor,
+            over_warning: false,
         };
         assert_eq!(turn(&[], None, &both), yours(Role::Clinician, true));
         let given = [approval(&both, Role::Clinician)];
@@ -144,16 +161,17 @@ mod tests {
         let roles = [Role::Clinician].into();
         let gate = Gate::Approve2f { roles };
         let clinician = human(1, &[Role::Clinician]);
-        let turn = Turn::of(&gate, &[], None, &clinician);
+        let turn = Turn::of(&gate, &[], None, true, &clinician);
         assert_eq!(
             turn,
             Turn::Yours {
                 role: Role::Clinician,
-                second_factor: true
+                second_factor: true,
+                over_warning: true,
             }
         );
         let admin = human(2, &[Role::ItAdmin]);
-        assert!(!Turn::of(&gate, &[], None, &admin).is_yours());
-        assert!(!Turn::of(&Gate::Deny, &[], None, &clinician).is_yours());
+        assert!(!Turn::of(&gate, &[], None, false, &admin).is_yours());
+        assert!(!Turn::of(&Gate::Deny, &[], None, false, &clinician).is_yours());
     }
 }

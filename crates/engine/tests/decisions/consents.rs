@@ -306,6 +306,7 @@ async fn approve(bench: &Bench, id: WritebackId) {
         writeback: id,
         digest: bench.row(id).await.digest.unwrap(),
         step_up: None,
+        override_reason: None,
         review_ms: 5_000,
     };
     let approver = human(3, &[Role::Clinician]);

@@ -131,6 +131,7 @@ async fn waiting_task(bench: &Bench) -> (WritebackId, ApproveRequest) {
         writeback: row.id,
         digest: row.digest.unwrap(),
         step_up: None,
+        override_reason: None,
         review_ms: 5_000,
     };
     (row.id, request)
@@ -258,6 +259,7 @@ pub(crate) async fn a_slot_taken_before_the_send_is_not_booked(db: Db) {
         writeback: over,
         digest: bench.row(over).await.digest.unwrap(),
         step_up: None,
+        override_reason: None,
         review_ms: 5_000,
     };
     let desk = human(5, &[Role::Scheduler]);

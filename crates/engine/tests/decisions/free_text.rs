@@ -221,6 +221,7 @@ pub(crate) async fn a_note_is_shown_with_slots_that_are_put_back_in_what_is_draf
                 writeback: id,
                 digest: row.digest.unwrap(),
                 step_up: None,
+                override_reason: None,
                 review_ms: 5_000,
             },
         )

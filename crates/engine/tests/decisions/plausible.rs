@@ -4,9 +4,10 @@
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{Strategy, ValidationRecord};
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::WritebackId;
+use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, WritebackEvent};
+use chaperone_engine::approve::ApproveRequest;
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::views::review::FindingView;
 use serde_json::{Value, json};
@@ -305,6 +306,29 @@ pub(crate) async fn an_appointment_is_ruled_by_what_the_rules_find(db: Db) {
         .unwrap();
     let waiting = inbox.items.iter().find(|it| it.id == id_of(&midnight));
     assert!(!waiting.unwrap().quick);
+    // Nor without saying why, and only by a reason of the bundle.
+    let row = bench.row(id_of(&midnight)).await;
+    let approve = async |reason: Option<&str>| {
+        let request = ApproveRequest {
+            writeback: row.id,
+            digest: row.digest.unwrap(),
+            step_up: None,
+            override_reason: reason.map(|it| OverrideReason::new(it).unwrap()),
+            review_ms: 5_000,
+        };
+        let taken = bench.engine.approve(&desk, request).await;
+        taken.map(|_| ()).map_err(|failed| failed.code())
+    };
+    assert_eq!(approve(None).await, Err("override-reason-required"));
+    assert_eq!(
+        approve(Some("because")).await,
+        Err("override-reason-unknown")
+    );
+    assert_eq!(bench.state(row.id).await, StateName::AwaitingApproval);
+    assert_eq!(approve(Some("does-not-apply")).await, Ok(()));
+    let review = bench.engine.review(&desk, row.id).await.unwrap();
+    let last = &review.timeline.last().unwrap().words;
+    assert!(last.contains("over a warning: does-not-apply"), "{last}");
 
     // When the EHR does not tell of other appointments, nothing is booked by itself.
     bench.ehr.set_unsearchable("Appointment", true);

@@ -244,6 +244,7 @@ async fn approved_task(bench: &Bench, document: &Value, agent: &Caller, key: &st
         writeback: row.id,
         digest: row.digest.unwrap(),
         step_up: None,
+        override_reason: None,
         review_ms: 5_000,
     };
     let approver = human(3, &[Role::MaRn]);

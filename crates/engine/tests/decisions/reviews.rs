@@ -82,6 +82,7 @@ pub(crate) async fn nobody_approves_what_other_rules_ruled_on(db: Db) {
         writeback: id,
         digest: bench.row(id).await.digest.unwrap(),
         step_up: None,
+        override_reason: None,
         review_ms: 5_000,
     };
     let mut files = chaperone_policy::embedded::files();

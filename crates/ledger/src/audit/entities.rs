@@ -377,6 +377,7 @@ fn add_writeback(details: &mut Details, event: &WritebackEvent) {
             details
                 .add("payloadSha256", approval.digest)
                 .maybe("secondFactor", name_of_factor(&approval.factor))
+                .maybe("overrideReason", approval.override_reason.as_ref())
                 .add("reviewMs", approval.review_ms);
         }
         E::DeliveryStarted(start) => {

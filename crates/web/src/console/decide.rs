@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use chaperone_core::digest::Digest;
-use chaperone_core::ids::WritebackId;
+use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::writeback::{Refusal as Refused, StateName};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
 use chaperone_engine::people::StepUpRefused;
@@ -28,26 +28,50 @@ pub(super) async fn approve(
     let id = id_of(&id)?;
     let digest = digest_of(fields.one("digest")?)?;
     let opened = fields.one("opened")?.to_owned();
-    if matches!(
-        state.engine.turn(&person.human, id).await?,
+    let override_reason = override_reason_of(fields.one("override")?)?;
+    match state.engine.turn(&person.human, id).await? {
+        // Asked for before the code is, which counts once.
+        Turn::Yours {
+            over_warning: true, ..
+        } if override_reason.is_none() => {
+            let failed = DecideFailed::Refused(Refused::OverrideReasonRequired);
+            return not_taken(&state, &person, id, failed, Again::default()).await;
+        }
         Turn::Yours {
             second_factor: true,
             ..
+        } => {
+            return begin_step_up(&state, &person, id, digest, &opened, override_reason).await;
         }
-    ) {
-        return begin_step_up(&state, &person, id, digest, &opened).await;
+        _ => {}
     }
     let request = ApproveRequest {
         writeback: id,
         digest,
         step_up: None,
+        override_reason: override_reason.clone(),
         review_ms: review_ms(&state, &opened),
     };
     let from_list = fields.one("from")? == "inbox";
     match state.engine.approve(&person.human, request).await {
         Ok(row) => Ok(approved(row.state, id, from_list)),
-        Err(failed) => not_taken(&state, &person, id, failed, String::new()).await,
+        Err(failed) => {
+            let again = Again {
+                override_reason,
+                ..Again::default()
+            };
+            not_taken(&state, &person, id, failed, again).await
+        }
     }
+}
+
+/// The reason for approving over a warning; empty where none is asked for.
+pub(super) fn override_reason_of(text: &str) -> Result<Option<OverrideReason>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let unknown = |_| Refusal::BadRequest("The form names a reason that there is not.");
+    OverrideReason::new(text).map(Some).map_err(unknown)
 }
 
 async fn begin_step_up(
@@ -56,11 +80,16 @@ async fn begin_step_up(
     id: WritebackId,
     digest: Digest,
     opened: &str,
+    override_reason: Option<OverrideReason>,
 ) -> Result<Response, Refusal> {
     match state.engine.step_up_begin(&person.human, digest).await {
         Ok(step) => {
             let opened: i64 = opened.parse().unwrap_or(0);
-            let to = format!("/console/writebacks/{id}/step-up/{step}?opened={opened}");
+            let mut to = format!("/console/writebacks/{id}/step-up/{step}?opened={opened}");
+            if let Some(reason) = override_reason {
+                to.push_str("&override=");
+                to.push_str(reason.as_str());
+            }
             Ok(Redirect::to(&to).into_response())
         }
         Err(StepUpRefused::NotEnrolled) => Err(Refusal::EnrolFirst),
@@ -89,7 +118,7 @@ pub(super) async fn reject(
     let reason = fields.one("reason")?;
     match state.engine.reject(&person.human, id, digest, reason).await {
         Ok(_) => Ok(back(id, "rejected")),
-        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
     }
 }
 
@@ -103,7 +132,7 @@ pub(super) async fn requeue(
     let reason = fields.one("reason")?;
     match state.engine.requeue(&person.human, id, reason).await {
         Ok(_) => Ok(back(id, "requeued")),
-        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
     }
 }
 
@@ -117,7 +146,7 @@ pub(super) async fn abandon(
     let reason = fields.one("reason")?;
     match state.engine.abandon(&person.human, id, reason).await {
         Ok(_) => Ok(back(id, "abandoned")),
-        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
     }
 }
 
@@ -140,7 +169,7 @@ pub(super) async fn resolve(
         .await
     {
         Ok(_) => Ok(back(id, "resolved")),
-        Err(failed) => not_taken(&state, &person, id, failed, note.to_owned()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(note)).await,
     }
 }
 
@@ -154,7 +183,7 @@ pub(super) async fn attest(
     let note = fields.one("reason")?;
     match state.engine.attest_entry(&person.human, id, note).await {
         Ok(_) => Ok(back(id, "attested")),
-        Err(failed) => not_taken(&state, &person, id, failed, note.to_owned()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(note)).await,
     }
 }
 
@@ -168,7 +197,7 @@ pub(super) async fn decline(
     let reason = fields.one("reason")?;
     match state.engine.decline_entry(&person.human, id, reason).await {
         Ok(_) => Ok(back(id, "declined")),
-        Err(failed) => not_taken(&state, &person, id, failed, reason.to_owned()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
     }
 }
 
@@ -203,13 +232,20 @@ fn digest_of(text: &str) -> Result<Digest, Refusal> {
         .map_err(|_| Refusal::BadRequest("The form does not name what it decides about."))
 }
 
+fn reason_typed(reason: &str) -> Again {
+    Again {
+        reason: reason.to_owned(),
+        ..Again::default()
+    }
+}
+
 /// Shows the review again with what went wrong, and what was typed.
 pub(super) async fn not_taken(
     state: &ConsoleState,
     person: &Person,
     id: WritebackId,
     failed: DecideFailed,
-    reason: String,
+    typed: Again,
 ) -> Result<Response, Refusal> {
     let (status, problem) = match &failed {
         DecideFailed::Missing => return Err(Refusal::NotFound),
@@ -218,6 +254,10 @@ pub(super) async fn not_taken(
         DecideFailed::ReasonNeeded => (
             StatusCode::UNPROCESSABLE_ENTITY,
             "Say why, in 3 to 2,000 characters. The reason goes into the record.".to_owned(),
+        ),
+        DecideFailed::OverrideReasonUnknown => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            capital(&failed.to_string()),
         ),
         DecideFailed::Conflict | DecideFailed::RulesChanged => {
             (StatusCode::CONFLICT, capital(&failed.to_string()))
@@ -229,18 +269,7 @@ pub(super) async fn not_taken(
             ));
         }
     };
-    page(
-        state,
-        person,
-        id,
-        Again {
-            problem,
-            reason,
-            ..Again::default()
-        },
-        status,
-    )
-    .await
+    page(state, person, id, Again { problem, ..typed }, status).await
 }
 
 fn explain(refused: &Refused) -> (StatusCode, String) {
@@ -248,6 +277,7 @@ fn explain(refused: &Refused) -> (StatusCode, String) {
         Refused::RoleNotPermitted | Refused::SamePerson | Refused::SecondFactorRequired => {
             StatusCode::FORBIDDEN
         }
+        Refused::OverrideReasonRequired => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::CONFLICT,
     };
     let text = match refused {

@@ -7,14 +7,14 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chaperone_core::change::ChangeClass;
 use chaperone_core::evidence::{RulesRecord, StageRecord};
-use chaperone_core::ids::WritebackId;
+use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::writeback::StateName;
 use chaperone_engine::ledger::LedgerFailed;
-use chaperone_engine::views::Turn;
 use chaperone_engine::views::review::{
     BaseState, FindingView, PatientShown, Review, ReviewContent,
 };
 use chaperone_engine::views::timeline::TimelineEntry;
+use chaperone_engine::views::{OverrideChoice, Turn};
 
 use super::ConsoleState;
 use super::page::{Chrome, Done, Here, render_as};
@@ -55,6 +55,8 @@ pub(super) struct ReviewPage {
     pub(super) grave: bool,
     pub(super) light: bool,
     pub(super) reason_typed: String,
+    /// Code, words, and whether it was picked; whoever approves must pick one where there are any.
+    pub(super) override_choices: Vec<(String, String, bool)>,
     pub(super) operate: Option<Operate>,
     pub(super) timeline: Vec<TimelineRow>,
     pub(super) stream: String,
@@ -194,6 +196,7 @@ pub(super) struct Again {
     pub(super) done: &'static str,
     pub(super) problem: String,
     pub(super) reason: String,
+    pub(super) override_reason: Option<OverrideReason>,
 }
 
 /// The page, also after a decision that was not taken.
@@ -206,11 +209,15 @@ pub(super) async fn page(
 ) -> Result<Response, Refusal> {
     let review = state.engine.review(&person.human, id).await?;
     let chrome = Chrome::of(state, person, "Review", Here::Inbox).await?;
-    Ok(render_as(status, &ReviewPage::of(review, chrome, again)))
+    let choices = state.engine.override_choices();
+    Ok(render_as(
+        status,
+        &ReviewPage::of(review, choices, chrome, again),
+    ))
 }
 
 impl ReviewPage {
-    fn of(review: Review, chrome: Chrome, again: Again) -> Self {
+    fn of(review: Review, choices: &[OverrideChoice], chrome: Chrome, again: Again) -> Self {
         let Review {
             row,
             content,
@@ -229,9 +236,13 @@ impl ReviewPage {
         let class = row.class.unwrap_or(ChangeClass::M0);
         let (state_words, state_css) = phrases::state(row.state);
         let why = why(&row, content.as_ref(), author, purpose);
-        let (mut can_decide, needs_factor) = match &turn {
-            Turn::Yours { second_factor, .. } => (true, *second_factor),
-            Turn::WaitsForOther | Turn::NotYours { .. } => (false, false),
+        let (mut can_decide, needs_factor, over_warning) = match &turn {
+            Turn::Yours {
+                second_factor,
+                over_warning,
+                ..
+            } => (true, *second_factor, *over_warning),
+            Turn::WaitsForOther | Turn::NotYours { .. } => (false, false, false),
         };
         let content = content.map(content_rows);
         let mut turn_words = turn_words(&turn, row.state);
@@ -316,6 +327,14 @@ impl ReviewPage {
             needs_factor,
             grave: class >= ChangeClass::M4,
             reason_typed: again.reason,
+            override_choices: choices
+                .iter()
+                .filter(|_| over_warning)
+                .map(|choice| {
+                    let picked = again.override_reason.as_ref() == Some(&choice.code);
+                    (choice.code.to_string(), choice.words.clone(), picked)
+                })
+                .collect(),
             operate: operate(&row),
             timeline: timeline
                 .iter()
@@ -348,6 +367,7 @@ fn turn_words(turn: &Turn, state: StateName) -> String {
         Turn::Yours {
             role,
             second_factor: true,
+            ..
         } => {
             format!(
                 "You decide as {}. Approving asks for a code of your authenticator next.",
@@ -357,6 +377,7 @@ fn turn_words(turn: &Turn, state: StateName) -> String {
         Turn::Yours {
             role,
             second_factor: false,
+            ..
         } => {
             format!("You decide as {}.", phrases::role(*role))
         }

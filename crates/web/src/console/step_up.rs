@@ -9,7 +9,7 @@ use chaperone_engine::approve::ApproveRequest;
 use chaperone_engine::people::StepUpRefused;
 
 use super::ConsoleState;
-use super::decide::{approved, not_taken, review_ms};
+use super::decide::{approved, not_taken, override_reason_of, review_ms};
 use super::page::{Chrome, Here, render_as};
 use super::phrases;
 use super::refusal::Refusal;
@@ -30,12 +30,16 @@ pub(super) struct StepUpPage {
     pub(super) digest_short: String,
     pub(super) problem: String,
     pub(super) opened: i64,
+    pub(super) override_reason: String,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 pub(super) struct Opened {
     #[serde(default)]
     opened: i64,
+    /// Why it is approved over a warning; a code of the bundle, or empty.
+    #[serde(default, rename = "override")]
+    override_reason: String,
 }
 
 pub(super) async fn show(
@@ -50,7 +54,7 @@ pub(super) async fn show(
         &person,
         id,
         step,
-        opened.opened,
+        opened,
         String::new(),
         StatusCode::OK,
     )
@@ -65,6 +69,7 @@ pub(super) async fn submit(
     let Submitted { person, fields } = form_sent;
     let (id, step) = (id_of(&id)?, step_of(&step)?);
     let opened = fields.one("opened")?;
+    let override_reason = override_reason_of(fields.one("override")?)?;
     let bound = match state.engine.step_up(&person.human, step).await {
         Ok(bound) => bound,
         Err(refused) => return start_over(&state, &person, id, refused).await,
@@ -77,7 +82,10 @@ pub(super) async fn submit(
         Ok(()) => {}
         Err(refused @ (StepUpRefused::CodeRefused { left: 1.. } | StepUpRefused::Again)) => {
             let problem = capital(&refused.to_string());
-            let opened = opened.parse().unwrap_or(0);
+            let opened = Opened {
+                opened: opened.parse().unwrap_or(0),
+                override_reason: fields.one("override")?.to_owned(),
+            };
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             return form(&state, &person, id, step, opened, problem, status).await;
         }
@@ -87,11 +95,12 @@ pub(super) async fn submit(
         writeback: id,
         digest: bound.digest,
         step_up: Some(step),
+        override_reason,
         review_ms: review_ms(&state, opened),
     };
     match state.engine.approve(&person.human, request).await {
         Ok(row) => Ok(approved(row.state, id, false)),
-        Err(failed) => not_taken(&state, &person, id, failed, String::new()).await,
+        Err(failed) => not_taken(&state, &person, id, failed, Again::default()).await,
     }
 }
 
@@ -100,7 +109,7 @@ async fn form(
     person: &Person,
     id: WritebackId,
     step: StepUpId,
-    opened: i64,
+    opened: Opened,
     problem: String,
     status: StatusCode,
 ) -> Result<Response, Refusal> {
@@ -143,7 +152,10 @@ async fn form(
         class_css: review.row.class.map(phrases::class_css).unwrap_or_default(),
         digest_short: digest.chars().take(12).collect(),
         problem,
-        opened,
+        opened: opened.opened,
+        override_reason: override_reason_of(&opened.override_reason)?
+            .map(|reason| reason.to_string())
+            .unwrap_or_default(),
     };
     Ok(render_as(status, &page))
 }

@@ -54,18 +54,34 @@ async fn an_order_goes_from_the_inbox_over_the_second_factor_into_the_queue() {
     let digest = review.after("name=\"digest\" value=\"").to_owned();
 
     let approve = format!("/console/writebacks/{id}/approve");
-    let form = [
-        ("csrf", lee.csrf.as_str()),
-        ("digest", digest.as_str()),
-        ("opened", "0"),
-    ];
-    let asked = bench.post(&approve, &lee.cookie, &form).await;
+    let approving = async |reason: &str| {
+        let form = [
+            ("csrf", lee.csrf.as_str()),
+            ("digest", digest.as_str()),
+            ("opened", "0"),
+            ("override", reason),
+        ];
+        bench.post(&approve, &lee.cookie, &form).await
+    };
+    // A rule warns, so the reason comes before the code; one that is no word at all is no form of ours.
+    let unsaid = approving("").await;
+    assert_eq!(unsaid.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(unsaid.body.contains("Pick a reason to approve"));
+    assert!(
+        unsaid
+            .body
+            .contains("I looked up what could not be checked")
+    );
+    assert_eq!(approving("<b>").await.status, StatusCode::BAD_REQUEST);
+    let asked = approving("looked-up").await;
     assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.body);
     let step_up = asked.location().to_owned();
     assert!(step_up.starts_with(&format!("/console/writebacks/{id}/step-up/step_")));
     let page = bench.get(&step_up, &lee.cookie).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.body.contains("Una Sample"));
+    let reason = page.after("name=\"override\" value=\"").to_owned();
+    assert_eq!(reason, "looked-up");
 
     // Nobody else can use it, and a wrong code gets nowhere.
     let mallory = bench.person(&admin, "dr-moe", &[Role::Clinician]).await;
@@ -92,6 +108,7 @@ async fn an_order_goes_from_the_inbox_over_the_second_factor_into_the_queue() {
         ("csrf", lee.csrf.as_str()),
         ("code", code.as_str()),
         ("opened", "0"),
+        ("override", reason.as_str()),
     ];
     let done = bench.post(&step_up, &lee.cookie, &sent).await;
     assert_eq!(
@@ -217,6 +234,7 @@ async fn the_second_of_two_people_does_not_see_the_first_verdict() {
         ("csrf", lee.csrf.as_str()),
         ("digest", digest.as_str()),
         ("opened", "0"),
+        ("override", "benefit-outweighs"),
     ];
     let step_up = bench
         .post(&format!("{path}/approve"), &lee.cookie, &form)
@@ -226,6 +244,7 @@ async fn the_second_of_two_people_does_not_see_the_first_verdict() {
         ("csrf", lee.csrf.as_str()),
         ("code", code.as_str()),
         ("opened", "0"),
+        ("override", "benefit-outweighs"),
     ];
     let half = bench.post(step_up.location(), &lee.cookie, &sent).await;
     assert_eq!(
@@ -268,6 +287,7 @@ async fn the_second_of_two_people_does_not_see_the_first_verdict() {
         ("csrf", pharmacist.csrf.as_str()),
         ("digest", digest.as_str()),
         ("opened", "0"),
+        ("override", "benefit-outweighs"),
     ];
     let done = bench
         .post(&format!("{path}/approve"), &pharmacist.cookie, &form)
