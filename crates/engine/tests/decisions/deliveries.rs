@@ -259,7 +259,7 @@ pub(crate) async fn a_slot_taken_before_the_send_is_not_booked(db: Db) {
         writeback: over,
         digest: bench.row(over).await.digest.unwrap(),
         step_up: None,
-        override_reason: None,
+        override_reason: Some(OverrideReason::new("does-not-apply").unwrap()),
         review_ms: 5_000,
     };
     let desk = human(5, &[Role::Scheduler]);
