@@ -1,7 +1,7 @@
 //! Deliveries: who holds up whom, what is looked at again, what ends without being sent.
 
 use chaperone_core::evidence::Strategy;
-use chaperone_core::ids::{TenantId, WorkId, WritebackId};
+use chaperone_core::ids::{OverrideReason, TenantId, WorkId, WritebackId};
 use chaperone_core::ports::{Clock, Commit, Listing, Notice, WorkChange, WorkItem, WorkKind};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::writeback::{FailureCause, StateName, VoidReason};
