@@ -42,6 +42,8 @@ enum Command {
     Deid(commands::deid::DeidArgs),
     /// Make a key pair for an agent: the public half is printed for its declaration.
     AgentKey(commands::agent_key::AgentKeyArgs),
+    /// How old the keys are, and their rotation.
+    Keys(commands::keys::KeysArgs),
     /// Export, verify and prove.
     Ledger(commands::ledger::LedgerArgs),
     /// Export FHIR AuditEvents of what the ledger holds.
@@ -82,6 +84,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Scrub(args) => commands::scrub::run(args),
         Command::Deid(args) => commands::deid::run(args),
         Command::AgentKey(args) => commands::agent_key::run(args),
+        Command::Keys(args) => commands::keys::run(args),
         Command::Ledger(args) => commands::ledger::run(args),
         Command::Audit(args) => commands::audit::run(args),
         Command::WhoSaw(args) => commands::audit::who_saw(args),

@@ -8,10 +8,10 @@ use chaperone_connect::anchor::FileAnchor;
 use chaperone_connect::clock::SystemClock;
 use chaperone_connect::consent::SandboxConsent;
 use chaperone_connect::ehr::{EhrConfig, FhirEndpoint};
-use chaperone_connect::keys::{EscrowSecret, FileKeyVault};
+use chaperone_connect::keys::{EscrowSecret, FileKeyVault, KeyPlace};
 use chaperone_connect::random::OsRandom;
 use chaperone_core::ids::TenantId;
-use chaperone_core::ports::{Clock, Ehr, Notifier, Random};
+use chaperone_core::ports::{Clock, Ehr, KeyVault as _, Notifier, Random};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 
@@ -42,16 +42,22 @@ impl Basics {
 }
 
 /// Opens the key folder, making it at first run; the escrow text is then returned, once.
-pub(crate) fn open_keys(
-    dir: &Path,
+pub(crate) async fn open_keys(
+    place: &KeyPlace,
     tenant: &TenantId,
 ) -> anyhow::Result<(FileKeyVault, Option<EscrowSecret>)> {
-    let escrow = if FileKeyVault::exists(dir, tenant) {
+    let escrow = if FileKeyVault::exists(&place.dir, tenant) {
         None
     } else {
-        Some(FileKeyVault::create(dir, tenant).context("the tenant's keys could not be made")?)
+        FileKeyVault::create(place, tenant)
+            .await
+            .context("the tenant's keys could not be made")?
     };
-    let keys = FileKeyVault::open(dir, tenant).context("the tenant's keys cannot be opened")?;
+    let keys = FileKeyVault::open(place, tenant).context("the tenant's keys cannot be opened")?;
+    // Without its keys a node must not serve, and whoever starts it should hear why.
+    keys.signing_seed(tenant)
+        .await
+        .context("the tenant's keys cannot be unwrapped")?;
     Ok((keys, escrow))
 }
 

@@ -2,6 +2,7 @@
 //! [`TEMPLATE`], unknown keys refused.
 
 pub(crate) mod ehr_events;
+pub(crate) mod keys;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, Profil
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
+use chaperone_core::key_event::EscrowReason;
 use chaperone_core::ports::{AuditSink, Environment, Notifier, ServerKind};
 use chaperone_core::principal::Role;
 use chaperone_engine::consent::ConsentSource;
@@ -42,7 +44,7 @@ pub(crate) struct Config {
     pub(crate) governance: PathBuf,
     pub(crate) listen: Listen,
     pub(crate) store: Store,
-    pub(crate) keys: Folder,
+    pub(crate) keys: keys::Keys,
     pub(crate) anchors: Folder,
     pub(crate) ehr: Ehr,
     #[serde(default)]
@@ -279,7 +281,11 @@ impl ConfigArgs {
         let config = self.read()?;
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(async {
-            let (engine, _) = config.start(&Basics::of_this_machine()).await?;
+            let (engine, escrow) = config.start(&Basics::of_this_machine()).await?;
+            // Whichever command runs first makes the keys, and the text is shown this once.
+            if let Some(escrow) = escrow {
+                crate::keys::tell_escrow(&config.tenant, &escrow);
+            }
             work(engine).await
         })
     }
@@ -299,12 +305,12 @@ impl Config {
         let home = file.parent().unwrap_or(Path::new("")).to_path_buf();
         for path in [
             &mut config.governance,
-            &mut config.keys.dir,
             &mut config.anchors.dir,
             &mut config.packages.dir,
         ] {
             *path = home.join(&path);
         }
+        config.keys.settle_in(&home);
         if let Some(rest) = config.store.url.strip_prefix("sqlite:") {
             config.store.url = format!("sqlite:{}", home.join(rest).display());
         }
@@ -345,7 +351,7 @@ impl Config {
     ) -> anyhow::Result<(Arc<Engine>, Option<String>)> {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
-        let (keys, escrow) = compose::open_keys(&self.keys.dir, &self.tenant)?;
+        let (keys, escrow) = compose::open_keys(&self.keys.place()?, &self.tenant).await?;
         let mut engine = self.engine();
         engine.validator = validator_over(self.catalogue(&bundle)?);
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
@@ -357,6 +363,9 @@ impl Config {
         let notifier = self.notifier()?;
         let engine =
             compose::engine(engine, bundle, &places, keys, endpoint, notifier, basics).await?;
+        if escrow.is_some() {
+            engine.record_escrow_shown(EscrowReason::FirstRun).await?;
+        }
         Ok((engine, escrow.map(|secret| secret.expose().to_owned())))
     }
 

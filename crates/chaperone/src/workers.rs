@@ -105,6 +105,9 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         if let Err(failed) = engine.record_counted_refusals(is_last).await {
             tracing::error!(error = %failed, "refusals that were counted are not recorded yet");
         }
+        if let Err(failed) = engine.record_key_events(is_last).await {
+            tracing::error!(error = %failed, "what keys were used for is not recorded yet");
+        }
         rounds = rounds.wrapping_add(1);
         if rounds.is_multiple_of(GLASS_EVERY)
             && let Err(failed) = engine.end_broken_glass().await

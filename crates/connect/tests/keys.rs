@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chaperone_connect::keys::{EscrowInvalid, FileKeyVault, KeyVaultUnusable};
+use chaperone_connect::keys::{EscrowInvalid, FileKeyVault, KeyPlace, KeyVaultUnusable};
 use chaperone_core::Timestamp;
 use chaperone_core::ids::TenantId;
 use chaperone_core::ports::{Clock, KeyVault, KeyVaultFailed};
@@ -29,14 +29,19 @@ fn tenant(name: &str) -> TenantId {
 }
 
 /// A folder with the keys of tenant `clinic`.
-fn folder() -> (tempfile::TempDir, String) {
+async fn folder() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
-    let secret = FileKeyVault::create(dir.path(), &tenant("clinic")).unwrap();
-    (dir, secret.expose().to_owned())
+    let secret = create(dir.path(), &tenant("clinic")).await.unwrap();
+    (dir, secret)
+}
+
+async fn create(dir: &Path, tenant: &TenantId) -> Result<String, KeyVaultUnusable> {
+    let secret = FileKeyVault::create(&KeyPlace::at(dir), tenant).await?;
+    Ok(secret.unwrap().expose().to_owned())
 }
 
 fn open(dir: &Path) -> FileKeyVault {
-    FileKeyVault::open(dir, &tenant("clinic")).unwrap()
+    FileKeyVault::open(&KeyPlace::at(dir), &tenant("clinic")).unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -45,11 +50,11 @@ fn mode(path: &Path) -> u32 {
 
 #[tokio::test]
 async fn a_key_stays_the_same_and_is_bound_to_tenant_and_name() {
-    let (dir, _) = folder();
-    FileKeyVault::create(dir.path(), &tenant("other")).unwrap();
+    let (dir, _) = folder().await;
+    create(dir.path(), &tenant("other")).await.unwrap();
     let clock = Arc::new(HandClock(AtomicI64::new(0)));
     let both = [tenant("clinic"), tenant("other")];
-    let vault = FileKeyVault::open_all(dir.path(), &both, clock).unwrap();
+    let vault = FileKeyVault::open_all(&KeyPlace::at(dir.path()), &both, clock).unwrap();
     let clinic = &both[0];
     let first = vault.data_key(clinic, "clinical/a").await.unwrap();
     assert_eq!(vault.data_key(clinic, "clinical/a").await.unwrap(), first);
@@ -69,30 +74,30 @@ async fn a_key_stays_the_same_and_is_bound_to_tenant_and_name() {
     // A tenant that was not opened has no keys here.
     assert!(matches!(
         again.data_key(&both[1], "clinical/a").await,
-        Err(KeyVaultFailed::Unavailable(_))
+        Err(KeyVaultFailed::Refused(_))
     ));
 }
 
 #[tokio::test]
 async fn a_key_that_must_exist_is_not_made() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     let vault = open(dir.path());
     let clinic = tenant("clinic");
     for _ in 0..2 {
         assert!(matches!(
             vault.existing_key(&clinic, "clinical/a").await,
-            Err(KeyVaultFailed::Unavailable(_))
+            Err(KeyVaultFailed::Refused(_))
         ));
     }
     for bad in ["", &"x".repeat(300)] {
         assert!(vault.data_key(&clinic, bad).await.is_err());
     }
-    assert_eq!(vault.check(&clinic).unwrap().keys, 0);
+    assert_eq!(vault.check(&clinic).await.unwrap().keys, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_for_a_new_name_get_one_key() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     // Two vaults stand for two processes.
     let vaults = [open(dir.path()), open(dir.path())];
     let clinic = tenant("clinic");
@@ -107,12 +112,12 @@ async fn calls_for_a_new_name_get_one_key() {
         keys.push(call.await.unwrap());
     }
     assert!(keys.iter().all(|key| *key == keys[0]));
-    assert_eq!(vaults[0].check(&clinic).unwrap().keys, 1);
+    assert_eq!(vaults[0].check(&clinic).await.unwrap().keys, 1);
 }
 
 #[tokio::test]
 async fn a_destroyed_key_never_comes_back() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     let vault = open(dir.path());
     let clinic = tenant("clinic");
     let kept = vault.data_key(&clinic, "clinical/kept").await.unwrap();
@@ -136,7 +141,7 @@ async fn a_destroyed_key_never_comes_back() {
             vault.data_key(&clinic, "clinical/kept").await.unwrap(),
             kept
         );
-        let check = vault.check(&clinic).unwrap();
+        let check = vault.check(&clinic).await.unwrap();
         assert_eq!((check.keys, check.destroyed), (1, 2));
     }
     // The name is in no file name, and the key's file is gone.
@@ -150,7 +155,7 @@ async fn a_destroyed_key_never_comes_back() {
 
 #[tokio::test]
 async fn a_destruction_cut_short_is_a_destruction() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     let vault = open(dir.path());
     let clinic = tenant("clinic");
     vault.data_key(&clinic, "clinical/a").await.unwrap();
@@ -163,7 +168,7 @@ async fn a_destruction_cut_short_is_a_destruction() {
         vault.data_key(&clinic, "clinical/a").await,
         Err(KeyVaultFailed::Destroyed)
     ));
-    vault.check(&clinic).unwrap();
+    vault.check(&clinic).await.unwrap();
     assert!(!file.exists());
 }
 
@@ -177,11 +182,16 @@ impl Clock for HandClock {
 
 #[tokio::test]
 async fn a_key_is_kept_in_memory_for_a_bounded_time() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     let clinic = tenant("clinic");
     let clock = Arc::new(HandClock(AtomicI64::new(1_000)));
     let hand: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
-    let vault = FileKeyVault::open_all(dir.path(), std::slice::from_ref(&clinic), hand).unwrap();
+    let vault = FileKeyVault::open_all(
+        &KeyPlace::at(dir.path()),
+        std::slice::from_ref(&clinic),
+        hand,
+    )
+    .unwrap();
     vault.data_key(&clinic, "clinical/a").await.unwrap();
     // Another process destroys it.
     open(dir.path())
@@ -201,16 +211,17 @@ async fn a_key_is_kept_in_memory_for_a_bounded_time() {
 async fn first_run_and_restoring_are_the_only_ways_to_a_master_key() {
     let dir = tempfile::tempdir().unwrap();
     let clinic = tenant("clinic");
-    let Err(none @ KeyVaultUnusable::NoMasterKey { .. }) = FileKeyVault::open(dir.path(), &clinic)
+    let Err(none @ KeyVaultUnusable::NoMasterKey { .. }) =
+        FileKeyVault::open(&KeyPlace::at(dir.path()), &clinic)
     else {
         panic!();
     };
     assert!(none.to_string().contains("escrow"));
     assert!(!FileKeyVault::exists(dir.path(), &clinic));
-    let secret = FileKeyVault::create(dir.path(), &clinic).unwrap();
+    let secret = create(dir.path(), &clinic).await.unwrap();
     assert!(FileKeyVault::exists(dir.path(), &clinic));
     assert!(matches!(
-        FileKeyVault::create(dir.path(), &clinic),
+        create(dir.path(), &clinic).await,
         Err(KeyVaultUnusable::AlreadyThere { .. })
     ));
     let vault = open(dir.path());
@@ -218,19 +229,20 @@ async fn first_run_and_restoring_are_the_only_ways_to_a_master_key() {
     let seed = vault.signing_seed(&clinic).await.unwrap();
 
     // The master key is lost; what the folder's backup holds is there.
-    let restore = |text: &str| FileKeyVault::restore_from_escrow(dir.path(), &clinic, text);
+    let place = KeyPlace::at(dir.path());
+    let restore = |text: &str| FileKeyVault::restore_from_escrow(&place, &clinic, text);
     fs::remove_file(dir.path().join("clinic/master.key")).unwrap();
     assert!(matches!(
         restore("chaperone-escrow-1 clinic abcd"),
         Err(KeyVaultUnusable::Escrow(EscrowInvalid::Form))
     ));
-    restore(secret.expose()).unwrap();
+    restore(&secret).unwrap();
     // Again is no error; another key is.
-    restore(secret.expose()).unwrap();
+    restore(&secret).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let foreign = FileKeyVault::create(elsewhere.path(), &clinic).unwrap();
+    let foreign = create(elsewhere.path(), &clinic).await.unwrap();
     assert!(matches!(
-        restore(foreign.expose()),
+        restore(&foreign),
         Err(KeyVaultUnusable::OtherKey { .. })
     ));
     let vault = open(dir.path());
@@ -243,7 +255,7 @@ async fn first_run_and_restoring_are_the_only_ways_to_a_master_key() {
 
 #[tokio::test]
 async fn what_others_can_reach_is_not_used() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     let clinic = tenant("clinic");
     let home = dir.path().join("clinic");
     let master = home.join("master.key");
@@ -258,7 +270,7 @@ async fn what_others_can_reach_is_not_used() {
     for (path, open_mode, closed_mode) in [(&master, 0o640, 0o600), (&home, 0o755, 0o700)] {
         fs::set_permissions(path, fs::Permissions::from_mode(open_mode)).unwrap();
         let Err(refused @ KeyVaultUnusable::NotPrivate { .. }) =
-            FileKeyVault::open(dir.path(), &clinic)
+            FileKeyVault::open(&KeyPlace::at(dir.path()), &clinic)
         else {
             panic!();
         };
@@ -270,7 +282,7 @@ async fn what_others_can_reach_is_not_used() {
 
 #[tokio::test]
 async fn damage_is_named() {
-    let (dir, _) = folder();
+    let (dir, _) = folder().await;
     let clinic = tenant("clinic");
     let vault = open(dir.path());
     vault.data_key(&clinic, "clinical/a").await.unwrap();
@@ -284,13 +296,13 @@ async fn damage_is_named() {
     // The key of another name, put in its place, does not pass for it.
     fs::copy(&files[1], &files[0]).unwrap();
     assert!(matches!(
-        vault.check(&clinic),
+        vault.check(&clinic).await,
         Err(KeyVaultUnusable::Damaged { path }) if path == files[0]
     ));
     let mut flipped = sound.clone();
     flipped[20] ^= 1;
     fs::write(&files[0], flipped).unwrap();
-    assert!(vault.check(&clinic).is_err());
+    assert!(vault.check(&clinic).await.is_err());
     let fresh = open(dir.path());
     let mut failed = 0;
     for name in ["clinical/a", "clinical/b"] {
@@ -298,5 +310,5 @@ async fn damage_is_named() {
     }
     assert_eq!(failed, 1);
     fs::write(&files[0], sound).unwrap();
-    assert_eq!(vault.check(&clinic).unwrap().keys, 2);
+    assert_eq!(vault.check(&clinic).await.unwrap().keys, 2);
 }

@@ -17,6 +17,7 @@ use crate::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, IdInvalid, PatientToken, PersonId, PolicyId, TenantId, ToolName, WritebackId,
 };
+use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
@@ -43,6 +44,8 @@ pub enum StreamId {
     Refusals,
     /// Set-up and configuration of the tenant.
     Tenant,
+    /// The life of the tenant's keys: rotation, destruction, escrow.
+    Keys,
 }
 
 impl fmt::Display for StreamId {
@@ -55,6 +58,7 @@ impl fmt::Display for StreamId {
             StreamId::Modes => f.write_str("modes"),
             StreamId::Refusals => f.write_str("refusals"),
             StreamId::Tenant => f.write_str("tenant"),
+            StreamId::Keys => f.write_str("keys"),
         }
     }
 }
@@ -72,6 +76,7 @@ impl TryFrom<String> for StreamId {
             None if text == "modes" => Ok(StreamId::Modes),
             None if text == "refusals" => Ok(StreamId::Refusals),
             None if text == "tenant" => Ok(StreamId::Tenant),
+            None if text == "keys" => Ok(StreamId::Keys),
             Some(("writeback", id)) => id.parse().map(StreamId::Writeback),
             Some(("grant", id)) => id.parse().map(StreamId::Grant),
             Some(("envelope", id)) => id.parse().map(StreamId::Envelope),
@@ -353,6 +358,8 @@ pub enum Event {
     },
     /// The ledger was read for somebody.
     AuditUsed(AuditUsed),
+    /// Something happened to keys.
+    Key(KeyEvent),
     /// A write-back moved.
     Writeback(WritebackEvent),
 }
@@ -366,7 +373,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, `writeback.` and what happened.
+    /// The kind as indexed: for write-backs and keys, `writeback.` or `key.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -378,6 +385,7 @@ impl Event {
         };
         match self {
             Event::Writeback(_) => format!("writeback.{}", text("what")),
+            Event::Key(_) => format!("key.{}", text("what")),
             _ => text("kind"),
         }
     }

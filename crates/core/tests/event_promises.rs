@@ -26,6 +26,7 @@ use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, IntentId, PatientToken, PolicyId, ResourceToken, ToolName,
 };
+use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
@@ -289,8 +290,65 @@ fn kinds() -> Vec<Event> {
             to: (!is_of_all).then(|| at(300)),
         }));
     }
+    kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
+}
+
+/// One of everything that happens to keys.
+fn key_kinds() -> Vec<KeyEvent> {
+    vec![
+        KeyEvent::Used {
+            node: "node-1".to_owned(),
+            since: at(0),
+            keys: vec![
+                KeyUses {
+                    key: "clinical/pat_03030303030303030303030303030303".to_owned(),
+                    version: 2,
+                    seal: 3,
+                    open: 1,
+                    digest: 0,
+                },
+                KeyUses {
+                    key: "index/tokens".to_owned(),
+                    version: 1,
+                    seal: 0,
+                    open: 0,
+                    digest: 7,
+                },
+            ],
+            further: 0,
+        },
+        KeyEvent::Failed {
+            node: "node-1".to_owned(),
+            key: Some("token/tenant".to_owned()),
+            code: "unavailable".to_owned(),
+            count: 12,
+            since: at(0),
+        },
+        KeyEvent::Destroyed {
+            key: digest("key"),
+            at: Some(at(0)),
+            version: Some(2),
+        },
+        KeyEvent::DestroyedAgain { key: digest("key") },
+        KeyEvent::RotationStarted { from: 1 },
+        KeyEvent::RotationFinished {
+            to: 2,
+            retired: vec![1],
+            backups_gone_by: at(300),
+        },
+        KeyEvent::MasterChangeStarted,
+        KeyEvent::MasterChanged {
+            service: "file".to_owned(),
+            key: "master-0123456789abcdef".to_owned(),
+            retired: vec!["master-fedcba9876543210".to_owned()],
+            backups_gone_by: at(300),
+        },
+        KeyEvent::EscrowShown {
+            reason: EscrowReason::FirstRun,
+        },
+    ]
 }
 
 /// One of every write-back event, and one of every variant inside it.
@@ -370,6 +428,17 @@ fn listed(event: &Event) -> bool {
         | Event::SlotsResolved { .. }
         | Event::AuditUsed(_)
         | Event::TokenMinted { .. } => true,
+        Event::Key(event) => match event {
+            KeyEvent::Used { .. }
+            | KeyEvent::Failed { .. }
+            | KeyEvent::Destroyed { .. }
+            | KeyEvent::DestroyedAgain { .. }
+            | KeyEvent::RotationStarted { .. }
+            | KeyEvent::RotationFinished { .. }
+            | KeyEvent::MasterChangeStarted
+            | KeyEvent::MasterChanged { .. }
+            | KeyEvent::EscrowShown { .. } => true,
+        },
         Event::Writeback(event) => match event {
             W::Proposed(_)
             | W::Validated { .. }

@@ -25,6 +25,7 @@ use crate::afterwork::Afterwork;
 use crate::consent::{ConsentBook, ConsentSource};
 use crate::ehr_event::EventSources;
 use crate::free_text::{PeopleKept, Words};
+use crate::key_use::Keys;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -173,6 +174,9 @@ pub enum StartFailed {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFailed),
+    /// The key vault failed.
+    #[error(transparent)]
+    Keys(#[from] chaperone_core::ports::KeyVaultFailed),
     /// The first record could not be written.
     #[error("the ledger cannot be written")]
     Commit(#[from] chaperone_core::ports::CommitFailed),
@@ -292,7 +296,7 @@ impl Compiled {
 pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ehr: Arc<dyn Ehr>,
-    pub(crate) keys: Arc<dyn KeyVault>,
+    pub(crate) keys: Keys,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) consent: Arc<dyn ConsentHook>,
@@ -348,7 +352,7 @@ impl Engine {
         let engine = Arc::new(Self {
             store: ports.store,
             ehr: ports.ehr,
-            keys: ports.keys,
+            keys: Keys::over(ports.keys, Arc::clone(&ports.clock)),
             clock: ports.clock,
             random: ports.random,
             consent: ports.consent,
@@ -374,6 +378,7 @@ impl Engine {
             changed: watch::Sender::new(0),
         });
         engine.record_bundle().await?;
+        engine.replay_destroyed_keys().await?;
         Ok(engine)
     }
 

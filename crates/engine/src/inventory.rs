@@ -47,12 +47,13 @@ pub const COLLECTIONS: [&str; 24] = [
 pub const FILE: &str = "rules/inventory.toml";
 
 /// Places beside collections and payloads.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "ledger/events",
     "ledger/tree",
     "work",
     "lease",
     "keys",
+    "key-tombstones",
     "anchors",
     "memory",
     "log",

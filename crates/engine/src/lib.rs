@@ -28,6 +28,7 @@ pub mod errors;
 
 mod afterwork;
 pub mod conformance;
+mod key_use;
 pub mod projection;
 mod recent;
 mod refusals;
@@ -67,3 +68,4 @@ pub mod inventory;
 
 pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle, validator_over};
 pub use errors::{CallError, Retry};
+pub use key_use::record_key_change;

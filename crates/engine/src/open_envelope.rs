@@ -434,7 +434,7 @@ impl Engine {
         let access_token = jsonwebtoken::encode(
             &Header::new(Algorithm::HS256),
             &claims,
-            &EncodingKey::from_secret(&key),
+            &EncodingKey::from_secret(key.as_slice()),
         )
         .map_err(|_| CallError::internal())?;
         Ok(TokenAnswer {
@@ -477,7 +477,7 @@ impl Engine {
         validation.set_issuer(&[&self.config.audience]);
         let claims = jsonwebtoken::decode::<AccessClaims>(
             token,
-            &DecodingKey::from_secret(&key),
+            &DecodingKey::from_secret(key.as_slice()),
             &validation,
         )
         .map_err(|_| CallError::bad_token())?

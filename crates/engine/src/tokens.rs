@@ -205,7 +205,7 @@ impl Engine {
 
     /// The keyed indexes of what tokens stand for.
     async fn indexes_of(&self, targets: &[TokenTarget]) -> Result<Vec<Digest>, TokenFailed> {
-        let key = self.keys.data_key(&self.config.tenant, INDEX_KEY).await?;
+        let key = self.keys.digest_key(&self.config.tenant, INDEX_KEY).await?;
         Ok(targets
             .iter()
             .map(|target| {

@@ -58,7 +58,7 @@ impl Engine {
         parts: &[&[u8]],
     ) -> Result<Digest, KeyVaultFailed> {
         let key_name = key_name(class, patient);
-        let key = self.keys.data_key(&self.config.tenant, &key_name).await?;
+        let key = self.keys.digest_key(&self.config.tenant, &key_name).await?;
         let tenant = self.config.tenant.as_str().as_bytes();
         let inner = [&key[..], b"ledger digest 1", tenant];
         let inner = Digest::of_parts(inner.into_iter().chain(parts.iter().copied()));

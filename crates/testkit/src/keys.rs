@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::TenantId;
-use chaperone_core::ports::{KeyVault, KeyVaultFailed};
+use chaperone_core::ports::{
+    DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, key_digest,
+};
 
 use crate::time::lock;
 
@@ -15,7 +17,7 @@ use crate::time::lock;
 pub struct MemoryKeyVault {
     seed: u64,
     made: Mutex<BTreeMap<String, [u8; 32]>>,
-    destroyed: Mutex<BTreeSet<String>>,
+    destroyed: Mutex<BTreeSet<(String, Digest)>>,
 }
 
 impl MemoryKeyVault {
@@ -37,45 +39,71 @@ impl MemoryKeyVault {
         .as_bytes()
     }
 
+    fn is_destroyed(&self, tenant: &TenantId, name: &str) -> bool {
+        lock(&self.destroyed).contains(&(tenant.to_string(), key_digest(name)))
+    }
+
     fn full(tenant: &TenantId, name: &str) -> String {
         format!("{tenant}/{name}")
     }
 }
 
+/// The version that all keys of this vault are under.
+const VERSION: u32 = 1;
+
+fn in_hand(bytes: [u8; 32]) -> DataKey {
+    DataKey::new(bytes.into(), VERSION)
+}
+
 #[async_trait]
 impl KeyVault for MemoryKeyVault {
-    async fn data_key(&self, tenant: &TenantId, name: &str) -> Result<[u8; 32], KeyVaultFailed> {
-        let full = Self::full(tenant, name);
-        if lock(&self.destroyed).contains(&full) {
+    async fn data_key(&self, tenant: &TenantId, name: &str) -> Result<DataKey, KeyVaultFailed> {
+        if self.is_destroyed(tenant, name) {
             return Err(KeyVaultFailed::Destroyed);
         }
         let key = self.derive(tenant, name);
-        Ok(*lock(&self.made).entry(full).or_insert(key))
+        let full = Self::full(tenant, name);
+        Ok(in_hand(*lock(&self.made).entry(full).or_insert(key)))
     }
 
-    async fn existing_key(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-    ) -> Result<[u8; 32], KeyVaultFailed> {
-        let full = Self::full(tenant, name);
-        if lock(&self.destroyed).contains(&full) {
+    async fn existing_key(&self, tenant: &TenantId, name: &str) -> Result<DataKey, KeyVaultFailed> {
+        if self.is_destroyed(tenant, name) {
             return Err(KeyVaultFailed::Destroyed);
         }
         lock(&self.made)
-            .get(&full)
+            .get(&Self::full(tenant, name))
             .copied()
-            .ok_or_else(|| KeyVaultFailed::Unavailable("there is no such key".to_owned()))
+            .map(in_hand)
+            .ok_or_else(|| KeyVaultFailed::Refused("there is no such key".to_owned()))
     }
 
     async fn destroy(&self, tenant: &TenantId, name: &str) -> Result<(), KeyVaultFailed> {
-        let full = Self::full(tenant, name);
-        lock(&self.made).remove(&full);
-        lock(&self.destroyed).insert(full);
+        self.destroy_again(tenant, &key_digest(name)).await
+    }
+
+    async fn destroyed(&self, tenant: &TenantId) -> Result<DestroyedKeys, KeyVaultFailed> {
+        let keys = lock(&self.destroyed)
+            .iter()
+            .filter(|(of, _)| of == tenant.as_str())
+            .map(|(_, key)| DestroyedKey {
+                key: *key,
+                at: None,
+                version: Some(VERSION),
+            })
+            .collect();
+        Ok(DestroyedKeys {
+            keys,
+            came_back: Vec::new(),
+        })
+    }
+
+    async fn destroy_again(&self, tenant: &TenantId, key: &Digest) -> Result<(), KeyVaultFailed> {
+        // The key would be derived again: only the tombstone stands between.
+        lock(&self.destroyed).insert((tenant.to_string(), *key));
         Ok(())
     }
 
-    async fn signing_seed(&self, tenant: &TenantId) -> Result<[u8; 32], KeyVaultFailed> {
-        Ok(self.derive(tenant, "signing-seed"))
+    async fn signing_seed(&self, tenant: &TenantId) -> Result<DataKey, KeyVaultFailed> {
+        Ok(in_hand(self.derive(tenant, "signing-seed")))
     }
 }

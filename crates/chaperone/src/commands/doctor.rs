@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::bundle_files;
 use crate::cli;
+use crate::commands::keys::{Standing, judge};
 use crate::compose::Basics;
 use crate::config::ehr_events;
 use crate::config::{Config, ConfigArgs};
@@ -65,7 +66,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     let stored = store(config, &basics.clock).await;
     let store_stands = stored.iter().all(|look| look.verdict == GOOD);
     looks.extend(stored);
-    looks.push(keys(config));
+    looks.extend(keys(config, &basics.clock).await);
     looks.extend(ehr(config, &basics).await);
     if store_stands {
         looks.push(write_back(config, &basics.clock).await);
@@ -187,24 +188,34 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
     }
 }
 
-fn keys(config: &Config) -> Look {
+async fn keys(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
     if !FileKeyVault::exists(&config.keys.dir, &config.tenant) {
         let say = "no keys yet; they are made at first start, and an escrow text is printed once";
-        return look("keys", WARNING, say);
+        return vec![look("keys", WARNING, say)];
     }
-    let checked = FileKeyVault::open(&config.keys.dir, &config.tenant)
-        .and_then(|keys| keys.check(&config.tenant));
-    match checked {
-        Ok(check) => look(
-            "keys",
-            GOOD,
-            format!(
-                "{} data keys can be unwrapped, {} were destroyed",
-                check.keys, check.destroyed
-            ),
-        ),
-        Err(error) => look("keys", BAD, error.to_string()),
+    let examined = async {
+        let vault = FileKeyVault::open(&config.keys.place()?, &config.tenant)?;
+        let check = vault.check(&config.tenant).await?;
+        anyhow::Ok((check, vault.status(&config.tenant).await?))
+    };
+    let (check, status) = match examined.await {
+        Ok(examined) => examined,
+        Err(error) => return vec![look("keys", BAD, format!("{error:#}"))],
+    };
+    let sound = format!(
+        "{} data keys can be unwrapped, {} were destroyed",
+        check.keys, check.destroyed
+    );
+    let mut looks = vec![look("keys", GOOD, sound)];
+    for finding in judge(&config.keys, &status, clock.now()) {
+        let verdict = match finding.standing {
+            Standing::Good => GOOD,
+            Standing::Due => WARNING,
+            Standing::Overdue => BAD,
+        };
+        looks.push(look("keys: age", verdict, finding.say));
     }
+    looks
 }
 
 async fn ehr(config: &Config, basics: &Basics) -> Vec<Look> {

@@ -9,6 +9,7 @@ pub(crate) mod deid;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod inventory;
+pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod matrix;
 pub(crate) mod packages;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, ProfileSource};
+use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::SilentNotifier;
 use chaperone_core::ids::{AgentId, ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
@@ -60,7 +61,8 @@ impl World {
         let (sandbox, patients) = ehr(args, &basics).await?;
         let (bundle, agents) = keys::bundle_with_agent_keys("demo")?;
         let tenant = TenantId::new("demo")?;
-        let (keys, _escrow) = compose::open_keys(&folder.path().join("keys"), &tenant)?;
+        let (keys, _escrow) =
+            compose::open_keys(&KeyPlace::at(&folder.path().join("keys")), &tenant).await?;
         let port = if args.once { 0 } else { args.port };
         let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
             .with_context(|| format!("port {port} cannot be used; choose another with --port"))?;

@@ -32,4 +32,5 @@ mod audit;
 mod canary;
 mod cli;
 mod faults;
+mod keys;
 mod kill;

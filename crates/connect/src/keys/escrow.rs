@@ -6,7 +6,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::ids::TenantId;
 use zeroize::Zeroizing;
 
-use super::wrap::MasterKey;
+use super::wrap::WrappingKey;
 
 /// First word of every escrow text.
 const HEADING: &str = "chaperone-escrow-1";
@@ -47,7 +47,7 @@ pub enum EscrowInvalid {
 }
 
 impl EscrowSecret {
-    pub(super) fn of(tenant: &TenantId, key: &MasterKey) -> Self {
+    pub(super) fn of(tenant: &TenantId, key: &WrappingKey) -> Self {
         let digits = Zeroizing::new(format!("{}{}", *hex(key.bytes()), check(tenant, key)));
         let mut text = Zeroizing::new(format!("{HEADING} {tenant} "));
         for (index, digit) in digits.chars().enumerate() {
@@ -72,7 +72,7 @@ impl fmt::Debug for EscrowSecret {
 }
 
 /// Reads an escrow text; case, dashes and white space between digits do not matter.
-pub(super) fn read(tenant: &TenantId, text: &str) -> Result<MasterKey, EscrowInvalid> {
+pub(super) fn read(tenant: &TenantId, text: &str) -> Result<WrappingKey, EscrowInvalid> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(EscrowInvalid::Form);
     }
@@ -103,7 +103,7 @@ pub(super) fn read(tenant: &TenantId, text: &str) -> Result<MasterKey, EscrowInv
             .and_then(|pair| u8::from_str_radix(pair, 16).ok())
             .ok_or(EscrowInvalid::Form)?;
     }
-    let key = MasterKey::new(bytes);
+    let key = WrappingKey::new(bytes);
     if check(tenant, &key) == given {
         Ok(key)
     } else {
@@ -111,7 +111,7 @@ pub(super) fn read(tenant: &TenantId, text: &str) -> Result<MasterKey, EscrowInv
     }
 }
 
-fn check(tenant: &TenantId, key: &MasterKey) -> String {
+fn check(tenant: &TenantId, key: &WrappingKey) -> String {
     let parts = [
         HEADING.as_bytes(),
         tenant.as_str().as_bytes(),
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_was_printed_can_be_typed_in_again() {
-        let key = MasterKey::new(Zeroizing::new([0xab; 32]));
+        let key = WrappingKey::new(Zeroizing::new([0xab; 32]));
         let secret = EscrowSecret::of(&tenant("clinic"), &key);
         let typed = secret
             .expose()
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_apart() {
-        let key = MasterKey::new(Zeroizing::new([0xab; 32]));
+        let key = WrappingKey::new(Zeroizing::new([0xab; 32]));
         let text = EscrowSecret::of(&tenant("clinic"), &key)
             .expose()
             .to_owned();

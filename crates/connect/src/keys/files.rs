@@ -80,15 +80,81 @@ pub(super) fn make(path: &Path, content: &[u8]) -> io::Result<Made> {
     Ok(made)
 }
 
+/// Puts new content in place of a file, whole and durable: a reader sees the old or the new.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let temporary = folder.join(format!(".{:032x}.new", u128::from_be_bytes(OsRandom.id())));
+    let put = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if let Err(failed) = put {
+        // What is left of it is nobody's; the failure is what counts.
+        let _ = fs::remove_file(&temporary);
+        return Err(failed);
+    }
+    sync_folder(folder)
+}
+
+/// A lock between processes on one folder; goes with the value, and with the process.
+///
+/// Rests on `flock`: every node must see the folder through one file system that carries it between them.
+#[derive(Debug)]
+pub(super) struct Locked {
+    _file: File,
+}
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// With others of this kind.
+    Shared,
+    /// Alone; waits for the others.
+    Alone,
+    /// Alone, or not at all.
+    AloneNow,
+}
+
+/// Takes a lock; `None` only for [`Hold::AloneNow`] when somebody else has it.
+pub(super) fn lock(path: &Path, hold: Hold) -> io::Result<Option<Locked>> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    match hold {
+        Hold::Shared => file.lock_shared()?,
+        Hold::Alone => file.lock()?,
+        Hold::AloneNow => match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(failed)) => return Err(failed),
+        },
+    }
+    Ok(Some(Locked { _file: file }))
+}
+
 /// Overwrites a file with randomness, removes it, and makes that durable. Nothing to do where there is
 /// none.
 ///
 /// Overwriting is best effort: a file system may keep old blocks. The wrapped key is worth nothing
 /// without the master key.
 pub(super) fn erase(path: &Path) -> io::Result<()> {
+    if !overwrite(path)? {
+        return Ok(());
+    }
+    fs::remove_file(path)?;
+    match path.parent() {
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Puts randomness in place of what a file holds, durably; false where there is none.
+pub(super) fn overwrite(path: &Path) -> io::Result<bool> {
     let mut file = match OpenOptions::new().write(true).open(path) {
         Ok(file) => file,
-        Err(failed) if failed.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(failed) if failed.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(failed) => return Err(failed),
     };
     let length = usize::try_from(file.metadata()?.len().min(FILE_BYTES_MAX)).unwrap_or(0);
@@ -96,11 +162,7 @@ pub(super) fn erase(path: &Path) -> io::Result<()> {
     OsRandom.fill(&mut noise);
     file.write_all(&noise)?;
     file.sync_all()?;
-    fs::remove_file(path)?;
-    match path.parent() {
-        Some(folder) => sync_folder(folder),
-        None => Ok(()),
-    }
+    Ok(true)
 }
 
 /// Makes the names in a folder durable.

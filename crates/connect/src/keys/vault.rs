@@ -1,126 +1,110 @@
 //! The vault: names to keys, with a bounded cache.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::TenantId;
-use chaperone_core::ports::{Clock, KeyVault, KeyVaultFailed, Random};
+use chaperone_core::ports::{
+    Clock, DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, Kms, key_digest,
+};
 use zeroize::Zeroizing;
 
-use super::escrow::{self, EscrowInvalid, EscrowSecret};
-use super::files::{self, Made};
-use super::wrap::{MasterKey, WRAPPED_BYTES};
+use super::escrow::{self, EscrowSecret};
+use super::files::{self, Hold, Made};
+use super::master::FileKms;
+use super::ring::{Ring, lock};
+use super::tombstones::Tombstones;
+use super::unusable::{KeyVaultUnusable, blocking, read, require_private};
+use super::wrap::{MASTER, Wrapped, WrappingKey};
 use crate::clock::SystemClock;
-use crate::random::OsRandom;
 
 /// Keys kept in memory at most.
 const CACHED_KEYS_MAX: usize = 10_000;
 
-/// How long a key is kept in memory, in seconds. A key destroyed by another process stays usable here
-/// for that long at most.
-const CACHED_S_MAX: i64 = 900;
+/// How long a key is kept in memory unless said otherwise, in seconds. A key destroyed by another process, or
+/// one whose service says no from now on, stays usable here for that long at most.
+pub const CACHED_S: i64 = 900;
 
 /// Longest name, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Files looked at by [`FileKeyVault::check`].
-const CHECKED_FILES_MAX: usize = 1_000_000;
-
 /// The name under which the signing seed is wrapped. It lies in a file of its own, so that no data key
 /// can have it.
-const SIGNING: &str = "signing-seed";
+pub(super) const SIGNING: &str = "signing-seed";
 
-/// Why a vault cannot be used; says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyVaultUnusable {
-    /// There is no master key.
-    #[error(
-        "tenant `{tenant}` has no master key in `{folder}`: on first run make one (`FileKeyVault::create`) \
-         and store the escrow text elsewhere; after a loss restore it from the escrow text"
-    )]
-    NoMasterKey {
-        /// The tenant.
-        tenant: TenantId,
-        /// Where it was looked for.
-        folder: PathBuf,
-    },
-    /// There is one already.
-    #[error(
-        "tenant `{tenant}` has a master key already; making another would orphan what it sealed"
-    )]
-    AlreadyThere {
-        /// The tenant.
-        tenant: TenantId,
-    },
-    /// The escrow text is of another key than the one in place.
-    #[error("the escrow text of tenant `{tenant}` is not of the master key that is in place")]
-    OtherKey {
-        /// The tenant.
-        tenant: TenantId,
-    },
-    /// Others can read it.
-    #[error("`{path}` can be reached by other users: run `chmod go-rwx` on it")]
-    NotPrivate {
-        /// What.
-        path: PathBuf,
-    },
-    /// A file is not what it should be.
-    #[error(
-        "`{path}` is damaged, or belongs to another tenant or master key: restore it from a backup of \
-         the key folder"
-    )]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The escrow text was not accepted.
-    #[error(transparent)]
-    Escrow(#[from] EscrowInvalid),
-    /// The file system refused.
-    #[error("`{path}` cannot be used: {source}")]
-    File {
-        /// Which file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+/// How often a key is looked for before it counts as unusable: a rotation that another node makes just now
+/// moves it from one version to the next.
+const LOOKS: u32 = 3;
+
+/// Where keys rest, and what wraps them.
+#[derive(Clone)]
+pub struct KeyPlace {
+    /// Folder of the wrapped keys, with one folder for each tenant.
+    pub dir: PathBuf,
+    /// Folder of the tombstones, best on other storage than the keys and their backups.
+    pub tombstones: PathBuf,
+    /// The key-management service; the file master where there is none.
+    pub kms: Option<Arc<dyn Kms>>,
+    /// How long keys stay in memory, in seconds.
+    pub cached_s: i64,
 }
 
-/// What [`FileKeyVault::check`] found to be sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyCheck {
-    /// Data keys that can be unwrapped.
-    pub keys: usize,
-    /// Names that were destroyed.
-    pub destroyed: usize,
+impl KeyPlace {
+    /// Keys under a file master, tombstones in the same folder beside the tenants'.
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            // No tenant's name has a dot.
+            tombstones: dir.join(".tombstones"),
+            kms: None,
+            cached_s: CACHED_S,
+        }
+    }
+}
+
+impl std::fmt::Debug for KeyPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyPlace")
+            .field("dir", &self.dir)
+            .field("tombstones", &self.tombstones)
+            .field("kms", &self.kms.as_ref().map(|kms| kms.provider()))
+            .field("cached_s", &self.cached_s)
+            .finish()
+    }
 }
 
 /// Data keys in files. Cheap to clone; clones share the cache.
 #[derive(Clone)]
 pub struct FileKeyVault {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    tenants: HashMap<TenantId, Folder>,
+pub(super) struct Inner {
+    tenants: HashMap<TenantId, Arc<Folder>>,
     clock: Arc<dyn Clock>,
     cache: Mutex<HashMap<(TenantId, Digest), Cached>>,
 }
 
-/// One tenant's folder with its master key.
-struct Folder {
-    tenant: TenantId,
-    path: PathBuf,
-    master: MasterKey,
+/// One tenant's folder.
+pub(super) struct Folder {
+    pub(super) tenant: TenantId,
+    pub(super) path: PathBuf,
+    pub(super) ring: Arc<Ring>,
+    pub(super) stones: Tombstones,
 }
 
 struct Cached {
-    key: Zeroizing<[u8; 32]>,
+    key: DataKey,
+    until: Timestamp,
+}
+
+/// A data key that was found, and until when it may stay in memory.
+struct Found {
+    key: DataKey,
     until: Timestamp,
 }
 
@@ -133,53 +117,83 @@ impl std::fmt::Debug for FileKeyVault {
 }
 
 impl FileKeyVault {
-    /// Makes a tenant's folder, master key and signing seed. First run only; the escrow text is shown
-    /// once and stored away from this machine.
+    /// Makes a tenant's folder, its first keys and signing seed. First run only. With a file master the escrow
+    /// text is returned, to be shown once and stored away from this machine.
     ///
     /// # Errors
-    /// [`KeyVaultUnusable::AlreadyThere`] when there is a master key; `File` when it cannot be written.
-    pub fn create(dir: &Path, tenant: &TenantId) -> Result<EscrowSecret, KeyVaultUnusable> {
-        let folder = put_master(dir, tenant, MasterKey::generate())?;
-        folder.make_signing_seed()?;
-        Ok(EscrowSecret::of(tenant, &folder.master))
+    /// [`KeyVaultUnusable::AlreadyThere`] when there are keys; `Kms` when the service does not wrap, and then
+    /// nothing is written; `File` when it cannot be written.
+    pub async fn create(
+        place: &KeyPlace,
+        tenant: &TenantId,
+    ) -> Result<Option<EscrowSecret>, KeyVaultUnusable> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let folder = Arc::new(Folder::at(place, tenant, &clock));
+        if Self::exists(&place.dir, tenant) {
+            return Err(KeyVaultUnusable::AlreadyThere {
+                tenant: tenant.clone(),
+            });
+        }
+        let escrow = if place.kms.is_none() {
+            let master = WrappingKey::generate();
+            let (dir, first) = (place.dir.clone(), Arc::clone(&folder));
+            let secret = EscrowSecret::of(tenant, &master);
+            blocking(move || {
+                first.make_folders()?;
+                first.ring.file.put(&master)?;
+                files::sync_folder(&dir).map_err(KeyVaultUnusable::file(&dir))
+            })
+            .await?;
+            Some(secret)
+        } else {
+            None
+        };
+        folder.make_first_version().await?;
+        folder.make_signing_seed().await?;
+        Ok(escrow)
     }
 
-    /// Puts a master key back from its escrow text. What the key folder's backup holds of `keys/` and
-    /// `signing.key` belongs beside it.
+    /// Puts a master key back from its escrow text. What the key folder's backup holds of the rest belongs
+    /// beside it.
     ///
     /// # Errors
     /// [`KeyVaultUnusable::Escrow`] when the text is not accepted, `OtherKey` when another master key is
     /// in place; the same one in place is no error.
     pub fn restore_from_escrow(
-        dir: &Path,
+        place: &KeyPlace,
         tenant: &TenantId,
         text: &str,
     ) -> Result<(), KeyVaultUnusable> {
         let master = escrow::read(tenant, text)?;
-        match Folder::open(dir, tenant) {
-            Ok(there) if there.master.bytes() == master.bytes() => Ok(()),
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let folder = Folder::at(place, tenant, &clock);
+        match folder.ring.file.read() {
+            Ok(there) if there.bytes() == master.bytes() => Ok(()),
             Ok(_) => Err(KeyVaultUnusable::OtherKey {
                 tenant: tenant.clone(),
             }),
             Err(KeyVaultUnusable::NoMasterKey { .. }) => {
-                put_master(dir, tenant, master).map(|_| ())
+                folder.make_folders()?;
+                folder.ring.file.put(&master)?;
+                files::sync_folder(&place.dir).map_err(KeyVaultUnusable::file(&place.dir))
             }
             Err(unusable) => Err(unusable),
         }
     }
 
-    /// Whether a tenant has a master key in `dir`, usable or not.
+    /// Whether a tenant has keys in `dir`, usable or not.
     pub fn exists(dir: &Path, tenant: &TenantId) -> bool {
-        master_path(&dir.join(tenant.as_str())).exists()
+        let folder = dir.join(tenant.as_str());
+        FileKms::at(tenant, &folder).path().exists() || folder.join("signing.key").exists()
     }
 
     /// Opens one tenant's keys.
     ///
     /// # Errors
     /// [`KeyVaultUnusable::NoMasterKey`] before [`Self::create`]; `NotPrivate`, `Damaged` and `File` as
-    /// they say.
-    pub fn open(dir: &Path, tenant: &TenantId) -> Result<Self, KeyVaultUnusable> {
-        Self::open_all(dir, std::slice::from_ref(tenant), Arc::new(SystemClock))
+    /// they say. A service is not asked yet.
+    pub fn open(place: &KeyPlace, tenant: &TenantId) -> Result<Self, KeyVaultUnusable> {
+        Self::open_all(place, std::slice::from_ref(tenant), Arc::new(SystemClock))
     }
 
     /// Opens the keys of several tenants, with a clock for how long keys stay in memory.
@@ -187,13 +201,15 @@ impl FileKeyVault {
     /// # Errors
     /// As [`Self::open`], for the first tenant that cannot be opened.
     pub fn open_all(
-        dir: &Path,
+        place: &KeyPlace,
         tenants: &[TenantId],
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KeyVaultUnusable> {
         let mut folders = HashMap::new();
         for tenant in tenants {
-            folders.insert(tenant.clone(), Folder::open(dir, tenant)?);
+            let folder = Folder::at(place, tenant, &clock);
+            folder.require_usable()?;
+            folders.insert(tenant.clone(), Arc::new(folder));
         }
         Ok(Self {
             inner: Arc::new(Inner {
@@ -204,109 +220,23 @@ impl FileKeyVault {
         })
     }
 
-    /// Checks permissions, the signing seed and every wrapped key, for `doctor`. Reads files: not for the
-    /// request path.
-    ///
-    /// # Errors
-    /// [`KeyVaultUnusable`] names the first file that is not sound.
-    pub fn check(&self, tenant: &TenantId) -> Result<KeyCheck, KeyVaultUnusable> {
-        let Some(folder) = self.inner.tenants.get(tenant) else {
-            return Err(KeyVaultUnusable::NoMasterKey {
+    pub(super) fn folder(&self, tenant: &TenantId) -> Result<Arc<Folder>, KeyVaultUnusable> {
+        let folder = self.inner.tenants.get(tenant);
+        folder
+            .map(Arc::clone)
+            .ok_or_else(|| KeyVaultUnusable::NoMasterKey {
                 tenant: tenant.clone(),
                 folder: PathBuf::new(),
-            });
-        };
-        folder.check()
+            })
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        tenant: &TenantId,
-        work: impl FnOnce(&Inner, &Folder) -> Result<T, KeyVaultFailed> + Send + 'static,
-    ) -> Result<T, KeyVaultFailed> {
-        let inner = Arc::clone(&self.inner);
-        let tenant = tenant.clone();
-        tokio::task::spawn_blocking(move || {
-            let folder = inner.tenants.get(&tenant).ok_or_else(|| {
-                KeyVaultFailed::Unavailable(format!("tenant `{tenant}` is not open"))
-            })?;
-            work(&inner, folder)
-        })
-        .await
-        .map_err(|_| KeyVaultFailed::Unavailable("the key vault stopped".to_owned()))?
-    }
-}
-
-#[async_trait]
-impl KeyVault for FileKeyVault {
-    async fn data_key(&self, tenant: &TenantId, name: &str) -> Result<[u8; 32], KeyVaultFailed> {
-        let file = file_of(name)?;
-        if let Some(key) = self.inner.cached(tenant, &file) {
-            return Ok(key);
-        }
-        self.blocking(tenant, move |inner, folder| {
-            inner.find_or_make(folder, file)
-        })
-        .await
-    }
-
-    async fn existing_key(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-    ) -> Result<[u8; 32], KeyVaultFailed> {
-        let file = file_of(name)?;
-        if let Some(key) = self.inner.cached(tenant, &file) {
-            return Ok(key);
-        }
-        self.blocking(tenant, move |inner, folder| {
-            let key = folder.find(&file)?.ok_or_else(|| {
-                KeyVaultFailed::Unavailable(
-                    "there is no such key: is this the right key folder?".to_owned(),
-                )
-            })?;
-            inner.keep(folder, file, key)
-        })
-        .await
-    }
-
-    async fn destroy(&self, tenant: &TenantId, name: &str) -> Result<(), KeyVaultFailed> {
-        let file = file_of(name)?;
-        self.blocking(tenant, move |inner, folder| {
-            folder.destroy(&file)?;
-            lock(&inner.cache).remove(&(folder.tenant.clone(), file));
-            Ok(())
-        })
-        .await
-    }
-
-    async fn signing_seed(&self, tenant: &TenantId) -> Result<[u8; 32], KeyVaultFailed> {
-        self.blocking(tenant, |_, folder| {
-            folder
-                .signing_seed()
-                .map(|seed| *seed)
-                .map_err(|unusable| KeyVaultFailed::Unavailable(unusable.to_string()))
-        })
-        .await
-    }
-}
-
-impl Inner {
-    fn cached(&self, tenant: &TenantId, file: &Digest) -> Option<[u8; 32]> {
-        let now = self.clock.now();
-        let cache = lock(&self.cache);
+    fn cached(&self, tenant: &TenantId, file: &Digest) -> Option<DataKey> {
+        let now = self.inner.clock.now();
+        let cache = lock(&self.inner.cache);
         cache
             .get(&(tenant.clone(), *file))
             .filter(|cached| now < cached.until)
-            .map(|cached| *cached.key)
-    }
-
-    fn find_or_make(&self, folder: &Folder, file: Digest) -> Result<[u8; 32], KeyVaultFailed> {
-        if let Some(key) = folder.find(&file)? {
-            return self.keep(folder, file, key);
-        }
-        let key = folder.make(&file)?;
-        self.keep(folder, file, key)
+            .map(|cached| cached.key.clone())
     }
 
     /// Keeps a key in memory.
@@ -316,257 +246,379 @@ impl Inner {
     /// keeping:     remember ──▶ look for the tombstone
     /// ```
     /// Whichever comes first, a key that was destroyed meanwhile is not left in memory.
-    fn keep(
+    async fn keep(
         &self,
-        folder: &Folder,
+        folder: &Arc<Folder>,
         file: Digest,
-        key: Zeroizing<[u8; 32]>,
-    ) -> Result<[u8; 32], KeyVaultFailed> {
-        let now = self.clock.now();
-        let until = now
-            .checked_add(jiff::SignedDuration::from_secs(CACHED_S_MAX))
-            .unwrap_or(now);
-        let bytes = *key;
-        let mut cache = lock(&self.cache);
-        if cache.len() >= CACHED_KEYS_MAX {
-            cache.retain(|_, cached| now < cached.until);
-        }
-        if cache.len() >= CACHED_KEYS_MAX {
-            // All are fresh: any one goes. It costs one read of a small file when it is wanted again.
-            let any = cache.keys().next().cloned();
-            any.map(|key| cache.remove(&key));
-        }
+        found: Found,
+    ) -> Result<DataKey, KeyVaultFailed> {
         let name = (folder.tenant.clone(), file);
-        cache.insert(name.clone(), Cached { key, until });
-        drop(cache);
-        if folder.tombstone_path(&file).exists() {
-            lock(&self.cache).remove(&name);
-            return Err(KeyVaultFailed::Destroyed);
+        {
+            let now = self.inner.clock.now();
+            let mut cache = lock(&self.inner.cache);
+            if cache.len() >= CACHED_KEYS_MAX {
+                cache.retain(|_, cached| now < cached.until);
+            }
+            if cache.len() >= CACHED_KEYS_MAX {
+                // All are fresh: any one goes. It costs one read of a small file when it is wanted again.
+                let any = cache.keys().next().cloned();
+                any.map(|key| cache.remove(&key));
+            }
+            cache.insert(
+                name.clone(),
+                Cached {
+                    key: found.key.clone(),
+                    until: found.until,
+                },
+            );
         }
-        Ok(bytes)
+        let looking = Arc::clone(folder);
+        let destroyed = blocking(move || looking.stones.has(&file)).await;
+        if matches!(destroyed, Ok(false)) {
+            return Ok(found.key);
+        }
+        lock(&self.inner.cache).remove(&name);
+        destroyed?;
+        Err(KeyVaultFailed::Destroyed)
+    }
+
+    /// Takes every key out of memory, to be unwrapped again.
+    pub(super) fn forget(&self, folder: &Folder) {
+        folder.ring.forget();
+        lock(&self.inner.cache).retain(|(tenant, _), _| *tenant != folder.tenant);
+    }
+}
+
+#[async_trait]
+impl KeyVault for FileKeyVault {
+    async fn data_key(&self, tenant: &TenantId, name: &str) -> Result<DataKey, KeyVaultFailed> {
+        let file = file_of(name)?;
+        if let Some(key) = self.cached(tenant, &file) {
+            return Ok(key);
+        }
+        let folder = self.folder(tenant)?;
+        let found = match folder.find(file).await? {
+            Some(found) => found,
+            None => folder.make(file).await?,
+        };
+        self.keep(&folder, file, found).await
+    }
+
+    async fn existing_key(&self, tenant: &TenantId, name: &str) -> Result<DataKey, KeyVaultFailed> {
+        let file = file_of(name)?;
+        if let Some(key) = self.cached(tenant, &file) {
+            return Ok(key);
+        }
+        let folder = self.folder(tenant)?;
+        let found = folder.find(file).await?.ok_or_else(|| {
+            KeyVaultFailed::Refused(
+                "there is no such key: is this the right key folder?".to_owned(),
+            )
+        })?;
+        self.keep(&folder, file, found).await
+    }
+
+    async fn destroy(&self, tenant: &TenantId, name: &str) -> Result<(), KeyVaultFailed> {
+        let file = file_of(name)?;
+        self.destroy_again(tenant, &file).await
+    }
+
+    async fn destroyed(&self, tenant: &TenantId) -> Result<DestroyedKeys, KeyVaultFailed> {
+        let folder = self.folder(tenant)?;
+        let settled = blocking(move || {
+            let keys = folder.stones.settle()?;
+            let mut came_back = Vec::new();
+            for destroyed in &keys {
+                let path = folder.key_path(&destroyed.key);
+                if path.try_exists().map_err(KeyVaultUnusable::file(&path))? {
+                    files::erase(&path).map_err(KeyVaultUnusable::file(&path))?;
+                    came_back.push(destroyed.key);
+                }
+            }
+            Ok(DestroyedKeys { keys, came_back })
+        })
+        .await?;
+        let mut cache = lock(&self.inner.cache);
+        for key in &settled.came_back {
+            cache.remove(&(tenant.clone(), *key));
+        }
+        drop(cache);
+        Ok(settled)
+    }
+
+    async fn destroy_again(&self, tenant: &TenantId, key: &Digest) -> Result<(), KeyVaultFailed> {
+        let folder = self.folder(tenant)?;
+        let (file, now) = (*key, self.inner.clock.now());
+        let at = Arc::clone(&folder);
+        blocking(move || at.destroy(&file, now)).await?;
+        lock(&self.inner.cache).remove(&(tenant.clone(), file));
+        Ok(())
+    }
+
+    async fn signing_seed(&self, tenant: &TenantId) -> Result<DataKey, KeyVaultFailed> {
+        let folder = self.folder(tenant)?;
+        Ok(folder.signing_seed().await?)
     }
 }
 
 impl Folder {
-    fn open(dir: &Path, tenant: &TenantId) -> Result<Self, KeyVaultUnusable> {
-        let path = dir.join(tenant.as_str());
-        let file = master_path(&path);
-        let no_master = || KeyVaultUnusable::NoMasterKey {
-            tenant: tenant.clone(),
-            folder: path.clone(),
-        };
-        let content = read(&file)?.map(Zeroizing::new).ok_or_else(no_master)?;
-        for private in [&path, &file] {
-            require_private(private)?;
-        }
-        let bytes: [u8; 32] = content
-            .as_slice()
-            .try_into()
-            .map_err(|_| KeyVaultUnusable::Damaged { path: file })?;
-        Ok(Self {
+    fn at(place: &KeyPlace, tenant: &TenantId, clock: &Arc<dyn Clock>) -> Self {
+        let path = place.dir.join(tenant.as_str());
+        Self {
+            ring: Arc::new(Ring::new(
+                tenant,
+                &path,
+                place.kms.clone(),
+                Arc::clone(clock),
+                place.cached_s,
+            )),
+            stones: Tombstones::at(place.tombstones.join(tenant.as_str()), path.join("keys")),
             tenant: tenant.clone(),
             path,
-            master: MasterKey::new(Zeroizing::new(bytes)),
-        })
-    }
-
-    fn key_path(&self, file: &Digest) -> PathBuf {
-        self.path.join("keys").join(format!("{file}.key"))
-    }
-
-    fn tombstone_path(&self, file: &Digest) -> PathBuf {
-        self.path.join("keys").join(format!("{file}.gone"))
-    }
-
-    /// The key of a name, `None` if it was never made.
-    fn find(&self, file: &Digest) -> Result<Option<Zeroizing<[u8; 32]>>, KeyVaultFailed> {
-        if self.tombstone_path(file).exists() {
-            return Err(KeyVaultFailed::Destroyed);
         }
-        let path = self.key_path(file);
-        let Some(wrapped) = files::read(&path).map_err(|failed| unavailable(&failed))? else {
-            return Ok(None);
+    }
+
+    fn make_folders(&self) -> Result<(), KeyVaultUnusable> {
+        let keys = self.keys_path();
+        files::make_folder(&keys).map_err(KeyVaultUnusable::file(&keys))?;
+        require_private(&self.path)?;
+        self.stones.prepare()
+    }
+
+    fn require_usable(&self) -> Result<(), KeyVaultUnusable> {
+        let versions = if self.path.is_dir() {
+            self.ring.versions()?
+        } else {
+            Vec::new()
         };
-        self.master
-            .unwrap(&self.tenant, &file.to_string(), &wrapped)
-            .map(Some)
-            .map_err(|_| {
-                KeyVaultFailed::Unavailable(
-                    "a key file is damaged or belongs to another master key".to_owned(),
-                )
-            })
-    }
-
-    /// Makes the key of a name, or takes the one that another process made meanwhile.
-    fn make(&self, file: &Digest) -> Result<Zeroizing<[u8; 32]>, KeyVaultFailed> {
-        let key = Zeroizing::new(OsRandom.key());
-        let wrapped = self
-            .master
-            .wrap(&self.tenant, &file.to_string(), &key)
-            .map_err(|_| KeyVaultFailed::Unavailable("a key could not be wrapped".to_owned()))?;
-        let path = self.key_path(file);
-        let made = files::make(&path, &wrapped).map_err(|failed| unavailable(&failed))?;
-        // Destroyed between looking and making: the name stays destroyed.
-        if self.tombstone_path(file).exists() {
-            files::erase(&path).map_err(|failed| unavailable(&failed))?;
-            return Err(KeyVaultFailed::Destroyed);
+        if versions.is_empty() {
+            self.ring.file.read()?;
         }
-        match made {
-            Made::New => Ok(key),
-            Made::There => self.find(file)?.ok_or(KeyVaultFailed::Destroyed),
+        for version in &versions {
+            match self.ring.read(*version) {
+                Ok(file) if file.kms == super::master::FILE => {
+                    self.ring.file.read()?;
+                }
+                // Retired since they were listed.
+                Ok(_) | Err(KeyVaultUnusable::NoSuchVersion { .. }) => {}
+                Err(unusable) => return Err(unusable),
+            }
         }
+        require_private(&self.path)?;
+        self.stones.prepare()
     }
 
-    /// Tombstone first: if the power fails in between, the key counts as destroyed already.
-    fn destroy(&self, file: &Digest) -> Result<(), KeyVaultFailed> {
-        files::make(&self.tombstone_path(file), b"destroyed\n")
-            .and_then(|_| files::erase(&self.key_path(file)))
-            .map_err(|failed| unavailable(&failed))
+    pub(super) fn keys_path(&self) -> PathBuf {
+        self.path.join("keys")
     }
 
-    fn signing_path(&self) -> PathBuf {
+    pub(super) fn key_path(&self, file: &Digest) -> PathBuf {
+        self.keys_path().join(format!("{file}.key"))
+    }
+
+    pub(super) fn signing_path(&self) -> PathBuf {
         self.path.join("signing.key")
     }
 
-    fn make_signing_seed(&self) -> Result<(), KeyVaultUnusable> {
-        let path = self.signing_path();
-        let seed = Zeroizing::new(OsRandom.key());
-        let wrapped = self
-            .master
-            .wrap(&self.tenant, SIGNING, &seed)
-            .map_err(|_| KeyVaultUnusable::Damaged { path: path.clone() })?;
-        files::make(&path, &wrapped)
-            .map(|_| ())
-            .map_err(|source| KeyVaultUnusable::File { path, source })
+    /// Held while a key is wrapped under the newest version, shared; and while a version is made, alone. So
+    /// nobody wraps under a version that is no longer the newest, and once a new one is there the number of
+    /// keys under older ones only falls.
+    pub(super) fn making_lock(&self) -> PathBuf {
+        self.path.join("making.lock")
     }
 
-    fn signing_seed(&self) -> Result<Zeroizing<[u8; 32]>, KeyVaultUnusable> {
-        let path = self.signing_path();
-        let damaged = || KeyVaultUnusable::Damaged { path: path.clone() };
-        let wrapped = read(&path)?.ok_or_else(damaged)?;
-        self.master
-            .unwrap(&self.tenant, SIGNING, &wrapped)
-            .map_err(|_| damaged())
+    async fn make_first_version(self: &Arc<Self>) -> Result<(), KeyVaultUnusable> {
+        let now = self.ring.now();
+        let key = Ring::draw();
+        let file = self.ring.wrap(&key, 1, now, now).await?;
+        let this = Arc::clone(self);
+        blocking(move || {
+            this.make_folders()?;
+            let path = this.ring.path_of(1);
+            let content = file.to_bytes(&path)?;
+            files::make(&path, &content).map_err(KeyVaultUnusable::file(&path))?;
+            Ok(())
+        })
+        .await
     }
 
-    fn check(&self) -> Result<KeyCheck, KeyVaultUnusable> {
-        require_private(&self.path)?;
-        require_private(&master_path(&self.path))?;
-        self.signing_seed()?;
-        let keys = self.path.join("keys");
-        let failed = |source| KeyVaultUnusable::File {
-            path: keys.clone(),
-            source,
-        };
-        let mut found = KeyCheck {
-            keys: 0,
-            destroyed: 0,
-        };
-        for entry in std::fs::read_dir(&keys)
-            .map_err(failed)?
-            .take(CHECKED_FILES_MAX)
-        {
-            let name = entry.map_err(failed)?.file_name();
-            let Some((stem, kind)) = name.to_str().and_then(|name| name.rsplit_once('.')) else {
-                continue;
+    async fn make_signing_seed(self: &Arc<Self>) -> Result<(), KeyVaultUnusable> {
+        let newest = self.ring.newest().await?;
+        let path = self.signing_path();
+        let seed = WrappingKey::generate();
+        let wrapped = Wrapped::wrap(
+            &newest.key,
+            newest.version,
+            &self.tenant,
+            SIGNING,
+            seed.bytes(),
+        )
+        .map_err(|_| KeyVaultUnusable::Damaged { path: path.clone() })?;
+        blocking(move || {
+            files::make(&path, &wrapped.to_bytes())
+                .map(|_| ())
+                .map_err(KeyVaultUnusable::file(&path))
+        })
+        .await
+    }
+
+    /// The key of a name, `None` if it was never made.
+    async fn find(self: &Arc<Self>, file: Digest) -> Result<Option<Found>, KeyVaultFailed> {
+        let path = self.key_path(&file);
+        let found = self.unwrap_at(&path, &file.to_string()).await;
+        // A key that is overwritten just now looks damaged; the tombstone came first.
+        let this = Arc::clone(self);
+        if blocking(move || this.stones.has(&file)).await? {
+            return Err(KeyVaultFailed::Destroyed);
+        }
+        Ok(found?)
+    }
+
+    /// Unwraps the key in a file, `None` where there is no file.
+    ///
+    /// ```text
+    /// here:       read the file: version 1 ───────────────▶ version 1 is gone ──▶ read again: version 2
+    /// elsewhere:                  wrap it under 2 ──▶ retire 1
+    /// ```
+    async fn unwrap_at(
+        self: &Arc<Self>,
+        path: &Path,
+        name: &str,
+    ) -> Result<Option<Found>, KeyVaultUnusable> {
+        let mut look = 1;
+        loop {
+            let at = path.to_owned();
+            let Some(stored) = blocking(move || read(&at)).await? else {
+                return Ok(None);
             };
-            let Ok(file) = stem.parse::<Digest>() else {
-                continue;
+            let damaged = || KeyVaultUnusable::Damaged {
+                path: path.to_owned(),
             };
-            match kind {
-                "gone" => {
-                    found.destroyed += 1;
-                    // A destruction that the power cut short is completed here.
-                    files::erase(&self.key_path(&file)).map_err(failed)?;
+            let unwrapped = match Wrapped::parse(&stored) {
+                Err(_) => Err(damaged()),
+                Ok(wrapped) => match self.ring.key(wrapped.version).await {
+                    Err(gone) => Err(gone),
+                    Ok(under) => wrapped
+                        .unwrap(&under.key, &self.tenant, name)
+                        .map_err(|_| damaged())
+                        .map(|key| Found {
+                            key: DataKey::new(key, under.version),
+                            until: under.until,
+                        }),
+                },
+            };
+            match unwrapped {
+                Ok(found) => return Ok(Some(found)),
+                Err(KeyVaultUnusable::Damaged { .. } | KeyVaultUnusable::NoSuchVersion { .. })
+                    if look < LOOKS =>
+                {
+                    look += 1;
                 }
-                "key" if !self.tombstone_path(&file).exists() => {
-                    let path = self.key_path(&file);
-                    let sound = read(&path)?.is_some_and(|wrapped| {
-                        wrapped.len() == WRAPPED_BYTES
-                            && self.master.unwrap(&self.tenant, stem, &wrapped).is_ok()
-                    });
-                    if !sound {
-                        return Err(KeyVaultUnusable::Damaged { path });
-                    }
-                    found.keys += 1;
-                }
-                _ => {}
+                Err(unusable) => return Err(unusable),
             }
         }
-        Ok(found)
     }
+
+    /// Makes the key of a name, or takes the one that another process made meanwhile.
+    async fn make(self: &Arc<Self>, file: Digest) -> Result<Found, KeyVaultFailed> {
+        for _ in 0..LOOKS {
+            let newest = self.ring.newest().await?;
+            let this = Arc::clone(self);
+            let (under, version) = (newest.key.clone(), newest.version);
+            let made = blocking(move || this.make_under(&file, &under, version)).await?;
+            match made {
+                Making::Made(key) => {
+                    return Ok(Found {
+                        key: DataKey::new(key, newest.version),
+                        until: newest.until,
+                    });
+                }
+                Making::There => {
+                    return self.find(file).await?.ok_or(KeyVaultFailed::Destroyed);
+                }
+                Making::Destroyed => return Err(KeyVaultFailed::Destroyed),
+                Making::Overtaken => {}
+            }
+        }
+        Err(KeyVaultFailed::Unavailable(
+            "the tenant key is being rotated; try again".to_owned(),
+        ))
+    }
+
+    fn make_under(
+        &self,
+        file: &Digest,
+        under: &WrappingKey,
+        version: u32,
+    ) -> Result<Making, KeyVaultUnusable> {
+        let making = self.making_lock();
+        let _held = files::lock(&making, Hold::Shared).map_err(KeyVaultUnusable::file(&making))?;
+        if self.ring.newest_version()? != version {
+            return Ok(Making::Overtaken);
+        }
+        let path = self.key_path(file);
+        let key = Ring::draw();
+        let wrapped = Wrapped::wrap(under, version, &self.tenant, &file.to_string(), key.bytes())
+            .map_err(|_| KeyVaultUnusable::Damaged { path: path.clone() })?;
+        let made =
+            files::make(&path, &wrapped.to_bytes()).map_err(KeyVaultUnusable::file(&path))?;
+        // Destroyed between looking and making: the name stays destroyed.
+        if self.stones.has(file)? {
+            files::erase(&path).map_err(KeyVaultUnusable::file(&path))?;
+            return Ok(Making::Destroyed);
+        }
+        Ok(match made {
+            Made::New => Making::Made(Zeroizing::new(*key.bytes())),
+            Made::There => Making::There,
+        })
+    }
+
+    /// Tombstones first: if the power fails in between, the key counts as destroyed already.
+    fn destroy(&self, file: &Digest, now: Timestamp) -> Result<(), KeyVaultUnusable> {
+        let path = self.key_path(file);
+        let version = read(&path)?
+            .and_then(|stored| Wrapped::parse(&stored).ok())
+            .map(|wrapped| wrapped.version);
+        self.stones.raise(&DestroyedKey {
+            key: *file,
+            at: Some(now),
+            version,
+        })?;
+        files::erase(&path).map_err(KeyVaultUnusable::file(&path))
+    }
+
+    pub(super) async fn signing_seed(self: &Arc<Self>) -> Result<DataKey, KeyVaultUnusable> {
+        let path = self.signing_path();
+        match self.unwrap_at(&path, SIGNING).await? {
+            Some(found) => Ok(found.key),
+            None => Err(KeyVaultUnusable::Damaged { path }),
+        }
+    }
+}
+
+/// How making a key went.
+enum Making {
+    Made(Zeroizing<[u8; 32]>),
+    /// Another process was first.
+    There,
+    /// It was destroyed meanwhile.
+    Destroyed,
+    /// The version is no longer the newest.
+    Overtaken,
 }
 
 /// The digest that names a key's file, and to which the wrapped key is bound: as good as the name
 /// itself, and [`FileKeyVault::check`] can open every file without knowing any name.
 fn file_of(name: &str) -> Result<Digest, KeyVaultFailed> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(KeyVaultFailed::Unavailable(format!(
+        return Err(KeyVaultFailed::Refused(format!(
             "a key's name has 1 to {NAME_BYTES_MAX} bytes"
         )));
     }
-    Ok(Digest::of_bytes(name.as_bytes()))
+    Ok(key_digest(name))
 }
 
-fn master_path(folder: &Path) -> PathBuf {
-    folder.join("master.key")
-}
-
-fn put_master(
-    dir: &Path,
-    tenant: &TenantId,
-    master: MasterKey,
-) -> Result<Folder, KeyVaultUnusable> {
-    let path = dir.join(tenant.as_str());
-    let keys = path.join("keys");
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        |source| KeyVaultUnusable::File { path, source }
-    };
-    files::make_folder(&keys).map_err(failed(&keys))?;
-    require_private(&path)?;
-    let file = master_path(&path);
-    match files::make(&file, master.bytes()).map_err(failed(&file))? {
-        Made::New => {}
-        Made::There => {
-            return Err(KeyVaultUnusable::AlreadyThere {
-                tenant: tenant.clone(),
-            });
-        }
-    }
-    files::sync_folder(dir).map_err(failed(dir))?;
-    Ok(Folder {
-        tenant: tenant.clone(),
-        path,
-        master,
-    })
-}
-
-fn require_private(path: &Path) -> Result<(), KeyVaultUnusable> {
-    match files::is_private(path) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(KeyVaultUnusable::NotPrivate {
-            path: path.to_owned(),
-        }),
-        Err(source) => Err(KeyVaultUnusable::File {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyVaultUnusable> {
-    files::read(path).map_err(|source| KeyVaultUnusable::File {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn unavailable(failed: &io::Error) -> KeyVaultFailed {
-    KeyVaultFailed::Unavailable(failed.to_string())
-}
-
-/// A poisoned lock guards a map that is whole after every single operation.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether a folder is wrapped under the file master itself.
+pub(super) fn is_under_master(version: u32) -> bool {
+    version == MASTER
 }

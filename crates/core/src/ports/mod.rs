@@ -3,6 +3,7 @@
 
 mod ehr;
 mod keys;
+mod kms;
 mod outside;
 mod store;
 
@@ -10,7 +11,8 @@ pub use ehr::{
     DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
     Reconciliation, ServerKind, Version, WriteFailed, WriteReceipt,
 };
-pub use keys::{KeyVault, KeyVaultFailed, WrappedKey};
+pub use keys::{DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, key_digest};
+pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};
 pub use outside::{
     Anchor, AnchorFailed, AuditLine, AuditSink, AuditSinkFailed, Clock, ConsentDecision,
     ConsentHook, ConsentQuestion, Notice, Notifier, Random,

@@ -4,6 +4,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
 use chaperone_core::gate::Gate;
+use chaperone_core::key_event::KeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
@@ -208,7 +209,33 @@ pub fn event_words(event: &Event) -> String {
             AuditUse::Accounting => "Made an accounting of disclosures".to_owned(),
         },
         Event::TokenMinted { resource, .. } => format!("A token was made for a {resource}"),
+        Event::Key(event) => key_words(event),
         Event::Writeback(event) => writeback_words(event),
+    }
+}
+
+fn key_words(event: &KeyEvent) -> String {
+    use KeyEvent as E;
+    match event {
+        E::Used { keys, .. } => format!("{} keys were used", keys.len()),
+        E::Failed { code, count, .. } => {
+            format!("A key could not be had, {count} times: {code}")
+        }
+        E::Destroyed { .. } => "A data key was destroyed".to_owned(),
+        E::DestroyedAgain { .. } => {
+            "A destroyed data key had come back and was destroyed again".to_owned()
+        }
+        E::RotationStarted { from } => {
+            format!("The tenant key is being rotated, from version {from}")
+        }
+        E::RotationFinished { to, .. } => {
+            format!("Every key is wrapped under version {to} of the tenant key")
+        }
+        E::MasterChangeStarted => "The master key is being changed".to_owned(),
+        E::MasterChanged { service, key, .. } => {
+            format!("The tenant key is wrapped by {service}, under {key}")
+        }
+        E::EscrowShown { .. } => "The escrow text of the master key was shown".to_owned(),
     }
 }
 

@@ -132,6 +132,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         Event::AccountCreated { .. } => (StreamId::Tenant, human()),
         Event::AuditUsed(_) => (StreamId::Tenant, of_system(SystemPart::CommandLine)),
         Event::TokenMinted { .. } => (StreamId::Tenant, of_system(SystemPart::Gateway)),
+        Event::Key(_) => (StreamId::Keys, of_system(SystemPart::Setup)),
         Event::TenantInitialised { .. }
         | Event::BundleActivated { .. }
         | Event::ConformanceReported(_) => (StreamId::Tenant, of_system(SystemPart::Setup)),

@@ -21,6 +21,7 @@ mod deliveries;
 mod events;
 mod free_text;
 mod inventory;
+mod keys;
 mod limits;
 mod plausible;
 mod proposals;
@@ -46,6 +47,10 @@ macro_rules! on_both {
 }
 
 on_both! {
+    keys:
+        uses_of_keys_are_counted_and_recorded_in_a_while,
+        a_key_that_cannot_be_had_stops_the_call_and_is_recorded,
+        a_destroyed_key_is_destroyed_again_before_anything_is_served;
     audit:
         who_saw_names_every_access_of_the_patient_and_none_of_another,
         only_the_privacy_officer_may_ask_and_is_seen_asking,

@@ -3,6 +3,7 @@
 
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::gate::Gate;
+use chaperone_core::key_event::KeyEvent;
 use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{RefusedBy, VoidReason, WritebackEvent};
 
@@ -79,6 +80,16 @@ cases! {
     ConformanceReported = "conformance-reported",
     /// The ledger was read for somebody.
     AuditUsed = "audit-used",
+    /// Keys were used.
+    KeysUsed = "keys-used",
+    /// A key could not be had.
+    KeyFailed = "key-failed",
+    /// What wraps keys was changed.
+    KeyRotated = "key-rotated",
+    /// A key was destroyed.
+    KeyDestroyed = "key-destroyed",
+    /// An escrow text was shown.
+    EscrowShown = "escrow-shown",
     /// An agent proposed a change.
     Proposed = "writeback-proposed",
     /// It is valid.
@@ -159,8 +170,22 @@ impl AuditCase {
             Event::BreakGlassEnded { .. } => AuditCase::BreakGlassEnded,
             Event::ConsentAnnounced { .. } => AuditCase::ConsentAnnounced,
             Event::AuditUsed(_) => AuditCase::AuditUsed,
+            Event::Key(event) => of_key(event),
             Event::Writeback(event) => of_writeback(event, access),
         })
+    }
+}
+
+fn of_key(event: &KeyEvent) -> AuditCase {
+    match event {
+        KeyEvent::Used { .. } => AuditCase::KeysUsed,
+        KeyEvent::Failed { .. } => AuditCase::KeyFailed,
+        KeyEvent::Destroyed { .. } | KeyEvent::DestroyedAgain { .. } => AuditCase::KeyDestroyed,
+        KeyEvent::RotationStarted { .. }
+        | KeyEvent::RotationFinished { .. }
+        | KeyEvent::MasterChangeStarted
+        | KeyEvent::MasterChanged { .. } => AuditCase::KeyRotated,
+        KeyEvent::EscrowShown { .. } => AuditCase::EscrowShown,
     }
 }
 

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::{Event, StreamId};
+use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::principal::Actor;
 use chaperone_core::writeback::WritebackEvent;
@@ -145,6 +146,15 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
         Event::AuditUsed(_) => {
             let ledger = identified("urn:chaperone:ledger", telling.system.tenant.as_str());
             vec![entity("2", "13", ledger)]
+        }
+        Event::Key(event) => {
+            let key = match event {
+                KeyEvent::Destroyed { key, .. } | KeyEvent::DestroyedAgain { key } => {
+                    key.to_string()
+                }
+                _ => format!("{}/keys", telling.system.tenant),
+            };
+            vec![entity("2", "13", identified("urn:chaperone:key", &key))]
         }
         Event::Writeback(event) => of_write(telling, event),
         _ => Vec::new(),
@@ -286,6 +296,73 @@ fn add_write(details: &mut Details, write: &WriteAccess) {
     }
 }
 
+/// Names of data keys stay in the ledger: they hold tokens of many patients, and an AuditEvent has one at most.
+fn add_key(details: &mut Details, event: &KeyEvent) {
+    match event {
+        KeyEvent::Used {
+            node,
+            since,
+            keys,
+            further,
+        } => {
+            let uses = |of: fn(&chaperone_core::key_event::KeyUses) -> u64| {
+                keys.iter().map(of).fold(0, u64::saturating_add)
+            };
+            details
+                .add("node", node)
+                .add("since", since)
+                .add("keys", keys.len())
+                .add("sealed", uses(|it| it.seal))
+                .add("opened", uses(|it| it.open))
+                .add("digests", uses(|it| it.digest))
+                .add("further-uses", further);
+        }
+        KeyEvent::Failed {
+            node,
+            code,
+            count,
+            since,
+            ..
+        } => {
+            details
+                .add("node", node)
+                .add("code", code)
+                .add("count", count)
+                .add("since", since);
+        }
+        KeyEvent::Destroyed { at, version, .. } => {
+            details.maybe("destroyed", *at).maybe("version", *version);
+        }
+        KeyEvent::RotationStarted { from } => {
+            details.add("from", from);
+        }
+        KeyEvent::RotationFinished {
+            to,
+            backups_gone_by,
+            ..
+        } => {
+            details
+                .add("to", to)
+                .add("backups-gone-by", backups_gone_by);
+        }
+        KeyEvent::MasterChanged {
+            service,
+            key,
+            backups_gone_by,
+            ..
+        } => {
+            details
+                .add("service", service)
+                .add("key", key)
+                .add("backups-gone-by", backups_gone_by);
+        }
+        KeyEvent::EscrowShown { reason } => {
+            details.maybe("reason", name_of(reason));
+        }
+        KeyEvent::DestroyedAgain { .. } | KeyEvent::MasterChangeStarted => {}
+    }
+}
+
 fn add_event(details: &mut Details, event: &Event) {
     match event {
         Event::GrantIssued(grant) => {
@@ -321,6 +398,7 @@ fn add_event(details: &mut Details, event: &Event) {
                 .add("connection", &report.connection)
                 .add("verdict", report.verdict.as_str());
         }
+        Event::Key(event) => add_key(details, event),
         Event::BreakGlassStarted { until, .. } => {
             details.add("until", until);
         }

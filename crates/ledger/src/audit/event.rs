@@ -8,6 +8,7 @@
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::ids::{AgentId, ConnectionId, CorrelationId, PatientToken, TenantId};
+use chaperone_core::key_event::KeyEvent;
 use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -218,6 +219,9 @@ impl Telling<'_> {
             Event::CallRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::EhrEventRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::RefusalsCounted { code, count, .. } => {
+                (usual(), Some(format!("{code}, {count} times")))
+            }
+            Event::Key(KeyEvent::Failed { code, count, .. }) => {
                 (usual(), Some(format!("{code}, {count} times")))
             }
             Event::Writeback(event) => self.outcome_of(event),

@@ -46,7 +46,7 @@ const CONFINED: [(&str, &[&str]); 13] = [
 ];
 
 /// All that the domain core rests on: serialisation, errors, a hash, a time type, async ports.
-const CORE_RESTS_ON: [&str; 7] = [
+const CORE_RESTS_ON: [&str; 8] = [
     "async-trait",
     "hex",
     "jiff",
@@ -54,6 +54,7 @@ const CORE_RESTS_ON: [&str; 7] = [
     "serde_json",
     "sha2",
     "thiserror",
+    "zeroize",
 ];
 
 /// Fields that every manifest takes from the workspace.

@@ -54,6 +54,7 @@ async fn page(state: &ConsoleState, person: &Person, name: String) -> Result<Res
         StreamId::Modes => ("Switches", "/console/modes".to_owned()),
         StreamId::Refusals => ("Refusals outside of envelopes", String::new()),
         StreamId::Tenant => ("The organisation", String::new()),
+        StreamId::Keys => ("Keys", String::new()),
     };
     let left_off = timeline.len().saturating_sub(LINES_MAX);
     let page = StreamPage {

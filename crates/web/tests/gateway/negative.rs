@@ -123,7 +123,7 @@ fn foreign_token(house: &House, audience: &str, token: &str) -> String {
     jsonwebtoken::encode(
         &header,
         &claims,
-        &jsonwebtoken::EncodingKey::from_secret(&key),
+        &jsonwebtoken::EncodingKey::from_secret(key.as_slice()),
     )
     .unwrap()
 }

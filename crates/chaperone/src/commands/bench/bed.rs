@@ -12,6 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use chaperone_connect::agent_client::{AgentAlgorithm, AgentClient, AgentCredential, AgentToken};
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
+use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::SilentNotifier;
 use chaperone_core::ids::{AccountName, AgentId, ConnectionId, IntentId, PersonId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
@@ -83,7 +84,8 @@ impl Bed {
         let tenant = TenantId::new("bench")?;
         let home = folder.join(name);
         std::fs::create_dir_all(&home)?;
-        let (keys, _escrow) = compose::open_keys(&home.join("keys"), &tenant)?;
+        let (keys, _escrow) =
+            compose::open_keys(&KeyPlace::at(&home.join("keys")), &tenant).await?;
         let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
         let base_url = format!("http://{}", bound.address());
         let endpoint = endpoint(&ehr.base_url, &basics).await?;
