@@ -52,6 +52,10 @@ enum Command {
     WhoSaw(commands::audit::PatientArgs),
     /// The accounting of disclosures for a patient.
     Accounting(commands::audit::PatientArgs),
+    /// How long things are kept: how it stands, sweep, legal holds, receipts.
+    Retention(commands::retention::RetentionArgs),
+    /// Make everything of one patient unreadable for good, once law allows it.
+    Shred(commands::shred::ShredArgs),
     /// Where anything rests, who can reach it and how long it is kept.
     Inventory(commands::inventory::InventoryArgs),
     /// Print figures of this machine.
@@ -89,6 +93,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Audit(args) => commands::audit::run(args),
         Command::WhoSaw(args) => commands::audit::who_saw(args),
         Command::Accounting(args) => commands::audit::accounting(args),
+        Command::Retention(args) => commands::retention::run(args),
+        Command::Shred(args) => commands::shred::run(args),
         Command::Inventory(args) => commands::inventory::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };

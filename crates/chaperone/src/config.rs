@@ -3,6 +3,7 @@
 
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
     pub(crate) audit_stream: Option<AuditStream>,
+    #[serde(default)]
+    pub(crate) retention: retention::Retention,
     #[serde(default)]
     pub(crate) mail: Option<Mail>,
     #[serde(default)]
@@ -324,6 +327,7 @@ impl Config {
         if let Some(stream) = &mut config.audit_stream {
             stream.dir = home.join(&stream.dir);
         }
+        config.retention.settle_in(&home);
         if let Some(smart) = &mut config.ehr.smart {
             smart.read.key_file = home.join(&smart.read.key_file);
             smart.write.key_file = home.join(&smart.write.key_file);
@@ -425,6 +429,7 @@ impl Config {
         let mut config =
             EngineConfig::new(self.tenant.clone(), self.public_url.trim_end_matches('/'));
         config.node.clone_from(&self.node);
+        config.tombstones = self.retention.tombstones();
         config.consent_source = match self.ehr.consent {
             Consent::Read => ConsentSource::Read,
             Consent::NoneAtThisEhr => ConsentSource::NoneAtThisEhr,

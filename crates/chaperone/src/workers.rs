@@ -1,5 +1,5 @@
-//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, and the
-//! stream of AuditEvents where one is configured.
+//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, and
+//! the stream of AuditEvents where one is configured.
 //!
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
@@ -10,6 +10,7 @@ use chaperone_core::ports::AuditSink;
 use chaperone_engine::Engine;
 use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::ledger::LEAVES_AT_ONCE;
+use chaperone_engine::retention::sweep::{SweepFailed, SweepOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -32,6 +33,11 @@ const INDEX_AT_ONCE: u64 = 64;
 const INDEX_RESTS: u32 = 4;
 /// For how long what follows an answer is gathered, so that it reaches the disk together.
 const AFTERWORK_EVERY: Duration = Duration::from_millis(20);
+/// How often the sweeper looks whether anybody was shredded at another node.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// How many of these looks pass between two sweeps; the first comes after a few.
+const SWEEP_EVERY: u32 = 60;
+const SWEEP_FIRST: u32 = 2;
 /// How long the stream of AuditEvents waits when there is nothing new.
 const STREAM_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits after a failure.
@@ -53,6 +59,7 @@ impl Workers {
             tokio::spawn(deliver(Arc::clone(engine), stopped.clone())),
             tokio::spawn(integrate(Arc::clone(engine), stopped.clone())),
             tokio::spawn(index(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(retain(Arc::clone(engine), stopped.clone())),
             tokio::spawn(afterwork(Arc::clone(engine), stopped)),
         ];
         Self { stop, tasks }
@@ -154,6 +161,38 @@ async fn index(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn retain(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    let mut rounds: u32 = 0;
+    while !*stopped.borrow() {
+        if let Err(failed) = engine.notice_shreds().await {
+            tracing::error!(error = %failed, "a shredding is not gone on with yet");
+        }
+        if rounds % SWEEP_EVERY == SWEEP_FIRST {
+            // Whatever was looked up long ago.
+            engine.forget_lookups();
+            sweep(&engine, &stopped).await;
+        }
+        rounds = rounds.wrapping_add(1);
+        tokio::select! {
+            () = tokio::time::sleep(RETENTION_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn sweep(engine: &Engine, stopped: &watch::Receiver<bool>) {
+    loop {
+        match engine.sweep_retention(SweepOptions::default()).await {
+            Ok(swept) if swept.more && !*stopped.borrow() => {}
+            Ok(_) | Err(SweepFailed::Elsewhere { .. }) => return,
+            Err(failed) => {
+                tracing::error!(error = %failed, "the sweeper waits");
+                return;
+            }
         }
     }
 }

@@ -12,7 +12,8 @@
 //! 6. [`clock`], [`random`]: the only sites that read time and randomness.
 //! 7. [`agent_client`]: the other side of our own gateway, for demonstration, bench and tests.
 //! 8. [`audit_file`]: AuditEvents into a folder.
-//! 9. [`package_registry`]: conformance packages by name and version.
+//! 9. [`tombstones`]: who was shredded, in a file outside the database.
+//! 10. [`package_registry`]: conformance packages by name and version.
 //!
 //! TLS: the binary installs rustls's aws-lc-rs provider before it makes any of these.
 
@@ -37,6 +38,8 @@ pub mod keys;
 pub mod anchor;
 
 pub mod audit_file;
+
+pub mod tombstones;
 
 pub mod consent;
 pub mod notify;

@@ -21,6 +21,7 @@ use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
+use crate::retention::RetentionEvent;
 use crate::writeback::WritebackEvent;
 
 /// Version of the leaf format.
@@ -42,6 +43,8 @@ pub enum StreamId {
     Modes,
     /// Refusals that belong to no envelope.
     Refusals,
+    /// What went at the end of its time, what is held back, and who was shredded.
+    Retention,
     /// Set-up and configuration of the tenant.
     Tenant,
     /// The life of the tenant's keys: rotation, destruction, escrow.
@@ -57,6 +60,7 @@ impl fmt::Display for StreamId {
             StreamId::Account(name) => write!(f, "account/{name}"),
             StreamId::Modes => f.write_str("modes"),
             StreamId::Refusals => f.write_str("refusals"),
+            StreamId::Retention => f.write_str("retention"),
             StreamId::Tenant => f.write_str("tenant"),
             StreamId::Keys => f.write_str("keys"),
         }
@@ -75,6 +79,7 @@ impl TryFrom<String> for StreamId {
         match text.split_once('/') {
             None if text == "modes" => Ok(StreamId::Modes),
             None if text == "refusals" => Ok(StreamId::Refusals),
+            None if text == "retention" => Ok(StreamId::Retention),
             None if text == "tenant" => Ok(StreamId::Tenant),
             None if text == "keys" => Ok(StreamId::Keys),
             Some(("writeback", id)) => id.parse().map(StreamId::Writeback),
@@ -360,6 +365,8 @@ pub enum Event {
     AuditUsed(AuditUsed),
     /// Something happened to keys.
     Key(KeyEvent),
+    /// Something that was kept went, or is held back.
+    Retention(RetentionEvent),
     /// A write-back moved.
     Writeback(WritebackEvent),
 }
@@ -373,7 +380,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs and keys, `writeback.` or `key.` and what happened.
+    /// The kind as indexed: for write-backs, keys and retention, `writeback.`, `key.` or `retention.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -386,6 +393,7 @@ impl Event {
         match self {
             Event::Writeback(_) => format!("writeback.{}", text("what")),
             Event::Key(_) => format!("key.{}", text("what")),
+            Event::Retention(_) => format!("retention.{}", text("what")),
             _ => text("kind"),
         }
     }

@@ -105,6 +105,8 @@ random_ids! {
     StepUpId = "step";
     /// The data key of one patient in the vault.
     DataKeyId = "key";
+    /// One legal hold.
+    HoldId = "hold";
 }
 
 macro_rules! named_ids {

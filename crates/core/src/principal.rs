@@ -144,6 +144,8 @@ pub enum SystemPart {
     Dispatcher,
     /// A command on the server, by whoever may run one there.
     CommandLine,
+    /// The worker that deletes what has been kept long enough.
+    Retention,
 }
 
 impl From<&Human> for Actor {

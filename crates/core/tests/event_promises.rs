@@ -24,12 +24,13 @@ use chaperone_core::event::{
 };
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, IntentId, PatientToken, PolicyId, ResourceToken, ToolName,
+    GrantId, HoldId, IntentId, PatientToken, PolicyId, ResourceToken, ToolName,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
+use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
@@ -291,6 +292,7 @@ fn kinds() -> Vec<Event> {
         }));
     }
     kinds.extend(key_kinds().into_iter().map(Event::Key));
+    kinds.extend(retention_kinds().into_iter().map(Event::Retention));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
 }
@@ -348,6 +350,54 @@ fn key_kinds() -> Vec<KeyEvent> {
         KeyEvent::EscrowShown {
             reason: EscrowReason::FirstRun,
         },
+    ]
+}
+
+fn retention_kinds() -> Vec<RetentionEvent> {
+    let patient = PatientToken::from_random([3; 16]);
+    let hold = HoldId::from_random([5; 16]);
+    let payloads = vec![address("order"), address("location")];
+    let shredded = Shredded {
+        patient,
+        keys: vec![format!("clinical/{patient}")],
+        payloads: 2,
+        records: BTreeMap::from([("token".to_owned(), 3)]),
+        manifest: digest("shredded"),
+    };
+    vec![
+        RetentionEvent::Deleted(Box::new(Deletion {
+            artefact: "payload/clinical".to_owned(),
+            rule: "clinical-delivered".to_owned(),
+            rules: digest("rules"),
+            count: 2,
+            manifest: Deletion::manifest_of(&payloads),
+            payloads,
+        })),
+        RetentionEvent::Deleted(Box::new(Deletion {
+            artefact: "record/session".to_owned(),
+            rule: "session".to_owned(),
+            rules: digest("rules"),
+            count: 7,
+            manifest: digest("sessions"),
+            payloads: Vec::new(),
+        })),
+        RetentionEvent::HoldPlaced {
+            hold,
+            patient: Some(patient),
+            reason: address("hold"),
+        },
+        RetentionEvent::HoldReleased {
+            hold,
+            patient: None,
+            reason: address("release"),
+        },
+        RetentionEvent::ShredStarted {
+            patient,
+            reason: address("shred"),
+            rules: digest("rules"),
+        },
+        RetentionEvent::ShredEnded(Box::new(shredded.clone())),
+        RetentionEvent::ShredReplayed(Box::new(shredded)),
     ]
 }
 
@@ -427,6 +477,14 @@ fn listed(event: &Event) -> bool {
         | Event::SlotsMinted { .. }
         | Event::SlotsResolved { .. }
         | Event::AuditUsed(_)
+        | Event::Retention(
+            RetentionEvent::Deleted(_)
+            | RetentionEvent::HoldPlaced { .. }
+            | RetentionEvent::HoldReleased { .. }
+            | RetentionEvent::ShredStarted { .. }
+            | RetentionEvent::ShredEnded(_)
+            | RetentionEvent::ShredReplayed(_),
+        )
         | Event::TokenMinted { .. } => true,
         Event::Key(event) => match event {
             KeyEvent::Used { .. }

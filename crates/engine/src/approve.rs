@@ -435,7 +435,7 @@ impl Engine {
     }
 
     /// Checks a step-up and puts its consumption into the commit: it is used at most once.
-    async fn consume_step_up(
+    pub(crate) async fn consume_step_up(
         &self,
         by: &Human,
         step_up: StepUpId,

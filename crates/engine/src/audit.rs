@@ -24,6 +24,7 @@ use crate::tokens::TokenFailed;
 use crate::vault::VaultFailed;
 
 pub use index::Indexed;
+pub(crate) use index::{ACCESSES, read as read_row};
 
 /// Roles that may ask who saw something of a patient: the privacy officer's alone.
 const ASKS: [Role; 1] = [Role::Privacy];
@@ -171,6 +172,7 @@ impl Engine {
             return match self.patient_id(token).await {
                 // Erased since: what was seen before can still be asked.
                 Ok(_) | Err(TokenFailed::Unreadable(_)) => Ok(token),
+                Err(TokenFailed::Unknown) if self.has_accesses(token).await? => Ok(token),
                 Err(TokenFailed::Unknown) => Err(AuditFailed::UnknownPatient),
                 Err(failed) => Err(failed.into()),
             };
@@ -189,6 +191,10 @@ impl Engine {
                 if let Some(token) = self.known_patient_token(id).await? {
                     return Ok(token);
                 }
+                // Shredded since: the accounting has an index of its own.
+                if let Some(token) = self.shredded_tokens(id).await?.pop() {
+                    return Ok(token);
+                }
                 PatientRef::LogicalId(id.to_owned())
             }
         };
@@ -198,9 +204,23 @@ impl Engine {
             Err(GrantFailed::Store(failed)) => return Err(failed.into()),
             Err(_) => return Err(AuditFailed::UnknownPatient),
         };
-        self.known_patient_token(&id)
-            .await?
-            .ok_or(AuditFailed::NeverHandled)
+        match self.known_patient_token(&id).await? {
+            Some(token) => Ok(token),
+            None => self
+                .shredded_tokens(&id)
+                .await?
+                .pop()
+                .ok_or(AuditFailed::NeverHandled),
+        }
+    }
+
+    /// Whether the list of accesses has any of a patient.
+    async fn has_accesses(&self, patient: PatientToken) -> Result<bool, StoreFailed> {
+        let count = self
+            .store
+            .projections_count(&self.config.tenant, ACCESSES, Some(&patient.to_string()))
+            .await?;
+        Ok(count > 0)
     }
 
     /// Records a question before it is answered.

@@ -29,6 +29,8 @@ use crate::key_use::Keys;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
+use crate::retention::rules::RetentionRules;
+use crate::retention::tombstones::Tombstones;
 use crate::tables::Tables;
 use crate::tokens::TokenCache;
 
@@ -90,6 +92,8 @@ pub struct EngineConfig {
     pub event_sources: EventSources,
     /// Where patients' Consents come from.
     pub consent_source: ConsentSource,
+    /// Where it is kept, outside the database, who was shredded; without such a place nobody is.
+    pub tombstones: Tombstones,
 }
 
 impl EngineConfig {
@@ -115,6 +119,7 @@ impl EngineConfig {
             validator: r4_validator(),
             event_sources: EventSources::default(),
             consent_source: ConsentSource::default(),
+            tombstones: Tombstones::default(),
         }
     }
 
@@ -171,6 +176,9 @@ pub enum StartFailed {
     /// A tool's view names an element that does not exist, or a text where none can be.
     #[error("{0}")]
     View(String),
+    /// A shredding that was begun, or that a restored database undid, cannot be gone on with.
+    #[error("a patient's shredding cannot be gone on with, so nothing is served: {0}")]
+    Shred(#[source] Box<crate::retention::shred::ShredFailed>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFailed),
@@ -245,6 +253,7 @@ struct Compiled {
     transitions: Transitions,
     rules: RuleSet,
     consent_table: ConsentTable,
+    retention: RetentionRules,
 }
 
 impl Compiled {
@@ -288,6 +297,10 @@ impl Compiled {
             transitions,
             rules,
             consent_table: crate::consent::table_of(bundle)?,
+            retention: RetentionRules::of(bundle).map_err(|why| StartFailed::Table {
+                file: crate::retention::rules::FILE,
+                why: why.to_string(),
+            })?,
         })
     }
 }
@@ -311,6 +324,8 @@ pub struct Engine {
     pub(crate) tables: Tables,
     pub(crate) rules: RuleSet,
     pub(crate) consent_table: ConsentTable,
+    /// How long anything is kept.
+    pub(crate) retention: RetentionRules,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -347,6 +362,7 @@ impl Engine {
             transitions,
             rules,
             consent_table,
+            retention,
         } = Compiled::of(&bundle, definitions)?;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -367,6 +383,7 @@ impl Engine {
             tables,
             rules,
             consent_table,
+            retention,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),
@@ -379,6 +396,11 @@ impl Engine {
         });
         engine.record_bundle().await?;
         engine.replay_destroyed_keys().await?;
+        // Before anything is served: a restored database may hold whom it must not hold any more.
+        engine
+            .replay_shreds()
+            .await
+            .map_err(|failed| StartFailed::Shred(Box::new(failed)))?;
         Ok(engine)
     }
 

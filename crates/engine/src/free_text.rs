@@ -285,6 +285,14 @@ impl PeopleKept {
         kept.get(&envelope).filter(|it| now < it.until).cloned()
     }
 
+    /// Forgets everybody, which costs look-ups and nothing else.
+    pub(crate) fn forget(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     fn keep(&self, envelope: EnvelopeId, now: Timestamp, people: People) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, it| now < it.until);

@@ -2,7 +2,7 @@
 //!
 //! The rows are data (`rules/inventory.toml`); that none is missing is checked against this list, and this list
 //! against the code by a test, so that a new kind of record without a row stops the build. What agents may see is
-//! read from the bundle itself.
+//! read from the bundle itself, and how long it stays from `rules/retention.toml`.
 //!
 //! # Source
 //! Requirements R043 and R048; 45 CFR 164.308(a)(1)(ii)(A).
@@ -15,9 +15,12 @@ use chaperone_core::resource::ResourceType;
 use chaperone_policy::Bundle;
 use serde::{Deserialize, Serialize};
 
+use crate::retention::rules::{RetentionInvalid, RetentionRules};
+
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 24] = [
+pub const COLLECTIONS: [&str; 28] = [
     "account",
+    "accounting_patient",
     "assertion",
     "attempts",
     "audit_access",
@@ -32,9 +35,12 @@ pub const COLLECTIONS: [&str; 24] = [
     "grant",
     "held_work",
     "idempotency",
+    "legal_hold",
     "look",
+    "retention",
     "session",
     "setup",
+    "shred",
     "slots",
     "step_up",
     "token",
@@ -47,7 +53,7 @@ pub const COLLECTIONS: [&str; 24] = [
 pub const FILE: &str = "rules/inventory.toml";
 
 /// Places beside collections and payloads.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 16] = [
     "ledger/events",
     "ledger/tree",
     "work",
@@ -61,6 +67,9 @@ const OTHERS: [&str; 13] = [
     "notices",
     "files/audit",
     "files/conformance",
+    "files/tombstones",
+    "training",
+    "support",
 ];
 
 /// Whether a place holds anything about patients.
@@ -91,7 +100,8 @@ pub struct Place {
     pub key: String,
     /// Who can reach it, in words.
     pub reached_by: String,
-    /// How long it is kept, in words.
+    /// How long it is kept, in words: what `rules/retention.toml` says.
+    #[serde(default, skip_deserializing)]
     pub kept: String,
 }
 
@@ -132,6 +142,9 @@ pub enum InventoryInvalid {
     /// A row is for no place.
     #[error("rules/inventory.toml: `{0}` is no place that Chaperone knows")]
     Unknown(String),
+    /// How long things are kept cannot be said.
+    #[error(transparent)]
+    Retention(#[from] RetentionInvalid),
 }
 
 #[derive(Deserialize)]
@@ -158,7 +171,8 @@ impl Inventory {
         let text = bundle
             .rule_text("inventory")
             .ok_or(InventoryInvalid::Missing)?;
-        let table: Table = toml::from_str(text)
+        let retention = RetentionRules::of(bundle)?;
+        let mut table: Table = toml::from_str(text)
             .map_err(|error| InventoryInvalid::Unreadable(error.message().to_owned()))?;
         let wanted = artefacts();
         for artefact in &wanted {
@@ -173,6 +187,9 @@ impl Inventory {
             .find(|it| !wanted.contains(&it.artefact))
         {
             return Err(InventoryInvalid::Unknown(stray.artefact.clone()));
+        }
+        for place in &mut table.places {
+            place.kept = retention.words(&place.artefact);
         }
         let sights = bundle
             .intents()

@@ -8,7 +8,8 @@
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
 //! [`collect`]), the humans' side ([`people`], [`approve`], [`views`],
 //! [`switch_mode`], [`break_glass`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]);
-//! what all of it looks like from outside is [`audit`], and where anything rests is [`inventory`].
+//! what all of it looks like from outside is [`audit`], where anything rests is [`inventory`], and how long it
+//! stays is [`retention`].
 
 #![cfg_attr(
     test,
@@ -65,6 +66,7 @@ pub mod ledger;
 
 pub mod audit;
 pub mod inventory;
+pub mod retention;
 
 pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle, validator_over};
 pub use errors::{CallError, Retry};

@@ -23,7 +23,7 @@ pub use rebuild::{Agreement, examine};
 /// All write-backs, grouped by state.
 pub(crate) const BY_STATE: &str = "writeback";
 /// All write-backs, grouped by patient token.
-const BY_PATIENT: &str = "writeback_by_patient";
+pub(crate) const BY_PATIENT: &str = "writeback_by_patient";
 
 /// A write-back as lists show it. Holds no PHI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,14 +26,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
 
-const TOKENS: &str = "token";
-const INDEX: &str = "token_index";
+pub(crate) const TOKENS: &str = "token";
+pub(crate) const INDEX: &str = "token_index";
 const INDEX_KEY: &str = "index/tokens";
+/// For what belongs to no patient. What does is sealed under a key of the patient's, so that it goes with them.
 const TOKEN_KEY: &str = "token/tenant";
 /// Most tokens kept in memory; the cache is emptied when full, which costs look-ups and nothing else.
 const CACHE_MAX: usize = 200_000;
 /// Every shipped intent is for treatment; other purposes get tokens of their own when they come.
 const PURPOSE: PurposeClass = PurposeClass::Treatment;
+
+/// The key under which it is sealed what tokens of a patient stand for.
+pub(crate) fn token_key(patient: Option<PatientToken>) -> String {
+    match patient {
+        Some(patient) => format!("token/{patient}"),
+        None => TOKEN_KEY.to_owned(),
+    }
+}
 
 /// What a token stands for.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,6 +110,18 @@ impl TokenTarget {
         let is_patient = self.resource.as_str() == "Patient" && self.patient.is_none();
         self.patient
             .or_else(|| is_patient.then(|| PatientToken::from_random(raw)))
+    }
+}
+
+impl TokenCache {
+    /// Forgets everything, which costs look-ups and nothing else.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut cache) = self.by_index.lock() {
+            cache.clear();
+        }
+        if let Ok(mut cache) = self.by_token.lock() {
+            cache.clear();
+        }
     }
 }
 
@@ -205,7 +226,28 @@ impl Engine {
 
     /// The keyed indexes of what tokens stand for.
     async fn indexes_of(&self, targets: &[TokenTarget]) -> Result<Vec<Digest>, TokenFailed> {
-        let key = self.keys.digest_key(&self.config.tenant, INDEX_KEY).await?;
+        self.indexes_under(INDEX_KEY, targets).await
+    }
+
+    /// The index of a patient's id under another key than that of tokens.
+    pub(crate) async fn patient_index(&self, key: &str, id: &str) -> Result<Digest, TokenFailed> {
+        let resource =
+            ResourceType::new("Patient").map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+        let target = TokenTarget {
+            resource,
+            id: id.to_owned(),
+            patient: None,
+        };
+        let indexes = self.indexes_under(key, &[target]).await?;
+        indexes.first().copied().ok_or(TokenFailed::Unknown)
+    }
+
+    async fn indexes_under(
+        &self,
+        key: &str,
+        targets: &[TokenTarget],
+    ) -> Result<Vec<Digest>, TokenFailed> {
+        let key = self.keys.digest_key(&self.config.tenant, key).await?;
         Ok(targets
             .iter()
             .map(|target| {
@@ -251,7 +293,7 @@ impl Engine {
             }
             let raw = self.random.id();
             let token = target.token_text(raw);
-            let stored = self.seal_target(target).await?;
+            let stored = self.seal_target(target, raw).await?;
             let value =
                 serde_json::to_value(&stored).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
             commit
@@ -275,12 +317,17 @@ impl Engine {
         Ok((found, (!minted.is_empty()).then_some(commit)))
     }
 
-    async fn seal_target(&self, target: &TokenTarget) -> Result<StoredToken, TokenFailed> {
+    async fn seal_target(
+        &self,
+        target: &TokenTarget,
+        raw: [u8; 16],
+    ) -> Result<StoredToken, TokenFailed> {
         let tenant = &self.config.tenant;
-        let key = self.keys.data_key(tenant, TOKEN_KEY).await?;
+        let name = token_key(target.patient_of(raw));
+        let key = self.keys.data_key(tenant, &name).await?;
         let place = TokenPlace {
             tenant,
-            key: TOKEN_KEY,
+            key: &name,
             purpose: PURPOSE,
         };
         let sealed = Sealed {

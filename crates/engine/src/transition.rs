@@ -24,7 +24,7 @@ pub enum MoveFailed {
 }
 
 /// A write-back in hand: its state, and what is to be appended to get there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct InHand {
     pub(crate) id: WritebackId,
     pub(crate) state: Writeback,
@@ -105,6 +105,22 @@ impl InHand {
     }
 }
 
+impl InHand {
+    /// When it last moved.
+    pub(crate) fn moved(&self) -> Timestamp {
+        self.moved
+    }
+
+    /// Puts an event behind the write-back's own that moves nothing, with the row that counts it.
+    pub(crate) fn note(&mut self, commit: &mut Commit, event: Event) -> Result<(), StoreFailed> {
+        let stream = StreamId::Writeback(self.id);
+        commit.append(stream, Expected::Version(self.loaded), event);
+        self.version = self.version.saturating_add(1);
+        self.loaded = self.version;
+        project(commit, &self.state, self.version, self.proposed, self.moved).map(|_| ())
+    }
+}
+
 impl Engine {
     /// Loads a write-back by folding its stream.
     pub(crate) async fn take_in_hand(&self, id: WritebackId) -> Result<InHand, MoveFailed> {
@@ -115,6 +131,8 @@ impl Engine {
         let mut fold: Option<(Writeback, Timestamp)> = None;
         let (mut version, mut moved) = (0, Timestamp::UNIX_EPOCH);
         for recorded in &events {
+            version = recorded.version;
+            // What was deleted of it is noted on its stream, and moves nothing.
             let Event::Writeback(event) = &recorded.event else {
                 continue;
             };
@@ -126,7 +144,6 @@ impl Engine {
                     (state.evolve(event, recorded.at).map_err(corrupt)?, proposed)
                 }
             });
-            version = recorded.version;
             moved = recorded.at;
         }
         let (state, proposed) = fold.ok_or(MoveFailed::Missing)?;

@@ -22,7 +22,9 @@ pub mod timeline;
 mod turn;
 
 use chaperone_core::ids::WritebackId;
-use chaperone_core::ports::{CommitFailed, EhrReadFailed, Listing, RecordKey, StoreFailed};
+use chaperone_core::ports::{
+    CommitFailed, EhrReadFailed, KeyVaultFailed, Listing, RecordKey, StoreFailed,
+};
 use chaperone_core::writeback::StateName;
 
 use crate::context::Engine;
@@ -71,6 +73,16 @@ impl From<TokenFailed> for ViewFailed {
             TokenFailed::Unknown => ViewFailed::Missing,
             other => ViewFailed::Token(other),
         }
+    }
+}
+
+impl ViewFailed {
+    /// Whether something of the vault was deleted, or the key it was sealed under.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            ViewFailed::Vault(VaultFailed::Missing | VaultFailed::Keys(KeyVaultFailed::Destroyed))
+        )
     }
 }
 

@@ -25,7 +25,7 @@ macro_rules! migrations {
     };
 }
 
-migrations!["0001_start", "0002_claim_by_tenant"];
+migrations!["0001_start", "0002_claim_by_tenant", "0003_payload_age"];
 
 /// Newest schema version this program knows; versions count from 1.
 pub(crate) fn newest() -> i64 {

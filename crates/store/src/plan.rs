@@ -83,7 +83,8 @@ impl<'c> Needs<'c> {
                 WorkChange::Enqueue(item) => item.id,
                 WorkChange::Complete { id, .. }
                 | WorkChange::Defer { id, .. }
-                | WorkChange::Hold { id, .. } => *id,
+                | WorkChange::Hold { id, .. }
+                | WorkChange::Forget { id } => *id,
             }));
     }
 }
@@ -192,6 +193,8 @@ pub(crate) struct Plan<'c> {
     pub(crate) enqueues: Vec<&'c WorkItem>,
     /// In order; a later write of the same item wins.
     pub(crate) work: Vec<WorkWrite>,
+    /// Finished items whose rows go.
+    pub(crate) forgotten: Vec<WorkId>,
 }
 
 impl Plan<'_> {
@@ -224,6 +227,7 @@ pub(crate) fn decide<'c>(
             records: Vec::with_capacity(commit.records.len()),
             enqueues: Vec::new(),
             work: Vec::new(),
+            forgotten: Vec::new(),
         },
     };
     for guard in &commit.guards {
@@ -263,6 +267,7 @@ pub(crate) fn fit(commit: &Commit) -> Result<(), CommitUnfit> {
         + commit.records.len()
         + commit.projections.len()
         + commit.payloads.len()
+        + commit.erased.len()
         + commit.work.len();
     if parts > COMMIT_PARTS_MAX {
         return Err(CommitUnfit::TooManyParts(parts));
@@ -314,9 +319,10 @@ fn texts(commit: &Commit) -> impl Iterator<Item = &str> {
             item.subject.as_str(),
             item.order_key.as_deref().unwrap_or_default(),
         ],
-        WorkChange::Complete { .. } | WorkChange::Defer { .. } | WorkChange::Hold { .. } => {
-            ["", ""]
-        }
+        WorkChange::Complete { .. }
+        | WorkChange::Defer { .. }
+        | WorkChange::Hold { .. }
+        | WorkChange::Forget { .. } => ["", ""],
     });
     rows.chain(named.flat_map(|key| [key.collection.as_str(), key.key.as_str()]))
         .chain(guarded)
@@ -482,6 +488,13 @@ impl<'c> Draft<'_, 'c> {
             WorkChange::Hold { id, claim } => {
                 self.work_move(*id, *claim, Stage::Open(WorkState::Held), None)
             }
+            WorkChange::Forget { id } => match self.work_now(*id) {
+                Some(at) if at.stage == Stage::Done => {
+                    self.plan.forgotten.push(*id);
+                    Ok(())
+                }
+                Some(_) | None => Err(work_differs()),
+            },
         }
     }
 

@@ -4,10 +4,10 @@
 use chaperone_core::Timestamp;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::Recorded;
-use chaperone_core::ids::TenantId;
+use chaperone_core::ids::{TenantId, WorkId};
 use chaperone_core::ports::{
-    CheckpointRow, Lane, PayloadClass, Record, RecordKey, SealedPayload, StoreFailed, WorkItem,
-    WorkKind,
+    CheckpointRow, Lane, PayloadClass, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey,
+    SealedPayload, StoreFailed, WorkItem, WorkKind,
 };
 
 use crate::plan::{LeaseAt, RecordAt, Stage, WorkAt};
@@ -159,10 +159,7 @@ impl TryFrom<WorkColumns> for WorkItem {
     type Error = StoreFailed;
     fn try_from(row: WorkColumns) -> Result<Self, StoreFailed> {
         Ok(WorkItem {
-            id: row
-                .id
-                .parse()
-                .map_err(|_| corrupt("a work id is malformed"))?,
+            id: work_id(&row.id)?,
             kind: WorkKind::parse(&row.kind)
                 .ok_or_else(|| corrupt("a work item is of an unknown kind"))?,
             subject: row.subject,
@@ -178,22 +175,63 @@ pub(crate) fn payload(
     key: String,
     sealed: Vec<u8>,
 ) -> Result<SealedPayload, StoreFailed> {
-    let class = [
-        PayloadClass::Clinical,
-        PayloadClass::Transcript,
-        PayloadClass::Derived,
-        PayloadClass::ApprovalNote,
-        PayloadClass::Operational,
-    ]
-    .into_iter()
-    .find(|known| known.as_str() == class)
-    .ok_or_else(|| corrupt("a payload is of an unknown class"))?;
     Ok(SealedPayload {
         address,
-        class,
+        class: payload_class(class)?,
         key,
         sealed,
     })
+}
+
+fn payload_class(text: &str) -> Result<PayloadClass, StoreFailed> {
+    PayloadClass::ALL
+        .into_iter()
+        .find(|known| known.as_str() == text)
+        .ok_or_else(|| corrupt("a payload is of an unknown class"))
+}
+
+/// A payload without its content.
+pub(crate) fn payload_row(
+    address: &[u8],
+    class: &str,
+    key: String,
+    writeback: Option<String>,
+    at: i64,
+) -> Result<PayloadRow, StoreFailed> {
+    Ok(PayloadRow {
+        address: PayloadAddress::from_digest(digest(address)?),
+        class: payload_class(class)?,
+        key,
+        writeback: writeback
+            .map(|id| id.parse())
+            .transpose()
+            .map_err(|_| corrupt("a payload belongs to no write-back that could be"))?,
+        at: timestamp(at)?,
+    })
+}
+
+pub(crate) fn payload_count(
+    class: &str,
+    count: i64,
+    oldest: i64,
+) -> Result<PayloadCount, StoreFailed> {
+    Ok(PayloadCount {
+        class: payload_class(class)?,
+        count: counter(count)?,
+        oldest: timestamp(oldest)?,
+    })
+}
+
+/// Where a listing of payloads goes on: behind this time and address.
+pub(crate) fn payloads_after(listing: &PayloadListing) -> (i64, Vec<u8>) {
+    match &listing.after {
+        Some((at, address)) => (micros(*at), address.digest().as_bytes().to_vec()),
+        None => (i64::MIN, Vec::new()),
+    }
+}
+
+pub(crate) fn work_id(text: &str) -> Result<WorkId, StoreFailed> {
+    text.parse().map_err(|_| corrupt("a work id is malformed"))
 }
 
 pub(crate) fn checkpoint(

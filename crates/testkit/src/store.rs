@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use chaperone_core::Timestamp;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Recorded, StreamId};
-use chaperone_core::ids::TenantId;
+use chaperone_core::ids::{TenantId, WorkId};
 use chaperone_core::ports::{
     CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Lease, LeaseRefused,
-    Listing, Record, RecordKey, SealedPayload, Store, StoreFailed, WorkRow,
+    Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey, SealedPayload, Store,
+    StoreFailed, WorkRow,
 };
 use tokio::sync::Notify;
 
@@ -196,6 +197,36 @@ impl Store for FaultyStore {
         address: &PayloadAddress,
     ) -> Result<Option<SealedPayload>, StoreFailed> {
         self.inner.payload(tenant, address).await
+    }
+
+    async fn payloads(
+        &self,
+        tenant: &TenantId,
+        listing: PayloadListing,
+    ) -> Result<Vec<PayloadRow>, StoreFailed> {
+        self.inner.payloads(tenant, listing).await
+    }
+
+    async fn payload_counts(&self, tenant: &TenantId) -> Result<Vec<PayloadCount>, StoreFailed> {
+        self.inner.payload_counts(tenant).await
+    }
+
+    async fn records_expired(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(RecordKey, Timestamp)>, StoreFailed> {
+        self.inner.records_expired(tenant, before, limit).await
+    }
+
+    async fn work_done(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<WorkId>, StoreFailed> {
+        self.inner.work_done(tenant, before, limit).await
     }
 
     async fn claim_due(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreFailed> {

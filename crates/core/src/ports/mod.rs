@@ -6,6 +6,8 @@ mod keys;
 mod kms;
 mod outside;
 mod store;
+mod tombstones;
+mod work;
 
 pub use ehr::{
     DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
@@ -18,8 +20,9 @@ pub use outside::{
     ConsentHook, ConsentQuestion, Notice, Notifier, Random,
 };
 pub use store::{
-    Append, CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Expected, Guard,
-    LISTED_MAX, Lane, Lease, LeaseRefused, Listing, PayloadClass, Record, RecordChange, RecordKey,
-    STREAM_EVENTS_MAX, SealedPayload, Store, StoreFailed, WorkChange, WorkItem, WorkKind, WorkRow,
-    WorkState,
+    Append, CheckpointRow, Commit, CommitFailed, Committed, Expected, Guard, LISTED_MAX, Lease,
+    LeaseRefused, Listing, PayloadClass, PayloadCount, PayloadListing, PayloadRow, Record,
+    RecordChange, RecordKey, STREAM_EVENTS_MAX, SealedPayload, Store, StoreFailed,
 };
+pub use tombstones::{ShredTombstone, ShredTombstones, TombstonesFailed};
+pub use work::{Claim, ClaimedWork, Lane, WorkChange, WorkItem, WorkKind, WorkRow, WorkState};

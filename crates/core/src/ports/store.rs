@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::digest::{Digest, PayloadAddress};
 use crate::event::{Event, Recorded, StreamId};
-use crate::ids::{TenantId, WorkId};
+use crate::ids::{TenantId, WorkId, WritebackId};
+use crate::ports::work::{Claim, ClaimedWork, WorkChange, WorkRow};
 use crate::principal::Actor;
 
 /// What the stream's version must be for an append to happen.
@@ -214,112 +215,46 @@ pub struct SealedPayload {
     pub sealed: Vec<u8>,
 }
 
-/// What kind of work waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkKind {
-    /// Deliver a write-back.
-    Deliver,
-    /// Find out what became of a send.
-    Reconcile,
-    /// End something that ran out of time.
-    Expire,
-}
-
-impl WorkKind {
-    /// The stored name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WorkKind::Deliver => "deliver",
-            WorkKind::Reconcile => "reconcile",
-            WorkKind::Expire => "expire",
-        }
-    }
-
-    /// Reads the stored name.
-    pub fn parse(text: &str) -> Option<WorkKind> {
-        [WorkKind::Deliver, WorkKind::Reconcile, WorkKind::Expire]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-}
-
-/// One piece of work.
+/// One payload as retention sees it; its content stays where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkItem {
-    /// Its id.
-    pub id: WorkId,
-    /// What kind.
-    pub kind: WorkKind,
-    /// What it is about, such as a write-back's id.
-    pub subject: String,
-    /// Items with the same order key run one at a time, in the order they were enqueued.
-    /// Items without one run freely.
-    pub order_key: Option<String>,
-    /// Not before.
-    pub due: Timestamp,
+pub struct PayloadRow {
+    /// Where it is found.
+    pub address: PayloadAddress,
+    /// Its store.
+    pub class: PayloadClass,
+    /// The key it is sealed under.
+    pub key: String,
+    /// The write-back that it was put with; none for what belongs to none, and for what a version put that did
+    /// not note it.
+    pub writeback: Option<WritebackId>,
+    /// When it was put; for what a version put that did not note it, when the store was brought up to date.
+    pub at: Timestamp,
 }
 
-/// Whether an item can be claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkState {
-    /// Waiting for its time, its turn or a worker.
-    Waiting,
-    /// A worker has it.
-    Claimed,
-    /// Waits for a human; still holds its place in the order.
-    Held,
-}
-
-impl WorkState {
-    /// The stored name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WorkState::Waiting => "waiting",
-            WorkState::Claimed => "claimed",
-            WorkState::Held => "held",
-        }
-    }
-
-    /// Reads the stored name.
-    pub fn parse(text: &str) -> Option<WorkState> {
-        [WorkState::Waiting, WorkState::Claimed, WorkState::Held]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-    }
-}
-
-/// A change to the work queue, in the same transaction as the events it follows from.
+/// Which payloads to list: one class, oldest first.
 #[derive(Debug, Clone)]
-pub enum WorkChange {
-    /// New work. Same id twice is a conflict.
-    Enqueue(WorkItem),
-    /// Done. With a claim number, only while that claim holds.
-    Complete {
-        /// The item.
-        id: WorkId,
-        /// The claim, when a worker completes it.
-        claim: Option<u64>,
-    },
-    /// Again later, in the same place of its order. Becomes `Waiting`, with a new kind if given.
-    Defer {
-        /// The item.
-        id: WorkId,
-        /// The claim, when a worker defers it.
-        claim: Option<u64>,
-        /// Not before.
-        due: Timestamp,
-        /// Continue as this kind.
-        kind: Option<WorkKind>,
-    },
-    /// Waits for a human from now on, in its place.
-    Hold {
-        /// The item.
-        id: WorkId,
-        /// The claim, when a worker holds it.
-        claim: Option<u64>,
-    },
+pub struct PayloadListing {
+    /// The class.
+    pub class: PayloadClass,
+    /// Only those sealed under this key. Looked for row by row, so for rare work alone.
+    pub key: Option<String>,
+    /// Only those put before this.
+    pub before: Timestamp,
+    /// Only those that come after this one.
+    pub after: Option<(Timestamp, PayloadAddress)>,
+    /// At most this many, capped by the store at [`LISTED_MAX`].
+    pub limit: u32,
+}
+
+/// How many payloads of a class there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadCount {
+    /// The class.
+    pub class: PayloadClass,
+    /// How many.
+    pub count: u64,
+    /// When the oldest was put.
+    pub oldest: Timestamp,
 }
 
 /// Everything that happens together, or not at all. One tenant.
@@ -339,8 +274,11 @@ pub struct Commit {
     pub records: Vec<RecordChange>,
     /// Projection rows to put; a row whose value is `null` is removed.
     pub projections: Vec<Record>,
-    /// Payloads. The same address twice is fine: it is the same payload.
+    /// Payloads. The same address twice is fine: it is the same payload. They belong to the write-back whose
+    /// stream the commit appends to, if there is one.
     pub payloads: Vec<SealedPayload>,
+    /// Payloads that go, whether they are there or not.
+    pub erased: Vec<PayloadAddress>,
     /// Work.
     pub work: Vec<WorkChange>,
 }
@@ -357,8 +295,17 @@ impl Commit {
             records: Vec::new(),
             projections: Vec::new(),
             payloads: Vec::new(),
+            erased: Vec::new(),
             work: Vec::new(),
         }
+    }
+
+    /// The write-back that the commit's payloads belong to: the first whose stream it appends to.
+    pub fn writeback(&self) -> Option<WritebackId> {
+        self.appends.iter().find_map(|append| match append.stream {
+            StreamId::Writeback(id) => Some(id),
+            _ => None,
+        })
     }
 
     /// Adds an event.
@@ -419,52 +366,6 @@ pub enum StoreFailed {
     /// What is stored cannot be read; a human must look.
     #[error("stored data is not what Chaperone writes: {0}")]
     Corrupt(String),
-}
-
-/// Which work: the order of a patient's writes must never hold up what needs no order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Work with an order key.
-    Ordered,
-    /// Work without one.
-    Free,
-}
-
-/// A request for work.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// Whose work.
-    pub tenant: TenantId,
-    /// Which work; absent means any.
-    pub lane: Option<Lane>,
-    /// Who claims, for the health page.
-    pub worker: String,
-    /// Now, by the engine's clock.
-    pub now: Timestamp,
-    /// How long the claim holds, in milliseconds. After that others may claim.
-    pub lease_ms: i64,
-    /// At most this many.
-    pub limit: u32,
-}
-
-/// Work that a worker has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimedWork {
-    /// The organisation.
-    pub tenant: TenantId,
-    /// The item.
-    pub item: WorkItem,
-    /// Proves the claim when completing; grows with each claim of the item.
-    pub claim: u64,
-}
-
-/// Work as the health page shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkRow {
-    /// The item.
-    pub item: WorkItem,
-    /// Its state.
-    pub state: WorkState,
 }
 
 /// A writer's lease.
@@ -597,6 +498,32 @@ pub trait Store: Send + Sync + 'static {
         tenant: &TenantId,
         address: &PayloadAddress,
     ) -> Result<Option<SealedPayload>, StoreFailed>;
+
+    /// Payloads of one class, oldest first, without their content.
+    async fn payloads(
+        &self,
+        tenant: &TenantId,
+        listing: PayloadListing,
+    ) -> Result<Vec<PayloadRow>, StoreFailed>;
+
+    /// How many payloads there are, by class; classes without any are left out.
+    async fn payload_counts(&self, tenant: &TenantId) -> Result<Vec<PayloadCount>, StoreFailed>;
+
+    /// Records that expired before a time, those that ended first first.
+    async fn records_expired(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(RecordKey, Timestamp)>, StoreFailed>;
+
+    /// Work that is done and was due before a time, the oldest first.
+    async fn work_done(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<WorkId>, StoreFailed>;
 
     /// Claims due work of one tenant, at most one item per order key: the oldest unfinished one, and
     /// only if it is waiting and due, or its claim has run out. A held item blocks its order key.

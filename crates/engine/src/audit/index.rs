@@ -27,7 +27,7 @@ use crate::projection::sortable;
 /// Envelopes, by id.
 const WORKS: &str = "audit_work";
 /// Accesses, by key, grouped by patient.
-pub(super) const ACCESSES: &str = "audit_access";
+pub(crate) const ACCESSES: &str = "audit_access";
 /// How far the rows go.
 const PLACE: &str = "audit_place";
 const INDEX: &str = "index";
@@ -213,7 +213,7 @@ fn written(row: &impl serde::Serialize) -> Result<serde_json::Value, StoreFailed
 }
 
 /// Reads a row back.
-pub(super) fn read<T: DeserializeOwned>(row: &Record) -> Result<T, StoreFailed> {
+pub(crate) fn read<T: DeserializeOwned>(row: &Record) -> Result<T, StoreFailed> {
     serde_json::from_value(row.value.clone())
         .map_err(|e| StoreFailed::Corrupt(format!("a row of an access cannot be read: {e}")))
 }

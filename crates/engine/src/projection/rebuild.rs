@@ -82,9 +82,14 @@ impl Fold {
     }
 
     fn take(&mut self, recorded: &Recorded) -> Result<(), StoreFailed> {
-        let (StreamId::Writeback(id), Event::Writeback(event)) =
-            (&recorded.stream, &recorded.event)
-        else {
+        let StreamId::Writeback(id) = &recorded.stream else {
+            return Ok(());
+        };
+        let Event::Writeback(event) = &recorded.event else {
+            // What was deleted of it is noted on its stream, and moves nothing.
+            if let Some(folded) = self.writebacks.get_mut(id) {
+                folded.version = recorded.version;
+            }
             return Ok(());
         };
         let corrupt = |e: chaperone_core::writeback::Illegal| StoreFailed::Corrupt(e.to_string());

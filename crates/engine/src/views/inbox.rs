@@ -182,9 +182,14 @@ impl Engine {
             let (Some(ruled), Some(why)) = (hand.state.ruled(), ended_words(&hand.state)) else {
                 continue;
             };
+            let words = match self.order_content(&ruled.order).await {
+                Ok(content) => content.words(),
+                Err(failed) if failed.is_gone() => continue,
+                Err(failed) => return Err(failed),
+            };
             fell.push(FellThrough {
                 id: row.id,
-                words: self.order_content(&ruled.order).await?.words(),
+                words,
                 class: row.class,
                 why,
                 at: row.moved,

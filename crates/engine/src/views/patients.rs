@@ -196,8 +196,11 @@ impl Engine {
         if !sees_patients(by) {
             return Ok(nothing);
         }
-        let Some(patient) = self.patient_resource(token).await? else {
-            return Ok(nothing);
+        let patient = match self.patient_resource(token).await {
+            Ok(Some(patient)) => patient,
+            // Not at the EHR any more, or shredded: the token is what is left.
+            Ok(None) | Err(ViewFailed::Missing) => return Ok(nothing),
+            Err(failed) => return Err(failed),
         };
         self.record_look(by, "console.list", Some(token), &["name", "birthDate"])
             .await?;

@@ -131,7 +131,14 @@ impl Engine {
             ));
         }
         match hand.state.ruled() {
-            Some(ruled) => Ok(self.order_content(&ruled.order).await?.words()),
+            Some(ruled) => match self.order_content(&ruled.order).await {
+                Ok(content) => Ok(content.words()),
+                Err(failed) if failed.is_gone() => Ok(format!(
+                    "By {}; what it held was deleted since",
+                    hand.state.proposal().tool
+                )),
+                Err(failed) => Err(failed),
+            },
             None => {
                 let asked = match &hand.state {
                     Writeback::Refused(_) => "Not valid as asked",

@@ -6,7 +6,7 @@
 
 use chaperone_core::Timestamp;
 use chaperone_core::content::content_digest;
-use chaperone_core::digest::Digest;
+use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{RulesRecord, RulingRecord, StageRecord, Strategy, WriteOrder};
 use chaperone_core::gate::{Gate, ProofLevel};
@@ -14,6 +14,7 @@ use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::principal::Human;
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::retention::Deletion;
 use chaperone_core::writeback::{
     OrderRef, Proposal, RefusedBy, Ruled, VoidReason, Writeback, WritebackEvent,
 };
@@ -29,6 +30,7 @@ use super::timeline::{TimelineEntry, is_approval};
 use super::{Turn, ViewFailed};
 use crate::context::Engine;
 use crate::projection::WritebackRow;
+use crate::retention::receipt::deletions;
 
 /// Most lines of a difference that are shown.
 const DIFF_LINES_MAX: usize = 120;
@@ -60,6 +62,8 @@ pub struct Review {
     pub timeline: Vec<TimelineEntry>,
     /// Why it ended, in words, when it did.
     pub ended: Option<String>,
+    /// What of it was deleted since, by which rule and when.
+    pub deleted: Vec<String>,
     /// When the page was made.
     pub now: Timestamp,
 }
@@ -255,16 +259,29 @@ impl Engine {
             _ => None,
         });
         let ruled = hand.state.ruled();
+        let mut deleted = deleted_words(&deletions(&events));
         let opened = match ruled {
-            Some(ruled) => Some(self.order_content(&ruled.order).await?),
+            Some(ruled) => match self.order_content(&ruled.order).await {
+                Ok(opened) => Some(opened),
+                Err(failed) if failed.is_gone() => {
+                    if deleted.is_empty() {
+                        deleted.push(SHREDDED.to_owned());
+                    }
+                    None
+                }
+                Err(failed) => return Err(failed),
+            },
             None => None,
         };
         let content = if part == Part::Content {
             let proposal = hand.state.proposal();
             let mut content = self.review_content(by, proposal, opened.as_ref()).await?;
             if let Some(address) = findings {
-                content.findings = serde_json::from_slice(&self.unseal(&address).await?)
-                    .map_err(|_| corrupt("stored findings cannot be read"))?;
+                content.findings = match self.unless_gone(&address).await? {
+                    Some(bytes) => serde_json::from_slice(&bytes)
+                        .map_err(|_| corrupt("stored findings cannot be read"))?,
+                    None => Vec::new(),
+                };
             }
             if let Writeback::Refused(refused) = &hand.state
                 && let RefusedBy::Human { reason, .. } = refused.by()
@@ -299,9 +316,19 @@ impl Engine {
             turn,
             timeline,
             ended: ended_words(&hand.state),
+            deleted,
             now: self.now(),
             row,
         })
+    }
+
+    /// Opens a payload; nothing when it was deleted, or the key it was sealed under.
+    async fn unless_gone(&self, address: &PayloadAddress) -> Result<Option<Vec<u8>>, ViewFailed> {
+        match self.unseal(address).await.map_err(ViewFailed::from) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(failed) if failed.is_gone() => Ok(None),
+            Err(failed) => Err(failed),
+        }
     }
 
     async fn review_content(
@@ -323,8 +350,11 @@ impl Engine {
                 Err(failed) => return Err(failed),
             },
         };
-        let said: AgentsWords = serde_json::from_slice(&self.unseal(&proposal.payload).await?)
-            .map_err(|_| corrupt("what an agent sent cannot be read"))?;
+        let said: AgentsWords = match self.unless_gone(&proposal.payload).await? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|_| corrupt("what an agent sent cannot be read"))?,
+            None => AgentsWords::default(),
+        };
         let mut sources = Vec::with_capacity(said.sources.len());
         for token in &said.sources {
             sources.push(self.source(*token).await);
@@ -552,6 +582,29 @@ pub(super) fn ended_words(state: &Writeback) -> Option<String> {
         Writeback::Abandoned(_) => Some("An operator gave it up.".to_owned()),
         _ => None,
     }
+}
+
+/// What is said where nothing opens and no rule deleted it.
+const SHREDDED: &str =
+    "What it held cannot be opened any more: the keys of the patient were destroyed.";
+
+/// What was deleted, in words, one line for each rule.
+fn deleted_words(deletions: &[(Timestamp, Deletion)]) -> Vec<String> {
+    let line = |(at, deletion): &(Timestamp, Deletion)| {
+        let what = match deletion.artefact.as_str() {
+            "payload/clinical" => "The order and where the EHR keeps it",
+            "payload/transcript" => "What the agent sent",
+            "payload/derived" => "What validation found",
+            "payload/approval_note" => "What people wrote when they decided",
+            _ => "What belonged to it",
+        };
+        format!(
+            "{what} was deleted on {} under retention rule {}.",
+            at.to_zoned(jiff::tz::TimeZone::UTC).date(),
+            deletion.rule
+        )
+    };
+    deletions.iter().map(line).collect()
 }
 
 /// Texts that are readable as a whole: attachments in plain text.

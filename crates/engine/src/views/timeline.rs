@@ -6,6 +6,7 @@ use chaperone_core::evidence::Factor;
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
+use chaperone_core::retention::RetentionEvent;
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
     WritebackEvent,
@@ -92,6 +93,7 @@ pub fn actor_words(actor: &Actor) -> String {
                 SystemPart::Setup => "set-up",
                 SystemPart::Dispatcher => "dispatcher",
                 SystemPart::CommandLine => "command line",
+                SystemPart::Retention => "retention",
             }
         ),
         Actor::Anonymous => "nobody known".to_owned(),
@@ -210,6 +212,7 @@ pub fn event_words(event: &Event) -> String {
         },
         Event::TokenMinted { resource, .. } => format!("A token was made for a {resource}"),
         Event::Key(event) => key_words(event),
+        Event::Retention(event) => retention_words(event),
         Event::Writeback(event) => writeback_words(event),
     }
 }
@@ -236,6 +239,35 @@ fn key_words(event: &KeyEvent) -> String {
             format!("The tenant key is wrapped by {service}, under {key}")
         }
         E::EscrowShown { .. } => "The escrow text of the master key was shown".to_owned(),
+    }
+}
+
+fn retention_words(event: &RetentionEvent) -> String {
+    let whom = |patient: &Option<_>| match patient {
+        Some(_) => "everything of a patient",
+        None => "everything",
+    };
+    match event {
+        RetentionEvent::Deleted(deletion) => format!(
+            "{} of {} went, under retention rule {}",
+            deletion.count, deletion.artefact, deletion.rule
+        ),
+        RetentionEvent::HoldPlaced { patient, .. } => {
+            format!("A legal hold keeps {}", whom(patient))
+        }
+        RetentionEvent::HoldReleased { patient, .. } => {
+            format!("A legal hold keeps {} no longer", whom(patient))
+        }
+        RetentionEvent::ShredStarted { .. } => "It was decided to shred a patient".to_owned(),
+        RetentionEvent::ShredEnded(shredded) => format!(
+            "A patient was shredded: {} keys, {} payloads",
+            shredded.keys.len(),
+            shredded.payloads
+        ),
+        RetentionEvent::ShredReplayed(shredded) => format!(
+            "A patient that a restored database held again was shredded again: {} payloads",
+            shredded.payloads
+        ),
     }
 }
 

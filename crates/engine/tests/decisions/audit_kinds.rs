@@ -10,6 +10,7 @@ use chaperone_core::ids::{
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::Interaction;
+use chaperone_core::retention::RetentionEvent;
 use chaperone_core::writeback::WritebackEvent;
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::{Request, Validator, ValidatorOptions};
@@ -130,6 +131,17 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         Event::ConsentAnnounced { .. } => (StreamId::Tenant, of_system(SystemPart::Dispatcher)),
         Event::ModeSwitched { .. } => (StreamId::Modes, human()),
         Event::AccountCreated { .. } => (StreamId::Tenant, human()),
+        Event::Retention(RetentionEvent::Deleted(deletion)) => {
+            let stream = match deletion.payloads.is_empty() {
+                true => StreamId::Retention,
+                false => StreamId::Writeback(WritebackId::from_random([1; 16])),
+            };
+            (stream, of_system(SystemPart::Retention))
+        }
+        Event::Retention(RetentionEvent::ShredReplayed(_)) => {
+            (StreamId::Retention, of_system(SystemPart::Retention))
+        }
+        Event::Retention(_) => (StreamId::Retention, human()),
         Event::AuditUsed(_) => (StreamId::Tenant, of_system(SystemPart::CommandLine)),
         Event::TokenMinted { .. } => (StreamId::Tenant, of_system(SystemPart::Gateway)),
         Event::Key(_) => (StreamId::Keys, of_system(SystemPart::Setup)),

@@ -54,6 +54,11 @@ pub(crate) async fn bench(strategy: Strategy) -> Bench {
 }
 
 pub(crate) async fn bench_on(db: Db, strategy: Strategy) -> Bench {
+    bench_and_url(db, strategy).await.0
+}
+
+/// The same with the address of its database.
+pub(crate) async fn bench_and_url(db: Db, strategy: Strategy) -> (Bench, String) {
     let dir = (db == Db::Sqlite).then(|| tempfile::tempdir().unwrap());
     let url = match &dir {
         Some(dir) => format!("sqlite:{}", dir.path().join("decisions.db").display()),
@@ -82,14 +87,15 @@ pub(crate) async fn bench_on(db: Db, strategy: Strategy) -> Bench {
     };
     let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
     show(&engine, &ehr).await;
-    Bench {
+    let bench = Bench {
         engine,
         store,
         ehr,
         clock,
         notifier,
         dir,
-    }
+    };
+    (bench, url)
 }
 
 pub(crate) async fn start(

@@ -104,7 +104,7 @@ fn an_inventory_with_a_row_missing_twice_or_for_nothing_is_refused() {
     );
     let twice = with(&|text| text.replace("record/token_index", "record/token"));
     assert!(matches!(twice, Err(InventoryInvalid::Rows(_))));
-    let row = "\n[[places]]\nartefact = \"elsewhere\"\nwhat = \"x\"\nholds = \"nothing\"\nstore = \"x\"\nkey = \"x\"\nreached_by = \"x\"\nkept = \"x\"\n";
+    let row = "\n[[places]]\nartefact = \"elsewhere\"\nwhat = \"x\"\nholds = \"nothing\"\nstore = \"x\"\nkey = \"x\"\nreached_by = \"x\"\n";
     let stray = with(&|text| format!("{text}{row}"));
     assert_eq!(
         stray,

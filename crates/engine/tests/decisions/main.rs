@@ -26,7 +26,10 @@ mod limits;
 mod plausible;
 mod proposals;
 mod reads;
+mod retention;
+mod retention_rules;
 mod reviews;
+mod shredding;
 
 /// Runs each case once per database, under the same name.
 macro_rules! on_both {
@@ -110,6 +113,19 @@ on_both! {
         a_unit_slip_is_pointed_out_and_not_put_right;
     reads:
         what_an_intent_opens_is_shown_with_all_that_a_tool_names_below_it;
+    retention:
+        a_class_goes_when_its_time_is_up_and_leaves_a_receipt,
+        what_is_in_work_or_in_use_stays,
+        a_sweep_that_cannot_be_recorded_deletes_nothing,
+        a_minors_record_stays_until_majority_and_more,
+        records_past_their_end_and_work_that_is_done_are_cleared,
+        payloads_of_an_older_version_stay_while_their_work_is_open,
+        a_hold_keeps_what_it_is_on_until_it_is_released,
+        a_hold_that_comes_in_between_keeps_what_was_about_to_go;
+    shredding:
+        shredding_waits_for_law_holds_and_work,
+        a_shredded_patient_is_unreadable_and_stays_so_after_a_restore,
+        a_shredding_that_was_cut_short_is_gone_on_with;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

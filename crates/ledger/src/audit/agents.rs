@@ -142,6 +142,7 @@ fn client_who(telling: &Telling<'_>, agent_is_client: bool) -> Value {
             SystemPart::Setup => "setup",
             SystemPart::Dispatcher => "dispatcher",
             SystemPart::CommandLine => "command-line",
+            SystemPart::Retention => "retention",
         }),
         Actor::Anonymous => json!({ "display": "not identified" }),
     }

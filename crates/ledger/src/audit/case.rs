@@ -5,6 +5,7 @@ use chaperone_core::event::{Event, Recorded};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::resource::Interaction;
+use chaperone_core::retention::RetentionEvent;
 use chaperone_core::writeback::{RefusedBy, VoidReason, WritebackEvent};
 
 use super::access::{Access, AccessKind};
@@ -90,6 +91,18 @@ cases! {
     KeyDestroyed = "key-destroyed",
     /// An escrow text was shown.
     EscrowShown = "escrow-shown",
+    /// What was kept long enough went.
+    Deleted = "retention-deleted",
+    /// Somebody holds back what would go.
+    HoldPlaced = "hold-placed",
+    /// It is not held back any more.
+    HoldReleased = "hold-released",
+    /// Somebody decided to make everything of a patient unreadable.
+    ShredStarted = "shred-started",
+    /// It is unreadable.
+    Shredded = "shredded",
+    /// A restored database held it again; it is unreadable again.
+    ShredReplayed = "shred-replayed",
     /// An agent proposed a change.
     Proposed = "writeback-proposed",
     /// It is valid.
@@ -171,6 +184,14 @@ impl AuditCase {
             Event::ConsentAnnounced { .. } => AuditCase::ConsentAnnounced,
             Event::AuditUsed(_) => AuditCase::AuditUsed,
             Event::Key(event) => of_key(event),
+            Event::Retention(event) => match event {
+                RetentionEvent::Deleted(_) => AuditCase::Deleted,
+                RetentionEvent::HoldPlaced { .. } => AuditCase::HoldPlaced,
+                RetentionEvent::HoldReleased { .. } => AuditCase::HoldReleased,
+                RetentionEvent::ShredStarted { .. } => AuditCase::ShredStarted,
+                RetentionEvent::ShredEnded(_) => AuditCase::Shredded,
+                RetentionEvent::ShredReplayed(_) => AuditCase::ShredReplayed,
+            },
             Event::Writeback(event) => of_writeback(event, access),
         })
     }

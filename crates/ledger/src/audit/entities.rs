@@ -10,6 +10,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::principal::Actor;
+use chaperone_core::retention::RetentionEvent;
 use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
 
@@ -156,8 +157,31 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             };
             vec![entity("2", "13", identified("urn:chaperone:key", &key))]
         }
+        Event::Retention(event) => vec![entity("2", "13", of_retention(telling, event))],
         Event::Writeback(event) => of_write(telling, event),
         _ => Vec::new(),
+    }
+}
+
+/// What went, what is held back, or whose it is.
+fn of_retention(telling: &Telling<'_>, event: &RetentionEvent) -> Value {
+    match (event, &telling.recorded.stream) {
+        (RetentionEvent::Deleted(_), StreamId::Writeback(id)) => {
+            identified("urn:chaperone:writeback", &id.to_string())
+        }
+        (RetentionEvent::Deleted(deletion), _) => {
+            identified("urn:chaperone:artefact", &deletion.artefact)
+        }
+        (
+            RetentionEvent::HoldPlaced { hold, .. } | RetentionEvent::HoldReleased { hold, .. },
+            _,
+        ) => identified("urn:chaperone:hold", &hold.to_string()),
+        (RetentionEvent::ShredStarted { patient, .. }, _) => {
+            identified("urn:chaperone:patient", &patient.to_string())
+        }
+        (RetentionEvent::ShredEnded(shredded) | RetentionEvent::ShredReplayed(shredded), _) => {
+            identified("urn:chaperone:patient", &shredded.patient.to_string())
+        }
     }
 }
 
@@ -426,8 +450,43 @@ fn add_event(details: &mut Details, event: &Event) {
                 .maybe("from", used.from)
                 .maybe("to", used.to);
         }
+        Event::Retention(event) => add_retention(details, event),
         Event::Writeback(event) => add_writeback(details, event),
         _ => {}
+    }
+}
+
+fn add_retention(details: &mut Details, event: &RetentionEvent) {
+    match event {
+        RetentionEvent::Deleted(deletion) => {
+            details
+                .add("artefact", &deletion.artefact)
+                .add("rule", &deletion.rule)
+                .add("rules", deletion.rules)
+                .add("count", deletion.count)
+                .add("manifest", deletion.manifest);
+        }
+        RetentionEvent::HoldPlaced { patient, .. }
+        | RetentionEvent::HoldReleased { patient, .. } => {
+            details.add(
+                "holds",
+                if patient.is_some() {
+                    "a patient"
+                } else {
+                    "everything"
+                },
+            );
+        }
+        RetentionEvent::ShredStarted { rules, .. } => {
+            details.add("rules", rules);
+        }
+        RetentionEvent::ShredEnded(shredded) | RetentionEvent::ShredReplayed(shredded) => {
+            details
+                .add("keys", shredded.keys.len())
+                .add("payloads", shredded.payloads)
+                .add("rows", shredded.records.values().sum::<u64>())
+                .add("manifest", shredded.manifest);
+        }
     }
 }
 

@@ -87,6 +87,7 @@ pub fn patient_of(
             Some(*patient)
         }
         Event::ConsentAnnounced { patient, .. } => *patient,
+        Event::Retention(event) => event.patient(),
         Event::Writeback(WritebackEvent::Proposed(proposal)) => proposal.patient,
         _ => access
             .and_then(|access| access.patient)

@@ -283,9 +283,13 @@ const REMOVE_PROJECTIONS: &str = "
     WHERE p.tenant = $1 AND p.collection = u.collection AND p.key = u.key";
 
 const PUT_PAYLOADS: &str = "
-    INSERT INTO payload (tenant, address, class, key, sealed)
-    SELECT $1, * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::bytea[])
+    INSERT INTO payload (tenant, address, class, key, sealed, at, writeback)
+    SELECT $1, * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::text[])
     ON CONFLICT (tenant, address) DO NOTHING";
+
+const ERASE_PAYLOADS: &str = "DELETE FROM payload WHERE tenant = $1 AND address = ANY ($2)";
+
+const FORGET_WORK: &str = "DELETE FROM work WHERE tenant = $1 AND id = ANY ($2) AND state = 'done'";
 
 const ENQUEUE: &str = "
     INSERT INTO work (tenant, id, kind, subject, order_key, due, state)
@@ -319,8 +323,10 @@ async fn write(
             PUT_PROJECTIONS,
             REMOVE_PROJECTIONS,
             PUT_PAYLOADS,
+            ERASE_PAYLOADS,
             ENQUEUE,
             MOVE_WORK,
+            FORGET_WORK,
         ],
     )
     .await?;
@@ -461,19 +467,42 @@ fn removed<'a, T>(last: &BTreeMap<&'a RecordKey, Option<T>>) -> (Vec<&'a str>, V
 
 async fn write_payloads(tx: &Transaction<'_>, tenant: &TenantId, plans: &[Plan<'_>]) -> Written {
     let payloads = || plans.iter().flat_map(|plan| &plan.commit.payloads);
+    let each = || {
+        plans.iter().flat_map(|plan| {
+            let put = (rows::micros(plan.commit.at), plan.commit.writeback());
+            std::iter::repeat_n(put, plan.commit.payloads.len())
+        })
+    };
+    let ats: Vec<i64> = each().map(|(at, _)| at).collect();
+    let writebacks: Vec<Option<String>> =
+        each().map(|(_, id)| id.map(|id| id.to_string())).collect();
     let addresses: Vec<&[u8]> = payloads()
         .map(|payload| payload.address.digest().as_bytes().as_slice())
         .collect();
     let classes: Vec<&str> = payloads().map(|payload| payload.class.as_str()).collect();
     let keys: Vec<&str> = payloads().map(|payload| payload.key.as_str()).collect();
     let sealed: Vec<&[u8]> = payloads().map(|p| p.sealed.as_slice()).collect();
-    write_if(
-        tx,
-        !addresses.is_empty(),
-        PUT_PAYLOADS,
-        &[&tenant.as_str(), &addresses, &classes, &keys, &sealed],
-    )
-    .await
+    let erased: Vec<&[u8]> = plans
+        .iter()
+        .flat_map(|plan| &plan.commit.erased)
+        .map(|address| address.digest().as_bytes().as_slice())
+        .collect();
+    let owner = tenant.as_str();
+    let put: Parameters<'_> = &[
+        &owner,
+        &addresses,
+        &classes,
+        &keys,
+        &sealed,
+        &ats,
+        &writebacks,
+    ];
+    let gone: Parameters<'_> = &[&owner, &erased];
+    futures::try_join!(
+        write_if(tx, !addresses.is_empty(), PUT_PAYLOADS, put),
+        write_if(tx, !erased.is_empty(), ERASE_PAYLOADS, gone),
+    )?;
+    Ok(())
 }
 
 async fn write_enqueues(tx: &Transaction<'_>, tenant: &TenantId, plans: &[Plan<'_>]) -> Written {
@@ -508,11 +537,17 @@ async fn write_moves(tx: &Transaction<'_>, tenant: &TenantId, plans: &[Plan<'_>]
         .values()
         .map(|change| change.kind.map(|kind| kind.as_str()))
         .collect();
-    write_if(
-        tx,
-        !ids.is_empty(),
-        MOVE_WORK,
-        &[&tenant.as_str(), &ids, &states, &dues, &kinds],
-    )
-    .await
+    let forgotten: Vec<String> = plans
+        .iter()
+        .flat_map(|plan| &plan.forgotten)
+        .map(ToString::to_string)
+        .collect();
+    let owner = tenant.as_str();
+    let moves: Parameters<'_> = &[&owner, &ids, &states, &dues, &kinds];
+    let forgets: Parameters<'_> = &[&owner, &forgotten];
+    futures::try_join!(
+        write_if(tx, !ids.is_empty(), MOVE_WORK, moves),
+        write_if(tx, !forgotten.is_empty(), FORGET_WORK, forgets),
+    )?;
+    Ok(())
 }

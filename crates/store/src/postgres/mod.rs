@@ -4,6 +4,7 @@
 //!
 //! Start with `session`, then `commit`.
 
+mod aged;
 mod commit;
 mod connect;
 mod examine;
@@ -17,11 +18,12 @@ use async_trait::async_trait;
 use chaperone_core::Timestamp;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Recorded, StreamId};
-use chaperone_core::ids::TenantId;
+use chaperone_core::ids::{TenantId, WorkId};
 use chaperone_core::ports::Store;
 use chaperone_core::ports::{
     CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Lease, LeaseRefused,
-    Listing, Record, RecordKey, SealedPayload, StoreFailed, WorkRow,
+    Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey, SealedPayload,
+    StoreFailed, WorkRow,
 };
 
 pub(crate) use examine::examine;
@@ -149,6 +151,36 @@ impl Store for PostgresStore {
         address: &PayloadAddress,
     ) -> Result<Option<SealedPayload>, StoreFailed> {
         read::payload(&self.sessions, tenant, *address).await
+    }
+
+    async fn payloads(
+        &self,
+        tenant: &TenantId,
+        listing: PayloadListing,
+    ) -> Result<Vec<PayloadRow>, StoreFailed> {
+        aged::payloads(&self.sessions, tenant, &listing).await
+    }
+
+    async fn payload_counts(&self, tenant: &TenantId) -> Result<Vec<PayloadCount>, StoreFailed> {
+        aged::payload_counts(&self.sessions, tenant).await
+    }
+
+    async fn records_expired(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(RecordKey, Timestamp)>, StoreFailed> {
+        aged::records_expired(&self.sessions, tenant, before, limit).await
+    }
+
+    async fn work_done(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<WorkId>, StoreFailed> {
+        aged::work_done(&self.sessions, tenant, before, limit).await
     }
 
     async fn claim_due(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreFailed> {

@@ -126,22 +126,39 @@ fn write(
     }
     write_records(connection, tenant, plan)?;
     write_projections(connection, tenant, plan)?;
-    if !plan.commit.payloads.is_empty() {
+    write_payloads(connection, tenant, plan)?;
+    write_work(connection, tenant, plan)
+}
+
+fn write_payloads(connection: &Connection, tenant: &str, plan: &Plan<'_>) -> Result<(), Fault> {
+    let commit = plan.commit;
+    if !commit.payloads.is_empty() {
         let mut insert = connection.prepare_cached(
-            "INSERT INTO payload (tenant, address, class, key, sealed) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO payload (tenant, address, class, key, sealed, at, writeback)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (tenant, address) DO NOTHING",
         )?;
-        for payload in &plan.commit.payloads {
+        let writeback = commit.writeback().map(|id| id.to_string());
+        for payload in &commit.payloads {
             insert.execute(params![
                 tenant,
                 payload.address.digest().as_bytes(),
                 payload.class.as_str(),
                 payload.key,
-                payload.sealed
+                payload.sealed,
+                rows::micros(commit.at),
+                writeback
             ])?;
         }
     }
-    write_work(connection, tenant, plan)
+    if !commit.erased.is_empty() {
+        let mut erase =
+            connection.prepare_cached("DELETE FROM payload WHERE tenant = ?1 AND address = ?2")?;
+        for address in &commit.erased {
+            erase.execute(params![tenant, address.digest().as_bytes()])?;
+        }
+    }
+    Ok(())
 }
 
 fn write_records(connection: &Connection, tenant: &str, plan: &Plan<'_>) -> Result<(), Fault> {
@@ -227,6 +244,11 @@ fn write_work(connection: &Connection, tenant: &str, plan: &Plan<'_>) -> Result<
             change.due,
             change.kind.map(|kind| kind.as_str())
         ])?;
+    }
+    let mut forget = connection
+        .prepare_cached("DELETE FROM work WHERE tenant = ?1 AND id = ?2 AND state = 'done'")?;
+    for id in &plan.forgotten {
+        forget.execute(params![tenant, id.to_string()])?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //!
 //! Start with `write`, then `commit`.
 
+mod aged;
 mod commit;
 mod open;
 mod read;
@@ -16,11 +17,12 @@ use async_trait::async_trait;
 use chaperone_core::Timestamp;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Recorded, StreamId};
-use chaperone_core::ids::TenantId;
+use chaperone_core::ids::{TenantId, WorkId};
 use chaperone_core::ports::Store;
 use chaperone_core::ports::{
     CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Lease, LeaseRefused,
-    Listing, Record, RecordKey, SealedPayload, StoreFailed, WorkRow,
+    Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey, SealedPayload,
+    StoreFailed, WorkRow,
 };
 
 pub(crate) use open::examine;
@@ -229,6 +231,48 @@ impl Store for SqliteStore {
         let (tenant, address) = (tenant.clone(), *address);
         self.readers
             .run(move |connection| read::payload(connection, &tenant, address))
+            .await
+    }
+
+    async fn payloads(
+        &self,
+        tenant: &TenantId,
+        listing: PayloadListing,
+    ) -> Result<Vec<PayloadRow>, StoreFailed> {
+        let tenant = tenant.clone();
+        self.readers
+            .run(move |connection| aged::payloads(connection, &tenant, &listing))
+            .await
+    }
+
+    async fn payload_counts(&self, tenant: &TenantId) -> Result<Vec<PayloadCount>, StoreFailed> {
+        let tenant = tenant.clone();
+        self.readers
+            .run(move |connection| aged::payload_counts(connection, &tenant))
+            .await
+    }
+
+    async fn records_expired(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(RecordKey, Timestamp)>, StoreFailed> {
+        let tenant = tenant.clone();
+        self.readers
+            .run(move |connection| aged::records_expired(connection, &tenant, before, limit))
+            .await
+    }
+
+    async fn work_done(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<WorkId>, StoreFailed> {
+        let tenant = tenant.clone();
+        self.readers
+            .run(move |connection| aged::work_done(connection, &tenant, before, limit))
             .await
     }
 

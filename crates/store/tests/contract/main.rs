@@ -20,6 +20,7 @@
 #[path = "../support/cluster.rs"]
 mod cluster;
 
+mod aged;
 mod bench;
 mod commits;
 mod concurrency;
@@ -57,6 +58,10 @@ macro_rules! on_both_backends {
 }
 
 on_both_backends! {
+    aged:
+        payloads_are_listed_by_age_and_erased,
+        records_past_their_end_are_listed,
+        finished_work_is_forgotten_and_nothing_else;
     commits:
         a_new_stream_is_at_version_zero,
         an_append_to_another_version_is_refused,

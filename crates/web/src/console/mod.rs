@@ -27,6 +27,7 @@ mod people;
 mod phrases;
 mod queue;
 mod refusal;
+mod retention;
 mod review;
 mod session;
 mod setup;
@@ -132,6 +133,7 @@ pub fn router(state: ConsoleState) -> Router {
         )
         .route("/console/answers", get(answers::show).post(answers::search))
         .route("/console/answers/{token}", get(answers::of_patient))
+        .route("/console/retention", get(retention::show))
         .route("/console/modes", get(modes::show).post(modes::submit))
         .route("/console/ledger", get(ledger::show))
         .route("/console/ledger/verify", post(ledger::verify))

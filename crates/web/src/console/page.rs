@@ -23,6 +23,7 @@ pub(super) enum Here {
     Ledger,
     Health,
     Answers,
+    Retention,
     People,
 }
 
@@ -86,6 +87,9 @@ impl Chrome {
         ];
         if chaperone_engine::audit::may_ask(&person.human) {
             nav.push(entry(Here::Answers, "/console/answers", "Who saw what", 0));
+        }
+        if chaperone_engine::retention::holds::may_hold(&person.human) {
+            nav.push(entry(Here::Retention, "/console/retention", "Retention", 0));
         }
         if person.human.holds(Role::ItAdmin) {
             nav.push(entry(Here::People, "/console/people", "People", 0));

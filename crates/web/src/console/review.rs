@@ -36,6 +36,7 @@ pub(super) struct ReviewPage {
     pub(super) class_words: &'static str,
     pub(super) deadline: Option<Moment>,
     pub(super) ended: String,
+    pub(super) deleted: Vec<String>,
     pub(super) content: Option<ContentRows>,
     pub(super) why: WhyRows,
     pub(super) checks: Vec<CheckRow>,
@@ -231,6 +232,7 @@ impl ReviewPage {
             turn,
             timeline,
             ended,
+            deleted,
             now,
         } = review;
         let class = row.class.unwrap_or(ChangeClass::M0);
@@ -274,6 +276,7 @@ impl ReviewPage {
             class_words: phrases::class(class),
             deadline: row.deadline.map(|deadline| phrases::left(deadline, now)),
             ended: ended.unwrap_or_default(),
+            deleted,
             content,
             why,
             light: class <= ChangeClass::M2

@@ -53,6 +53,7 @@ async fn page(state: &ConsoleState, person: &Person, name: String) -> Result<Res
         StreamId::Account(_) => ("Account", String::new()),
         StreamId::Modes => ("Switches", "/console/modes".to_owned()),
         StreamId::Refusals => ("Refusals outside of envelopes", String::new()),
+        StreamId::Retention => ("Retention", "/console/retention".to_owned()),
         StreamId::Tenant => ("The organisation", String::new()),
         StreamId::Keys => ("Keys", String::new()),
     };
