@@ -54,6 +54,8 @@ enum Command {
     Accounting(commands::audit::PatientArgs),
     /// Where anything rests, who can reach it and how long it is kept.
     Inventory(commands::inventory::InventoryArgs),
+    /// Draw where data goes, from what is enforced, and compare it with what the ledger saw.
+    Dataflow(commands::dataflow::DataflowArgs),
     /// Print figures of this machine.
     Bench(commands::bench::BenchArgs),
 }
@@ -90,6 +92,7 @@ pub(crate) fn run() -> ExitCode {
         Command::WhoSaw(args) => commands::audit::who_saw(args),
         Command::Accounting(args) => commands::audit::accounting(args),
         Command::Inventory(args) => commands::inventory::run(args),
+        Command::Dataflow(args) => commands::dataflow::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };
     match outcome {

@@ -90,6 +90,10 @@ cases! {
     KeyDestroyed = "key-destroyed",
     /// An escrow text was shown.
     EscrowShown = "escrow-shown",
+    /// Data went to a vendor.
+    EgressPassed = "egress-passed",
+    /// Something did not leave.
+    EgressRefused = "egress-refused",
     /// An agent proposed a change.
     Proposed = "writeback-proposed",
     /// It is valid.
@@ -171,6 +175,8 @@ impl AuditCase {
             Event::ConsentAnnounced { .. } => AuditCase::ConsentAnnounced,
             Event::AuditUsed(_) => AuditCase::AuditUsed,
             Event::Key(event) => of_key(event),
+            Event::EgressPassed { .. } => AuditCase::EgressPassed,
+            Event::EgressRefused { .. } => AuditCase::EgressRefused,
             Event::Writeback(event) => of_writeback(event, access),
         })
     }
