@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use chaperone_connect::egress::Gate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
+use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
@@ -353,11 +354,12 @@ impl Config {
     pub(crate) async fn start(&self, basics: &Basics) -> anyhow::Result<Started> {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
-        let (keys, escrow) = compose::open_keys(&self.keys.place()?, &self.tenant).await?;
         let mut engine = self.engine();
         engine.validator = validator_over(self.catalogue(&bundle)?);
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
         let gate = self.gate(&bundle, basics)?;
+        let place = self.keys.place(&gate, basics)?;
+        let (keys, escrow) = compose::open_keys(&place, &self.tenant).await?;
         let endpoint = self.endpoint(&gate, basics).await?;
         let places = Places {
             database: &self.store.url,
@@ -379,6 +381,13 @@ impl Config {
     /// The gate that everything leaves by.
     pub(crate) fn gate(&self, bundle: &Bundle, basics: &Basics) -> anyhow::Result<Gate> {
         compose::gate(bundle, &self.public_url, basics)
+    }
+
+    /// Where keys rest and what wraps them, for commands that need nothing else. The bundle is read, because it says
+    /// whether a key service may be spoken to.
+    pub(crate) fn key_place(&self, basics: &Basics) -> anyhow::Result<KeyPlace> {
+        let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
+        self.keys.place(&self.gate(&bundle, basics)?, basics)
     }
 
     /// The bundle's conformance packages, from the packages folder.

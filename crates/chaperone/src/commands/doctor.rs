@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::bundle_files;
 use crate::cli;
-use crate::commands::keys::{Standing, judge};
+use crate::commands::keys::{Standing, judge, renews_itself};
 use crate::compose::Basics;
 use crate::config::ehr_events;
 use crate::config::{Config, ConfigArgs};
@@ -69,7 +69,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     let stored = store(config, &basics.clock).await;
     let store_stands = stored.iter().all(|look| look.verdict == GOOD);
     looks.extend(stored);
-    looks.extend(keys(config, &basics.clock).await);
+    looks.extend(keys(config, &basics).await);
     looks.extend(ehr(config, &basics).await);
     if store_stands {
         looks.push(write_back(config, &basics.clock).await);
@@ -222,17 +222,19 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
     }
 }
 
-async fn keys(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
+async fn keys(config: &Config, basics: &Basics) -> Vec<Look> {
     if !FileKeyVault::exists(&config.keys.dir, &config.tenant) {
         let say = "no keys yet; they are made at first start, and an escrow text is printed once";
         return vec![look("keys", WARNING, say)];
     }
     let examined = async {
-        let vault = FileKeyVault::open(&config.keys.place()?, &config.tenant)?;
+        let vault = FileKeyVault::open(&config.key_place(basics)?, &config.tenant)?;
         let check = vault.check(&config.tenant).await?;
-        anyhow::Ok((check, vault.status(&config.tenant).await?))
+        let status = vault.status(&config.tenant).await?;
+        let renews_itself = renews_itself(&vault, config, &status).await;
+        anyhow::Ok((check, status, renews_itself))
     };
-    let (check, status) = match examined.await {
+    let (check, status, renews_itself) = match examined.await {
         Ok(examined) => examined,
         Err(error) => return vec![look("keys", BAD, format!("{error:#}"))],
     };
@@ -241,7 +243,7 @@ async fn keys(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
         check.keys, check.destroyed
     );
     let mut looks = vec![look("keys", GOOD, sound)];
-    for finding in judge(&config.keys, &status, clock.now()) {
+    for finding in judge(&config.keys, &status, renews_itself, basics.clock.now()) {
         let verdict = match finding.standing {
             Standing::Good => GOOD,
             Standing::Due => WARNING,
