@@ -58,6 +58,8 @@ enum Command {
     Shred(commands::shred::ShredArgs),
     /// Where anything rests, who can reach it and how long it is kept.
     Inventory(commands::inventory::InventoryArgs),
+    /// Draw where data goes, from what is enforced, and compare it with what the ledger saw.
+    Dataflow(commands::dataflow::DataflowArgs),
     /// Print figures of this machine.
     Bench(commands::bench::BenchArgs),
 }
@@ -96,6 +98,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Retention(args) => commands::retention::run(args),
         Command::Shred(args) => commands::shred::run(args),
         Command::Inventory(args) => commands::inventory::run(args),
+        Command::Dataflow(args) => commands::dataflow::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };
     match outcome {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use chaperone_connect::anchor::FileAnchor;
 use chaperone_connect::clock::SystemClock;
 use chaperone_connect::consent::SandboxConsent;
+use chaperone_connect::egress::{Gate, GateParts, SystemNames};
 use chaperone_connect::ehr::{EhrConfig, FhirEndpoint};
 use chaperone_connect::keys::{EscrowSecret, FileKeyVault, KeyPlace};
 use chaperone_connect::random::OsRandom;
@@ -88,14 +89,27 @@ pub(crate) async fn engine(
     Ok(Engine::start(config, bundle, ports).await?)
 }
 
+/// The gate of a bundle: everything that leaves, leaves by it. Addresses below `public_url` may stand in what is sent.
+pub(crate) fn gate(bundle: &Bundle, public_url: &str, basics: &Basics) -> anyhow::Result<Gate> {
+    Ok(Gate::new(GateParts {
+        vendors: Arc::clone(bundle.vendors()),
+        detector: chaperone_engine::egress::detector(bundle)?,
+        clock: Arc::clone(&basics.clock),
+        names: Arc::new(SystemNames),
+        own_addresses: vec![format!("{}/console", public_url.trim_end_matches('/'))],
+    }))
+}
+
 /// An endpoint that delivers by what the server says it can do, unless a kind is declared.
 pub(crate) async fn endpoint(
     config: EhrConfig,
+    gate: &Gate,
     basics: &Basics,
     probe: bool,
 ) -> anyhow::Result<FhirEndpoint> {
     let endpoint = FhirEndpoint::new(
         config,
+        gate,
         Arc::clone(&basics.clock),
         Arc::clone(&basics.random),
     )?;

@@ -1,6 +1,8 @@
 //! The configuration file of `serve`, `doctor` and `ledger`: TOML, every key documented in
 //! [`TEMPLATE`], unknown keys refused.
 
+pub(crate) mod audit_stream;
+pub(crate) mod destinations;
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
 mod retention;
@@ -12,13 +14,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use chaperone_connect::audit_file::FileAuditSink;
+use chaperone_connect::egress::Gate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
+use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
 use chaperone_core::key_event::EscrowReason;
-use chaperone_core::ports::{AuditSink, Environment, Notifier, ServerKind};
+use chaperone_core::ports::{Environment, Notifier, ServerKind};
 use chaperone_core::principal::Role;
 use chaperone_engine::consent::ConsentSource;
 use chaperone_engine::{Engine, EngineConfig, validator_over};
@@ -29,6 +32,7 @@ use serde::Deserialize;
 use crate::bundle_files;
 use crate::compose::{self, Basics, Places};
 use crate::package_store::{self, PackageStore};
+use crate::workers;
 
 /// The file that `chaperone init` writes.
 pub(crate) const TEMPLATE: &str = include_str!("../chaperone.toml");
@@ -55,7 +59,7 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
-    pub(crate) audit_stream: Option<AuditStream>,
+    pub(crate) audit_stream: Option<audit_stream::AuditStream>,
     #[serde(default)]
     pub(crate) retention: retention::Retention,
     #[serde(default)]
@@ -190,15 +194,6 @@ pub(crate) struct Times {
     claim_ms: Option<i64>,
 }
 
-/// Where new AuditEvents go.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AuditStream {
-    dir: PathBuf,
-    #[serde(default = "file_mb_max")]
-    file_mb_max: u64,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mail {
@@ -262,6 +257,15 @@ fn level() -> String {
     "info".to_owned()
 }
 
+/// What a configuration starts.
+pub(crate) struct Started {
+    pub(crate) engine: Arc<Engine>,
+    /// The gate that everything of the engine leaves by.
+    pub(crate) gate: Gate,
+    /// The escrow text of keys made just now.
+    pub(crate) escrow: Option<String>,
+}
+
 /// Where the configuration file is.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ConfigArgs {
@@ -284,12 +288,14 @@ impl ConfigArgs {
         let config = self.read()?;
         let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(async {
-            let (engine, escrow) = config.start(&Basics::of_this_machine()).await?;
+            let started = config.start(&Basics::of_this_machine()).await?;
             // Whichever command runs first makes the keys, and the text is shown this once.
-            if let Some(escrow) = escrow {
-                crate::keys::tell_escrow(&config.tenant, &escrow);
+            if let Some(escrow) = &started.escrow {
+                crate::keys::tell_escrow(&config.tenant, escrow);
             }
-            work(engine).await
+            let done = work(Arc::clone(&started.engine)).await;
+            workers::tell_egress(&started.engine, &started.gate, true).await;
+            done
         })
     }
 }
@@ -325,7 +331,7 @@ impl Config {
             source.settle_in(&home);
         }
         if let Some(stream) = &mut config.audit_stream {
-            stream.dir = home.join(&stream.dir);
+            stream.settle_in(&home);
         }
         config.retention.settle_in(&home);
         if let Some(smart) = &mut config.ehr.smart {
@@ -349,28 +355,43 @@ impl Config {
     }
 
     /// Puts the engine together. The escrow text of keys made just now comes with it, once.
-    pub(crate) async fn start(
-        &self,
-        basics: &Basics,
-    ) -> anyhow::Result<(Arc<Engine>, Option<String>)> {
+    pub(crate) async fn start(&self, basics: &Basics) -> anyhow::Result<Started> {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
-        let (keys, escrow) = compose::open_keys(&self.keys.place()?, &self.tenant).await?;
         let mut engine = self.engine();
         engine.validator = validator_over(self.catalogue(&bundle)?);
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
-        let endpoint = self.endpoint(basics).await?;
+        let gate = self.gate(&bundle, basics)?;
+        let place = self.keys.place(&gate, basics)?;
+        let (keys, escrow) = compose::open_keys(&place, &self.tenant).await?;
+        let endpoint = self.endpoint(&gate, basics).await?;
         let places = Places {
             database: &self.store.url,
             anchors: &self.anchors.dir,
         };
-        let notifier = self.notifier()?;
+        let notifier = self.notifier(&gate)?;
         let engine =
             compose::engine(engine, bundle, &places, keys, endpoint, notifier, basics).await?;
         if escrow.is_some() {
             engine.record_escrow_shown(EscrowReason::FirstRun).await?;
         }
-        Ok((engine, escrow.map(|secret| secret.expose().to_owned())))
+        Ok(Started {
+            engine,
+            gate,
+            escrow: escrow.map(|secret| secret.expose().to_owned()),
+        })
+    }
+
+    /// The gate that everything leaves by.
+    pub(crate) fn gate(&self, bundle: &Bundle, basics: &Basics) -> anyhow::Result<Gate> {
+        compose::gate(bundle, &self.public_url, basics)
+    }
+
+    /// Where keys rest and what wraps them, for commands that need nothing else. The bundle is read, because it says
+    /// whether a key service may be spoken to.
+    pub(crate) fn key_place(&self, basics: &Basics) -> anyhow::Result<KeyPlace> {
+        let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
+        self.keys.place(&self.gate(&bundle, basics)?, basics)
     }
 
     /// The bundle's conformance packages, from the packages folder.
@@ -381,9 +402,13 @@ impl Config {
     }
 
     /// The EHR connection, asked what it can do where the configuration says so.
-    pub(crate) async fn endpoint(&self, basics: &Basics) -> anyhow::Result<FhirEndpoint> {
+    pub(crate) async fn endpoint(
+        &self,
+        gate: &Gate,
+        basics: &Basics,
+    ) -> anyhow::Result<FhirEndpoint> {
         let probe = self.ehr.profile == EhrProfile::Probe;
-        compose::endpoint(self.ehr.endpoint()?, basics, probe).await
+        compose::endpoint(self.ehr.endpoint()?, gate, basics, probe).await
     }
 
     /// Where and how to listen.
@@ -409,20 +434,6 @@ impl Config {
         } else {
             chaperone_web::console::CookieSecurity::Loopback
         }
-    }
-
-    /// Where new AuditEvents go, if anywhere.
-    pub(crate) fn audit_sink(&self) -> anyhow::Result<Option<Arc<dyn AuditSink>>> {
-        let Some(stream) = &self.audit_stream else {
-            return Ok(None);
-        };
-        if stream.file_mb_max == 0 {
-            bail!("`audit_stream.file_mb_max` must be at least 1");
-        }
-        let bytes_max = stream.file_mb_max.saturating_mul(1_000_000);
-        let sink = FileAuditSink::open(&stream.dir, bytes_max)
-            .with_context(|| format!("cannot stream to `{}`", stream.dir.display()))?;
-        Ok(Some(Arc::new(sink)))
     }
 
     fn engine(&self) -> EngineConfig {
@@ -456,11 +467,11 @@ impl Config {
         config
     }
 
-    fn notifier(&self) -> anyhow::Result<Arc<dyn Notifier>> {
+    fn notifier(&self, gate: &Gate) -> anyhow::Result<Arc<dyn Notifier>> {
         let Some(mail) = &self.mail else {
             return Ok(Arc::new(SilentNotifier));
         };
-        Ok(Arc::new(MailNotifier::start(MailConfig {
+        let config = MailConfig {
             host: mail.host.clone(),
             port: Some(mail.port),
             encryption: match mail.encryption {
@@ -473,7 +484,8 @@ impl Config {
             console_url: format!("{}/console", self.public_url.trim_end_matches('/')),
             approvers: mail.approvers.clone(),
             operators: mail.operators.clone(),
-        })?))
+        };
+        Ok(Arc::new(MailNotifier::start(config, gate)?))
     }
 }
 
@@ -588,7 +600,9 @@ mod tests {
             .collect();
         let text = format!("{TEMPLATE}\n[audit_stream]\n{section}");
         let config: Config = toml::from_str(&text).unwrap();
-        assert_eq!(config.audit_stream.unwrap().file_mb_max, 64);
+        let stream = config.audit_stream.unwrap();
+        let (address, tokens) = stream.addresses().unwrap();
+        assert!(address.starts_with("https://") && tokens.is_some());
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, and
-//! the stream of AuditEvents where one is configured.
+//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, telling
+//! the ledger what left, and the stream of AuditEvents where one is configured.
 //!
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chaperone_connect::egress::Gate;
 use chaperone_core::ports::AuditSink;
 use chaperone_engine::Engine;
 use chaperone_engine::deliver::UnderWay;
@@ -40,10 +41,11 @@ const SWEEP_EVERY: u32 = 60;
 const SWEEP_FIRST: u32 = 2;
 /// How long the stream of AuditEvents waits when there is nothing new.
 const STREAM_EVERY: Duration = Duration::from_secs(1);
-/// How long it waits after a failure.
-const STREAM_AFTER_FAILURE: Duration = Duration::from_secs(10);
-/// Name of the stream; its place in the ledger is kept under it.
-const STREAM: &str = "file";
+/// How long it waits after a failure; twice as long after each further one, up to the second.
+const STREAM_AFTER_FAILURE: Duration = Duration::from_secs(1);
+const STREAM_AFTER_FAILURE_MAX: Duration = Duration::from_secs(300);
+/// How often the gate is asked what the ledger should be told.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
 
 /// The background of one engine.
 pub(crate) struct Workers {
@@ -66,10 +68,28 @@ impl Workers {
     }
 
     /// The same with AuditEvents streamed to a sink.
-    pub(crate) fn streaming(mut self, engine: &Arc<Engine>, sink: Arc<dyn AuditSink>) -> Self {
+    /// `name` is what its place in the ledger is kept under.
+    pub(crate) fn streaming(
+        mut self,
+        engine: &Arc<Engine>,
+        name: &'static str,
+        sink: Arc<dyn AuditSink>,
+    ) -> Self {
+        let stopped = self.stop.subscribe();
+        self.tasks.push(tokio::spawn(stream(
+            Arc::clone(engine),
+            name,
+            sink,
+            stopped,
+        )));
+        self
+    }
+
+    /// The same with the ledger told what passed the gate and what did not.
+    pub(crate) fn counting(mut self, engine: &Arc<Engine>, gate: Gate) -> Self {
         let stopped = self.stop.subscribe();
         self.tasks
-            .push(tokio::spawn(stream(Arc::clone(engine), sink, stopped)));
+            .push(tokio::spawn(count(Arc::clone(engine), gate, stopped)));
         self
     }
 
@@ -197,20 +217,56 @@ async fn sweep(engine: &Engine, stopped: &watch::Receiver<bool>) {
     }
 }
 
-async fn stream(engine: Arc<Engine>, sink: Arc<dyn AuditSink>, mut stopped: watch::Receiver<bool>) {
+async fn stream(
+    engine: Arc<Engine>,
+    name: &'static str,
+    sink: Arc<dyn AuditSink>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut after_failure = STREAM_AFTER_FAILURE;
     while !*stopped.borrow() {
-        let pause = match engine.stream_audit_events(STREAM, sink.as_ref()).await {
-            Ok(streamed) if streamed.entries > 0 => continue,
-            Ok(_) => STREAM_EVERY,
+        let pause = match engine.stream_audit_events(name, sink.as_ref()).await {
+            Ok(streamed) => {
+                after_failure = STREAM_AFTER_FAILURE;
+                if streamed.entries > 0 {
+                    continue;
+                }
+                STREAM_EVERY
+            }
             Err(failed) => {
-                tracing::error!(error = %failed, "the stream of AuditEvents waits");
-                STREAM_AFTER_FAILURE
+                tracing::error!(stream = name, error = %failed, "the stream of AuditEvents waits");
+                let pause = after_failure;
+                after_failure = pause.saturating_mul(2).min(STREAM_AFTER_FAILURE_MAX);
+                pause
             }
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stopped.changed() => {}
         }
+    }
+}
+
+async fn count(engine: Arc<Engine>, gate: Gate, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let is_last = *stopped.borrow();
+        tell_egress(&engine, &gate, is_last).await;
+        if is_last {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(COUNT_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+/// Tells the ledger what passed the gate and what did not; what cannot be recorded is kept.
+pub(crate) async fn tell_egress(engine: &Engine, gate: &Gate, all: bool) {
+    let due = gate.due(all);
+    if let Err(failed) = engine.record_egress(&due).await {
+        tracing::error!(error = %failed, "what left is not recorded yet");
+        gate.take_back(due);
     }
 }
 

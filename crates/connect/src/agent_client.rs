@@ -1,7 +1,8 @@
 //! The other side of our own gateway: an agent that signs an assertion, takes an envelope token, and calls
 //! tools over MCP or REST. For demonstration, bench and tests.
 //!
-//! Not a general MCP client, and nothing that an operator's agents depend on. It hides nothing: every
+//! Not a general MCP client, and nothing that an operator's agents depend on: it reaches a gateway on this machine and
+//! no other. It hides nothing: every
 //! call returns the status and the body as they came.
 //!
 //! # Source
@@ -12,16 +13,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chaperone_core::egress::Channel;
 use chaperone_core::ids::{AgentId, GrantId, IntentId, ToolName};
 use chaperone_core::ports::{Clock, Random};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use reqwest::Client;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::http::{Answer, BaseUrl, ClientOptions, UrlRefused, build_client, exchange};
+use crate::egress::{ClientOptions, FormValue, Gate, HttpClient, Outgoing, class, exchange};
+use crate::http::{Answer, BaseUrl, UrlRefused};
 
 /// The revision of MCP that is spoken.
 pub const MCP_REVISION: &str = "2025-11-25";
@@ -149,7 +151,7 @@ pub struct AgentClient {
     mcp_url: Url,
     credential: AgentCredential,
     key: EncodingKey,
-    http: Client,
+    http: HttpClient<class::Phi>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     next_id: Arc<AtomicU64>,
@@ -185,14 +187,17 @@ impl AgentClient {
             AgentAlgorithm::Es384 => EncodingKey::from_ec_pem(pem),
         }
         .map_err(|_| AgentClientFailed::Key)?;
-        let http = build_client(&ClientOptions {
+        let options = ClientOptions {
             connect_timeout_ms: CONNECT_TIMEOUT_MS,
             exchange_timeout_ms: EXCHANGE_TIMEOUT_MS,
             keep_connections: true,
             encrypted: base.is_encrypted(),
             extra_root_pem: None,
-        })
-        .map_err(AgentClientFailed::Client)?;
+        };
+        // An agent is outside; what it sends is no egress of Chaperone's, and here it reaches this machine only.
+        let http = Gate::to_this_machine(Arc::clone(&clock))
+            .http(Channel::Gateway, &options)
+            .map_err(AgentClientFailed::Client)?;
         let client = Self {
             base,
             token_url,
@@ -268,6 +273,10 @@ impl AgentClient {
             let details = json!([{"type": "chaperone_context", "grant": grant}]);
             form.push(("authorization_details", details.to_string()));
         }
+        let form: Vec<(&str, FormValue<'_>)> = form
+            .iter()
+            .map(|(name, value)| (*name, FormValue::Plain(value)))
+            .collect();
         let request = self.http.post(self.token_url.clone()).form(&form);
         self.send(request).await
     }
@@ -355,10 +364,7 @@ impl AgentClient {
         self.send(request).await
     }
 
-    async fn send(
-        &self,
-        request: reqwest::RequestBuilder,
-    ) -> Result<AgentAnswer, AgentClientFailed> {
+    async fn send(&self, request: Outgoing<class::Phi>) -> Result<AgentAnswer, AgentClientFailed> {
         let answer = exchange(request, BODY_BYTES_MAX)
             .await
             .map_err(|_| AgentClientFailed::NoAnswer)?;

@@ -1,13 +1,12 @@
-//! What every HTTP client of this crate has in common: which URLs are acceptable, how a client is built,
-//! how an answer is read without trusting its size, and what a broken exchange proves.
+//! What every HTTP client of this crate has in common: which URLs are acceptable as settings, and how an answer is
+//! read without trusting its size.
 //!
-//! Not here: what an answer means. See [`crate::ehr`] and [`crate::smart`].
-
-use std::time::Duration;
+//! Not here: making clients and sending ([`crate::egress`]), and what an answer means ([`crate::ehr`] and
+//! [`crate::smart`]).
 
 use chaperone_core::Timestamp;
+use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
-use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use url::{Host, Url};
 
 /// The longest wait that a `Retry-After` is believed, in seconds.
@@ -86,6 +85,11 @@ impl BaseUrl {
         Ok(Self { url, text })
     }
 
+    /// The URL, with one trailing slash.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// Without trailing slash.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
@@ -111,56 +115,15 @@ impl BaseUrl {
             && (path.starts_with(self.url.path()) || format!("{path}/") == self.url.path())
     }
 
+    /// Whether it is this machine by its very form.
+    pub(crate) fn is_loopback(&self) -> bool {
+        is_loopback(&self.url)
+    }
+
     /// Whether calls to it are encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
         self.url.scheme() == "https"
     }
-}
-
-/// How a client is built.
-pub(crate) struct ClientOptions<'a> {
-    /// Limit on making the connection, in milliseconds.
-    pub(crate) connect_timeout_ms: u64,
-    /// Limit on the whole exchange, in milliseconds.
-    pub(crate) exchange_timeout_ms: u64,
-    /// Whether connections are kept for the next call. Never for writes: a connection that the server
-    /// has just closed would make the outcome of a send unknown for no reason.
-    pub(crate) keep_connections: bool,
-    /// Whether any URL is https; if not, no root certificates are loaded.
-    pub(crate) encrypted: bool,
-    /// Further root certificates, PEM.
-    pub(crate) extra_root_pem: Option<&'a [u8]>,
-}
-
-/// Builds a client that follows no redirect, heeds no proxy of the environment, and never repeats a
-/// request by itself.
-pub(crate) fn build_client(options: &ClientOptions<'_>) -> Result<Client, reqwest::Error> {
-    let mut builder = Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .user_agent(concat!("chaperone/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_millis(options.connect_timeout_ms))
-        .timeout(Duration::from_millis(options.exchange_timeout_ms));
-    if !options.keep_connections {
-        builder = builder.pool_max_idle_per_host(0);
-    }
-    if !options.encrypted {
-        builder = builder.tls_certs_only([]);
-    } else if let Some(pem) = options.extra_root_pem {
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
-    }
-    builder.build()
-}
-
-/// An exchange that brought no status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// It ended before any byte of the request was written.
-    NotSent,
-    /// It ended some time after; the server may have acted.
-    Interrupted,
 }
 
 /// A body that cannot be used.
@@ -210,28 +173,16 @@ impl Answer {
     }
 }
 
-/// Sends once and reads at most `body_bytes_max` of the answer.
-pub(crate) async fn exchange(
-    request: RequestBuilder,
-    body_bytes_max: usize,
-) -> Result<Answer, Broken> {
-    let mut response = request.send().await.map_err(|failed| {
-        // A connect failure covers name resolution, refused connections and TLS: nothing was written.
-        // Everything else may have happened after the first byte.
-        if failed.is_connect() || failed.is_builder() {
-            Broken::NotSent
-        } else {
-            Broken::Interrupted
-        }
-    })?;
+/// Reads what came back, at most `body_bytes_max` of its body.
+pub(crate) async fn read_answer(mut response: reqwest::Response, body_bytes_max: usize) -> Answer {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let body = read_body(response, body_bytes_max).await;
-    Ok(Answer {
+    Answer {
         status,
         headers,
         body,
-    })
+    }
 }
 
 async fn read_body(

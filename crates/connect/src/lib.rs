@@ -4,6 +4,7 @@
 //! Not here: what may be read or written, and when. That is decided before a port is called.
 //!
 //! Reading order:
+//! 0. [`egress`]: the gate, through which everything below sends.
 //! 1. [`ehr`]: FHIR endpoints with their delivery strategies; what a broken send means.
 //! 2. [`smart`]: how Chaperone proves itself to an EHR.
 //! 3. [`keys`]: data keys in files, with an escrow step at first run.
@@ -11,7 +12,7 @@
 //! 5. [`notify`], [`consent`]: telling people, asking for consent.
 //! 6. [`clock`], [`random`]: the only sites that read time and randomness.
 //! 7. [`agent_client`]: the other side of our own gateway, for demonstration, bench and tests.
-//! 8. [`audit_file`]: AuditEvents into a folder.
+//! 8. [`audit_file`], [`audit_fhir`]: AuditEvents into a folder, and to a FHIR server.
 //! 9. [`tombstones`]: who was shredded, in a file outside the database.
 //! 10. [`package_registry`]: conformance packages by name and version.
 //!
@@ -30,6 +31,8 @@
     )
 )]
 
+pub mod egress;
+
 pub mod ehr;
 pub mod smart;
 
@@ -37,6 +40,7 @@ pub mod keys;
 
 pub mod anchor;
 
+pub mod audit_fhir;
 pub mod audit_file;
 
 pub mod tombstones;

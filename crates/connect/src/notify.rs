@@ -4,26 +4,24 @@
 //! Best effort: a mail that cannot be sent is logged and dropped; the console's badge does not need it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chaperone_core::ids::TenantId;
 use chaperone_core::ports::{Notice, Notifier};
 use chaperone_core::principal::Role;
 use lettre::message::Mailbox;
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
+
+use crate::egress::{Gate, MailDoor, MailFailed, MailServer, MailText};
+
+pub use crate::egress::MailEncryption;
 
 /// Notices waiting to be sent at most; more are dropped.
 const QUEUE_MAX: usize = 256;
 
 /// Recipients of one mail at most.
 const RECIPIENTS_MAX: usize = 50;
-
-/// Limit on one exchange with the mail server, in milliseconds.
-const SEND_TIMEOUT_MS: u64 = 10_000;
 
 /// Says nothing to anybody.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,17 +30,6 @@ pub struct SilentNotifier;
 #[async_trait]
 impl Notifier for SilentNotifier {
     async fn notify(&self, _tenant: &TenantId, _notice: Notice) {}
-}
-
-/// How the mail server is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MailEncryption {
-    /// TLS from the first byte (port 465).
-    Tls,
-    /// STARTTLS, required (port 587).
-    StartTls,
-    /// None: a mail server on this machine only.
-    PlainLoopback,
 }
 
 /// Where mail goes, and to whom.
@@ -87,6 +74,12 @@ pub enum MailConfigInvalid {
         /// The mail server.
         host: String,
     },
+    /// Not a host.
+    #[error("`{host}` is not the name or address of a mail server")]
+    Host {
+        /// What stands there.
+        host: String,
+    },
     /// Not an address.
     #[error("`{setting}` holds something that is not an e-mail address")]
     Address {
@@ -108,7 +101,7 @@ pub struct MailNotifier {
 }
 
 struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    door: MailDoor,
     from: Mailbox,
     console_url: String,
     approvers: BTreeMap<Role, Vec<Mailbox>>,
@@ -120,8 +113,8 @@ impl MailNotifier {
     ///
     /// # Errors
     /// [`MailConfigInvalid`] names the setting to mend.
-    pub fn start(config: MailConfig) -> Result<Self, MailConfigInvalid> {
-        let mailer = Mailer::new(config)?;
+    pub fn start(config: MailConfig, gate: &Gate) -> Result<Self, MailConfigInvalid> {
+        let mailer = Mailer::new(config, gate)?;
         let (queue, mut waiting) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(async move {
             while let Some(notice) = waiting.recv().await {
@@ -142,14 +135,14 @@ impl Notifier for MailNotifier {
 }
 
 impl Mailer {
-    fn new(config: MailConfig) -> Result<Self, MailConfigInvalid> {
-        let transport = transport(&config)?;
+    fn new(config: MailConfig, gate: &Gate) -> Result<Self, MailConfigInvalid> {
+        let door = door(&config, gate)?;
         let mut approvers = BTreeMap::new();
         for (role, addresses) in &config.approvers {
             approvers.insert(*role, mailboxes("approvers", addresses)?);
         }
         Ok(Self {
-            transport,
+            door,
             from: mailbox("from", &config.from)?,
             console_url: config.console_url,
             approvers,
@@ -158,17 +151,20 @@ impl Mailer {
     }
 
     async fn send(&self, notice: &Notice) {
+        let text = self.text(notice);
         for to in self.recipients(notice) {
-            let Some(message) = self.message(notice, to) else {
-                tracing::warn!("a notice could not be written as a mail");
-                continue;
-            };
-            if let Err(failed) = self.transport.send(message).await {
-                tracing::warn!(
+            match self.door.send(&self.from, &to, &text).await {
+                Ok(()) => {}
+                // The gate has said so, and counted it; it would refuse the same to everybody.
+                Err(MailFailed::Refused(_)) => return,
+                Err(MailFailed::Server(failed)) => tracing::warn!(
                     status = failed.status().map(|code| code.to_string()),
                     timeout = failed.is_timeout(),
                     "a notice could not be mailed"
-                );
+                ),
+                Err(failed @ (MailFailed::Name | MailFailed::Message | MailFailed::Silent)) => {
+                    tracing::warn!(error = %failed, "a notice could not be mailed");
+                }
             }
         }
     }
@@ -193,7 +189,7 @@ impl Mailer {
             .collect()
     }
 
-    fn message(&self, notice: &Notice, to: Mailbox) -> Option<Message> {
+    fn text(&self, notice: &Notice) -> MailText {
         let (subject, sentence) = match notice {
             Notice::ApprovalWaiting { .. } => (
                 "Chaperone: something waits for approval",
@@ -212,40 +208,33 @@ impl Mailer {
                 "Something waits for an operator.",
             ),
         };
-        Message::builder()
-            .from(self.from.clone())
-            .to(to)
-            .subject(subject)
-            .body(format!(
-                "{sentence}\r\nSign in to see it: {}\r\n",
-                self.console_url
-            ))
-            .ok()
+        MailText {
+            subject: subject.to_owned(),
+            body: format!("{sentence}\r\nSign in to see it: {}\r\n", self.console_url),
+        }
     }
 }
 
-fn transport(config: &MailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailConfigInvalid> {
-    let host = config.host.as_str();
-    let mut builder = match config.encryption {
-        MailEncryption::Tls => AsyncSmtpTransport::<Tokio1Executor>::relay(host)?,
-        MailEncryption::StartTls => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(host)?,
-        MailEncryption::PlainLoopback if matches!(host, "localhost" | "127.0.0.1" | "::1") => {
-            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-        }
-        MailEncryption::PlainLoopback => {
-            return Err(MailConfigInvalid::NotEncrypted {
-                host: host.to_owned(),
-            });
-        }
+fn door(config: &MailConfig, gate: &Gate) -> Result<MailDoor, MailConfigInvalid> {
+    let is_here = matches!(config.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+    if config.encryption == MailEncryption::PlainLoopback && !is_here {
+        return Err(MailConfigInvalid::NotEncrypted {
+            host: config.host.clone(),
+        });
+    }
+    let server = MailServer {
+        host: config.host.clone(),
+        port: config.port.unwrap_or(match config.encryption {
+            MailEncryption::Tls => 465,
+            MailEncryption::StartTls => 587,
+            MailEncryption::PlainLoopback => 25,
+        }),
+        encryption: config.encryption,
+        credentials: config.credentials.clone(),
     };
-    builder = builder.timeout(Some(Duration::from_millis(SEND_TIMEOUT_MS)));
-    if let Some(port) = config.port {
-        builder = builder.port(port);
-    }
-    if let Some((user, password)) = &config.credentials {
-        builder = builder.credentials(Credentials::new(user.clone(), (**password).clone()));
-    }
-    Ok(builder.build())
+    gate.mail(server)?.ok_or_else(|| MailConfigInvalid::Host {
+        host: config.host.clone(),
+    })
 }
 
 fn mailboxes(
@@ -270,7 +259,13 @@ fn mailbox(setting: &'static str, address: &str) -> Result<Mailbox, MailConfigIn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use chaperone_core::ids::WritebackId;
+    use std::sync::Arc;
+
+    fn gate() -> Gate {
+        Gate::to_this_machine(Arc::new(SystemClock))
+    }
 
     fn config() -> MailConfig {
         MailConfig {
@@ -293,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_mail_names_nothing_but_the_console() {
-        let mailer = Mailer::new(config()).unwrap();
+        let mailer = Mailer::new(config(), &gate()).unwrap();
         let writeback = WritebackId::from_random([7; 16]);
         let notice = Notice::ApprovalWaiting {
             writeback,
@@ -301,8 +296,8 @@ mod tests {
         };
         let to = mailer.recipients(&notice);
         assert_eq!(to.len(), 2);
-        let mail = mailer.message(&notice, to[0].clone()).unwrap().formatted();
-        let text = String::from_utf8(mail).unwrap();
+        let text = mailer.text(&notice);
+        let text = format!("{}\n{}", text.subject, text.body);
         assert!(text.contains("https://chaperone.clinic.example/console"));
         assert!(!text.contains("wb_") && !text.contains(&"07".repeat(4)));
     }
@@ -312,13 +307,13 @@ mod tests {
         let mut elsewhere = config();
         elsewhere.host = "mail.clinic.example".to_owned();
         assert!(matches!(
-            Mailer::new(elsewhere),
+            Mailer::new(elsewhere, &gate()),
             Err(MailConfigInvalid::NotEncrypted { .. })
         ));
         let mut wrong = config();
         wrong.operators = vec!["nobody".to_owned()];
         assert!(matches!(
-            Mailer::new(wrong),
+            Mailer::new(wrong, &gate()),
             Err(MailConfigInvalid::Address {
                 setting: "operators"
             })
@@ -357,7 +352,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut config = config();
         config.port = Some(listener.local_addr().unwrap().port());
-        let notifier = MailNotifier::start(config).unwrap();
+        let notifier = MailNotifier::start(config, &gate()).unwrap();
         let notice = Notice::OperatorNeeded {
             writeback: WritebackId::from_random([7; 16]),
             code: "content-differs".to_owned(),

@@ -8,10 +8,12 @@
 //! FHIR NPM Package Specification, <https://confluence.hl7.org/display/FHIR/NPM+Package+Specification>:
 //! `[base]/[name]` lists the versions, `[base]/[name]/[version]` is the package.
 
-use reqwest::{Client, StatusCode};
+use chaperone_core::egress::{Channel, EgressRefusal};
+use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::http::{BaseUrl, ClientOptions, UrlRefused, build_client, exchange};
+use crate::egress::{Broken, ClientOptions, Gate, HttpClient, class, exchange};
+use crate::http::{BaseUrl, UrlRefused};
 
 /// Largest package, in bytes.
 const PACKAGE_BYTES_MAX: usize = 256 << 20;
@@ -26,7 +28,7 @@ const EXCHANGE_TIMEOUT_MS: u64 = 120_000;
 #[derive(Debug)]
 pub struct PackageRegistry {
     base: BaseUrl,
-    client: Client,
+    client: HttpClient<class::None>,
 }
 
 /// Why a registry cannot be used.
@@ -41,7 +43,7 @@ pub enum PackageRegistryInvalid {
 }
 
 /// Why a package was not fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackageFetchFailed {
     /// The name or version cannot stand in an address.
     #[error("that is not the name and version of a package")]
@@ -49,6 +51,9 @@ pub enum PackageFetchFailed {
     /// There is none.
     #[error("the registry has no such package")]
     Missing,
+    /// It may not be asked.
+    #[error("the registry was not asked: {0}")]
+    Egress(#[from] EgressRefusal),
     /// No answer, or not a whole one.
     #[error("the registry does not answer")]
     Unavailable,
@@ -65,15 +70,18 @@ impl PackageRegistry {
     ///
     /// # Errors
     /// [`PackageRegistryInvalid`] names what to mend.
-    pub fn new(base_url: &str) -> Result<Self, PackageRegistryInvalid> {
+    pub fn new(base_url: &str, gate: &Gate) -> Result<Self, PackageRegistryInvalid> {
         let base = BaseUrl::parse("packages.registry", base_url)?;
-        let client = build_client(&ClientOptions {
+        let options = ClientOptions {
             connect_timeout_ms: CONNECT_TIMEOUT_MS,
             exchange_timeout_ms: EXCHANGE_TIMEOUT_MS,
             keep_connections: true,
             encrypted: base.is_encrypted(),
             extra_root_pem: None,
-        })?;
+        };
+        let client = gate
+            .http(Channel::PackageRegistry, &options)?
+            .below(Some(base.url().clone()));
         Ok(Self { base, client })
     }
 
@@ -109,9 +117,13 @@ impl PackageRegistry {
 
     async fn get(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, PackageFetchFailed> {
         let url = self.base.at(path).ok_or(PackageFetchFailed::Name)?;
-        let answer = exchange(self.client.get(url), bytes_max)
-            .await
-            .map_err(|_| PackageFetchFailed::Unavailable)?;
+        let answer =
+            exchange(self.client.get(url), bytes_max)
+                .await
+                .map_err(|broken| match broken {
+                    Broken::Refused(refusal) => PackageFetchFailed::Egress(refusal),
+                    Broken::NotSent | Broken::Interrupted => PackageFetchFailed::Unavailable,
+                })?;
         match answer.status {
             StatusCode::OK => answer.body.map_err(|_| PackageFetchFailed::Unusable),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(PackageFetchFailed::Missing),

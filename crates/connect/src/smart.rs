@@ -12,14 +12,15 @@ use std::sync::Arc;
 use chaperone_core::Timestamp;
 use chaperone_core::ports::{Clock, Random};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::http::{Answer, BaseUrl, Broken, UrlRefused, acceptable_url, exchange};
+use crate::egress::{Broken, FormValue, HttpClient, Outgoing, class, exchange};
+use crate::http::{Answer, BaseUrl, UrlRefused, acceptable_url};
 
 /// How long a client assertion is good for, in seconds; SMART allows 300.
 const ASSERTION_S: i64 = 240;
@@ -122,7 +123,7 @@ pub(crate) struct SmartClient {
     key: EncodingKey,
     base: BaseUrl,
     token_url: Option<Url>,
-    http: Client,
+    http: HttpClient<class::Operational>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     // Held while a token is fetched, so that many callers cause one request.
@@ -166,7 +167,7 @@ impl SmartClient {
     pub(crate) fn new(
         config: SmartClientConfig,
         base: BaseUrl,
-        http: Client,
+        http: HttpClient<class::Operational>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, SmartConfigInvalid> {
@@ -251,13 +252,13 @@ impl SmartClient {
     async fn fetch(&self, url: &Url, now: Timestamp) -> Result<Held, TokenFailed> {
         let assertion = self.assertion(url, now)?;
         let form = [
-            ("grant_type", "client_credentials"),
-            ("scope", self.config.scope.as_str()),
+            ("grant_type", FormValue::Fixed("client_credentials")),
+            ("scope", FormValue::Plain(&self.config.scope)),
             (
                 "client_assertion_type",
-                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                FormValue::Fixed("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
             ),
-            ("client_assertion", assertion.as_str()),
+            ("client_assertion", FormValue::Credential(&assertion)),
         ];
         let request = self
             .http
@@ -300,11 +301,13 @@ impl SmartClient {
             .map_err(|_| TokenFailed::Refused)
     }
 
-    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Answer, TokenFailed> {
+    async fn ask(&self, request: Outgoing<class::Operational>) -> Result<Answer, TokenFailed> {
         let answer = exchange(request, ANSWER_BYTES_MAX)
             .await
             .map_err(|broken| match broken {
-                Broken::NotSent | Broken::Interrupted => TokenFailed::Unavailable,
+                Broken::Refused(_) | Broken::NotSent | Broken::Interrupted => {
+                    TokenFailed::Unavailable
+                }
             })?;
         let status = answer.status;
         if status.is_success() {

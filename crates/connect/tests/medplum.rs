@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use chaperone_connect::clock::SystemClock;
+use chaperone_connect::egress::Gate as EgressGate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::random::OsRandom;
 use chaperone_core::change::ChangeClass;
@@ -71,7 +72,13 @@ impl Bench {
             settle_ms: 1_000,
             extra_root_pem: None,
         };
-        let ehr = FhirEndpoint::new(config, Arc::new(SystemClock), Arc::new(OsRandom)).unwrap();
+        let ehr = FhirEndpoint::new(
+            config,
+            &EgressGate::to_this_machine(Arc::new(SystemClock)),
+            Arc::new(SystemClock),
+            Arc::new(OsRandom),
+        )
+        .unwrap();
         ehr.adopt_probe().await.unwrap();
         Some(Self {
             ehr,

@@ -13,12 +13,20 @@
     )
 )]
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
+use chaperone_connect::clock::SystemClock;
+use chaperone_connect::egress::Gate;
 use chaperone_connect::package_registry::{
     PackageFetchFailed, PackageRegistry, PackageRegistryInvalid,
 };
+
+fn gate() -> Gate {
+    Gate::to_this_machine(Arc::new(SystemClock))
+}
 
 async fn registry() -> PackageRegistry {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -46,7 +54,7 @@ async fn registry() -> PackageRegistry {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    PackageRegistry::new(&format!("http://{address}")).unwrap()
+    PackageRegistry::new(&format!("http://{address}"), &gate()).unwrap()
 }
 
 #[tokio::test]
@@ -78,7 +86,7 @@ async fn packages_come_by_name_and_version_and_from_nowhere_else() {
 #[test]
 fn an_address_in_the_clear_is_refused() {
     assert!(matches!(
-        PackageRegistry::new("http://packages.example/"),
+        PackageRegistry::new("http://packages.example/", &gate()),
         Err(PackageRegistryInvalid::Url(_))
     ));
 }

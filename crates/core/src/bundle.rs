@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::ids::{AgentId, EhrEventType, IntentId, ToolName};
+use crate::ids::{AgentId, EhrEventType, IntentId, Region, ToolName};
 use crate::resource::{Code, Interaction, ResourceType};
 
 /// A registered agent: `agents/<id>.toml`.
@@ -24,14 +24,14 @@ pub struct AgentDeclaration {
     pub owner: String,
     /// Who makes it.
     pub vendor: String,
-    /// Where it runs.
+    /// Where it runs: the place, in words. Who runs it there is a provider of the role `runtime`.
     pub runtime: String,
     /// The model, with version.
     pub model: String,
     /// Prompt versions, `id@version`.
     #[serde(default)]
     pub prompts: Vec<String>,
-    /// Everyone who may see what the agent sees: model provider first, then its subcontractors.
+    /// Everyone who may see what the agent sees: who runs the model, who runs the agent, and who works for them.
     pub providers: Vec<ProviderDeclaration>,
     /// Intents it may open envelopes for.
     pub intents: Vec<IntentId>,
@@ -43,16 +43,36 @@ pub struct AgentDeclaration {
     pub keys: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
+/// What a provider does for an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderRole {
+    /// Runs the model.
+    Model,
+    /// Runs the agent itself.
+    Runtime,
+    /// Works for one of them and may see what they see.
+    Subcontractor,
+}
+
 /// One link of an agent's chain of business associate agreements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderDeclaration {
-    /// Its name.
+    /// Its name in contracts.
     pub name: String,
-    /// Until when its agreement holds. Past it, no envelope opens.
+    /// What it does for the agent.
+    pub role: ProviderRole,
+    /// The business associate agreement: its reference in the organisation's files.
+    pub baa: String,
+    /// Until when that holds. Past it, no envelope opens, and open ones end.
     pub baa_expires: Timestamp,
+    /// How long it keeps what it was sent, in days; 0 keeps nothing.
+    pub retention_days: u32,
     /// Whether it has agreed not to train on the data.
     pub training_banned: bool,
+    /// Where it keeps and handles the data.
+    pub region: Region,
 }
 
 /// An agent and intent that a dispatcher may make grants for.

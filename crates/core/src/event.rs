@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
+use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
 use crate::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, TenantId, ToolName, WritebackId,
+    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, TenantId, ToolName, VendorId,
+    WritebackId,
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
@@ -367,6 +369,37 @@ pub enum Event {
     Key(KeyEvent),
     /// Something that was kept went, or is held back.
     Retention(RetentionEvent),
+    /// Data of one class went to a vendor: told when it first does, and counted from then on.
+    EgressPassed {
+        /// What for.
+        channel: Channel,
+        /// What it was declared to be.
+        class: DataClass,
+        /// To whom.
+        vendor: VendorId,
+        /// Where the vendor is.
+        region: Region,
+        /// How many times.
+        count: u64,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Something did not leave: told when a rule first stands against it, and counted from then on.
+    EgressRefused {
+        /// What for.
+        channel: Channel,
+        /// What it was declared to be.
+        class: DataClass,
+        /// The vendor whose address it was, where one has it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        vendor: Option<VendorId>,
+        /// The rule.
+        rule: EgressRule,
+        /// How many times.
+        count: u64,
+        /// Since when.
+        since: Timestamp,
+    },
     /// A write-back moved.
     Writeback(WritebackEvent),
 }

@@ -10,9 +10,10 @@
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
 //!    patient. [`request`]: what policy is asked.
 //! 5. [`evidence`]: values that prove a step was taken. [`writeback`]: the state machine they drive.
-//! 6. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
+//! 6. [`egress`]: which bytes may leave, and where to.
+//! 7. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
 //!    goes and what is held back.
-//! 7. [`ports`]: contracts for store, EHR, keys and people.
+//! 8. [`ports`]: contracts for store, EHR, keys and people.
 
 #![cfg_attr(
     test,
@@ -49,6 +50,8 @@ pub mod writeback;
 
 pub mod conformance;
 pub mod retention;
+
+pub mod egress;
 
 pub mod event;
 pub mod key_event;

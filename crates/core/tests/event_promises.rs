@@ -17,6 +17,7 @@ mod sample;
 use std::collections::BTreeMap;
 
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
+use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
     AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT,
@@ -24,7 +25,7 @@ use chaperone_core::event::{
 };
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, HoldId, IntentId, PatientToken, PolicyId, ResourceToken, ToolName,
+    GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, VendorId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
@@ -272,6 +273,30 @@ fn kinds() -> Vec<Event> {
             count: 480,
             since: at(60),
         },
+        Event::EgressPassed {
+            channel: Channel::AuditStream,
+            class: DataClass::Phi,
+            vendor: VendorId::new("audit-repository").unwrap(),
+            region: Region::new("us-east-1").unwrap(),
+            count: 12,
+            since: at(60),
+        },
+        Event::EgressRefused {
+            channel: Channel::Webhook,
+            class: DataClass::Operational,
+            vendor: None,
+            rule: EgressRule::DestinationUnknown,
+            count: 1,
+            since: at(60),
+        },
+        Event::EgressRefused {
+            channel: Channel::Mail,
+            class: DataClass::Operational,
+            vendor: Some(VendorId::new("post").unwrap()),
+            rule: EgressRule::IdentifiersFound,
+            count: 3,
+            since: at(60),
+        },
         Event::TokenMinted {
             resource: resource.clone(),
             patient: None,
@@ -485,6 +510,8 @@ fn listed(event: &Event) -> bool {
             | RetentionEvent::ShredEnded(_)
             | RetentionEvent::ShredReplayed(_),
         )
+        | Event::EgressPassed { .. }
+        | Event::EgressRefused { .. }
         | Event::TokenMinted { .. } => true,
         Event::Key(event) => match event {
             KeyEvent::Used { .. }

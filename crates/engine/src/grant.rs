@@ -103,6 +103,9 @@ pub enum GrantFailed {
     /// The agent is not registered for the intent.
     #[error("this agent is not registered for this intent")]
     NotRegistered,
+    /// An agreement in the agent's provider chain has expired.
+    #[error("an agreement in this agent's provider chain is missing or has expired")]
+    AgentRefused,
     /// The intent is about no patient.
     #[error("this intent is about no patient and takes no grant")]
     PatientFree,
@@ -132,6 +135,7 @@ impl From<GrantFailed> for CallError {
             GrantFailed::NotPermitted | GrantFailed::NotRegistered | GrantFailed::PatientFree => {
                 CallError::denied()
             }
+            GrantFailed::AgentRefused => CallError::agent_refused(),
             GrantFailed::PatientNotFound | GrantFailed::EncounterNotFound => CallError::not_found(),
             GrantFailed::Ehr(failed) => failed.into(),
             GrantFailed::Token(failed) => failed.into(),
@@ -235,6 +239,8 @@ impl Engine {
         if intent.patient == PatientBinding::None {
             return Err(GrantFailed::PatientFree);
         }
+        self.check_standing(agent, self.now())
+            .map_err(|_lapsed| GrantFailed::AgentRefused)?;
         let patient_id = self.surviving_patient(&request.patient).await?;
         let patient = self.patient_token(&patient_id).await?;
         let encounter = match &request.encounter {

@@ -8,8 +8,8 @@
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
 //! [`collect`]), the humans' side ([`people`], [`approve`], [`views`],
 //! [`switch_mode`], [`break_glass`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]);
-//! what all of it looks like from outside is [`audit`], where anything rests is [`inventory`], and how long it
-//! stays is [`retention`].
+//! what all of it looks like from outside is [`audit`], where anything rests is [`inventory`], how long it stays is
+//! [`retention`], what leaves is [`egress`], and where everything goes is [`dataflow`].
 
 #![cfg_attr(
     test,
@@ -65,6 +65,8 @@ pub mod expire;
 pub mod ledger;
 
 pub mod audit;
+pub mod dataflow;
+pub mod egress;
 pub mod inventory;
 pub mod retention;
 

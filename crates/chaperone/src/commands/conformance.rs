@@ -16,7 +16,7 @@ use clap::Subcommand;
 use crate::bundle_files;
 use crate::cli;
 use crate::compose::Basics;
-use crate::config::{Config, ConfigArgs};
+use crate::config::{Config, ConfigArgs, Started};
 use crate::demo::print_line;
 
 /// Arguments of `conformance`.
@@ -89,13 +89,14 @@ async fn check(config: &Config, args: &RunArgs) -> anyhow::Result<ExitCode> {
         (_, None) => RoundTrip::WithOwnPatient,
     };
     let bundle = bundle_files::load(&bundle_files::read(Some(&config.governance))?)?;
-    let endpoint = config.endpoint(&basics).await?;
+    let gate = config.gate(&bundle, &basics)?;
+    let endpoint = config.endpoint(&gate, &basics).await?;
     let needs = needs_of(&bundle, basics.clock.now());
     let found = endpoint
         .conformance(&needs, &round_trip, &run_name(&basics))
         .await
         .context("the EHR's CapabilityStatement cannot be read")?;
-    let (engine, escrow) = config
+    let Started { engine, escrow, .. } = config
         .start(&basics)
         .await
         .context("the connection was checked, and the report cannot be recorded")?;
@@ -110,6 +111,7 @@ async fn check(config: &Config, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let bytes = report_bytes(&report)?;
     std::fs::write(&to, &bytes).with_context(|| format!("cannot write `{}`", to.display()))?;
     let digest = engine.record_conformance(&report).await?;
+    crate::workers::tell_egress(&engine, &gate, true).await;
     while engine.integrate_ledger().await? > 0 {}
     if args.json {
         print_line(&serde_json::to_string(&report)?);

@@ -1,8 +1,10 @@
-//! `chaperone doctor`: configuration, database, clock, EHR, keys; what stands well and what to mend.
+//! `chaperone doctor`: configuration, database, clock, EHR, keys, where anything is sent; what stands well and what to mend.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use chaperone_connect::egress::Gate;
 use chaperone_connect::ehr::FhirEndpoint;
 use chaperone_connect::keys::FileKeyVault;
 use chaperone_core::ids::EhrEventSource;
@@ -14,7 +16,7 @@ use serde::Serialize;
 
 use crate::bundle_files;
 use crate::cli;
-use crate::commands::keys::{Standing, judge};
+use crate::commands::keys::{Standing, judge, renews_itself};
 use crate::compose::Basics;
 use crate::config::ehr_events;
 use crate::config::{Config, ConfigArgs};
@@ -63,10 +65,11 @@ async fn examine(config: &Config) -> Vec<Look> {
     looks.push(packages(config));
     looks.push(listener(config));
     looks.push(ehr_events(config));
+    looks.push(egress(config, &basics));
     let stored = store(config, &basics.clock).await;
     let store_stands = stored.iter().all(|look| look.verdict == GOOD);
     looks.extend(stored);
-    looks.extend(keys(config, &basics.clock).await);
+    looks.extend(keys(config, &basics).await);
     looks.extend(ehr(config, &basics).await);
     if store_stands {
         looks.push(write_back(config, &basics.clock).await);
@@ -165,6 +168,37 @@ fn ehr_events(config: &Config) -> Look {
     look(WHAT, verdict, say)
 }
 
+/// The gate of the configured bundle.
+fn gate(config: &Config, basics: &Basics) -> anyhow::Result<Gate> {
+    let bundle = bundle_files::load(&bundle_files::read(Some(&config.governance))?)?;
+    config.gate(&bundle, basics)
+}
+
+/// Whether everywhere that the configuration sends to may be sent to.
+fn egress(config: &Config, basics: &Basics) -> Look {
+    const WHAT: &str = "egress";
+    let gate = match gate(config, basics) {
+        Ok(gate) => gate,
+        Err(error) => return look(WHAT, BAD, format!("{error:#}")),
+    };
+    let mut vendors = BTreeSet::new();
+    let mut refused = Vec::new();
+    for to in config.destinations() {
+        match gate.would_pass(to.channel, to.class, &to.address) {
+            Ok(vendor) => {
+                vendors.insert(vendor.to_string());
+            }
+            Err(refusal) => refused.push(format!("`{}` {refusal}", to.setting)),
+        }
+    }
+    if refused.is_empty() {
+        let vendors: Vec<String> = vendors.into_iter().collect();
+        look(WHAT, GOOD, format!("goes to {}", vendors.join(", ")))
+    } else {
+        look(WHAT, BAD, refused.join("; "))
+    }
+}
+
 async fn store(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
     let now = || clock.now();
     match chaperone_store::diagnose(&config.store.url, &now).await {
@@ -188,17 +222,19 @@ async fn store(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
     }
 }
 
-async fn keys(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
+async fn keys(config: &Config, basics: &Basics) -> Vec<Look> {
     if !FileKeyVault::exists(&config.keys.dir, &config.tenant) {
         let say = "no keys yet; they are made at first start, and an escrow text is printed once";
         return vec![look("keys", WARNING, say)];
     }
     let examined = async {
-        let vault = FileKeyVault::open(&config.keys.place()?, &config.tenant)?;
+        let vault = FileKeyVault::open(&config.key_place(basics)?, &config.tenant)?;
         let check = vault.check(&config.tenant).await?;
-        anyhow::Ok((check, vault.status(&config.tenant).await?))
+        let status = vault.status(&config.tenant).await?;
+        let renews_itself = renews_itself(&vault, config, &status).await;
+        anyhow::Ok((check, status, renews_itself))
     };
-    let (check, status) = match examined.await {
+    let (check, status, renews_itself) = match examined.await {
         Ok(examined) => examined,
         Err(error) => return vec![look("keys", BAD, format!("{error:#}"))],
     };
@@ -207,7 +243,7 @@ async fn keys(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Look> {
         check.keys, check.destroyed
     );
     let mut looks = vec![look("keys", GOOD, sound)];
-    for finding in judge(&config.keys, &status, clock.now()) {
+    for finding in judge(&config.keys, &status, renews_itself, basics.clock.now()) {
         let verdict = match finding.standing {
             Standing::Good => GOOD,
             Standing::Due => WARNING,
@@ -222,6 +258,7 @@ async fn ehr(config: &Config, basics: &Basics) -> Vec<Look> {
     let endpoint = config.ehr.endpoint().and_then(|ehr| {
         Ok(FhirEndpoint::new(
             ehr,
+            &gate(config, basics)?,
             Arc::clone(&basics.clock),
             Arc::clone(&basics.random),
         )?)

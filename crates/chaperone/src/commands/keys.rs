@@ -100,7 +100,12 @@ pub(crate) enum Standing {
 }
 
 /// Judges ages against what the configuration allows.
-pub(crate) fn judge(keys: &Keys, status: &KeyStatus, now: Timestamp) -> Vec<Finding> {
+pub(crate) fn judge(
+    keys: &Keys,
+    status: &KeyStatus,
+    renews_itself: bool,
+    now: Timestamp,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |standing, say: String| findings.push(Finding { standing, say });
     let mut age = |what: &str, made: Option<Timestamp>, due: Option<Timestamp>, command: &str| {
@@ -133,14 +138,17 @@ pub(crate) fn judge(keys: &Keys, status: &KeyStatus, now: Timestamp) -> Vec<Find
             newest.made.map(|made| keys.tenant_key_due(made)),
             "chaperone keys rotate --tenant-key",
         );
-        age(
-            &format!("the use of {} ({})", newest.service_key, newest.service),
-            newest.service_key_since,
-            newest
-                .service_key_since
-                .map(|since| keys.master_key_due(since)),
-            "chaperone keys rotate --master",
-        );
+        // A service that renews the material behind its key needs no rotation from here.
+        if !renews_itself {
+            age(
+                &format!("the use of {} ({})", newest.service_key, newest.service),
+                newest.service_key_since,
+                newest
+                    .service_key_since
+                    .map(|since| keys.master_key_due(since)),
+                "chaperone keys rotate --master",
+            );
+        }
         if newest.version == 0 {
             find(
                 Standing::Due,
@@ -196,6 +204,22 @@ pub(crate) fn judge(keys: &Keys, status: &KeyStatus, now: Timestamp) -> Vec<Find
     findings
 }
 
+/// Whether the service says that it renews its key; one that does not answer is not believed to.
+pub(crate) async fn renews_itself(
+    vault: &FileKeyVault,
+    config: &Config,
+    status: &KeyStatus,
+) -> bool {
+    if status
+        .newest()
+        .is_none_or(|newest| newest.service == "file")
+    {
+        return false;
+    }
+    let standing = vault.service_standing(&config.tenant).await;
+    standing.is_ok_and(|standing| standing.renews_itself == Some(true))
+}
+
 fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
@@ -203,8 +227,9 @@ fn day(at: Timestamp) -> String {
 async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let vault = open(config)?;
     let status = vault.status(&config.tenant).await?;
+    let renews_itself = renews_itself(&vault, config, &status).await;
     let now = Basics::of_this_machine().clock.now();
-    let findings = judge(&config.keys, &status, now);
+    let findings = judge(&config.keys, &status, renews_itself, now);
     if json {
         let versions: Vec<_> = status
             .versions
@@ -265,8 +290,11 @@ async fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn open(config: &Config) -> anyhow::Result<FileKeyVault> {
-    FileKeyVault::open(&config.keys.place()?, &config.tenant)
-        .context("the tenant's keys cannot be opened")
+    FileKeyVault::open(
+        &config.key_place(&Basics::of_this_machine())?,
+        &config.tenant,
+    )
+    .context("the tenant's keys cannot be opened")
 }
 
 /// What a rotation works with. The ledger is written first: where nothing can be recorded, nothing changes.
@@ -412,7 +440,7 @@ mod tests {
             "dir = \"keys\"\ntenant_key_days_max = 90\nmaster_key_days_max = 365\nbackups_kept_days = 30",
         )
         .unwrap();
-        let findings = judge(&keys, status, at(now));
+        let findings = judge(&keys, status, false, at(now));
         findings.iter().map(|finding| finding.standing).collect()
     }
 
@@ -429,6 +457,11 @@ mod tests {
         let mut unknown = status("2026-01-01", "2026-01-01");
         unknown.versions[0].made = None;
         assert_eq!(standings(&unknown, "2026-01-02"), [Overdue, Good]);
+        // A service that renews its key itself is never overdue; the tenant key still is.
+        let keys: Keys = toml::from_str("dir = \"keys\"").unwrap();
+        let renewed = judge(&keys, &fresh, true, at("2030-01-01"));
+        assert_eq!(renewed.len(), 1);
+        assert_eq!(renewed[0].standing, Overdue);
         // A rotation that waits, and a backup that must go.
         let mut waits = status("2026-01-01", "2026-01-01");
         waits.is_rotating = true;

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod conformance;
+pub(crate) mod dataflow;
 pub(crate) mod deid;
 pub(crate) mod doctor;
 pub(crate) mod init;

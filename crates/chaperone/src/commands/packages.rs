@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use chaperone_connect::egress::Gate;
 use chaperone_connect::package_registry::PackageRegistry;
 use chaperone_fhir::catalogue::{Catalogue, version_order};
 use chaperone_fhir::package::{LockAdded, Package, PackageId, version_satisfies};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use crate::bundle_files;
+use crate::compose::{self, Basics};
 use crate::config::Config;
 use crate::demo::print_line;
 use crate::package_store::{PACKAGE_BYTES_MAX, PackageStore, read_bounded, title};
@@ -64,7 +67,8 @@ enum PackagesCommand {
 
 /// Runs it.
 pub(crate) fn run(args: PackagesArgs) -> anyhow::Result<ExitCode> {
-    let (dir, configured) = places(&args)?;
+    let config = configuration(&args)?;
+    let dir = folder(&args, config.as_ref());
     let mut store = PackageStore::open(&dir)?;
     match args.command {
         PackagesCommand::List => list(&store, args.json),
@@ -74,8 +78,8 @@ pub(crate) fn run(args: PackagesArgs) -> anyhow::Result<ExitCode> {
             packages,
         } => {
             let registry = registry
-                .or(configured)
-                .map(|url| PackageRegistry::new(&url))
+                .or_else(|| config.as_ref()?.packages.registry.clone())
+                .map(|url| anyhow::Ok(PackageRegistry::new(&url, &gate(config.as_ref())?)?))
                 .transpose()?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -105,22 +109,29 @@ pub(crate) fn run(args: PackagesArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The folder, and the registry that is configured.
-fn places(args: &PackagesArgs) -> anyhow::Result<(PathBuf, Option<String>)> {
-    let config = if args.config.is_file() {
-        Some(Config::read(&args.config)?)
+/// The configuration, where there is one.
+fn configuration(args: &PackagesArgs) -> anyhow::Result<Option<Config>> {
+    if args.config.is_file() {
+        Config::read(&args.config).map(Some)
     } else {
-        None
-    };
-    let (dir, registry) = config.map_or((None, None), |config| {
-        (Some(config.packages.dir), config.packages.registry)
-    });
-    let dir = args
-        .packages_dir
+        Ok(None)
+    }
+}
+
+/// The folder of the packages.
+fn folder(args: &PackagesArgs, config: Option<&Config>) -> PathBuf {
+    args.packages_dir
         .clone()
-        .or(dir)
-        .unwrap_or_else(|| PathBuf::from("packages"));
-    Ok((dir, registry))
+        .or_else(|| Some(config?.packages.dir.clone()))
+        .unwrap_or_else(|| PathBuf::from("packages"))
+}
+
+/// The gate of the bundle that is configured, or of the built-in one: a registry must be listed like everybody else.
+fn gate(config: Option<&Config>) -> anyhow::Result<Gate> {
+    let folder = config.map(|config| config.governance.as_path());
+    let bundle = bundle_files::load(&bundle_files::read(folder)?)?;
+    let public_url = config.map_or("", |config| &config.public_url);
+    compose::gate(&bundle, public_url, &Basics::of_this_machine())
 }
 
 fn list(store: &PackageStore, json: bool) -> anyhow::Result<ExitCode> {

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use chaperone_engine::conformance::WriteBack;
 
 use crate::compose::Basics;
-use crate::config::ConfigArgs;
+use crate::config::{ConfigArgs, Started};
 use crate::signals;
 use crate::telemetry;
 use crate::workers::Workers;
@@ -21,15 +21,25 @@ pub(crate) struct ServeArgs {
 /// Runs it until a signal asks it to stop; then requests in hand finish, then the workers.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = args.config.read()?;
-    let audit_sink = config.audit_sink()?;
     telemetry::start_logs(&config.log.level, config.log.json)?;
     let metrics = telemetry::start_metrics()?;
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
+    let basics = Basics::of_this_machine();
     runtime.block_on(async {
-        let (engine, escrow) = config.start(&Basics::of_this_machine()).await?;
+        let Started {
+            engine,
+            gate,
+            escrow,
+        } = config.start(&basics).await?;
+        // Before anything that can fail: it is shown only now.
         if let Some(escrow) = escrow {
             crate::keys::tell_escrow(&config.tenant, &escrow);
         }
+        config.warn_of_refused(&gate);
+        let sinks = match &config.audit_stream {
+            Some(stream) => stream.sinks(&gate, &basics)?,
+            None => Vec::new(),
+        };
         if let Some(code) = engine.bootstrap_code().await? {
             eprintln!(
                 "No account exists. Open {}/console/setup within 24 hours with this code: {}",
@@ -40,9 +50,9 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         if let WriteBack::Off(why) = engine.write_back().await? {
             eprintln!("{}", why.say(&config.ehr.connection));
         }
-        let mut workers = Workers::start(&engine);
-        if let Some(sink) = audit_sink {
-            workers = workers.streaming(&engine, sink);
+        let mut workers = Workers::start(&engine).counting(&engine, gate);
+        for (name, sink) in sinks {
+            workers = workers.streaming(&engine, name, sink);
         }
         let app = crate::web::app(&engine, config.cookies(), metrics);
         let served =

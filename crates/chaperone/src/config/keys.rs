@@ -1,11 +1,17 @@
 //! `[keys]`: where wrapped keys rest, what wraps them, and how old they may get.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::bail;
-use chaperone_connect::keys::{CACHED_S, KeyPlace};
+use anyhow::{Context as _, bail};
+use chaperone_connect::egress::Gate;
+use chaperone_connect::keys::{
+    AwsCredentialSource, AwsCredentials, AwsKms, AwsKmsConfig, CACHED_S, KeyPlace,
+};
 use chaperone_core::Timestamp;
 use serde::Deserialize;
+
+use crate::compose::Basics;
 
 /// Oldest that a key may be declared to get, in days: two years.
 ///
@@ -32,6 +38,25 @@ pub(crate) struct Keys {
     master_key_days_max: i64,
     #[serde(default = "backups_days")]
     backups_kept_days: i64,
+    #[serde(default)]
+    kms: Option<KmsService>,
+}
+
+/// A key-management service outside.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "service", rename_all = "kebab-case", deny_unknown_fields)]
+enum KmsService {
+    /// AWS KMS.
+    Aws {
+        key: String,
+        region: String,
+        #[serde(default)]
+        previous_keys: Vec<String>,
+        #[serde(default)]
+        endpoint: Option<String>,
+        #[serde(default)]
+        credentials_file: Option<PathBuf>,
+    },
 }
 
 fn cached_s() -> i64 {
@@ -53,16 +78,44 @@ impl Keys {
         for path in std::iter::once(&mut self.dir).chain(&mut self.tombstones) {
             *path = home.join(&*path);
         }
+        if let Some(KmsService::Aws {
+            credentials_file: Some(path),
+            ..
+        }) = &mut self.kms
+        {
+            *path = home.join(&*path);
+        }
     }
 
     /// Where keys rest and what wraps them.
-    pub(crate) fn place(&self) -> anyhow::Result<KeyPlace> {
+    pub(crate) fn place(&self, gate: &Gate, basics: &Basics) -> anyhow::Result<KeyPlace> {
         self.check()?;
         let mut place = KeyPlace::at(&self.dir);
         if let Some(tombstones) = &self.tombstones {
             place.tombstones.clone_from(tombstones);
         }
         place.cached_s = self.cached_s;
+        if let Some(KmsService::Aws {
+            key,
+            region,
+            previous_keys,
+            endpoint,
+            credentials_file,
+        }) = &self.kms
+        {
+            let config = AwsKmsConfig {
+                key: key.clone(),
+                previous_keys: previous_keys.clone(),
+                region: region.clone(),
+                endpoint: endpoint.clone(),
+                credentials: match credentials_file {
+                    Some(path) => AwsCredentialSource::File(path.clone()),
+                    None => AwsCredentialSource::Given(credentials_of_environment()?),
+                },
+            };
+            let clock = Arc::clone(&basics.clock);
+            place.kms = Some(Arc::new(AwsKms::new(config, gate, clock)?));
+        }
         Ok(place)
     }
 
@@ -106,6 +159,24 @@ impl Keys {
     }
 }
 
+/// The names that AWS's own tools read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the binary reads the environment, once, into its configuration"
+)]
+fn credentials_of_environment() -> anyhow::Result<AwsCredentials> {
+    let wanted = |name: &str| {
+        std::env::var(name).with_context(|| {
+            format!("`keys.kms` has no `credentials_file`, and the environment has no `{name}`")
+        })
+    };
+    Ok(AwsCredentials {
+        access_key_id: wanted("AWS_ACCESS_KEY_ID")?,
+        secret_access_key: wanted("AWS_SECRET_ACCESS_KEY")?.into(),
+        session_token: std::env::var("AWS_SESSION_TOKEN").ok().map(Into::into),
+    })
+}
+
 fn days_after(from: Timestamp, days: i64) -> Timestamp {
     from.checked_add(jiff::SignedDuration::from_hours(days.saturating_mul(24)))
         .unwrap_or(Timestamp::MAX)
@@ -117,7 +188,8 @@ mod tests {
 
     fn read(more: &str) -> anyhow::Result<KeyPlace> {
         let keys: Keys = toml::from_str(&format!("dir = \"keys\"\n{more}")).unwrap();
-        keys.place()
+        let basics = Basics::of_this_machine();
+        keys.place(&Gate::to_this_machine(Arc::clone(&basics.clock)), &basics)
     }
 
     #[test]
@@ -142,6 +214,31 @@ mod tests {
         ] {
             let refused = read(bad).unwrap_err().to_string();
             assert!(refused.contains("must be from"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_service_outside_is_declared_whole() {
+        let aws = "[kms]\nservice = \"aws\"\nkey = \"alias/chaperone\"\nregion = \"us-east-1\"\n";
+        let file = "credentials_file = \"aws.json\"\n";
+        assert!(read(&format!("{aws}{file}")).unwrap().kms.is_some());
+        let insecure = format!("{aws}{file}endpoint = \"http://kms.example.org\"");
+        assert!(read(&insecure).unwrap_err().to_string().contains("https"));
+        for bad in [
+            aws.replace("us-east-1", "US EAST"),
+            aws.replace("alias/chaperone", ""),
+        ] {
+            assert!(read(&format!("{bad}{file}")).is_err(), "{bad}");
+        }
+        for bad in [
+            "[kms]\nservice = \"aws\"",
+            "[kms]\nservice = \"paper\"",
+            "[kms]",
+        ] {
+            assert!(
+                toml::from_str::<Keys>(&format!("dir = \"keys\"\n{bad}")).is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -67,10 +67,10 @@ impl World {
         let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
             .with_context(|| format!("port {port} cannot be used; choose another with --port"))?;
         let base_url = format!("http://{}", bound.address());
-        let endpoint =
-            compose::endpoint(ehr_config(args.profile, &sandbox.base_url)?, &basics, false).await?;
-        let probed =
-            compose::endpoint(ehr_config(args.profile, &sandbox.base_url)?, &basics, false).await?;
+        let gate = compose::gate(&bundle, &base_url, &basics)?;
+        let ehr = || ehr_config(args.profile, &sandbox.base_url);
+        let endpoint = compose::endpoint(ehr()?, &gate, &basics, false).await?;
+        let probed = compose::endpoint(ehr()?, &gate, &basics, false).await?;
         let database = match &args.database {
             Some(url) => url.clone(),
             None => format!("sqlite:{}", folder.path().join("chaperone.db").display()),
@@ -91,7 +91,7 @@ impl World {
         .await?;
         crate::commands::conformance::prove(&engine, &probed, &basics).await?;
         let changes_before = sandbox.handle.changes_by_request().len();
-        let workers = Workers::start(&engine);
+        let workers = Workers::start(&engine).counting(&engine, gate);
         let metrics = crate::telemetry::start_metrics()?;
         let web = super::agents::Gateway::start(&engine, bound, metrics);
         let cast = Cast::enrol(&engine).await?;

@@ -16,6 +16,7 @@
 
 mod agents;
 mod console;
+mod egress;
 mod ehr;
 mod events;
 mod export;

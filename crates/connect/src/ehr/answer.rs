@@ -9,7 +9,8 @@ use reqwest::header::{ETAG, LOCATION};
 use serde_json::Value;
 
 use super::read::is_id;
-use crate::http::{Answer, Broken};
+use crate::egress::Broken;
+use crate::http::Answer;
 use crate::smart::TokenFailed;
 
 /// The condition under which a write was sent.
@@ -55,7 +56,7 @@ pub(super) fn token_failed(failed: TokenFailed) -> WriteFailed {
 /// No status came back.
 pub(super) fn broken(broken: Broken) -> WriteFailed {
     match broken {
-        Broken::NotSent => not_applied(FailureCause::Unreachable),
+        Broken::Refused(_) | Broken::NotSent => not_applied(FailureCause::Unreachable),
         Broken::Interrupted => WriteFailed::Unknown,
     }
 }

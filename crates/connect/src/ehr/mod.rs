@@ -35,6 +35,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use chaperone_core::egress::Channel;
 use chaperone_core::evidence::Delivering;
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
@@ -42,11 +43,11 @@ use chaperone_core::ports::{
     Reconciliation, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::ResourceType;
-use reqwest::Client;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::http::{BaseUrl, ClientOptions, build_client};
+use crate::egress::{ClientOptions, Gate, HttpClient, class};
+use crate::http::BaseUrl;
 use crate::smart::SmartClient;
 
 use read::Turn;
@@ -65,8 +66,8 @@ pub struct FhirEndpoint {
     settle_ms: i64,
     transactions_are_atomic: bool,
     profile: RwLock<DeliveryProfile>,
-    read_client: Client,
-    write_client: Client,
+    read_client: HttpClient<class::Phi>,
+    write_client: HttpClient<class::Phi>,
     read_auth: Option<SmartClient>,
     write_auth: Option<SmartClient>,
     reads_under_way: Semaphore,
@@ -96,12 +97,13 @@ impl fmt::Debug for FhirEndpoint {
 }
 
 impl FhirEndpoint {
-    /// Makes an endpoint; calls nobody.
+    /// Makes an endpoint; calls nobody. What `gate` does not let through counts as an EHR that cannot be reached.
     ///
     /// # Errors
     /// [`EhrConfigInvalid`] names the setting to mend.
     pub fn new(
         config: EhrConfig,
+        gate: &Gate,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, EhrConfigInvalid> {
@@ -117,30 +119,35 @@ impl FhirEndpoint {
         if config.environment == Environment::Production && matches!(config.auth, EhrAuth::Open) {
             return Err(EhrConfigInvalid::OpenProduction { connection });
         }
-        let client = |keep_connections| {
-            build_client(&ClientOptions {
-                connect_timeout_ms: limits.connect_timeout_ms,
-                exchange_timeout_ms: limits.exchange_timeout_ms,
-                keep_connections,
-                // The token endpoint may be elsewhere, so only an open loopback EHR does without roots.
-                encrypted: base.is_encrypted() || !matches!(config.auth, EhrAuth::Open),
-                extra_root_pem: config.extra_root_pem.as_deref(),
-            })
-            .map_err(|source| EhrConfigInvalid::Client {
-                connection: connection.clone(),
-                source,
-            })
+        // The token endpoint may be elsewhere, so only an open loopback EHR does without roots.
+        let encrypted = base.is_encrypted() || !matches!(config.auth, EhrAuth::Open);
+        let extra_root_pem = config.extra_root_pem;
+        let options = |keep_connections| ClientOptions {
+            connect_timeout_ms: limits.connect_timeout_ms,
+            exchange_timeout_ms: limits.exchange_timeout_ms,
+            keep_connections,
+            encrypted,
+            extra_root_pem: extra_root_pem.as_deref(),
         };
-        let read_client = client(true)?;
-        let write_client = client(false)?;
+        let not_built = |source| EhrConfigInvalid::Client {
+            connection: connection.clone(),
+            source,
+        };
+        let read_client = gate.http(Channel::Ehr, &options(true)).map_err(not_built)?;
+        let write_client = gate
+            .http(Channel::Ehr, &options(false))
+            .map_err(not_built)?;
         let (read_auth, write_auth) = match config.auth {
             EhrAuth::Open => (None, None),
             EhrAuth::SmartBackend { read, write } => {
+                let token_client = gate
+                    .http(Channel::Authorization, &options(true))
+                    .map_err(not_built)?;
                 let smart = |client_config| {
                     SmartClient::new(
                         client_config,
                         base.clone(),
-                        read_client.clone(),
+                        token_client.clone(),
                         Arc::clone(&clock),
                         Arc::clone(&random),
                     )

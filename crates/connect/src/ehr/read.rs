@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use chaperone_core::ports::{EhrRead, EhrReadFailed, EhrSearch};
 use chaperone_core::resource::ResourceType;
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderName};
-use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use super::{FhirEndpoint, SearchBy};
-use crate::http::{Answer, BodyUnusable, exchange};
+use crate::egress::{FormValue, Outgoing, class, exchange};
+use crate::http::{Answer, BodyUnusable};
 use crate::smart::TokenFailed;
 
 /// The media type of FHIR JSON.
@@ -170,10 +171,12 @@ impl FhirEndpoint {
                 .base
                 .at(&format!("{resource}/_search"))
                 .ok_or(EhrReadFailed::Unusable)?;
+            let form: Vec<(&str, FormValue<'_>)> = parameters
+                .iter()
+                .map(|(name, value)| (name.as_str(), FormValue::Plain(value)))
+                .collect();
             let answer = self
-                .read_exchange(|| {
-                    self.searching(self.read_client.post(url.clone()).form(parameters))
-                })
+                .read_exchange(|| self.searching(self.read_client.post(url.clone()).form(&form)))
                 .await?;
             let by_get_only = matches!(
                 answer.status,
@@ -214,14 +217,14 @@ impl FhirEndpoint {
         Ok(url)
     }
 
-    fn searching(&self, request: RequestBuilder) -> RequestBuilder {
+    fn searching(&self, request: Outgoing<class::Phi>) -> Outgoing<class::Phi> {
         request.header(PREFER, "handling=strict")
     }
 
     /// Sends a read, once more with a new token after a 401.
     async fn read_exchange(
         &self,
-        build: impl Fn() -> RequestBuilder,
+        build: impl Fn() -> Outgoing<class::Phi>,
     ) -> Result<Answer, EhrReadFailed> {
         let mut sends = 0;
         loop {

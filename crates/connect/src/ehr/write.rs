@@ -13,8 +13,8 @@ use chaperone_core::ports::{
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::FailureCause;
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
-use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
@@ -22,7 +22,8 @@ use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused,
 use super::read::{FHIR_JSON, PREFER, Turn, is_id};
 use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
 use super::{FhirEndpoint, answer};
-use crate::http::{Answer, exchange};
+use crate::egress::{Outgoing, class, exchange};
+use crate::http::Answer;
 
 pub(super) const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 
@@ -405,7 +406,10 @@ impl FhirEndpoint {
     }
 
     /// Sends a write once, with the write client's token.
-    pub(super) async fn send_once(&self, request: RequestBuilder) -> Result<Answer, WriteFailed> {
+    pub(super) async fn send_once(
+        &self,
+        request: Outgoing<class::Phi>,
+    ) -> Result<Answer, WriteFailed> {
         let mut request = request
             .header(ACCEPT, FHIR_JSON)
             .header(CONTENT_TYPE, FHIR_JSON)

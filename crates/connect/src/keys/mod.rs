@@ -19,13 +19,15 @@
 //! that was ever sealed.
 //!
 //! Reading order: [`FileKeyVault`], `ring` (versions of the tenant key), `rotate`, `tombstones`, [`KeyStatus`],
-//! [`EscrowSecret`]; `master` (the default service), `wrap` (cryptography), `files` (durability).
+//! [`EscrowSecret`]; `master` (the default service), `aws` and `sigv4` (AWS KMS), `wrap` (cryptography), `files` (durability).
 
+mod aws;
 mod escrow;
 mod files;
 mod master;
 mod ring;
 mod rotate;
+mod sigv4;
 mod status;
 mod tombstones;
 mod unusable;
@@ -34,6 +36,7 @@ mod wrap;
 
 pub use files::is_private;
 
+pub use aws::{AwsCredentialSource, AwsCredentials, AwsKms, AwsKmsConfig, AwsKmsInvalid};
 pub use escrow::{EscrowInvalid, EscrowSecret};
 pub use rotate::{MasterChange, Rewrapped, TenantKeyRotation};
 pub use status::{KeyCheck, KeyStatus, RetiredKey, VersionStatus};

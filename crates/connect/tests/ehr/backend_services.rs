@@ -21,7 +21,7 @@ use chaperone_sandbox::{Authentication, BackendClient, Sandbox, SandboxConfig, S
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::support::{HandClock, config, create, install_tls, kind, serve, task, write};
+use crate::support::{HandClock, config, create, gate, install_tls, kind, serve, task, write};
 
 struct Key {
     pem: String,
@@ -72,7 +72,7 @@ fn settings(base_url: &str, read: &Key, write: &Key) -> EhrConfig {
 
 fn endpoint(settings: EhrConfig, clock: Arc<HandClock>) -> FhirEndpoint {
     install_tls();
-    FhirEndpoint::new(settings, clock, Arc::new(OsRandom)).unwrap()
+    FhirEndpoint::new(settings, &gate(), clock, Arc::new(OsRandom)).unwrap()
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ async fn keys_and_token_endpoints_are_checked_at_the_start() {
         if let EhrAuth::SmartBackend { read, .. } = &mut settings.auth {
             change(read);
         }
-        FhirEndpoint::new(settings, HandClock::new(), Arc::new(OsRandom))
+        FhirEndpoint::new(settings, &gate(), HandClock::new(), Arc::new(OsRandom))
     };
     assert!(refused(&|_| {}).is_ok());
     let bad: [&dyn Fn(&mut SmartClientConfig); 3] = [

@@ -15,7 +15,7 @@ use chaperone_core::ports::{Ehr, EhrReadFailed, EhrSearch, Environment, ServerKi
 use serde_json::json;
 
 use crate::support::{
-    HandClock, RawServer, Reaction, config, create, endpoint, endpoint_of, install_tls, kind,
+    HandClock, RawServer, Reaction, config, create, endpoint, endpoint_of, gate, install_tls, kind,
     raw_answer, serve, task, write,
 };
 
@@ -38,6 +38,7 @@ fn plain_http_to_another_machine_is_refused() {
     ] {
         let refused = FhirEndpoint::new(
             config(bad, ServerKind::Full),
+            &gate(),
             HandClock::new(),
             Arc::new(OsRandom),
         );
@@ -49,7 +50,7 @@ fn plain_http_to_another_machine_is_refused() {
     let mut open = config("https://ehr.example/fhir", ServerKind::Full);
     open.environment = Environment::Production;
     assert!(matches!(
-        FhirEndpoint::new(open, HandClock::new(), Arc::new(OsRandom)),
+        FhirEndpoint::new(open, &gate(), HandClock::new(), Arc::new(OsRandom)),
         Err(EhrConfigInvalid::OpenProduction { .. })
     ));
 }

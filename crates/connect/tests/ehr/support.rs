@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use chaperone_connect::egress::Gate as EgressGate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::random::OsRandom;
 use chaperone_core::Timestamp;
@@ -49,6 +50,11 @@ pub(crate) fn install_tls() {
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// Opens to this machine.
+pub(crate) fn gate() -> EgressGate {
+    EgressGate::to_this_machine(HandClock::new())
+}
+
 pub(crate) fn config(base_url: &str, kind: ServerKind) -> EhrConfig {
     EhrConfig {
         connection: ConnectionId::new("ehr").unwrap(),
@@ -72,7 +78,7 @@ pub(crate) fn endpoint(base_url: &str, kind: ServerKind) -> FhirEndpoint {
 
 pub(crate) fn endpoint_of(config: EhrConfig) -> FhirEndpoint {
     install_tls();
-    FhirEndpoint::new(config, HandClock::new(), Arc::new(OsRandom)).unwrap()
+    FhirEndpoint::new(config, &gate(), HandClock::new(), Arc::new(OsRandom)).unwrap()
 }
 
 /// A sandbox and an endpoint in front of it.

@@ -17,7 +17,7 @@ pub use keys::{DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, k
 pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};
 pub use outside::{
     Anchor, AnchorFailed, AuditLine, AuditSink, AuditSinkFailed, Clock, ConsentDecision,
-    ConsentHook, ConsentQuestion, Notice, Notifier, Random,
+    ConsentHook, ConsentQuestion, Detector, Identifier, NotInspected, Notice, Notifier, Random,
 };
 pub use store::{
     Append, CheckpointRow, Commit, CommitFailed, Committed, Expected, Guard, LISTED_MAX, Lease,

@@ -156,3 +156,28 @@ pub trait AuditSink: Send + Sync + 'static {
     /// Takes AuditEvents, in order.
     async fn take(&self, tenant: &TenantId, events: &[AuditLine]) -> Result<(), AuditSinkFailed>;
 }
+
+/// What was found in a text that should identify nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identifier {
+    /// Its class, as a word. Never its text.
+    pub class: &'static str,
+    /// Where it begins, in bytes.
+    pub start: usize,
+    /// Where it ends, exclusive.
+    pub end: usize,
+}
+
+/// The text cannot be judged, so it counts as one that identifies somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the text cannot be read")]
+pub struct NotInspected;
+
+/// Looks for what identifies somebody in what is about to leave as operational or de-identified.
+pub trait Detector: Send + Sync + 'static {
+    /// Everything that identifies somebody, or may be a token that stands for somebody, in order.
+    ///
+    /// # Errors
+    /// [`NotInspected`] when nothing is known about the text, which must not leave then.
+    fn identifiers(&self, text: &str) -> Result<Vec<Identifier>, NotInspected>;
+}

@@ -210,6 +210,23 @@ pub fn event_words(event: &Event) -> String {
             AuditUse::WhoSaw => "Asked who saw something of a patient".to_owned(),
             AuditUse::Accounting => "Made an accounting of disclosures".to_owned(),
         },
+        Event::EgressPassed {
+            channel,
+            class,
+            vendor,
+            count,
+            ..
+        } => format!("{count} times data ({class}) went to {vendor} for {channel}"),
+        Event::EgressRefused {
+            channel,
+            class,
+            rule,
+            count,
+            ..
+        } => format!(
+            "{count} times data ({class}) for {channel} was not sent: {}",
+            rule.as_str()
+        ),
         Event::TokenMinted { resource, .. } => format!("A token was made for a {resource}"),
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),

@@ -143,6 +143,9 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         }
         Event::Retention(_) => (StreamId::Retention, human()),
         Event::AuditUsed(_) => (StreamId::Tenant, of_system(SystemPart::CommandLine)),
+        Event::EgressPassed { .. } | Event::EgressRefused { .. } => {
+            (StreamId::Tenant, of_system(SystemPart::Gateway))
+        }
         Event::TokenMinted { .. } => (StreamId::Tenant, of_system(SystemPart::Gateway)),
         Event::Key(_) => (StreamId::Keys, of_system(SystemPart::Setup)),
         Event::TenantInitialised { .. }

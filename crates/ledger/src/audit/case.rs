@@ -103,6 +103,10 @@ cases! {
     Shredded = "shredded",
     /// A restored database held it again; it is unreadable again.
     ShredReplayed = "shred-replayed",
+    /// Data went to a vendor.
+    EgressPassed = "egress-passed",
+    /// Something did not leave.
+    EgressRefused = "egress-refused",
     /// An agent proposed a change.
     Proposed = "writeback-proposed",
     /// It is valid.
@@ -192,6 +196,8 @@ impl AuditCase {
                 RetentionEvent::ShredEnded(_) => AuditCase::Shredded,
                 RetentionEvent::ShredReplayed(_) => AuditCase::ShredReplayed,
             },
+            Event::EgressPassed { .. } => AuditCase::EgressPassed,
+            Event::EgressRefused { .. } => AuditCase::EgressRefused,
             Event::Writeback(event) => of_writeback(event, access),
         })
     }

@@ -144,6 +144,10 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
                 identified("urn:chaperone:token-of", "slot"),
             )]
         }
+        Event::EgressPassed { channel, .. } | Event::EgressRefused { channel, .. } => {
+            let what = identified("urn:chaperone:egress", channel.as_str());
+            vec![entity("2", "13", what)]
+        }
         Event::AuditUsed(_) => {
             let ledger = identified("urn:chaperone:ledger", telling.system.tenant.as_str());
             vec![entity("2", "13", ledger)]
@@ -443,6 +447,32 @@ fn add_event(details: &mut Details, event: &Event) {
         }
         Event::StepUpPassed { digest } => {
             details.add("payloadSha256", digest);
+        }
+        Event::EgressPassed {
+            class,
+            vendor,
+            region,
+            count,
+            since,
+            ..
+        } => {
+            details
+                .add("dataClass", class)
+                .add("vendor", vendor)
+                .add("region", region)
+                .add("count", count)
+                .add("since", since);
+        }
+        Event::EgressRefused {
+            class,
+            vendor,
+            since,
+            ..
+        } => {
+            details
+                .add("dataClass", class)
+                .maybe("vendor", vendor.as_ref())
+                .add("since", since);
         }
         Event::AuditUsed(used) => {
             details

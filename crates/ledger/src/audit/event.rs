@@ -203,6 +203,7 @@ impl Telling<'_> {
             AuditCase::CallRefused
                 | AuditCase::EhrEventRefused
                 | AuditCase::RefusalsCounted
+                | AuditCase::EgressRefused
                 | AuditCase::Denied
                 | AuditCase::ConsentLost
                 | AuditCase::Ruled
@@ -224,6 +225,9 @@ impl Telling<'_> {
             }
             Event::Key(KeyEvent::Failed { code, count, .. }) => {
                 (usual(), Some(format!("{code}, {count} times")))
+            }
+            Event::EgressRefused { rule, count, .. } => {
+                (usual(), Some(format!("{}, {count} times", rule.as_str())))
             }
             Event::Writeback(event) => self.outcome_of(event),
             _ => (usual(), None),

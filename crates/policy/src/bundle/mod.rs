@@ -2,7 +2,7 @@
 //!
 //! A bundle comes in as a map from path to text (reading folders is the binary's business) and either
 //! loads completely or not at all. Each declaration is checked on its own in `agents`, `intents`,
-//! `tools`, `events`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
+//! `tools`, `events`, `vendors`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
 //! and proved by `crate::cases`.
 
 mod agents;
@@ -12,19 +12,23 @@ pub(crate) mod read;
 pub mod scope;
 pub mod template;
 mod tools;
+mod vendors;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chaperone_core::bundle::{
     AgentDeclaration, EhrEventDeclaration, IntentDeclaration, ToolDeclaration, WriteAction,
 };
 use chaperone_core::digest::Digest;
+use chaperone_core::egress::VendorTable;
 use chaperone_core::ids::{AgentId, EhrEventType, IntentId, ToolName};
 use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
 pub use events::EHR_EVENTS_PATH;
 pub use intents::{DEFINITIONAL, fields_shown};
+pub use vendors::VENDORS_PATH;
 
 use crate::cases::{self, CasesPassed};
 use crate::problem::{LoadProblem, Problems};
@@ -82,6 +86,7 @@ pub struct Bundle {
     rules: BTreeMap<String, String>,
     profiles: BTreeMap<String, String>,
     ehr_events: BTreeMap<EhrEventType, EhrEventDeclaration>,
+    vendors: Arc<VendorTable>,
     digest: Digest,
     pub(crate) sets: PolicySets,
     cases: CasesPassed,
@@ -112,10 +117,11 @@ impl Bundle {
         }
         let manifest = read::manifest(files, &mut problems);
         let declared = read::declarations(files, &mut problems);
-        agents::check(&declared, files, &mut problems);
+        let rules = read::rules(files, &mut problems);
+        let vendors = vendors::load(&rules, &mut problems);
+        agents::check(&declared, &vendors, files, &mut problems);
         tools::check(&declared, files, &mut problems);
         intents::check(&declared, files, &mut problems);
-        let rules = read::rules(files, &mut problems);
         let profiles = read::profiles(files, &mut problems);
         let ehr_events = events::load(&declared, &rules, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
@@ -131,6 +137,7 @@ impl Bundle {
             rules,
             profiles,
             ehr_events,
+            vendors: Arc::new(vendors),
             digest: digest(files),
             sets,
             cases: CasesPassed::default(),
@@ -208,6 +215,11 @@ impl Bundle {
     /// All types of events that may cause something, by name.
     pub fn ehr_events(&self) -> impl Iterator<Item = &EhrEventDeclaration> {
         self.ehr_events.values()
+    }
+
+    /// Where bytes may go: `rules/vendors.toml`.
+    pub fn vendors(&self) -> &Arc<VendorTable> {
+        &self.vendors
     }
 
     /// The text of `rules/<name>.toml`; it is TOML, and its meaning belongs to whoever asks for it.

@@ -121,6 +121,7 @@ pub(super) async fn submit(
             let status = match &failed {
                 GrantFailed::NotPermitted => StatusCode::FORBIDDEN,
                 GrantFailed::NotRegistered
+                | GrantFailed::AgentRefused
                 | GrantFailed::PatientFree
                 | GrantFailed::PatientNotFound
                 | GrantFailed::EncounterNotFound => StatusCode::UNPROCESSABLE_ENTITY,

@@ -2,7 +2,10 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use chaperone_core::ids::GrantId;
+use chaperone_core::event::Event;
+use chaperone_core::ids::{AccountName, AgentId, GrantId, IntentId, PersonId};
+use chaperone_core::principal::{Human, Role};
+use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use serde_json::{Value, json};
 
 use crate::house::*;
@@ -514,4 +517,70 @@ async fn an_agent_whose_agreements_have_expired_gets_nothing() {
         "agent-refused",
     )
     .await;
+}
+
+#[tokio::test]
+async fn grants_of_people_and_dispatchers_open_nothing_once_an_agreement_has_expired() {
+    const INTENT: &str = "schedule-appointment";
+    let house = House::new().await;
+    let expires: chaperone_core::Timestamp = "2027-12-31T00:00:00Z".parse().unwrap();
+    let left = expires.duration_since(chaperone_core::ports::Clock::now(&*house.clock));
+    house.clock.advance_s(left.as_secs() - 60);
+    let dispatching = house.token(DISPATCHER, "dispatch", None).await;
+    let dispatch = || {
+        let body = json!({"agent": SCHEDULER, "intent": INTENT,
+            "patient": {"system": "urn:example:mrn", "value": "CANARY-MRN-a"}});
+        json_post("/v1/grants", Some(&dispatching), body.to_string())
+    };
+    let open = |grant: &GrantId| token_request(&house.assertion(SCHEDULER), INTENT, Some(grant));
+    let of_person = house.grant(SCHEDULER, INTENT, "a").await;
+    let of_dispatcher: GrantId = house.send(dispatch()).await.body["grant"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    // Their neighbours, a minute earlier, open.
+    let earlier = house.grant(SCHEDULER, INTENT, "a").await;
+    let answer = house.send(open(&earlier)).await;
+    let token = answer.body["access_token"].as_str().unwrap().to_owned();
+    let read = || rest(&token, "get_patient_context", &json!({}));
+    assert_eq!(house.send(read()).await.status, 200);
+
+    house.clock.advance_s(60);
+    let before = house.ledger().await.len();
+    for grant in [&of_person, &of_dispatcher] {
+        let answer = house.send(open(grant)).await;
+        assert_eq!(answer.code(), "agent-refused", "{:?}", answer.body);
+    }
+    check(
+        &house,
+        "an envelope from before",
+        read(),
+        403,
+        "agent-refused",
+    )
+    .await;
+    // The dispatcher's own agreements hold, and it puts nobody before an agent whose do not.
+    check(&house, "a new grant", dispatch(), 403, "agent-refused").await;
+    let nurse = Human {
+        account: AccountName::new("nurse").unwrap(),
+        person: PersonId::from_random([9; 16]),
+        roles: vec![Role::Rn],
+    };
+    let request = GrantRequest {
+        agent: AgentId::new(SCHEDULER).unwrap(),
+        intent: IntentId::new(INTENT).unwrap(),
+        patient: PatientRef::LogicalId("a".to_owned()),
+        encounter: None,
+        presence: false,
+    };
+    let refused = house.engine.issue_grant(&nurse, request).await;
+    assert!(matches!(refused, Err(GrantFailed::AgentRefused)));
+    // Nothing but refusals was recorded.
+    for recorded in house.ledger().await.split_off(before) {
+        assert!(
+            matches!(recorded.event, Event::CallRefused(_)),
+            "{recorded:?}"
+        );
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use chaperone_connect::agent_client::{AgentAlgorithm, AgentClient, AgentCredential, AgentToken};
+use chaperone_connect::egress::Gate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::SilentNotifier;
@@ -88,8 +89,9 @@ impl Bed {
             compose::open_keys(&KeyPlace::at(&home.join("keys")), &tenant).await?;
         let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
         let base_url = format!("http://{}", bound.address());
-        let endpoint = endpoint(&ehr.base_url, &basics).await?;
-        let probed = self::endpoint(&ehr.base_url, &basics).await?;
+        let gate = compose::gate(&bundle, &base_url, &basics)?;
+        let endpoint = endpoint(&ehr.base_url, &gate, &basics).await?;
+        let probed = self::endpoint(&ehr.base_url, &gate, &basics).await?;
         let (upstream, in_process) = Upstream::new(endpoint, ehr.snapshot());
         let engine = compose::engine(
             EngineConfig::new(tenant, base_url.clone()),
@@ -105,7 +107,7 @@ impl Bed {
         )
         .await?;
         crate::commands::conformance::prove(&engine, &probed, &basics).await?;
-        let workers = Workers::start(&engine);
+        let workers = Workers::start(&engine).counting(&engine, gate);
         let app = crate::web::app_within(&engine, CookieSecurity::Loopback, metrics, LIMITS);
         let (stop, stopped) = oneshot::channel();
         let web = tokio::spawn(async move {
@@ -207,11 +209,12 @@ impl Bed {
 
     /// A client of the EHR without Chaperone between.
     pub(super) async fn direct(&self) -> anyhow::Result<FhirEndpoint> {
-        endpoint(&self.ehr.base_url, &self.basics).await
+        let gate = Gate::to_this_machine(Arc::clone(&self.basics.clock));
+        endpoint(&self.ehr.base_url, &gate, &self.basics).await
     }
 }
 
-async fn endpoint(base_url: &str, basics: &Basics) -> anyhow::Result<FhirEndpoint> {
+async fn endpoint(base_url: &str, gate: &Gate, basics: &Basics) -> anyhow::Result<FhirEndpoint> {
     let config = EhrConfig {
         connection: ConnectionId::new("sandbox")?,
         environment: Environment::Sandbox,
@@ -226,7 +229,7 @@ async fn endpoint(base_url: &str, basics: &Basics) -> anyhow::Result<FhirEndpoin
         settle_ms: 1_000,
         extra_root_pem: None,
     };
-    compose::endpoint(config, basics, false).await
+    compose::endpoint(config, gate, basics, false).await
 }
 
 /// The sandbox EHR in a thread of its own.

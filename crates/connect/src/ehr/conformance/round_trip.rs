@@ -6,12 +6,13 @@ use chaperone_core::content::same_content;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ports::{DeliveryProfile, EhrSearch, Version};
 use chaperone_core::resource::{Interaction, ResourceType};
+use reqwest::StatusCode;
 use reqwest::header::IF_MATCH;
-use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use super::drafts::{self, Draft, draft_of, with};
 use super::{FhirEndpoint, Run, TestPatient, claims, together};
+use crate::egress::{Outgoing, class};
 use crate::ehr::answer::{Accepted, Condition, accepted, version_of};
 use crate::ehr::read::Turn;
 use crate::ehr::write::IF_NONE_EXIST;
@@ -405,7 +406,11 @@ impl FhirEndpoint {
         self.send_draft(request, &named).await
     }
 
-    pub(super) async fn send_draft(&self, request: RequestBuilder, body: &Value) -> Option<Answer> {
+    pub(super) async fn send_draft(
+        &self,
+        request: Outgoing<class::Phi>,
+        body: &Value,
+    ) -> Option<Answer> {
         self.send_once(request.body(body.to_string())).await.ok()
     }
 
