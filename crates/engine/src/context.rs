@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::afterwork::Afterwork;
 use crate::consent::{ConsentBook, ConsentSource};
 use crate::ehr_event::EventSources;
+use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
 use crate::propose::RuleSet;
@@ -90,6 +91,8 @@ pub struct EngineConfig {
     pub event_sources: EventSources,
     /// Where patients' Consents come from.
     pub consent_source: ConsentSource,
+    /// The scrubber's last layer, where the organisation has one. None by default.
+    pub entity_finder: Option<Entities>,
 }
 
 impl EngineConfig {
@@ -115,6 +118,7 @@ impl EngineConfig {
             validator: r4_validator(),
             event_sources: EventSources::default(),
             consent_source: ConsentSource::default(),
+            entity_finder: None,
         }
     }
 
