@@ -8,6 +8,7 @@
 pub mod accounting;
 pub mod export;
 mod index;
+mod merged;
 pub mod stream;
 mod tell;
 pub mod who_saw;
@@ -198,9 +199,17 @@ impl Engine {
             Err(GrantFailed::Store(failed)) => return Err(failed.into()),
             Err(_) => return Err(AuditFailed::UnknownPatient),
         };
-        self.known_patient_token(&id)
-            .await?
-            .ok_or(AuditFailed::NeverHandled)
+        if let Some(token) = self.known_patient_token(&id).await? {
+            return Ok(token);
+        }
+        // Nothing was handled under this record; under one that was merged into it, there may have been.
+        let (records, _) = self.records_of(&id).await;
+        for record in records {
+            if let Some(token) = self.known_patient_token(&record).await? {
+                return Ok(token);
+            }
+        }
+        Err(AuditFailed::NeverHandled)
     }
 
     /// Records a question before it is answered.
