@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chaperone_core::evidence::Strategy;
 use chaperone_core::writeback::{StateName, VoidReason};
-use chaperone_engine::{Engine, EngineConfig};
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_testkit::MemoryKeyVault;
 use serde_json::json;
 
 use crate::bench::*;
@@ -78,14 +79,23 @@ pub(crate) async fn a_withdrawal_told_to_one_node_voids_the_queue_of_all_and_is_
 ) {
     let mut bench = bench_on(db, Strategy::Conditional).await;
     bench.ehr.put(problem("c1", None));
-    let config = EngineConfig {
-        event_sources: event_sources(),
-        node: "node-2".to_owned(),
-        ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
+    let keys = Arc::new(MemoryKeyVault::new(1));
+    let node = async |bench: &Bench, name: &str| {
+        let config = EngineConfig {
+            event_sources: event_sources(),
+            node: name.to_owned(),
+            ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
+        };
+        let ports = Ports {
+            keys: keys.clone(),
+            ..ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone())
+        };
+        Engine::start(config, BUNDLE.clone(), ports).await.unwrap()
     };
-    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    let second = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
-    let first = Arc::clone(&bench.engine);
+    let first = node(&bench, "node-1").await;
+    let second = node(&bench, "node-2").await;
+    bench.engine = Arc::clone(&first);
+    show(&bench.engine, &bench.ehr).await;
 
     let reader = reader(&bench).await;
     assert_eq!(problems(&bench, &reader).await, Ok(1));
