@@ -25,7 +25,21 @@ MODES = {"legacy": "2025-11-25", "2026-07-28": "2026-07-28", "auto": "2026-07-28
 WINDOW = {"from": "2099-03-01T00:00:00Z", "until": "2099-03-08T00:00:00Z"}
 INTENT = "schedule-appointment"
 
+# What agents were answered, for a search for traces of patients.
+ANSWERS = os.environ.get("CHAPERONE_ANSWERS")
+
 checks = []
+
+
+def keep(what, answer):
+    if ANSWERS:
+        with open(ANSWERS, "a", encoding="utf-8") as file:
+            file.write(f"{what}: {answer}\n")
+
+
+async def keep_response(response):
+    await response.aread()
+    keep(f"{response.request.method} {response.request.url}", f"{response.status_code} {dict(response.headers)} {response.text}")
 
 
 def check(what, held, seen=None):
@@ -104,7 +118,27 @@ async def connected(base, mode, token=None, auth=None):
     async with httpx2.AsyncClient(headers=headers, auth=auth, timeout=30) as http:
         transport = streamable_http_client(f"{base}/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
-            yield client
+            yield Remembering(client)
+
+
+class Remembering:
+    """The client, with every answer of a tool kept."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+
+    async def call_tool(self, name, arguments):
+        result = await self.client.call_tool(name, arguments)
+        keep(name, [result.structured_content, *[getattr(part, "text", part) for part in result.content]])
+        return result
+
+    async def list_tools(self):
+        listed = await self.client.list_tools()
+        keep("tools/list", listed)
+        return listed
 
 
 async def names(client):
@@ -224,7 +258,7 @@ async def main():
     key_id = os.environ.get("CHAPERONE_KEY_ID", "k1")
     agent = Agent(base, name, os.environ["CHAPERONE_AGENT_KEY"], key_id)
     grants = Grants(base, name)
-    async with httpx2.AsyncClient(timeout=30) as http:
+    async with httpx2.AsyncClient(timeout=30, event_hooks={"response": [keep_response]}) as http:
         for mode in MODES:
             await patient_free(base, mode, agent, http)
             await about_a_patient(base, mode, agent, grants, http)

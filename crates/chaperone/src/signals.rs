@@ -5,8 +5,8 @@ pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = match signal(SignalKind::terminate()) {
         Ok(terminate) => terminate,
-        Err(failed) => {
-            tracing::error!(error = %failed, "termination signals cannot be received");
+        Err(_) => {
+            tracing::error!("termination signals cannot be received");
             return std::future::pending().await;
         }
     };

@@ -1,40 +1,56 @@
-//! Logs and metrics. Logs carry ids, codes and counts; the libraries that could print URLs or frames
-//! are held at warnings.
+//! Logs and metrics. A log line holds fixed texts and listed fields; what libraries say, and what a panic says, is
+//! left out.
+//!
+//! Reading order: `fields` (what may appear), `journal` (what writes lines), then this file, which starts both.
+
+mod fields;
+mod journal;
 
 use anyhow::bail;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Libraries whose debug output holds requests.
-const QUIET: &str =
-    "hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,lettre=warn,tokio_postgres=warn,rustls=warn";
+pub(crate) use self::journal::journal;
 
-/// The levels that may be asked for. No directives: a finer one could undo [`QUIET`].
-const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+/// The levels that may be asked for. No directives for single libraries: they are silent below warnings.
+const LEVELS: [(&str, LevelFilter); 4] = [
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+];
 
 /// Starts logging to standard error: `level` is error, warn, info or debug.
 pub(crate) fn start_logs(level: &str, json: bool) -> anyhow::Result<()> {
-    if !LEVELS.contains(&level) {
+    let Some((_, filter)) = LEVELS.iter().find(|(name, _)| *name == level) else {
+        let names: Vec<&str> = LEVELS.iter().map(|(name, _)| *name).collect();
         bail!(
             "the log level `{level}` is not one of: {}",
-            LEVELS.join(", ")
+            names.join(", ")
         );
-    }
-    let always = chaperone_web::LOG_DIRECTIVES_ALWAYS.join(",");
-    let filter = EnvFilter::try_new(format!("{level},{QUIET},{always}"))?;
-    let registry = tracing_subscriber::registry().with(filter);
-    if json {
-        let layer = tracing_subscriber::fmt::layer()
-            .json()
-            .with_writer(std::io::stderr);
-        registry.with(layer).try_init()?;
-    } else {
-        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-        registry.with(layer).try_init()?;
-    }
+    };
+    tracing_subscriber::registry()
+        .with(journal(*filter, json, std::io::stderr))
+        .try_init()?;
+    quiet_panics();
     Ok(())
+}
+
+/// A panic says where it was. What it says may hold anything, and standard error is the log.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let (file, line) = panic
+            .location()
+            .map_or(("unknown", 0), |at| (at.file(), at.line()));
+        // Of a library, the file without where it lies on the machine that built it.
+        let file = file.split_once("/src/").map_or(file, |(before, within)| {
+            let from = before.rfind('/').map_or(0, |slash| slash.saturating_add(1));
+            file.get(from..).unwrap_or(within)
+        });
+        tracing::error!(file, line, "a part of Chaperone panicked");
+    }));
 }
 
 /// Starts collecting metrics; the handle renders them.

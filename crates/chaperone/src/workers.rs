@@ -98,7 +98,7 @@ impl Workers {
         let _ = self.stop.send(true);
         for task in self.tasks {
             if let Err(failed) = task.await {
-                tracing::error!(error = %failed, "a worker ended badly");
+                tracing::error!(panicked = failed.is_panic(), "a worker ended badly");
             }
         }
     }

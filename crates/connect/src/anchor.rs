@@ -193,7 +193,11 @@ fn record(content: &[u8]) -> Option<(Anchored, &[u8])> {
 }
 
 fn failure(failed: &io::Error) -> AnchorFailed {
-    AnchorFailed(failed.to_string())
+    AnchorFailed(match failed.get_ref() {
+        // Said by this file.
+        Some(own) => own.to_string(),
+        None => failed.kind().to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -101,7 +101,11 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
 }
 
 fn failure(failed: &io::Error) -> AuditSinkFailed {
-    AuditSinkFailed(failed.to_string())
+    AuditSinkFailed(match failed.get_ref() {
+        // Said by this file.
+        Some(own) => own.to_string(),
+        None => failed.kind().to_string(),
+    })
 }
 
 #[async_trait]

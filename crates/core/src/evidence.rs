@@ -11,6 +11,7 @@
 //! | [`Delivering`] | `engine::deliver` | ruling, approval, mode and epoch were checked just now |
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -249,7 +250,9 @@ impl Strategy {
 
 /// Everything that was agreed to, complete: what is approved is what is sent, byte for byte
 /// (invariant 4). Rests in the vault as JSON; its digest is the digest of those bytes, which hold the salt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// `Debug` shows which order it is and nothing of what it says.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteOrder {
     /// Random, so that the digests of this write-back in the ledger let nobody guess its content.
     pub salt: Salt,
@@ -306,6 +309,18 @@ pub struct WriteOrder {
     /// Facts that the ruling saw to be true and that must be so again right before each send.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub rests_on: BTreeSet<String>,
+}
+
+impl fmt::Debug for WriteOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteOrder")
+            .field("writeback", &self.writeback)
+            .field("connection", &self.connection)
+            .field("interaction", &self.interaction)
+            .field("resource", &self.resource)
+            .field("strategy", &self.strategy)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which version of an agent asked.

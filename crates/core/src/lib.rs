@@ -3,7 +3,7 @@
 //! Pure: no clock, no randomness, no I/O (invariant 1). Time and random bytes are parameters.
 //!
 //! Reading order:
-//! 1. [`ids`], [`digest`]: names of things.
+//! 1. [`ids`], [`digest`]: names of things. [`phi`]: values about a patient.
 //! 2. [`principal`]: who acts. [`mode`]: what is switched off.
 //! 3. [`resource`], [`change`], [`gate`], [`facts`]: what a change is, how material it is, how much
 //!    human authority it needs, and what that conclusion may rest on.
@@ -30,6 +30,7 @@
 
 pub mod digest;
 pub mod ids;
+pub mod phi;
 
 pub mod mode;
 pub mod principal;

@@ -8,6 +8,7 @@
 pub mod accounting;
 pub mod export;
 mod index;
+mod merged;
 pub mod stream;
 mod tell;
 pub mod who_saw;
@@ -204,14 +205,21 @@ impl Engine {
             Err(GrantFailed::Store(failed)) => return Err(failed.into()),
             Err(_) => return Err(AuditFailed::UnknownPatient),
         };
-        match self.known_patient_token(&id).await? {
-            Some(token) => Ok(token),
-            None => self
-                .shredded_tokens(&id)
-                .await?
-                .pop()
-                .ok_or(AuditFailed::NeverHandled),
+        if let Some(token) = self.known_patient_token(&id).await? {
+            return Ok(token);
         }
+        // Nothing was handled under this record; under one that was merged into it, there may have been, or
+        // the patient was shredded.
+        let (records, _) = self.records_of(&id).await;
+        for record in records {
+            if let Some(token) = self.known_patient_token(&record).await? {
+                return Ok(token);
+            }
+        }
+        self.shredded_tokens(&id)
+            .await?
+            .pop()
+            .ok_or(AuditFailed::NeverHandled)
     }
 
     /// Whether the list of accesses has any of a patient.

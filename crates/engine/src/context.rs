@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::afterwork::Afterwork;
 use crate::consent::{ConsentBook, ConsentSource};
 use crate::ehr_event::EventSources;
+use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
 use crate::propose::RuleSet;
@@ -94,6 +95,8 @@ pub struct EngineConfig {
     pub consent_source: ConsentSource,
     /// Where it is kept, outside the database, who was shredded; without such a place nobody is.
     pub tombstones: Tombstones,
+    /// The scrubber's last layer, where the organisation has one. None by default.
+    pub entity_finder: Option<Entities>,
 }
 
 impl EngineConfig {
@@ -120,6 +123,7 @@ impl EngineConfig {
             event_sources: EventSources::default(),
             consent_source: ConsentSource::default(),
             tombstones: Tombstones::default(),
+            entity_finder: None,
         }
     }
 

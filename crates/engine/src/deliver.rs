@@ -273,6 +273,7 @@ impl Engine {
             SendConsent::Unread => {
                 return self.defer(work, self.backoff_ms(LOOK_AGAIN), None).await;
             }
+            SendConsent::NotYet(wait_ms) => return self.defer(work, wait_ms, None).await,
         }
         match self.still_holds(&order).await {
             Ok(true) => {}

@@ -21,8 +21,8 @@ use chaperone_core::ports::{EhrReadFailed, EhrSearch};
 use chaperone_core::resource::ResourceType;
 use chaperone_fhir::references::ReferenceForm;
 use chaperone_phi::scrub::{
-    Budget, Class, DateUse, FreeText, Known, Lexicon, LexiconInvalid, Scrubber, Settings, Slots,
-    Withheld,
+    Budget, Class, DateUse, EntityFinder, FreeText, Known, Lexicon, LexiconInvalid, Scrubber,
+    Settings, Slots, Withheld,
 };
 use chaperone_phi::tokens::TokenTarget;
 use chaperone_phi::view::View;
@@ -31,6 +31,7 @@ use serde_json::Value;
 
 use crate::call::Admitted;
 use crate::context::Engine;
+use crate::entities::Watched;
 use crate::errors::CallError;
 use crate::read::{Shown, not_shown, shown};
 use crate::slots::{EnvelopeSlots, SlotsFailed};
@@ -154,11 +155,17 @@ enum How<'k> {
     /// No text at all passes.
     Withhold(&'static str),
     /// With slots for what identifies somebody.
-    Scrub {
-        lexicon: &'k Lexicon,
-        known: &'k Known,
-        dates: DateUse,
-    },
+    Scrub(Layers<'k>),
+}
+
+/// What the scrubber goes by.
+#[derive(Clone, Copy)]
+struct Layers<'k> {
+    lexicon: &'k Lexicon,
+    known: &'k Known,
+    dates: DateUse,
+    /// A named-entity model, where the organisation has one.
+    finder: Option<&'k Watched<'k>>,
 }
 
 #[derive(Default)]
@@ -177,13 +184,9 @@ impl<'k> TextReader<'k> {
         }
     }
 
-    fn scrubbing(lexicon: &'k Lexicon, known: &'k Known, dates: DateUse, slots: Slots) -> Self {
+    fn scrubbing(layers: Layers<'k>, slots: Slots) -> Self {
         Self {
-            how: How::Scrub {
-                lexicon,
-                known,
-                dates,
-            },
+            how: How::Scrub(layers),
             state: RefCell::new(State {
                 slots,
                 ..State::default()
@@ -196,13 +199,7 @@ impl<'k> TextReader<'k> {
         let mut state = self.state.borrow_mut();
         let scrubbed = match &self.how {
             How::Withhold(reason) => Err(*reason),
-            How::Scrub {
-                lexicon,
-                known,
-                dates,
-            } => state
-                .scrub(lexicon, known, *dates, passage)
-                .map_err(code_of),
+            How::Scrub(layers) => state.scrub(*layers, passage).map_err(code_of),
         };
         match scrubbed {
             Ok(text) => Some(text),
@@ -221,13 +218,7 @@ impl<'k> TextReader<'k> {
 }
 
 impl State {
-    fn scrub(
-        &mut self,
-        lexicon: &Lexicon,
-        known: &Known,
-        dates: DateUse,
-        passage: FreeText<'_>,
-    ) -> Result<String, Withheld> {
+    fn scrub(&mut self, layers: Layers<'_>, passage: FreeText<'_>) -> Result<String, Withheld> {
         let length = match passage {
             FreeText::Text(text) | FreeText::Narrative(text) | FreeText::Title(text) => text.len(),
             FreeText::Content { data, .. } => data.len() / 4 * 3,
@@ -243,7 +234,11 @@ impl State {
             bytes_max: TEXT_BYTES_MAX,
             steps_max: steps.max(STEPS_MIN),
         };
-        let scrubber = Scrubber::new(lexicon, known, Settings { dates, budget });
+        let dates = layers.dates;
+        let mut scrubber = Scrubber::new(layers.lexicon, layers.known, Settings { dates, budget });
+        if let Some(finder) = layers.finder {
+            scrubber = scrubber.with_finder(finder as &dyn EntityFinder);
+        }
         let scrubbed = scrubber.scrub_passage(passage, &mut self.slots)?;
         for finding in &scrubbed.findings {
             let count = self.tally.replaced.entry(finding.class).or_default();
@@ -333,10 +328,17 @@ impl Engine {
                 return Ok(shown);
             }
         };
-        let dates = dates_of(admitted.intent);
+        let entities = self.config.entity_finder.as_ref();
+        let watched = entities.map(|it| it.watched(self.clock.as_ref()));
+        let layers = Layers {
+            lexicon,
+            known: &known,
+            dates: dates_of(admitted.intent),
+            finder: watched.as_ref(),
+        };
         for _ in 0..ATTEMPTS_MAX {
             let mut loaded = self.slots_of(&admitted.caller.envelope).await?;
-            let shown = scrub_all(view, visible, tokens, lexicon, &known, dates, &mut loaded)?;
+            let shown = scrub_all(view, visible, tokens, layers, &mut loaded)?;
             match self.keep_slots(admitted, loaded).await {
                 Ok(()) => return Ok(shown),
                 Err(SlotsFailed::Overtaken) => {}
@@ -455,13 +457,11 @@ fn scrub_all(
     view: &View,
     visible: &[&Value],
     tokens: &BTreeMap<TokenTarget, String>,
-    lexicon: &Lexicon,
-    known: &Known,
-    dates: DateUse,
+    layers: Layers<'_>,
     loaded: &mut EnvelopeSlots,
 ) -> Result<Shown, CallError> {
     let slots = std::mem::take(&mut loaded.slots);
-    let texts = TextReader::scrubbing(lexicon, known, dates, slots);
+    let texts = TextReader::scrubbing(layers, slots);
     let mut shown = shown(view, visible, tokens, &texts)?;
     (loaded.slots, shown.tally) = texts.into_parts();
     Ok(shown)

@@ -42,6 +42,7 @@ pub mod consent;
 
 mod arguments;
 pub mod call;
+pub mod entities;
 mod free_text;
 mod merge;
 mod observe;

@@ -602,7 +602,8 @@ impl Engine {
     }
 }
 
-/// Writes for one patient keep their order. Safety flags and opt-outs wait for nothing, not even for
+/// Writes for one patient keep their order; messages to the patient have an order of their own, because they wait
+/// for the morning and the record does not. Safety flags and opt-outs wait for nothing, not even for
 /// each other, so that no write of unknown outcome can hold them up (invariant 5).
 fn order_key(ruled: &chaperone_core::writeback::Ruled) -> Option<String> {
     let change = &ruled.change;
@@ -612,7 +613,9 @@ fn order_key(ruled: &chaperone_core::writeback::Ruled) -> Option<String> {
     if is_urgent {
         return None;
     }
+    let is_message = ["Communication", "CommunicationRequest"].contains(&change.resource.as_str());
     Some(match ruled.proposal.patient {
+        Some(patient) if is_message => format!("message/{patient}"),
         Some(patient) => format!("patient/{patient}"),
         None => "patient/none".to_owned(),
     })

@@ -11,7 +11,7 @@
 //! (`chaperone-fhir`).
 //!
 //! Reading order: [`Question`] and [`Decision`]; [`decide`]; `weigh` (one Consent), `criteria` (one provision);
-//! [`contact`] (how a patient wishes to be reached).
+//! [`contact`] (how a patient wishes to be reached) and [`hours`] (when not).
 //!
 //! # Source
 //! FHIR R4 Consent (<https://hl7.org/fhir/R4/consent.html>); 45 CFR 164.506, 164.508, 164.522; 42 CFR Part 2;
@@ -27,6 +27,7 @@ use crate::labels::{Labels, Restriction};
 pub mod contact;
 mod criteria;
 mod directive;
+pub mod hours;
 mod period;
 mod redact;
 mod table;

@@ -62,11 +62,6 @@ pub enum DateUse {
     Keep,
     /// They become slots.
     Slot,
-    /// They become days before or after a day, such as `day -12`; others become slots.
-    Relative {
-        /// Day 0.
-        anchor: jiff::civil::Date,
-    },
     /// They become their year: for de-identified use.
     ///
     /// # Source
@@ -74,11 +69,6 @@ pub enum DateUse {
     Year {
         /// The year in which the text is read: years so far back that they tell an age over 89 become slots.
         as_of: i16,
-    },
-    /// They move by a number of days: for pseudonymised use; this is not Safe Harbor.
-    Shift {
-        /// How many, forward or back.
-        days: i32,
     },
 }
 
@@ -300,9 +290,6 @@ impl<'a> Scrubber<'a> {
         let keeps_birth = span.basis == Basis::Record || span.is_vital;
         match self.settings.dates {
             DateUse::Keep => is_time && !keeps_birth,
-            DateUse::Relative { .. } | DateUse::Shift { .. } => {
-                span.class == Class::Age && !keeps_birth
-            }
             DateUse::Slot | DateUse::Year { .. } => false,
         }
     }
@@ -327,18 +314,6 @@ impl<'a> Scrubber<'a> {
                 }
                 _ => slot(slots)?,
             },
-            (Class::Date, DateUse::Shift { days }, Some(day)) if !span.is_vital => {
-                match day.shifted(days) {
-                    Some(moved) => moved,
-                    None => slot(slots)?,
-                }
-            }
-            (Class::Date, DateUse::Relative { anchor }, Some(day)) if !span.is_vital => {
-                match day.days_after(anchor) {
-                    Some(days) => format!("day {days:+}"),
-                    None => slot(slots)?,
-                }
-            }
             _ => slot(slots)?,
         };
         Ok(replaced)

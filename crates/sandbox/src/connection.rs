@@ -58,8 +58,8 @@ impl Listener for CuttableListener {
                     };
                     return (stream, address);
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "the sandbox could not accept a connection");
+                Err(_) => {
+                    tracing::debug!("the sandbox could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

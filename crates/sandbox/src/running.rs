@@ -98,8 +98,8 @@ impl Sandbox {
             let served = axum::serve(CuttableListener::new(listener), service)
                 .with_graceful_shutdown(stopped(stopping))
                 .await;
-            if let Err(error) = served {
-                tracing::warn!(%error, "the sandbox stopped serving");
+            if served.is_err() {
+                tracing::warn!("the sandbox stopped serving");
             }
         });
         Ok(RunningSandbox {

@@ -29,10 +29,6 @@ pub use axum::Router;
 
 pub use serve::{Bound, Listen, ServeFailed, TlsFiles, serve};
 
-/// Log directives that must hold whatever an operator configures: the MCP library prints whole
-/// messages, arguments and answers alike, at its debug level (invariant 10).
-pub const LOG_DIRECTIVES_ALWAYS: [&str; 1] = ["rmcp=off"];
-
 /// What one server offers.
 pub struct App {
     /// For agents.

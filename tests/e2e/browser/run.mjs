@@ -5,6 +5,7 @@
 //   BASE_URL        where Chaperone is, without /console
 //   ACCOUNT, PASSWORD, TOTP_SECRET   an account with a proposal that waits for its second factor
 //   CANARIES        optional: further texts about patients, one a line, that must not leak
+//   PLACES          optional: a file for everything in which nothing about a patient may be found
 //   CI_ARTIFACTS    optional: where pictures go (target/e2e-artifacts otherwise)
 //   CHROMIUM        optional: the browser (/usr/bin/chromium otherwise)
 //
@@ -283,6 +284,9 @@ async function main() {
   }
   await browser.close();
 
+  if (process.env.PLACES) {
+    writeFileSync(process.env.PLACES, watch.places);
+  }
   const problems = [...failed, ...watch.finish(), ...looks.problems];
   writeFileSync(join(input.artifacts, 'browser.json'), JSON.stringify({ problems, remarks: looks.remarks }, null, 2));
   looks.remarks.forEach((remark) => console.log(`e2e-browser: worth a look: ${remark}`));

@@ -54,6 +54,11 @@ export class Watch {
     }
   }
 
+  /** Everything remembered, as one text, for a search from outside. */
+  get places() {
+    return this.#places.map(({ where, text }) => `== ${where}\n${text}\n`).join('');
+  }
+
   /** Looks for every canary in everything remembered. At the end, when all canaries are known. */
   finish() {
     for (const { where, text } of this.#places) {

@@ -7,6 +7,7 @@
 // Not here: reading bundles (load.mjs), the CapabilityStatement (capability.mjs).
 // Start at `main`, then `answer`.
 
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
 import { pathToFileURL } from 'node:url';
@@ -24,10 +25,11 @@ const BODY_BYTES_MAX = 8 * 1024 * 1024;
 const URL_BYTES_MAX = 16 * 1024;
 const REQUEST_TIMEOUT_MS = 30_000;
 
-const USAGE = `usage: node server.mjs [--port PORT] [FILE_OR_DIR ...]
+const USAGE = `usage: node server.mjs [--port PORT] [--access-log FILE] [FILE_OR_DIR ...]
 
 Serves FHIR R4 on http://127.0.0.1:PORT${BASE_PATH} (a free port without --port) until SIGTERM.
 Each FILE, and each *.json in each DIR, is a Bundle of type transaction, batch or collection to start with.
+With --access-log, FILE is begun anew and gets the method and the URL of each request.
 When ready, prints one line: {"base_url": ..., "bundles": ..., "resources": ...}.`;
 
 /** A request that never reaches the router. */
@@ -39,7 +41,7 @@ class Refused extends Error {
 }
 
 /** Starts a server that knows `repository` under the base path. Resolves once it listens. */
-export async function start({ port = 0, bundles = [] } = {}) {
+export async function start({ port = 0, bundles = [], accessLog = undefined } = {}) {
   indexDefinitions();
   const repository = new MemoryRepository();
   const router = new FhirRouter();
@@ -47,7 +49,13 @@ export async function start({ port = 0, bundles = [] } = {}) {
 
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: 5_000 });
   const place = { baseUrl: undefined };
+  if (accessLog) {
+    writeFileSync(accessLog, '');
+  }
   server.on('request', (request, response) => {
+    if (accessLog) {
+      appendFileSync(accessLog, `${request.method} ${request.url}\n`);
+    }
     answer(request, router, repository, place.baseUrl).then(
       (reply) => send(response, request.method, reply),
       (failed) => send(response, request.method, failure(failed))
@@ -193,7 +201,7 @@ function send(response, method, { status, headers, resource }) {
 
 async function main() {
   const { values, positionals } = parseArgs({
-    options: { port: { type: 'string', default: '0' }, help: { type: 'boolean' } },
+    options: { port: { type: 'string', default: '0' }, 'access-log': { type: 'string' }, help: { type: 'boolean' } },
     allowPositionals: true,
   });
   if (values.help) {
@@ -204,7 +212,7 @@ async function main() {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new LoadRefused(`--port ${values.port} is no port`);
   }
-  const running = await start({ port, bundles: await readBundles(positionals) });
+  const running = await start({ port, bundles: await readBundles(positionals), accessLog: values['access-log'] });
   const stop = () => {
     running.stop().then(() => process.exit(0));
   };

@@ -184,6 +184,10 @@ pub(crate) struct PatientArgs {
     json: bool,
 }
 
+/// Said where the EHR could not tell of every record of the patient.
+const NOT_WHOLE: &str = "The EHR could not tell whether other records of this patient were merged with this one, \
+    so accesses under such a record may be missing. Ask again when it answers, or for each record.";
+
 /// Runs `who-saw`.
 pub(crate) fn who_saw(args: PatientArgs) -> anyhow::Result<ExitCode> {
     let span = args.span.span()?;
@@ -205,6 +209,9 @@ pub(crate) fn who_saw(args: PatientArgs) -> anyhow::Result<ExitCode> {
             }
             question.after = page.next;
             if question.after.is_none() {
+                if !page.is_whole {
+                    eprintln!("{NOT_WHOLE}");
+                }
                 if !args.json {
                     print_line(&format!(
                         "{accesses} accesses, by {} ledger entries. This question is one of them.",
@@ -223,6 +230,9 @@ pub(crate) fn accounting(args: PatientArgs) -> anyhow::Result<ExitCode> {
     args.config.with_engine(async |engine| {
         let patient = engine.patient_meant(&args.patient).await?;
         let answer = engine.accounting(Asker::CommandLine, patient, span).await?;
+        if !answer.is_whole {
+            eprintln!("{NOT_WHOLE}");
+        }
         if args.json {
             print_line(&serde_json::to_string(&answer)?);
             return Ok(ExitCode::SUCCESS);
@@ -296,6 +306,12 @@ fn in_words(seen: &Seen) -> String {
     line("ruling", seen.ruling.clone().unwrap_or_default());
     line("approved", seen.approved_by.join("; "));
     line("outcome", seen.outcome.clone());
+    line(
+        "record",
+        seen.record
+            .map(|record| format!("{record}, which was merged with this patient's"))
+            .unwrap_or_default(),
+    );
     line("entry", seen.entry.to_string());
     text
 }

@@ -53,6 +53,9 @@ pub(crate) struct DemoArgs {
     /// Write addresses and evaluation accounts to this file when ready.
     #[arg(long, value_name = "FILE")]
     state_file: Option<PathBuf>,
+    /// Write what the sandbox EHR was asked, as its access log would have it, to this file when stopping.
+    #[arg(long, value_name = "FILE", hide = true)]
+    ehr_log: Option<PathBuf>,
     /// How much to log: error, warn, info or debug.
     #[arg(long, default_value = "warn")]
     log: String,

@@ -144,6 +144,10 @@ impl World {
             self.cast.in_words(),
         ));
         crate::signals::interrupted().await;
+        if let Some(file) = &args.ehr_log {
+            std::fs::write(file, self.ehr_log())
+                .with_context(|| format!("cannot write `{}`", file.display()))?;
+        }
         self.take_down().await;
         Ok(ExitCode::SUCCESS)
     }
@@ -170,6 +174,25 @@ impl World {
         crate::commands::agent_key::write_private(&unfinished, &state.to_string())?;
         std::fs::rename(&unfinished, file)?;
         Ok(())
+    }
+
+    /// What an EHR's access log would hold: methods and addresses, and the condition of conditional creates.
+    fn ehr_log(&self) -> String {
+        let mut log = String::new();
+        for request in self.sandbox.handle.requests() {
+            log.push_str(&request.method);
+            log.push(' ');
+            log.push_str(&request.path);
+            for part in [&request.query, &request.if_none_exist]
+                .into_iter()
+                .flatten()
+            {
+                log.push('?');
+                log.push_str(part);
+            }
+            log.push('\n');
+        }
+        log
     }
 
     /// The first business identifier of each synthetic patient, as `SYSTEM|VALUE`: how dispatchers name one.

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::agents::{Dispatcher, SCHEDULER, agent, call, enter};
 use crate::ehr;
 use crate::installation::{Installation, Settings, chaperone, printed};
+use crate::needle::FAMILY;
+use crate::searched::{addresses_at, nothing_is_left};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
@@ -53,7 +55,7 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
     assert_eq!(read["agent"], SCHEDULER);
     assert_eq!(read["purpose"], "PATADMIN");
     assert_eq!(read["is_ceiling"], false);
-    assert!(!said.contains("kill-2") && !said.contains("Testcase"));
+    assert!(!said.contains("kill-2") && !said.contains(FAMILY));
     let words =
         printed(&installation.run(&["who-saw", "--patient", &format!("{}|{second}", ehr::MRN)]));
     assert!(
@@ -99,4 +101,6 @@ async fn who_saw_what_is_asked_exported_and_streamed_from_the_command_line() {
         !installation.run(&["audit", "export", to]).status.success(),
         "never over a file"
     );
+    let addresses = addresses_at(&sandbox);
+    nothing_is_left("who saw what", &installation, &addresses, &ehr::ADDED);
 }

@@ -8,7 +8,6 @@ mod play;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -27,9 +26,10 @@ use crate::export::last_export;
 use crate::installation::{Installation, Settings, chaperone, printed, tail};
 use crate::mail;
 use crate::needle::{
-    CITY, EMAIL, FAMILY, GIVEN, LEGIBLE, MRN, PHONE, STREET, Search, Trace, careless_text,
+    BIRTH, CITY, EMAIL, FAMILY, GIVEN, LEGIBLE, MRN, PHONE, REMARK, STREET, Search, careless_text,
     legible_note,
 };
+use crate::searched::{Searched, addresses_at};
 use crate::wire::{Answer, Whom, Wire};
 use play::{Play, Proposed};
 
@@ -125,33 +125,38 @@ pharmacist = ["pharmacy@clinic.example"]
     };
     assert!(wire.to_be_searched().iter().any(is_legible));
 
-    let mut traces = Vec::new();
+    let mut searched = Searched::of("a patient's whole way");
     // What reaches the EHR names the patient by the id under which the EHR knows them, and by no more.
-    let urls: String = sandbox
-        .handle
-        .requests()
-        .iter()
-        .map(|request| {
-            format!(
-                "{} {:?} {:?}\n",
-                request.path, request.query, request.if_none_exist
-            )
-        })
-        .collect();
-    traces.extend(Search::new(&[]).traces("URLs at the EHR", urls.as_bytes()));
+    let addresses = addresses_at(&sandbox);
+    searched.look(
+        "addresses at the EHR",
+        &Search::new(&[]),
+        "URLs at the EHR",
+        addresses.as_bytes(),
+    );
 
     let search = Search::new(&[&logical_id]);
+    let in_answers = Search::where_birth_is_shown(&[&logical_id]);
     for (place, content) in wire.to_be_searched() {
-        traces.extend(search.traces(&place, content.as_bytes()));
+        let (kind, search) = match place.contains("to Agent's") {
+            true => ("answers to agents", &in_answers),
+            false => ("pages, headers and metrics", &search),
+        };
+        searched.look(kind, search, &place, content.as_bytes());
     }
-    traces.extend(search.traces("mails", mails.text().as_bytes()));
+    searched.look("mails", &search, "mails", mails.text().as_bytes());
     assert!(
         mails.text().contains("rounds@clinic.example"),
         "no mail came: {}",
         mails.text()
     );
     let printed = afterwards(&installation, &proposals);
-    traces.extend(search.traces("what commands print", printed.as_bytes()));
+    searched.look(
+        "commands",
+        &search,
+        "what commands print",
+        printed.as_bytes(),
+    );
     let log = fs::read_to_string(installation.log()).unwrap();
     assert!(
         log.contains("\"level\":\"DEBUG\""),
@@ -159,48 +164,24 @@ pharmacist = ["pharmacy@clinic.example"]
         tail(&installation.log())
     );
     for line in log.lines() {
-        traces.extend(search.traces("the log", line.as_bytes()));
+        searched.look("log", &search, "the log", line.as_bytes());
     }
-    let mut files = Vec::new();
-    files_below(&installation.home(), &mut files);
-    let database = |file: &PathBuf| file.to_string_lossy().contains("chaperone.db");
-    assert!(files.iter().any(database), "{files:?}");
-    files.extend(exports(&installation));
-    for file in &files {
-        traces.extend(search.traces(&file.display().to_string(), &fs::read(file).unwrap()));
+    searched.folder("disk", &search, &installation.home(), &[]);
+    assert!(installation.home().join("data/chaperone.db").exists());
+    for file in installation.exports() {
+        let bytes = fs::read(&file).unwrap();
+        searched.look("ledger", &search, &file.display().to_string(), &bytes);
     }
-    assert!(
-        traces.is_empty(),
-        "{} traces:\n{}",
-        traces.len(),
-        listed(&traces)
-    );
-}
-
-fn listed(traces: &[Trace]) -> String {
-    traces
-        .iter()
-        .take(40)
-        .map(|trace| format!("  {trace}\n"))
-        .collect()
-}
-
-fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, files);
-        } else {
-            files.push(path);
-        }
-    }
-}
-
-fn exports(installation: &Installation) -> Vec<PathBuf> {
-    (0..)
-        .map(|count| installation.file(&format!("ledger-{count}.jsonl")))
-        .take_while(|file| file.exists())
-        .collect()
+    searched.holds_nothing(&[
+        "addresses at the EHR",
+        "answers to agents",
+        "pages, headers and metrics",
+        "mails",
+        "commands",
+        "log",
+        "disk",
+        "ledger",
+    ]);
 }
 
 /// Receipts, the doctor's findings and the verification of the ledger, with the server gone.
@@ -242,6 +223,7 @@ fn admit(sandbox: &RunningSandbox) -> String {
     ]);
     patient["address"] =
         json!([{ "use": "home", "line": [STREET], "city": CITY, "country": "US" }]);
+    patient["birthDate"] = json!(BIRTH);
     patient["contact"] = json!([{
         "name": { "family": FAMILY },
         "telecom": [{ "system": "phone", "value": PHONE }],
@@ -255,12 +237,20 @@ fn admit(sandbox: &RunningSandbox) -> String {
         }
         name_references(&mut resource, &reference);
         resource["text"] = narrative();
+        let kin = json!({
+            "resourceType": "RelatedPerson", "id": "kin", "name": [{ "text": careless_text() }],
+            "patient": { "reference": reference },
+        });
         match resource["resourceType"].as_str().unwrap() {
             "DocumentReference" => {
                 resource["description"] = json!(careless_text());
                 let attachment = &mut resource["content"][0]["attachment"];
                 attachment["data"] = json!(STANDARD.encode(legible_note()));
-                attachment["title"] = json!(careless_text());
+                resource["contained"] = json!([kin]);
+                let attachment = &mut resource["content"][0]["attachment"];
+                attachment["title"] = json!(format!("{FAMILY}_{GIVEN}_{BIRTH}_{REMARK}.txt"));
+                resource["extension"] =
+                    json!([{ "url": "urn:example:remark", "valueString": careless_text() }]);
             }
             "Appointment" => {
                 resource["description"] = json!(careless_text());
@@ -270,7 +260,11 @@ fn admit(sandbox: &RunningSandbox) -> String {
             "Encounter" => {
                 resource["identifier"] = json!([{ "system": MRN_SYSTEM, "value": MRN }]);
             }
-            "Condition" | "MedicationRequest" | "AllergyIntolerance" => {
+            kind @ ("Condition" | "MedicationRequest" | "AllergyIntolerance") => {
+                // A prescription is what others are made after.
+                if kind != "MedicationRequest" {
+                    resource["contained"] = json!([kin]);
+                }
                 resource["note"] = json!([{ "authorString": FAMILY, "text": legible_note() }]);
             }
             _ => resource["note"] = json!([{ "text": careless_text() }]),

@@ -12,6 +12,8 @@ use crate::agents::{Dispatcher, SCHEDULER, agent, call, enter, free_slots};
 use crate::ehr;
 use crate::export::Export;
 use crate::installation::{Installation, Settings, chaperone, printed};
+use crate::needle::Search;
+use crate::searched::Searched;
 
 const SQLITE: &str = "sqlite:data/chaperone.db";
 
@@ -261,8 +263,48 @@ fn the_demo_on_an_ehr_that_takes_no_writes() {
     demo("read-only", |writes| writes == 0);
 }
 
+/// What identifies the demo's patients: names, numbers, telephones, streets, days of birth.
+fn demo_identifiers() -> Vec<String> {
+    const SEED: u64 = 20_261_121;
+    const COUNT: usize = 12;
+    let bundles = chaperone_sandbox::synthetic::patients(SEED, COUNT, jiff::Timestamp::now());
+    let mut found = Vec::new();
+    for bundle in &bundles {
+        let entries = bundle["entry"].as_array().unwrap();
+        let is_patient = |entry: &&Value| entry["resource"]["resourceType"] == "Patient";
+        let patient = &entries.iter().find(is_patient).unwrap()["resource"];
+        for at in [
+            "/name/0/family",
+            "/name/0/given/0",
+            "/identifier/0/value",
+            "/telecom/0/value",
+            "/telecom/1/value",
+            "/address/0/line/0",
+            "/birthDate",
+        ] {
+            let text = patient.pointer(at).and_then(Value::as_str);
+            found.extend(text.filter(|text| text.len() > 4).map(str::to_owned));
+        }
+    }
+    assert!(found.len() > 5 * COUNT, "{found:?}");
+    found
+}
+
 fn demo(profile: &str, writes_are_right: impl Fn(u64) -> bool) {
-    let output = chaperone(&["demo", "--once", "--json", "--profile", profile]);
+    let output = chaperone(&[
+        "demo",
+        "--once",
+        "--json",
+        "--profile",
+        profile,
+        "--log",
+        "debug",
+    ]);
+    let mut searched = Searched::of(&format!("demo, {profile}"));
+    let search = Search::only(&demo_identifiers());
+    searched.look("log", &search, "the log", &output.stderr);
+    searched.look("summary", &search, "the summary", &output.stdout);
+    searched.holds_nothing(&["log", "summary"]);
     let summary: Value = serde_json::from_str(&printed(&output)).unwrap();
     let number = |at: &str| {
         let value = summary.pointer(at).and_then(Value::as_u64);

@@ -7,6 +7,8 @@ use chaperone_sandbox::{ChangeKind, RunningSandbox, Sandbox, SandboxConfig, Serv
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::needle::{BIRTH, CITY, FAMILY, GIVEN, PHONE, STREET, careless_text};
+
 /// System of the synthetic medical record numbers.
 pub(crate) const MRN: &str = "urn:chaperone:synthetic:mrn";
 /// System of the business identifiers that write-backs carry.
@@ -28,7 +30,11 @@ pub(crate) async fn start(profile: ServerProfile) -> RunningSandbox {
     sandbox
 }
 
-/// Adds a patient of whom nothing is known but a medical record number, which is returned.
+/// Beginnings of what identifies the patients that [`add_patient`] adds, beside what all of them have in common
+/// with the canary: their record numbers, and references to them.
+pub(crate) const ADDED: [&str; 2] = ["KILL-00", "Patient/kill-"];
+
+/// Adds a patient with the identity of the canary and a medical record number, which is returned.
 pub(crate) fn add_patient(sandbox: &RunningSandbox, number: usize) -> String {
     let mrn = format!("KILL-{number:05}");
     let patient = json!({
@@ -36,7 +42,13 @@ pub(crate) fn add_patient(sandbox: &RunningSandbox, number: usize) -> String {
         "id": format!("kill-{number}"),
         "active": true,
         "identifier": [{ "system": MRN, "value": mrn }],
-        "name": [{ "family": "Testcase", "given": ["Synthetic"] }],
+        "name": [{ "family": FAMILY, "given": [GIVEN] }],
+        "telecom": [{ "system": "phone", "value": PHONE }],
+        "birthDate": BIRTH,
+        "address": [{ "line": [STREET], "city": CITY }],
+        "text": { "status": "generated", "div": format!(
+            "<div xmlns=\"http://www.w3.org/1999/xhtml\">{}</div>", careless_text()
+        ) },
     });
     sandbox.handle.put(&patient).unwrap();
     mrn

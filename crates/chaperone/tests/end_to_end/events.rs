@@ -13,6 +13,7 @@ use crate::cluster;
 use crate::ehr;
 use crate::export::last_export;
 use crate::installation::{Installation, Settings, http};
+use crate::searched::{addresses_at, nothing_is_left};
 
 const INTAKE: &str = "intake-agent";
 const SECRET: &str = "5f1d0c7be2a94386b0f3e8d2c6a71950";
@@ -96,7 +97,6 @@ async fn announced(store: &str) {
     assert_eq!(announce(&installation, &event, SECRET).await, 202);
     assert!(self::waiting(&installation).await.is_empty());
 
-    let log = fs::read_to_string(installation.log()).unwrap();
     let export = last_export(&installation, server).await;
     let is_grant = |recorded: &&Value| recorded["event"]["kind"] == "grant_issued";
     assert_eq!(export.events.iter().filter(is_grant).count(), 1);
@@ -105,11 +105,19 @@ async fn announced(store: &str) {
         .iter()
         .map(Value::to_string)
         .collect::<String>();
+    let log = fs::read_to_string(installation.log()).unwrap();
     for said in ["NEEDLE", "visit-1", "kill-1", SECRET] {
         assert!(!log.contains(said), "the log says {said}");
         assert!(!ledger.contains(said), "the ledger says {said}");
     }
+    let name = format!("announced events, {}", database_of(store));
+    nothing_is_left(&name, &installation, &addresses_at(&sandbox), &ehr::ADDED);
     sandbox.stop().await;
+}
+
+/// Which database a store is on.
+fn database_of(store: &str) -> &str {
+    store.split(':').next().unwrap_or_default()
 }
 
 /// The status of the answer.

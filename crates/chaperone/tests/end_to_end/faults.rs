@@ -17,6 +17,7 @@ use crate::agents::{Dispatcher, SCHEDULER, agent, call, enter, free_slots};
 use crate::ehr;
 use crate::export::{kinds, last_export};
 use crate::installation::{Installation, Settings, tail};
+use crate::searched::{addresses_at, nothing_is_left};
 
 /// How long one booking may take to come to rest, waits between attempts included.
 const AT_REST_WITHIN: Duration = Duration::from_secs(60);
@@ -191,6 +192,8 @@ async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
         writeln!(told, "  {}", kinds(history).join(" ")).unwrap();
     }
     expected.assert_eq(&told);
+    let name = format!("faults, {}, atomic: {atomic}", profile.name());
+    nothing_is_left(&name, &installation, &addresses_at(&sandbox), &ehr::ADDED);
 }
 
 async fn book(scheduler: &AgentClient, token: &AgentToken, slot: &str, number: usize) -> String {

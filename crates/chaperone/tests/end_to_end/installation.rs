@@ -53,7 +53,7 @@ impl Settings {
             transactions_are_atomic: true,
             exchange_timeout_ms: 600,
             settle_ms: 300,
-            log_level: "info",
+            log_level: "debug",
             further: String::new(),
         }
     }
@@ -187,6 +187,14 @@ impl Installation {
     /// The checkpoints outside the database.
     pub(crate) fn anchors(&self) -> PathBuf {
         self.home().join("anchors/clinic.checkpoints")
+    }
+
+    /// The ledgers that were exported so far.
+    pub(crate) fn exports(&self) -> Vec<PathBuf> {
+        (0..)
+            .map(|count| self.file(&format!("ledger-{count}.jsonl")))
+            .take_while(|file| file.exists())
+            .collect()
     }
 
     /// A place for a file of the test.

@@ -24,6 +24,7 @@ use crate::cluster;
 use crate::ehr;
 use crate::export::{kinds, last_export};
 use crate::installation::{Installation, Settings, tail};
+use crate::searched::{addresses_at, nothing_is_left};
 
 /// Kills per test unless the environment says otherwise.
 const KILLS: usize = 5;
@@ -119,6 +120,8 @@ struct Run {
     acknowledged: Vec<Acknowledged>,
     /// Sends that the EHR received.
     sends: usize,
+    /// The addresses that it saw.
+    addresses: String,
 }
 
 impl Run {
@@ -154,6 +157,7 @@ impl Run {
             asked: 0,
             acknowledged: Vec::new(),
             sends: 0,
+            addresses: String::new(),
         }
     }
 
@@ -173,6 +177,7 @@ impl Run {
             server.kill();
             let visits = proposing.finish().await;
             self.sends += self.sends_received();
+            self.addresses.push_str(&addresses_at(&self.sandbox));
             self.sandbox.handle.clear_requests();
             server = self.installation.start().await;
             self.ask_again(visits).await;
@@ -180,8 +185,11 @@ impl Run {
         self.sandbox.handle.clear_faults();
         let states = self.settled().await;
         self.sends += self.sends_received();
+        self.addresses.push_str(&addresses_at(&self.sandbox));
         let export = last_export(&self.installation, server).await;
         self.judge(&states, &export.histories());
+        let name = format!("kill, {:?}, {:?}", self.database, self.kind);
+        nothing_is_left(&name, &self.installation, &self.addresses, &ehr::ADDED);
     }
 
     /// The proposals of one round, grouped by patient.

@@ -23,6 +23,7 @@ mod export;
 mod installation;
 mod mail;
 mod needle;
+mod searched;
 mod validate;
 mod wire;
 

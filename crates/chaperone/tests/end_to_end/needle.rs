@@ -13,13 +13,27 @@ pub(crate) const PHONE: &str = "+1-970-555-0187";
 pub(crate) const EMAIL: &str = "zyxquorra.v@canary-mail.example";
 pub(crate) const STREET: &str = "4711 Whistlethorn Parade";
 pub(crate) const CITY: &str = "Quillhavenburg";
+/// Day of birth, and how people and programs write it.
+pub(crate) const BIRTH: &str = "1961-07-19";
+const BIRTH_WRITTEN: [&str; 9] = [
+    "07/19/1961",
+    "7/19/1961",
+    "07/19/61",
+    "19.07.1961",
+    "19.7.1961",
+    "july 19, 1961",
+    "july 19 1961",
+    "19 july 1961",
+    "jul 19, 1961",
+];
 /// A word that stands only in free text: notes, narratives, attachments, what agents and people write.
 pub(crate) const REMARK: &str = "wobblegonkitis";
 
 /// A text as somebody would write it who does not think of privacy.
 pub(crate) fn careless_text() -> String {
     format!(
-        "{GIVEN} {FAMILY} ({MRN}) called from {PHONE}, {EMAIL}, lives at {STREET}, {CITY}: {REMARK}"
+        "{GIVEN} {FAMILY} ({MRN}), born July 19, 1961 (07/19/1961), called from {PHONE}, {EMAIL}, lives at \
+         {STREET}, {CITY}: {REMARK}"
     )
 }
 
@@ -68,6 +82,12 @@ pub(crate) struct Search {
 impl Search {
     /// For everything that identifies the patient, and further texts.
     pub(crate) fn new(further: &[&str]) -> Self {
+        let all: Vec<&str> = further.iter().copied().chain([BIRTH]).collect();
+        Self::where_birth_is_shown(&all)
+    }
+
+    /// The same for answers of tools that show the day of birth as a field of their view: as FHIR writes it.
+    pub(crate) fn where_birth_is_shown(further: &[&str]) -> Self {
         // Parts that no other text contains: what is split or cut is found as well.
         let digits: String = PHONE.chars().filter(char::is_ascii_digit).collect();
         let parts = [
@@ -88,7 +108,16 @@ impl Search {
             REMARK,
         ];
         let mut needles = Vec::new();
-        for what in parts.iter().chain(further) {
+        for what in parts.iter().chain(&BIRTH_WRITTEN).chain(further) {
+            forms(what, &mut needles);
+        }
+        Self { needles }
+    }
+
+    /// For some texts and nothing else.
+    pub(crate) fn only(texts: &[String]) -> Self {
+        let mut needles = Vec::new();
+        for what in texts {
             forms(what, &mut needles);
         }
         Self { needles }
@@ -202,6 +231,8 @@ fn the_search_finds_what_is_planted_in_each_form_and_nothing_else() {
             "patient f00dfeed-0000-4000-8000-00000000cafe".to_owned(),
         ),
         ("as text", "tel:+19705550187".to_owned()),
+        ("as text", "born 19.07.1961".to_owned()),
+        ("form encoding", "July+19%2C+1961".to_owned()),
         ("form encoding", form_encoded.clone()),
         ("URL encoding", form_encoded.replace('+', "%20")),
         (

@@ -170,7 +170,11 @@ impl Person {
             .iter()
             .flat_map(|it| it.split_whitespace().skip(1).take(1).map(plain));
         parts.extend(named);
+        // The year alone, and the whole day as it is written forwards and as Americans write it.
         parts.extend(self.birth.split('-').next().map(str::to_owned));
+        parts.push(plain(&self.birth));
+        let (year, day) = self.birth.split_once('-').unwrap();
+        parts.push(plain(&format!("{day}{year}")));
         parts.retain(|part| part.len() >= 3);
         parts
     }

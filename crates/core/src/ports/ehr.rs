@@ -1,6 +1,7 @@
 //! The EHR port. Reads may be repeated; a write is sent at most once per call, never retried inside.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -109,7 +110,9 @@ impl DeliveryProfile {
 pub struct Version(pub String);
 
 /// A search: type and parameters, not yet encoded. The adapter encodes every value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Values can identify somebody: `Debug` shows the names of the parameters alone.
+#[derive(Clone, PartialEq, Eq)]
 pub struct EhrSearch {
     /// The type.
     pub resource: ResourceType,
@@ -119,13 +122,33 @@ pub struct EhrSearch {
     pub limit: u32,
 }
 
-/// What a search or read returned.
-#[derive(Debug, Clone, PartialEq)]
+impl fmt::Debug for EhrSearch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.parameters.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("EhrSearch")
+            .field("resource", &self.resource)
+            .field("parameters", &names)
+            .field("limit", &self.limit)
+            .finish()
+    }
+}
+
+/// What a search or read returned. `Debug` shows how many resources, and nothing of them.
+#[derive(Clone, PartialEq)]
 pub struct EhrRead {
     /// The resources, in server order.
     pub resources: Vec<Value>,
     /// Whether there was more than the limit.
     pub more: bool,
+}
+
+impl fmt::Debug for EhrRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EhrRead")
+            .field("resources", &self.resources.len())
+            .field("more", &self.more)
+            .finish()
+    }
 }
 
 /// Why a read failed. Texts never carry content of the answer.

@@ -83,6 +83,8 @@ pub struct LeftOut {
 pub struct AccountingAnswer {
     /// The patient.
     pub patient: PatientToken,
+    /// Whether the EHR told of every record that was merged with this one; what happened under those is in here.
+    pub is_whole: bool,
     /// From when on.
     pub from: Timestamp,
     /// Before when.
@@ -159,15 +161,20 @@ impl Engine {
             from: Some(from),
             to: Some(to),
         };
-        self.record_question(asker, AuditUse::Accounting, Some(patient), span)
-            .await?;
+        let same = self.same_person(patient).await?;
+        for record in &same.tokens {
+            self.record_question(asker, AuditUse::Accounting, Some(*record), span)
+                .await?;
+        }
         self.index_accesses(u64::MAX).await?;
         let rules = self.tables.accounting();
         let mut disclosures = Vec::new();
         let mut left_out: BTreeMap<(String, String), u64> = BTreeMap::new();
         let (mut after, mut looked_at) = (None, 0_u64);
         loop {
-            let (accesses, next) = self.accesses_of(patient, span, after.as_deref()).await?;
+            let (accesses, next) = self
+                .accesses_of(&same.tokens, span, after.as_deref())
+                .await?;
             looked_at = looked_at.saturating_add(accesses.len() as u64);
             if looked_at > ACCESSES_MAX {
                 return Err(AuditFailed::TooMany(ACCESSES_MAX));
@@ -198,6 +205,7 @@ impl Engine {
             .collect();
         Ok(AccountingAnswer {
             patient,
+            is_whole: same.is_whole,
             from,
             to,
             disclosures,

@@ -39,6 +39,9 @@ pub struct Seen {
     pub entry: u64,
     /// When.
     pub when: Timestamp,
+    /// The record under which it happened, where that is another than was asked about: the two were merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PatientToken>,
     /// What was done: `read`, `write`, `assigned`, `refused`, `emergency` or `asked`.
     pub did: &'static str,
     /// Who acted, in words.
@@ -86,6 +89,10 @@ pub struct Seen {
 pub struct WhoSaw {
     /// The patient.
     pub patient: PatientToken,
+    /// Further records of the same person at the EHR, by their tokens.
+    pub merged: Vec<PatientToken>,
+    /// Whether the EHR told of all of them. When not, there may be accesses under a record that is missing here.
+    pub is_whole: bool,
     /// Accesses, oldest first.
     pub accesses: Vec<Seen>,
     /// Where the next page begins; `None` after the last.
@@ -120,9 +127,13 @@ impl Engine {
             Asker::Human(_) => CATCH_UP_MAX,
             Asker::CommandLine => u64::MAX,
         };
+        let same = self.same_person(patient).await?;
         if question.after.is_none() {
-            self.record_question(asker, AuditUse::WhoSaw, Some(patient), question.span)
-                .await?;
+            // Whoever asks about one of several records is seen asking under each.
+            for record in &same.tokens {
+                self.record_question(asker, AuditUse::WhoSaw, Some(*record), question.span)
+                    .await?;
+            }
         }
         let indexed = self.index_accesses(budget).await?;
         if indexed.behind() > 0 {
@@ -131,12 +142,13 @@ impl Engine {
             });
         }
         let (accesses, next) = self
-            .accesses_of(patient, question.span, question.after.as_deref())
+            .accesses_of(&same.tokens, question.span, question.after.as_deref())
             .await?;
         let names = self.account_names().await?;
         let mut seen = Vec::with_capacity(accesses.len());
         for access in &accesses {
             let mut row = Seen::of(access, &names);
+            row.record = access.patient.filter(|record| *record != patient);
             if self.is_secret_from(asker, access).await? {
                 row.approved_by = vec!["shown once the other person has decided".to_owned()];
             }
@@ -144,16 +156,18 @@ impl Engine {
         }
         Ok(WhoSaw {
             patient,
+            merged: same.tokens.into_iter().skip(1).collect(),
+            is_whole: same.is_whole,
             accesses: seen,
             next,
             entries: indexed.entries,
         })
     }
 
-    /// One page of the accesses of a patient, oldest first, and where the next begins.
+    /// One page of the accesses of a patient's records, oldest first, and where the next begins.
     pub(super) async fn accesses_of(
         &self,
-        patient: PatientToken,
+        records: &[PatientToken],
         span: Span,
         after: Option<&str>,
     ) -> Result<(Vec<Access>, Option<String>), AuditFailed> {
@@ -166,17 +180,27 @@ impl Engine {
             (None, Some(from)) => Some((sortable(from), String::new())),
             (None, None) => None,
         };
-        let listing = Listing {
-            index: Some(patient.to_string()),
-            after,
-            limit: ACCESSES_AT_ONCE,
-            ..Listing::default()
-        };
-        let rows = self
-            .store
-            .projections(&self.config.tenant, ACCESSES, listing)
-            .await?;
-        let is_full = rows.len() >= ACCESSES_AT_ONCE as usize;
+        let page = ACCESSES_AT_ONCE as usize;
+        // Rows of all records sort alike, so the first page of each holds the first page of all.
+        let mut rows = Vec::new();
+        let mut is_full = false;
+        for record in records {
+            let listing = Listing {
+                index: Some(record.to_string()),
+                after: after.clone(),
+                limit: ACCESSES_AT_ONCE,
+                ..Listing::default()
+            };
+            let found = self
+                .store
+                .projections(&self.config.tenant, ACCESSES, listing)
+                .await?;
+            is_full |= found.len() >= page;
+            rows.extend(found);
+        }
+        rows.sort_by(|one, other| (&one.sort, &one.key.key).cmp(&(&other.sort, &other.key.key)));
+        is_full |= rows.len() > page;
+        rows.truncate(page);
         let mut next = rows
             .last()
             .filter(|_| is_full)
@@ -189,7 +213,8 @@ impl Engine {
                 break;
             }
             // The rows of a patient are the patient's alone, whatever the listing says.
-            if access.patient == Some(patient) && span.holds(access.at) {
+            let is_theirs = access.patient.is_some_and(|it| records.contains(&it));
+            if is_theirs && span.holds(access.at) {
                 accesses.push(access);
             }
         }
@@ -240,6 +265,7 @@ impl Seen {
         let mut seen = Self {
             entry: access.seq,
             when: access.at,
+            record: None,
             did: "read",
             actor: actor_words(&access.actor),
             agent: access.agent().map(ToString::to_string),

@@ -3,7 +3,8 @@
 //! ```text
 //! approved ──▶ queue ──▶ send: Consents read now ─┬─ hold ─▶ sent
 //!                 │                               ├─ refuse ─▶ Void (consent)
-//!                 │                               └─ cannot be read ─▶ not sent; looked at again later
+//!                 │                               ├─ cannot be read ─▶ not sent; looked at again later
+//!                 │                               └─ at night ─▶ not sent before the morning
 //!                 └─ a Consent changed (written here, or announced): all of the patient's queue, at once
 //! ```
 //! A message to the patient also needs a channel that they agreed to.
@@ -13,7 +14,8 @@ use chaperone_core::ids::PatientToken;
 use chaperone_core::ports::{LISTED_MAX, StoreFailed};
 use chaperone_core::resource::ResourceType;
 use chaperone_core::writeback::{Command, Ready, StateName, VoidReason, Writeback};
-use chaperone_phi::consent::contact::{ContactDenial, contacts_of, may_contact};
+use chaperone_phi::consent::contact::{ContactDenial, contacts_of, may_contact, speaks_to};
+use chaperone_phi::consent::hours::not_before;
 use chaperone_phi::consent::{Action, Asker, Decision, Question, Subject, decide};
 use serde_json::Value;
 
@@ -34,6 +36,8 @@ pub(crate) enum SendConsent {
     Withdrawn,
     /// Nobody knows now, so it is not sent now.
     Unread,
+    /// It may go, and not at this hour: in so many milliseconds.
+    NotYet(i64),
 }
 
 /// What decides about the sends of one patient.
@@ -110,7 +114,30 @@ impl Engine {
             tracing::info!(writeback = %proposal.id, "consent no longer covers an order");
             return SendConsent::Withdrawn;
         }
-        SendConsent::Holds
+        match self.quiet_until(body, asked.patient.as_ref()) {
+            None => SendConsent::Holds,
+            Some(open) => {
+                let wait = open.duration_since(self.now()).as_millis();
+                SendConsent::NotYet(i64::try_from(wait).unwrap_or(i64::MAX))
+            }
+        }
+    }
+
+    /// Before when a message must not go out, because it would disturb the patient's night.
+    fn quiet_until(
+        &self,
+        message: &Value,
+        patient: Option<&Value>,
+    ) -> Option<chaperone_core::Timestamp> {
+        if !is_message(message) || !reaches_patient(message) {
+            return None;
+        }
+        let (patient, now) = (patient?, self.now());
+        let wanted = contacts_of(&self.consent_table, message).ok()?;
+        wanted
+            .iter()
+            .filter_map(|it| not_before(&self.consent_table, patient, &it.channel, now))
+            .max()
     }
 
     /// Whether a message may go to the patient: every channel it takes, for everything it is about. What is no
@@ -125,6 +152,7 @@ impl Engine {
             return Ok(());
         }
         let patient = patient.ok_or(ContactDenial::NoContactPoint)?;
+        speaks_to(patient, message)?;
         let now = self.now();
         for wanted in contacts_of(&self.consent_table, message)? {
             may_contact(&self.consent_table, &known.consents, patient, &wanted, now)?;

@@ -8,6 +8,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{AgentId, IntentId, PatientToken, WritebackId};
+use chaperone_core::phi::Phi;
 use chaperone_core::ports::Listing;
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, Writeback};
@@ -59,7 +60,7 @@ pub struct InboxItem {
     /// The write-back.
     pub id: WritebackId,
     /// The change in words.
-    pub words: String,
+    pub words: Phi<String>,
     /// The patient.
     pub patient: Option<PatientBrief>,
     /// The agent.
@@ -90,7 +91,7 @@ pub struct FellThrough {
     /// The write-back.
     pub id: WritebackId,
     /// The change in words.
-    pub words: String,
+    pub words: Phi<String>,
     /// Its class.
     pub class: Option<ChangeClass>,
     /// Why, in words.

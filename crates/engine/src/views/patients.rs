@@ -6,6 +6,7 @@
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, ReadCeiling, StreamId};
 use chaperone_core::ids::{PatientToken, ToolName};
+use chaperone_core::phi::Phi;
 use chaperone_core::ports::{
     CommitFailed, EhrReadFailed, EhrSearch, Expected, Record, RecordChange, RecordKey, StoreFailed,
 };
@@ -51,7 +52,7 @@ pub struct PatientBrief {
     /// Our own identifier, the one that stands in addresses.
     pub token: PatientToken,
     /// Initials and age; nothing while the EHR does not answer.
-    pub shown: Option<Initials>,
+    pub shown: Option<Phi<Initials>>,
 }
 
 /// Enough to tell two patients of a list apart, and no more.
@@ -89,6 +90,13 @@ pub struct PatientHeader {
 pub struct PatientHit {
     /// Our own identifier.
     pub token: PatientToken,
+    /// Who it is.
+    pub shown: Phi<FoundPatient>,
+}
+
+/// What a search shows of a patient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPatient {
     /// Full name.
     pub name: String,
     /// Birth date as recorded.
@@ -137,10 +145,12 @@ impl Engine {
                 .to_owned();
             hits.push(PatientHit {
                 token: self.patient_token(id).await?,
-                name: full_name(patient),
-                age: age_words(&birth_date, now),
-                birth_date,
-                identifiers: identifiers(patient),
+                shown: Phi::new(FoundPatient {
+                    name: full_name(patient),
+                    age: age_words(&birth_date, now),
+                    birth_date,
+                    identifiers: identifiers(patient),
+                }),
             });
         }
         self.record_found(by, &hits).await?;
@@ -211,7 +221,7 @@ impl Engine {
         };
         Ok(PatientBrief {
             token,
-            shown: Some(shown),
+            shown: Some(Phi::new(shown)),
         })
     }
 
@@ -220,7 +230,7 @@ impl Engine {
         &self,
         by: &Human,
         token: PatientToken,
-    ) -> Result<Option<PatientHeader>, ViewFailed> {
+    ) -> Result<Option<Phi<PatientHeader>>, ViewFailed> {
         if !sees_patients(by) {
             return Err(ViewFailed::NotPermitted);
         }
@@ -241,7 +251,7 @@ impl Engine {
         let birth_date = text(&patient, "/birthDate")
             .unwrap_or("not recorded")
             .to_owned();
-        Ok(Some(PatientHeader {
+        Ok(Some(Phi::new(PatientHeader {
             token,
             name: full_name(&patient),
             age: age_words(&birth_date, self.now()),
@@ -253,7 +263,7 @@ impl Engine {
             allergies: self.allergies(&id).await,
             deceased: patient.get("deceasedBoolean") == Some(&Value::Bool(true))
                 || patient.get("deceasedDateTime").is_some(),
-        }))
+        })))
     }
 
     async fn patient_resource(&self, token: PatientToken) -> Result<Option<Value>, ViewFailed> {

@@ -1,6 +1,7 @@
 //! Everything about one patient: pending, delivered, refused. Printed, it is the downtime pack.
 
 use chaperone_core::ids::{PatientToken, WritebackId};
+use chaperone_core::phi::Phi;
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, Writeback};
 
@@ -16,7 +17,7 @@ pub struct PatientQueue {
     /// The patient's token.
     pub token: PatientToken,
     /// The patient; nothing while the EHR does not answer.
-    pub patient: Option<PatientHeader>,
+    pub patient: Option<Phi<PatientHeader>>,
     /// What waits for somebody or something, oldest first.
     pub pending: Vec<QueueItem>,
     /// What the EHR has, or what is staged here, newest first.
@@ -31,7 +32,7 @@ pub struct QueueItem {
     /// The row.
     pub row: WritebackRow,
     /// The change in words; for proposals that never got an order, what was asked.
-    pub words: String,
+    pub words: Phi<String>,
 }
 
 /// A patient with something pending, for the list of queues.
@@ -119,16 +120,16 @@ impl Engine {
         Ok(queues)
     }
 
-    async fn words_of(&self, by: &Human, id: WritebackId) -> Result<String, ViewFailed> {
+    async fn words_of(&self, by: &Human, id: WritebackId) -> Result<Phi<String>, ViewFailed> {
         // Who treats a patient needs all of the queue when Chaperone or the EHR is down.
         const TREAT: [Role; 4] = [Role::Clinician, Role::Rn, Role::MaRn, Role::Pharmacist];
         let hand = self.take_in_hand(id).await?;
         let treats = TREAT.into_iter().any(|role| by.holds(role));
         if !treats && Part::of(&hand.state, by) != Part::Content {
-            return Ok(format!(
+            return Ok(Phi::new(format!(
                 "For others to decide, by {}",
                 hand.state.proposal().tool
-            ));
+            )));
         }
         match hand.state.ruled() {
             Some(ruled) => match self.order_content(&ruled.order).await {
@@ -144,7 +145,8 @@ impl Engine {
                     Writeback::Refused(_) => "Not valid as asked",
                     _ => "Asked",
                 };
-                Ok(format!("{asked}, by {}", hand.state.proposal().tool))
+                let words = format!("{asked}, by {}", hand.state.proposal().tool);
+                Ok(Phi::new(words))
             }
         }
     }

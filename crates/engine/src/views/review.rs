@@ -11,6 +11,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{RulesRecord, RulingRecord, StageRecord, Strategy, WriteOrder};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
+use chaperone_core::phi::Phi;
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::principal::Human;
 use chaperone_core::resource::{Interaction, ResourceType};
@@ -41,7 +42,7 @@ pub struct Review {
     /// The row: ids, state, class, gate, deadline.
     pub row: WritebackRow,
     /// What only roles that see patients are shown; nothing for operators.
-    pub content: Option<ReviewContent>,
+    pub content: Option<Phi<ReviewContent>>,
     /// What was ruled, once it was.
     pub ruling: Option<RulingRecord>,
     /// What was checked, once it was.
@@ -72,7 +73,7 @@ pub struct Review {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReviewContent {
     /// The change in one line.
-    pub words: String,
+    pub words: Phi<String>,
     /// Before and after, element by element.
     pub diff: Vec<DiffLine>,
     /// Lines that were left off.
@@ -112,7 +113,7 @@ pub enum PatientShown {
     /// The intent is about no patient.
     NoPatient,
     /// As the EHR has them now.
-    Known(Box<PatientHeader>),
+    Known(Phi<Box<PatientHeader>>),
     /// The EHR does not answer: the change must not be approved blind.
     Unavailable,
 }
@@ -193,9 +194,12 @@ impl OrderContent {
         words::diff(base.as_ref(), &with_displays(&self.body))
     }
 
-    pub(super) fn words(&self) -> String {
+    pub(super) fn words(&self) -> Phi<String> {
         let base = self.base.as_ref().map(for_words);
-        words::describe_change(base.as_ref(), &for_words(&self.body))
+        Phi::new(words::describe_change(
+            base.as_ref(),
+            &for_words(&self.body),
+        ))
     }
 }
 
@@ -288,7 +292,7 @@ impl Engine {
             {
                 content.refusal_reason = self.unseal_text(reason).await.ok();
             }
-            Some(content)
+            Some(Phi::new(content))
         } else {
             None
         };
@@ -341,7 +345,7 @@ impl Engine {
         let patient = match proposal.patient {
             None => PatientShown::NoPatient,
             Some(token) => match self.patient_header(by, token).await {
-                Ok(Some(header)) => PatientShown::Known(Box::new(header)),
+                Ok(Some(header)) => PatientShown::Known(header.map(Box::new)),
                 Ok(None) | Err(ViewFailed::Missing) => {
                     self.record_look(by, "console.review", Some(token), &["change"])
                         .await?;
@@ -366,7 +370,7 @@ impl Engine {
                 documents(&opened.body),
                 opened.words(),
             ),
-            None => (Vec::new(), BaseState::New, Vec::new(), String::new()),
+            None => (Vec::new(), BaseState::New, Vec::new(), Phi::default()),
         };
         let follows = match (opened, proposal.patient) {
             (Some(opened), Some(_)) => self.follows(opened, proposal).await,

@@ -120,6 +120,77 @@ fn brief(seen: &[Seen]) -> Vec<String> {
         .collect()
 }
 
+/// The patient with a link to another record.
+fn linked(id: &str, kind: &str, other: &str) -> Value {
+    json!({
+        "resourceType": "Patient", "id": id, "birthDate": "1950-02-03",
+        "identifier": [{ "system": "urn:example:mrn", "value": format!("MRN-{id}") }],
+        "link": [{ "other": { "reference": format!("Patient/{other}") }, "type": kind }],
+    })
+}
+
+pub(crate) async fn records_that_were_merged_are_asked_about_together_from_either_side(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let (first, second) = busy(&bench).await;
+    let asker = Asker::CommandLine;
+    let (alone, beside) = (
+        all_of(&bench, asker, first).await.len(),
+        all_of(&bench, asker, second).await.len(),
+    );
+    // Related is not the same.
+    bench.ehr.put(linked("p2", "seealso", "p1"));
+    let seen = all_of(&bench, asker, first).await;
+    assert_eq!(seen.len(), alone + 1, "and the first question");
+    assert!(seen.iter().all(|it| it.record.is_none()));
+
+    // Whichever side says so, and from whichever side it is asked.
+    for (says, other) in [
+        (linked("p2", "replaced-by", "p1"), "p1"),
+        (linked("p1", "replaces", "p2"), "p2"),
+    ] {
+        bench.ehr.put(linked("p2", "seealso", "p1"));
+        bench.ehr.put(linked(other, "seealso", "p9"));
+        bench.ehr.put(says);
+        let from_first = all_of(&bench, asker, first).await;
+        let from_second = all_of(&bench, asker, second).await;
+        assert!(from_first.len() > alone + beside, "{}", from_first.len());
+        // The second time, the first question is there under both records.
+        assert_eq!(from_second.len(), from_first.len() + 2);
+        let of = |seen: &[Seen], record| seen.iter().filter(|it| it.record == record).count();
+        assert_eq!(
+            of(&from_first, Some(second)),
+            of(&from_second, None) - 1,
+            "what is another record from one side is the one that was asked about from the other"
+        );
+        let entries: Vec<u64> = from_first.iter().map(|it| it.entry).collect();
+        assert!(entries.is_sorted(), "{entries:?}");
+    }
+
+    // Under the surviving record nothing was ever handled.
+    bench.ehr.put(linked("p3", "replaces", "p1"));
+    assert_eq!(
+        bench.engine.patient_meant("Patient/p3").await.unwrap(),
+        first
+    );
+    assert!(matches!(
+        bench.engine.patient_meant("Patient/p9").await,
+        Err(AuditFailed::UnknownPatient)
+    ));
+
+    // An EHR that does not answer cannot tell, and the answer says so.
+    let whole = async || {
+        let page = bench
+            .engine
+            .who_saw(asker, first, &WhoSawQuestion::default())
+            .await
+            .unwrap();
+        (page.is_whole, page.merged.len())
+    };
+    assert_eq!(whole().await, (true, 1));
+    bench.ehr.set_down(true);
+    assert_eq!(whole().await, (false, 0));
+}
+
 pub(crate) async fn who_saw_names_every_access_of_the_patient_and_none_of_another(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     let (first, second) = busy(&bench).await;

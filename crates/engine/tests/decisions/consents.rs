@@ -35,7 +35,7 @@ fn consent(id: &str, patient: &str, provision: Value) -> Value {
     })
 }
 
-fn refusal(id: &str, patient: &str) -> Value {
+pub(crate) fn refusal(id: &str, patient: &str) -> Value {
     consent(id, patient, json!({"type": "deny"}))
 }
 
@@ -45,7 +45,7 @@ fn without(class: &str) -> Value {
     ]}]})
 }
 
-fn problem(id: &str, label: Option<&str>) -> Value {
+pub(crate) fn problem(id: &str, label: Option<&str>) -> Value {
     let mut problem = json!({
         "resourceType": "Condition", "id": id, "subject": {"reference": "Patient/p1"},
         "clinicalStatus": {"coding": [{
@@ -59,14 +59,14 @@ fn problem(id: &str, label: Option<&str>) -> Value {
     problem
 }
 
-async fn reader(bench: &Bench) -> Caller {
+pub(crate) async fn reader(bench: &Bench) -> Caller {
     let clinician = human(2, &[Role::Clinician]);
     bench
         .caller(&clinician, "order-agent", "chart-summary", "p1")
         .await
 }
 
-async fn problems(bench: &Bench, caller: &Caller) -> Result<usize, &'static str> {
+pub(crate) async fn problems(bench: &Bench, caller: &Caller) -> Result<usize, &'static str> {
     bench
         .try_call(caller, "list_problems", json!({}))
         .await
@@ -75,7 +75,7 @@ async fn problems(bench: &Bench, caller: &Caller) -> Result<usize, &'static str>
 }
 
 /// What reads were permitted on, and why calls were refused.
-async fn grounds(bench: &Bench) -> Vec<String> {
+pub(crate) async fn grounds(bench: &Bench) -> Vec<String> {
     let words = |event: Event| match event {
         Event::ReadPermitted(ceiling) => Some(ceiling.consent),
         Event::CallRefused(refusal) => Some(format!(
@@ -92,7 +92,7 @@ async fn grounds(bench: &Bench) -> Vec<String> {
         .collect()
 }
 
-async fn announce_change(bench: &Bench, resource: &str) {
+pub(crate) async fn announce_change(bench: &Bench, resource: &str) {
     let notification = json!({
         "id": format!("change-of-{resource}"), "type": "consent-changed",
         "occurred": bench.clock.now().to_string(), "resource": resource,
@@ -281,7 +281,7 @@ pub(crate) async fn an_announced_withdrawal_counts_at_once(db: Db) {
 }
 
 /// A note of an encounter, approved.
-async fn approved_note(bench: &Bench) -> WritebackId {
+pub(crate) async fn approved_note(bench: &Bench) -> WritebackId {
     bench.ehr.put(json!({
         "resourceType": "Encounter", "id": "e1", "status": "in-progress",
         "class": {"code": "AMB"}, "subject": {"reference": "Patient/p1"},
@@ -301,7 +301,7 @@ async fn approved_note(bench: &Bench) -> WritebackId {
     id
 }
 
-async fn approve(bench: &Bench, id: WritebackId) {
+pub(crate) async fn approve(bench: &Bench, id: WritebackId) {
     let request = ApproveRequest {
         writeback: id,
         digest: bench.row(id).await.digest.unwrap(),
@@ -471,7 +471,7 @@ required = true
 "#;
 
 /// A bench that can write to patients, each of whom has a telephone and no wishes yet.
-async fn talking(db: Db, strategy: Strategy) -> Bench {
+pub(crate) async fn talking(db: Db, strategy: Strategy) -> Bench {
     let mut bench = bench_on(db, strategy).await;
     let bundle = talking_bundle();
     let config = EngineConfig {
@@ -493,14 +493,14 @@ async fn talking(db: Db, strategy: Strategy) -> Bench {
     bench
 }
 
-fn wish(id: &str, patient: &str, kind: &str, channel: &str) -> Value {
+pub(crate) fn wish(id: &str, patient: &str, kind: &str, channel: &str) -> Value {
     let class = json!([{"system": "urn:chaperone:contact-channel", "code": channel}]);
     let mut wish = consent(id, patient, json!({"type": kind, "class": class}));
     wish["category"] = json!([{"coding": [{"system": "urn:chaperone:consent-category", "code": "contact-preference"}]}]);
     wish
 }
 
-async fn message(
+pub(crate) async fn message(
     bench: &Bench,
     caller: &Caller,
     key: &str,

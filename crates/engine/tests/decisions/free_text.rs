@@ -9,6 +9,7 @@ use chaperone_core::envelope::Envelope;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::EnvelopeId;
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::ports::RecordKey;
 use chaperone_core::principal::{Human, Role};
 use chaperone_engine::approve::ApproveRequest;
@@ -70,7 +71,7 @@ fn fill(bench: &Bench) {
     }
 }
 
-fn document(id: &str, text: &str) -> Value {
+pub(crate) fn document(id: &str, text: &str) -> Value {
     attached(
         id,
         json!({
@@ -93,13 +94,13 @@ fn attached(id: &str, attachment: Value) -> Value {
     })
 }
 
-async fn filled(db: Db) -> Bench {
+pub(crate) async fn filled(db: Db) -> Bench {
     let bench = bench_on(db, Strategy::Conditional).await;
     fill(&bench);
     bench
 }
 
-async fn summariser(bench: &Bench) -> Caller {
+pub(crate) async fn summariser(bench: &Bench) -> Caller {
     bench
         .caller(&clinician(), "scribe-agent", "transcription-summary", "p1")
         .await
@@ -115,7 +116,7 @@ fn another(caller: &Caller) -> Caller {
     }
 }
 
-fn text_of(answer: &Value) -> &str {
+pub(crate) fn text_of(answer: &Value) -> &str {
     answer["resources"][0]["content"][0]["attachment"]["text"]
         .as_str()
         .unwrap_or_else(|| panic!("no text in {answer}"))
@@ -208,7 +209,10 @@ pub(crate) async fn a_note_is_shown_with_slots_that_are_put_back_in_what_is_draf
     assert!(row.tainted, "it was written from text of others");
     // The approver sees and signs what the slots stand for.
     let review = bench.engine.review(&clinician(), id).await.unwrap();
-    let content = format!("{:?}", review.content);
+    let slip = format!("{review:?}");
+    assert!(!slip.contains("Quillfeather"), "{slip}");
+    let content = review.content.as_ref().unwrap().expose(ExposedFor::Person);
+    let content = format!("{content:?}");
     assert!(
         content.contains("Ada Quillfeather") && !content.contains("[NAME-"),
         "{content}"

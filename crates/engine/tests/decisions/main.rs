@@ -18,11 +18,13 @@ mod bench;
 mod break_glass;
 mod consents;
 mod deliveries;
+mod entities;
 mod events;
 mod free_text;
 mod inventory;
 mod keys;
 mod limits;
+mod nodes;
 mod plausible;
 mod proposals;
 mod reads;
@@ -57,6 +59,7 @@ on_both! {
     audit:
         who_saw_names_every_access_of_the_patient_and_none_of_another,
         only_the_privacy_officer_may_ask_and_is_seen_asking,
+        records_that_were_merged_are_asked_about_together_from_either_side,
         a_patient_is_meant_by_token_reference_or_identifier_and_nobody_by_anything_else,
         spans_and_pages_hold_what_they_say,
         rows_that_were_dropped_are_folded_again,
@@ -88,6 +91,8 @@ on_both! {
         an_engine_leaves_other_tenants_work_alone,
         rebuilt_projections_are_the_live_ones,
         a_rebuild_takes_nothing_back_that_moves_meanwhile;
+    entities:
+        a_model_adds_what_it_finds_and_what_it_does_not_answer_in_time_is_withheld;
     events:
         an_event_puts_the_ehrs_own_patient_before_its_agent_once,
         an_event_sent_many_times_at_once_makes_one_grant,
@@ -103,6 +108,10 @@ on_both! {
         slots_end_with_their_envelope;
     limits:
         strangers_cannot_fill_the_ledger;
+    nodes:
+        a_text_waits_for_the_morning_and_holds_up_nothing_else,
+        a_message_that_the_patient_should_not_get_is_refused,
+        a_withdrawal_told_to_one_node_voids_the_queue_of_all_and_is_seen_by_all_within_a_minute;
     plausible:
         an_order_is_ruled_by_what_the_rules_find,
         a_list_that_is_too_long_to_look_at_is_not_looked_at,

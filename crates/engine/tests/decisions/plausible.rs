@@ -5,6 +5,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{Strategy, ValidationRecord};
 use chaperone_core::gate::GateLevel;
 use chaperone_core::ids::{OverrideReason, WritebackId};
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, WritebackEvent};
 use chaperone_engine::approve::ApproveRequest;
@@ -111,7 +112,8 @@ async fn validation(bench: &Bench, answer: &Value) -> ValidationRecord {
 
 async fn findings(bench: &Bench, by: &Human, answer: &Value) -> Vec<FindingView> {
     let review = bench.engine.review(by, id_of(answer)).await.unwrap();
-    review.content.unwrap().findings
+    let content = review.content.unwrap();
+    content.into_exposed(ExposedFor::Person).findings
 }
 
 fn has(findings: &[FindingView], id: &str) -> bool {
@@ -426,7 +428,8 @@ pub(crate) async fn a_unit_slip_is_pointed_out_and_not_put_right(db: Db) {
     assert_eq!(gate(&bench, &slip).await, GateLevel::Approve);
     // What is proposed to people is what was sent, with the number that was sent.
     let review = bench.engine.review(&nurse, id_of(&slip)).await.unwrap();
-    let diff = format!("{:?}", review.content.unwrap().diff);
+    let content = review.content.unwrap();
+    let diff = format!("{:?}", content.expose(ExposedFor::Person).diff);
     assert!(diff.contains("300"), "{diff}");
     let plain = weigh("plain", 80.0, now).await;
     let found = findings(&bench, &nurse, &plain).await;

@@ -5,6 +5,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{Strategy, WriteOrder};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::ports::{Clock, Commit, Expected};
 use chaperone_core::principal::{Actor, Human, Role};
 use chaperone_core::writeback::{StateName, WritebackEvent};
@@ -64,7 +65,8 @@ pub(crate) async fn a_review_is_for_who_has_a_part_in_it(db: Db) {
     let token = bench.row(id).await.patient.unwrap();
     let words = async |role: Role| {
         let queue = bench.engine.patient_queue(&human(20, &[role]), token).await;
-        queue.unwrap().pending[0].words.clone()
+        let words = queue.unwrap().pending[0].words.clone();
+        words.into_exposed(ExposedFor::Person)
     };
     let said = words(Role::Clinician).await;
     assert_ne!(words(Role::Scheduler).await, said);

@@ -2,12 +2,16 @@
 //!
 //! A preference is a Consent of its own category; R4 has no element for it. Without one, only the channels count
 //! that the table opens (portal and letter). An opt-out counts at once, and what cannot be read refuses every
-//! channel. Not here: quiet hours and how often. Start at [`may_contact`].
+//! channel. Agents do not write to minors, nor in a language that the patient does not prefer. Not here: quiet hours
+//! ([`super::hours`]) and how often. Start at [`may_contact`].
 //!
 //! # Source
 //! Requirement R062; 47 CFR 64.1200 for calls and texts.
 
 use chaperone_core::Timestamp;
+use jiff::SignedDuration;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::criteria::Match;
@@ -19,6 +23,9 @@ use super::{Consents, Denial};
 
 /// Most media or categories of a message that are looked at.
 const VALUES_MAX: usize = 20;
+
+/// The time zone that is farthest behind UTC.
+const FARTHEST_BEHIND_UTC: SignedDuration = SignedDuration::from_hours(12);
 
 /// One message to a patient, as far as their wishes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +63,12 @@ pub enum ContactDenial {
     /// A Consent cannot be read, and might be an opt-out.
     #[error("contact-unclear")]
     Unclear,
+    /// The patient is a minor, or nobody knows that they are not: a person decides whom to reach.
+    #[error("contact-minor")]
+    Minor,
+    /// The message says that it is in a language other than those the patient prefers.
+    #[error("contact-language")]
+    Language,
 }
 
 /// What a Communication or CommunicationRequest would do: each channel with each purpose.
@@ -174,6 +187,9 @@ pub fn may_contact(
             Ok(Said::Permits(_) | Said::Nothing) => {}
         }
     }
+    if !is_of_age(contact.minor_below_years, patient, now) {
+        return Err(ContactDenial::Minor);
+    }
     let is_open = channel.without_preference.contains(&wanted.purpose);
     if agreed.is_empty() && !is_open {
         return Err(ContactDenial::NotAgreed);
@@ -212,6 +228,68 @@ fn matches(table: &ConsentTable, rule: &Rule, wanted: &Contact, now: Timestamp) 
         (false, true) => Match::Yes,
         (false, false) => Match::No,
     }
+}
+
+/// Whether a patient is certainly of age: of a birth date in part, the latest day counts, and today is taken where
+/// it is still yesterday.
+///
+/// # Source
+/// 45 CFR 164.502(g)(3): who acts for a minor is a question of state law, and so for people.
+fn is_of_age(years: u16, patient: &Value, now: Timestamp) -> bool {
+    let text = patient.get("birthDate").and_then(Value::as_str);
+    let Some(born) = text.and_then(latest_day) else {
+        return false;
+    };
+    let today = now
+        .checked_sub(FARTHEST_BEHIND_UTC)
+        .unwrap_or(now)
+        .to_zoned(TimeZone::UTC)
+        .date();
+    let since = born.checked_add(jiff::Span::new().years(i64::from(years)));
+    since.is_ok_and(|of_age| of_age <= today)
+}
+
+/// The latest day that a FHIR date can mean.
+fn latest_day(text: &str) -> Option<Date> {
+    let mut parts = text.split('-');
+    let year: i16 = parts.next()?.parse().ok()?;
+    let month = parts.next();
+    let day = parts.next();
+    let month: i8 = month.map_or(Some(12), |it| it.parse().ok())?;
+    let first = Date::new(year, month, 1).ok()?;
+    match day {
+        Some(day) => Date::new(year, month, day.parse().ok()?).ok(),
+        None => Some(first.last_of_month()),
+    }
+}
+
+/// Whether a message is in a language that the patient prefers, as far as both are said.
+///
+/// # Errors
+/// [`ContactDenial::Language`].
+pub fn speaks_to(patient: &Value, message: &Value) -> Result<(), ContactDenial> {
+    let Some(language) = message.get("language").and_then(Value::as_str) else {
+        return Ok(());
+    };
+    let primary = |tag: &str| {
+        let primary = tag.split(['-', '_']).next().unwrap_or(tag);
+        primary.to_ascii_lowercase()
+    };
+    let spoken = patient.get("communication").and_then(Value::as_array);
+    let mut preferred = spoken
+        .into_iter()
+        .flatten()
+        .filter(|it| it.get("preferred").and_then(Value::as_bool) == Some(true))
+        .filter_map(|it| it.pointer("/language/coding")?.as_array())
+        .flatten()
+        .filter_map(|coding| coding.get("code")?.as_str())
+        .take(VALUES_MAX)
+        .peekable();
+    let says_nothing = preferred.peek().is_none();
+    if says_nothing || preferred.any(|code| primary(code) == primary(language)) {
+        return Ok(());
+    }
+    Err(ContactDenial::Language)
 }
 
 fn has_contact_point(channel: &Channel, patient: &Value, now: Timestamp) -> bool {

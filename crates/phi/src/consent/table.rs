@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::hours::{Hours, HoursEntry};
+
 /// Name of the rule file, in the bundle's folder `rules`.
 pub const RULES: &str = "consent";
 
@@ -161,6 +163,9 @@ pub(super) struct ContactTable {
     pub(super) channels: Vec<Channel>,
     pub(super) purposes: Vec<ContactPurpose>,
     pub(super) media: Vec<Media>,
+    /// Below this age a patient is reached by people alone, in years.
+    pub(super) minor_below_years: u16,
+    quiet_hours: HoursEntry,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -278,6 +283,7 @@ pub struct ConsentTable {
     pub(super) actors: Actors,
     pub(super) elements: Elements,
     pub(super) contact: ContactTable,
+    pub(super) hours: Hours,
 }
 
 impl ConsentTable {
@@ -315,6 +321,7 @@ impl ConsentTable {
             actions: file.actions,
             actors: file.actors,
             elements: file.elements,
+            hours: Hours::of(&file.contact.quiet_hours)?,
             contact: file.contact,
         };
         table.check_purposes()?;
@@ -426,6 +433,15 @@ impl ConsentTable {
         for (code, channel) in contact.media.iter().flat_map(|media| &media.codes) {
             if !contact.channels.iter().any(|it| it.code == *channel) {
                 return Err(unknown(code, channel, "`contact.channels`"));
+            }
+        }
+        for channel in &contact.quiet_hours.channels {
+            if !contact.channels.iter().any(|it| it.code == *channel) {
+                return Err(unknown(
+                    "contact.quiet_hours",
+                    channel,
+                    "`contact.channels`",
+                ));
             }
         }
         // A table may be stricter than the law, never weaker.

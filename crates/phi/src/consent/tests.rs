@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::contact::{Contact, ContactBasis, ContactDenial, contacts_of, may_contact};
+use super::contact::{Contact, ContactBasis, ContactDenial, contacts_of, may_contact, speaks_to};
 use super::*;
 use crate::labels::{ACT_CODE_SYSTEM, CONFIDENTIALITY_SYSTEM, Confidentiality};
 
@@ -49,12 +49,18 @@ struct ContactCase {
     id: String,
     #[serde(default)]
     telecom: Option<Vec<Value>>,
+    #[serde(default = "of_age")]
+    born: String,
     #[serde(default = "yes")]
     category: bool,
     #[serde(default)]
     consents: Vec<Short>,
     ask: ContactAsk,
     expect: String,
+}
+
+fn of_age() -> String {
+    "1950-02-03".to_owned()
 }
 
 #[derive(Deserialize)]
@@ -402,7 +408,10 @@ fn every_case_of_contact_is_decided_as_it_says() {
                 json!({"system": "email", "value": "a@example.org"}),
             ]
         });
-        let patient = json!({"resourceType": "Patient", "id": "p", "telecom": telecom});
+        let mut patient = json!({"resourceType": "Patient", "id": "p", "telecom": telecom});
+        if !case.born.is_empty() {
+            patient["birthDate"] = json!(case.born);
+        }
         let wanted = Contact {
             channel: case.ask.channel,
             purpose: case.ask.purpose,
@@ -417,6 +426,25 @@ fn every_case_of_contact_is_decided_as_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_message_is_in_a_language_that_the_patient_prefers_as_far_as_both_say() {
+    let speaks = |language: &str, preferred: Value| json!({"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": language}]}, "preferred": preferred});
+    let patient =
+        json!({"communication": [speaks("en-US", json!(false)), speaks("es", json!(true))]});
+    let unsaid = json!({"communication": [speaks("es", Value::Null)]});
+    let refused = Err(ContactDenial::Language);
+    for (patient, message, expected) in [
+        (&patient, json!({"language": "es-MX"}), Ok(())),
+        (&patient, json!({"language": "en"}), refused),
+        (&patient, json!({"language": "e"}), refused),
+        (&patient, json!({}), Ok(())),
+        (&unsaid, json!({"language": "en"}), Ok(())),
+        (&json!({}), json!({"language": "en"}), Ok(())),
+    ] {
+        assert_eq!(speaks_to(patient, &message), expected, "{message}");
+    }
 }
 
 #[test]

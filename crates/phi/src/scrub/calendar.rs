@@ -1,4 +1,4 @@
-//! Days as texts name them: which numbers can be one, what is left of one, and how one is moved.
+//! Days as texts name them: which numbers can be one, and which days they name.
 //!
 //! Not here: where dates stand in a text ([`super::dates`]). Start at [`Day`].
 
@@ -20,11 +20,6 @@ pub(crate) struct Day {
 }
 
 impl Day {
-    /// The calendar day, when all of it is known and it exists.
-    pub(crate) fn civil(self) -> Option<Date> {
-        Date::new(self.year?, self.month?, self.day?).ok()
-    }
-
     /// Year, month and day as numbers, when they make a date.
     pub(crate) fn new(year: Option<i16>, month: u32, day: Option<u32>) -> Option<Self> {
         let month = i8::try_from(month)
@@ -104,19 +99,6 @@ impl Day {
         let straight = self.month == known.month && self.day == known.day;
         let turned = self.is_ambiguous && self.month == known.day && self.day == known.month;
         known.month.is_some() && same_year && (straight || turned)
-    }
-
-    /// Moved by a number of days, as `2024-05-06`; `None` when a part is unknown.
-    pub(crate) fn shifted(self, days: i32) -> Option<String> {
-        let moved = self
-            .civil()?
-            .checked_add(jiff::Span::new().try_days(i64::from(days)).ok()?);
-        Some(moved.ok()?.to_string())
-    }
-
-    /// Days from another date to this one.
-    pub(crate) fn days_after(self, anchor: Date) -> Option<i32> {
-        Some(self.civil()?.since(anchor).ok()?.get_days())
     }
 }
 
@@ -203,7 +185,5 @@ mod tests {
         };
         assert!(short.names(known));
         assert!(!Day::either(Some(1958), 4, 13).unwrap().names(known));
-        assert_eq!(known.shifted(-12).as_deref(), Some("1958-03-31"));
-        assert_eq!(known.days_after(Date::constant(1958, 4, 1)), Some(11));
     }
 }

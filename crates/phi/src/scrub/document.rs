@@ -344,10 +344,6 @@ impl Walk<'_, '_> {
             _ if is_vital => None,
             DateUse::Keep => Some(text.to_owned()),
             DateUse::Slot => None,
-            DateUse::Relative { anchor } => {
-                day.days_after(anchor).map(|days| format!("day {days:+}"))
-            }
-            DateUse::Shift { days } => day.shifted(days),
             DateUse::Year { as_of } => day
                 .year
                 .filter(|year| i32::from(as_of) - i32::from(*year) < super::AGE_FOLDED_FROM as i32)

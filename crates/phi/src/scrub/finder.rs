@@ -22,7 +22,8 @@ pub struct FinderFailed;
 /// Finds identifiers that patterns and lists miss.
 ///
 /// Durability: none. Concurrency: called from several threads. Retry: the caller never asks twice; a failure
-/// withholds the text. It sees PHI: it must run inside the trusted boundary and keep nothing.
+/// withholds the text, and so does an answer that comes late. It holds a thread while it works, so an adapter gives
+/// up by itself in time. It sees PHI: it must run inside the trusted boundary and keep nothing.
 pub trait EntityFinder: Send + Sync {
     /// The identifiers of a text. Pieces that do not lie on character boundaries fail the text.
     ///

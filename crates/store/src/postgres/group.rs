@@ -14,7 +14,7 @@ use chaperone_core::ports::{Commit, CommitFailed, Committed};
 use tokio::sync::{mpsc, oneshot};
 
 use super::commit::{self, GroupFailed};
-use super::session::Sessions;
+use super::session::{Sessions, sqlstate};
 use crate::plan::{self, payload_bytes};
 
 /// Commits waiting per tenant; beyond this, callers wait.
@@ -128,7 +128,7 @@ async fn run(sessions: Sessions, tenant: TenantId, mut waiting: mpsc::Receiver<P
 async fn settle(sessions: &Sessions, tenant: &TenantId, group: Vec<Pending>) {
     match attempt(sessions, tenant, &group).await {
         Err(GroupFailed::Before(trouble)) if trouble.is_refused_statement() && group.len() > 1 => {
-            tracing::warn!(%tenant, error = %trouble, "a group commit was refused; trying its commits one by one");
+            tracing::warn!(%tenant, error = %trouble, sqlstate = trouble.sqlstate(), "a group commit was refused; trying its commits one by one");
             for pending in group {
                 let alone = vec![pending];
                 let outcome = attempt(sessions, tenant, &alone).await;
@@ -161,14 +161,14 @@ fn answer(tenant: &TenantId, group: Vec<Pending>, outcome: Outcome) {
             }
         }
         Err(GroupFailed::Before(trouble)) => {
-            tracing::error!(%tenant, error = %trouble, "the store could not commit");
+            tracing::error!(%tenant, error = %trouble, sqlstate = trouble.sqlstate(), "the store could not commit");
             let shared = Shared(Arc::new(trouble));
             for pending in group {
                 pending.answer(Err(CommitFailed::Unavailable(Box::new(shared.clone()))));
             }
         }
         Err(GroupFailed::AtCommit { error, accepted }) => {
-            tracing::error!(%tenant, error = %error, "the store did not say whether it committed");
+            tracing::error!(%tenant, sqlstate = sqlstate(&error), "the store did not say whether it committed");
             let shared = Shared(Arc::new(error));
             // A refusal may rest on a neighbour whose fate is unknown, so it is not passed on; of the
             // refused commits themselves, certainly nothing happened.

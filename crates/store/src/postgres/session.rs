@@ -60,6 +60,14 @@ impl Trouble {
         matches!(self, Trouble::Statement(error) if is_lost(error))
     }
 
+    /// The database's code for it, for the log: its words can quote a row.
+    pub(super) fn sqlstate(&self) -> Option<String> {
+        match self {
+            Trouble::Statement(error) => sqlstate(error),
+            Trouble::Pool(_) | Trouble::Store(_) => None,
+        }
+    }
+
     /// Whether the database understood and said no to what a statement holds: malformed or forbidden
     /// data, or too much of it. Waiting too long for a lock, or running out of space, says nothing about
     /// any one commit.
@@ -80,6 +88,11 @@ impl From<Trouble> for StoreFailed {
             Trouble::Statement(error) => StoreFailed::Unavailable(Box::new(error)),
         }
     }
+}
+
+/// The SQLSTATE of an error behind an `S`, so that it reads as a word.
+pub(super) fn sqlstate(error: &tokio_postgres::Error) -> Option<String> {
+    error.code().map(|state| format!("S{}", state.code()))
 }
 
 /// Whether an error means that the connection is gone: it was closed, or the server is ending it.

@@ -61,7 +61,7 @@ impl From<Fault> for StoreFailed {
             Fault::Store(failed) => failed,
             Fault::Sqlite(error) => match error.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                    StoreFailed::Corrupt(error.to_string())
+                    StoreFailed::Corrupt("SQLite finds the file damaged".to_owned())
                 }
                 _ => StoreFailed::Unavailable(Box::new(error)),
             },

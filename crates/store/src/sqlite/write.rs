@@ -192,6 +192,11 @@ fn run(path: &std::path::Path, connection: Connection, mut jobs: mpsc::Receiver<
     }
 }
 
+/// SQLite's extended result code; its words stay out of the log.
+fn code_of(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
 fn fail_group(group: Vec<Job>, shared: &Shared) {
     for job in group {
         let ran = job(Err(shared.clone()));
@@ -203,7 +208,10 @@ fn fail_group(group: Vec<Job>, shared: &Shared) {
 fn commit_group(connection: &Connection, group: Vec<Job>) -> bool {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         let shared = Shared(Arc::new(error));
-        tracing::warn!(error = %shared.0, "the store could not begin a transaction");
+        tracing::warn!(
+            sqlite_code = code_of(&shared.0),
+            "the store could not begin a transaction"
+        );
         fail_group(group, &shared);
         return connection.is_autocommit();
     }
@@ -232,7 +240,10 @@ fn commit_group(connection: &Connection, group: Vec<Job>) -> bool {
     let usable = match &settled {
         Settled::Durable => true,
         Settled::RolledBack(shared) | Settled::Unknown(shared) => {
-            tracing::error!(error = %shared.0, "the store's transaction failed");
+            tracing::error!(
+                sqlite_code = code_of(&shared.0),
+                "the store's transaction failed"
+            );
             let _already_closed = connection.execute_batch("ROLLBACK");
             connection.is_autocommit() && matches!(settled, Settled::RolledBack(_))
         }

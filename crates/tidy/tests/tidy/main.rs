@@ -15,6 +15,7 @@
 
 mod documents;
 mod layering;
+mod logging;
 mod sources;
 mod tree;
 

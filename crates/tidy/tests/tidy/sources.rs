@@ -73,12 +73,12 @@ const UNFINISHED: [&str; 4] = [
     concat!("XX", "X"),
 ];
 
-fn is_test(path: &str) -> bool {
+pub(crate) fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.ends_with("/tests.rs") || path.starts_with("crates/testkit/")
 }
 
 /// The code that ships: without comments, and without the test module that stands last in a file.
-fn shipped(text: &str) -> String {
+pub(crate) fn shipped(text: &str) -> String {
     let before_tests = match text.find("#[cfg(test)]\nmod ") {
         Some(start) => &text[..start],
         None => text.split("#[cfg(test)]\n#[").next().unwrap_or(text),

@@ -37,6 +37,8 @@ pub(super) struct WhoSawPage {
     pub(super) rows: Vec<SeenRow>,
     pub(super) next: String,
     pub(super) entries: u64,
+    pub(super) merged: usize,
+    pub(super) is_whole: bool,
     pub(super) at_once: u32,
 }
 
@@ -83,16 +85,7 @@ pub(super) async fn search(
     }
     let query = fields.one("query")?.trim().to_owned();
     let hits = state.engine.patients_search(&person.human, &query).await?;
-    let hits = hits
-        .into_iter()
-        .map(|hit| HitRow {
-            token: hit.token.to_string(),
-            name: hit.name,
-            birth_date: hit.birth_date,
-            age: hit.age,
-            identifiers: hit.identifiers,
-        })
-        .collect();
+    let hits = hits.into_iter().map(HitRow::of).collect();
     page(&state, &person, query, Some(hits)).await
 }
 
@@ -151,6 +144,8 @@ pub(super) async fn of_patient(
             .collect(),
         next: next.unwrap_or_default(),
         entries: answer.entries,
+        merged: answer.merged.len(),
+        is_whole: answer.is_whole,
         at_once: ACCESSES_AT_ONCE,
     }))
 }
@@ -180,7 +175,10 @@ impl SeenRow {
                 None => agreed,
             },
             policies: seen.policies.join(", "),
-            outcome: seen.outcome.clone(),
+            outcome: match seen.record {
+                Some(record) => format!("{} (under {record}, which was merged)", seen.outcome),
+                None => seen.outcome.clone(),
+            },
             entry: seen.entry,
         }
     }

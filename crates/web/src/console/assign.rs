@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use chaperone_core::bundle::PatientBinding;
 use chaperone_core::ids::{AgentId, IntentId, PatientToken};
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::Role;
 use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use chaperone_engine::views::patients::PatientHit;
@@ -140,6 +141,20 @@ pub(super) async fn submit(
     }
 }
 
+impl HitRow {
+    /// For the person whose search found the patient; the look is recorded.
+    pub(super) fn of(hit: PatientHit) -> Self {
+        let found = hit.shown.into_exposed(ExposedFor::Person);
+        Self {
+            token: hit.token.to_string(),
+            name: found.name,
+            birth_date: found.birth_date,
+            age: found.age,
+            identifiers: found.identifiers,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Shown {
     problem: String,
@@ -181,17 +196,7 @@ async fn page(
         problem: shown.problem,
         query: shown.query,
         searched: shown.searched,
-        hits: shown
-            .hits
-            .into_iter()
-            .map(|hit| HitRow {
-                token: hit.token.to_string(),
-                name: hit.name,
-                birth_date: hit.birth_date,
-                age: hit.age,
-                identifiers: hit.identifiers,
-            })
-            .collect(),
+        hits: shown.hits.into_iter().map(HitRow::of).collect(),
         pairs,
         clinician: person.human.holds(Role::Clinician),
         granted: shown.granted,

@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{Redirect, Response};
 use chaperone_core::change::ChangeClass;
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::Role;
 use chaperone_engine::views::Turn;
 use chaperone_engine::views::inbox::{InboxFilter, InboxItem};
@@ -125,7 +126,7 @@ pub(super) async fn show(
             .iter()
             .map(|fell| FellRow {
                 id: fell.id.to_string(),
-                words: fell.words.clone(),
+                words: fell.words.expose(ExposedFor::Person).clone(),
                 class: fell
                     .class
                     .map(|class| class.to_string())
@@ -176,12 +177,15 @@ impl InboxRow {
         let patient = item.patient.as_ref();
         Self {
             id: item.id.to_string(),
-            words: item.words.clone(),
+            words: item.words.expose(ExposedFor::Person).clone(),
             class: item.class.to_string(),
             class_css: phrases::class_css(item.class),
             class_words: phrases::class(item.class),
             patient: match patient.map(|patient| &patient.shown) {
-                Some(Some(shown)) => format!("{}, {}", shown.initials, shown.age),
+                Some(Some(shown)) => {
+                    let shown = shown.expose(ExposedFor::Person);
+                    format!("{}, {}", shown.initials, shown.age)
+                }
                 Some(None) => "patient (EHR does not answer)".to_owned(),
                 None => String::new(),
             },

@@ -116,8 +116,8 @@ pub(super) fn render(template: &impl Template) -> Response {
 pub(super) fn render_as(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(page) => (status, Html(page)).into_response(),
-        Err(failed) => {
-            tracing::error!(error = %failed, "a template could not be rendered");
+        Err(_) => {
+            tracing::error!("a template could not be rendered");
             Refusal::Internal.into_response()
         }
     }

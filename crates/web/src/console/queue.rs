@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use chaperone_core::ids::PatientToken;
+use chaperone_core::phi::ExposedFor;
 use chaperone_engine::break_glass::may_break_glass;
 use chaperone_engine::views::queue::QueueItem;
 
@@ -70,7 +71,7 @@ impl ItemRow {
         let (state, state_css) = phrases::state(item.row.state);
         Self {
             id: item.row.id.to_string(),
-            words: item.words.clone(),
+            words: item.words.expose(ExposedFor::Person).clone(),
             class: item
                 .row
                 .class
@@ -103,7 +104,10 @@ pub(super) async fn list(
             .map(|queue| QueueRow {
                 token: queue.patient.token.to_string(),
                 shown: match queue.patient.shown {
-                    Some(shown) => format!("{}, {}", shown.initials, shown.age),
+                    Some(shown) => {
+                        let shown = shown.into_exposed(ExposedFor::Person);
+                        format!("{}, {}", shown.initials, shown.age)
+                    }
                     None => "patient (EHR does not answer)".to_owned(),
                 },
                 pending: queue.pending,
@@ -123,7 +127,8 @@ pub(super) async fn show(
     let queue = state.engine.patient_queue(&person.human, token).await?;
     let now = state.engine.now();
     let rows = |items: &[QueueItem]| items.iter().map(|item| ItemRow::of(item, now)).collect();
-    let (name, facts, identifiers, allergies) = match queue.patient {
+    let patient = queue.patient.map(|it| it.into_exposed(ExposedFor::Person));
+    let (name, facts, identifiers, allergies) = match patient {
         Some(patient) => (
             patient.name,
             format!(

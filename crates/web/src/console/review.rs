@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use chaperone_core::change::ChangeClass;
 use chaperone_core::evidence::{RulesRecord, StageRecord};
 use chaperone_core::ids::{OverrideReason, WritebackId};
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::ledger::LedgerFailed;
 use chaperone_engine::views::review::{
@@ -237,6 +238,8 @@ impl ReviewPage {
         } = review;
         let class = row.class.unwrap_or(ChangeClass::M0);
         let (state_words, state_css) = phrases::state(row.state);
+        // Whoever is not to see the content has none here.
+        let content = content.map(|it| it.into_exposed(ExposedFor::Person));
         let why = why(&row, content.as_ref(), author, purpose);
         let (mut can_decide, needs_factor, over_warning) = match &turn {
             Turn::Yours {
@@ -490,6 +493,7 @@ fn content_rows(content: ReviewContent) -> ContentRows {
         PatientShown::NoPatient => (None, false),
         PatientShown::Unavailable => (None, true),
         PatientShown::Known(header) => {
+            let header = header.into_exposed(ExposedFor::Person);
             let href = format!("/console/patients/{}", header.token);
             let rows = PatientRows {
                 name: header.name,
@@ -522,7 +526,7 @@ fn content_rows(content: ReviewContent) -> ContentRows {
         ),
     };
     ContentRows {
-        words: content.words,
+        words: content.words.into_exposed(ExposedFor::Person),
         is_new: content.base == BaseState::New,
         diff: diff_rows(content.diff),
         follows: content

@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use chaperone_core::ids::{StepUpId, WritebackId};
+use chaperone_core::phi::ExposedFor;
 use chaperone_engine::approve::ApproveRequest;
 use chaperone_engine::people::StepUpRefused;
 
@@ -124,14 +125,16 @@ async fn form(
         return Err(Refusal::NotFound);
     }
     let content = review.content.as_ref().ok_or(Refusal::NotFound)?;
+    let content = content.expose(ExposedFor::Person);
     let digest = bound.digest.to_string();
     let page = StepUpPage {
         chrome: Chrome::of(state, person, "Second factor", Here::Inbox).await?,
         id: id.to_string(),
         step: step.to_string(),
-        words: content.words.clone(),
+        words: content.words.expose(ExposedFor::Person).clone(),
         patient: match &content.patient {
             PatientShown::Known(header) => {
+                let header = header.expose(ExposedFor::Person);
                 format!(
                     "{}, born {} ({})",
                     header.name, header.birth_date, header.age

@@ -32,7 +32,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::disk::now;
 
 /// Target of the events that carry a search's time.
-const TARGET: &str = "chaperone_bench_upstream";
+const TARGET: &str = "chaperone::bench::upstream";
 /// The span of an agent's request, and its field.
 const REQUEST_SPAN: &str = "agent_request";
 const CORRELATION: &str = "correlation";
@@ -138,20 +138,13 @@ impl Times {
 /// Starts tracing as `serve` has it by default, with the output thrown away; warnings are shown.
 pub(super) fn start_tracing() -> anyhow::Result<Times> {
     let times = Times::default();
-    let thrown_away = tracing_subscriber::fmt::layer()
-        .json()
-        .with_writer(std::io::sink);
-    let shown = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_filter(LevelFilter::WARN);
-    let quiet = tracing_subscriber::EnvFilter::try_new(
-        "info,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,tokio_postgres=warn,rmcp=off,rustls=warn",
-    )?;
+    let thrown_away = crate::telemetry::journal(LevelFilter::INFO, true, std::io::sink);
+    let shown = crate::telemetry::journal(LevelFilter::WARN, false, std::io::stderr);
+    let noting = Noting(times.clone()).with_filter(LevelFilter::INFO);
     tracing_subscriber::registry()
-        .with(quiet)
         .with(thrown_away)
         .with(shown)
-        .with(Noting(times.clone()))
+        .with(noting)
         .try_init()?;
     Ok(times)
 }

@@ -1,5 +1,6 @@
 //! The text in attachments and in strings: plain text, HTML, XML, JSON and RTF, in encodings that are known.
-//! Everything else is not read and therefore not shown. Start at [`read_text`] and [`plain`].
+//! Everything else is not read and therefore not shown. PDF is not: the libraries that read its text panic, recurse
+//! or unpack without a bound on files that were made to hurt, and nothing here may. Start at [`read_text`] and [`plain`].
 
 use std::borrow::Cow;
 
@@ -40,7 +41,7 @@ pub(super) fn read_text(content_type: Option<&str>, bytes: &[u8]) -> Option<Stri
     let is_binary = text
         .chars()
         .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'));
-    if is_binary || text.starts_with("%PDF") {
+    if is_binary || is_page_description(&text) {
         return None;
     }
     if is_rtf || is_like_rtf(&text) {
@@ -62,6 +63,9 @@ pub(super) fn plain(text: &str) -> Option<Cow<'_, str>> {
 }
 
 fn plain_at(text: &str, depth: usize) -> Option<Cow<'_, str>> {
+    if is_page_description(text) {
+        return None;
+    }
     if is_like_json(text) {
         return json(text, depth).map(Cow::Owned);
     }
@@ -76,6 +80,22 @@ fn plain_at(text: &str, depth: usize) -> Option<Cow<'_, str>> {
     } else {
         Cow::Borrowed(text)
     })
+}
+
+/// Whether a text is PDF or PostScript, whatever it is said to be. Words are torn apart in them letter by letter
+/// (`[(Qu)-20(ill)] TJ`), so that no name would be recognised. PDF readers look for the mark this far.
+///
+/// # Source
+/// ISO 32000-1, 7.5.2 and annex H.3.4.1.
+fn is_page_description(text: &str) -> bool {
+    const MARK_WITHIN: usize = 1024;
+    let head = text
+        .as_bytes()
+        .get(..MARK_WITHIN)
+        .unwrap_or(text.as_bytes());
+    ["%PDF-", "%!PS"]
+        .iter()
+        .any(|mark| head.windows(mark.len()).any(|it| it == mark.as_bytes()))
 }
 
 fn is_like_rtf(text: &str) -> bool {

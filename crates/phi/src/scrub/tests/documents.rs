@@ -348,3 +348,71 @@ fn what_is_too_long_is_not_read_at_all() {
         )],
     );
 }
+
+/// In a PDF words are torn apart, so that a name in it is nowhere to be found.
+#[test]
+fn a_page_description_is_withheld_whatever_it_says_it_is_and_costs_nothing() {
+    let torn = "BT [(Mok)-20(oe)14(na)] TJ (Thandi) Tj (we) Tj ET\n".repeat(40);
+    let known = patient("Mokoena", &["Thandiwe"]);
+    let lexicon = Lexicon::embedded().unwrap();
+    let known = Known::of_resources(lexicon, [&known]).unwrap();
+    let scrubber = Scrubber::new(lexicon, &known, Settings::default());
+    let read = |passage: FreeText<'_>| scrubber.scrub_passage(passage, &mut Slots::new());
+    let types = [
+        None,
+        Some("application/pdf"),
+        Some("text/plain"),
+        Some("text/html; charset=utf-8"),
+        Some("application/octet-stream"),
+        Some("application/json"),
+    ];
+    // Whatever stands before the mark, as far as readers look for it.
+    for before in [
+        "",
+        "\n",
+        "\u{feff}",
+        "<html>",
+        "\r\n % a comment \n",
+        &"x ".repeat(500),
+    ] {
+        for mark in ["%PDF-1.7\n", "%PDF-2.0 ", "%!PS-Adobe-3.0\n"] {
+            let text = format!("{before}{mark}{torn}");
+            for content_type in types {
+                let data = STANDARD.encode(&text);
+                let content = FreeText::Content {
+                    content_type,
+                    data: &data,
+                };
+                assert_eq!(
+                    read(content).unwrap_err(),
+                    Withheld::Unreadable,
+                    "{content_type:?}"
+                );
+            }
+            assert_eq!(
+                read(FreeText::Text(&text)).unwrap_err(),
+                Withheld::Unreadable
+            );
+        }
+    }
+    // Streams that unpack to gigabytes, and nesting without end, are never looked into.
+    let zeros = "<< /Filter /FlateDecode >> stream".to_owned() + &"\u{1}".repeat(1_000);
+    let nested = "[".repeat(60_000);
+    for hostile in [zeros, nested] {
+        let data = STANDARD.encode(format!("%PDF-1.7\n{hostile}"));
+        let content = FreeText::Content {
+            content_type: None,
+            data: &data,
+        };
+        assert_eq!(read(content).unwrap_err(), Withheld::Unreadable);
+    }
+    // Who only writes about PDF is read.
+    for note in [
+        "Scan kept as PDF-1.7, 5 %",
+        "100 %PDF of Mokoena",
+        "50%! PSA is high",
+    ] {
+        let scrubbed = read(FreeText::Text(note)).unwrap().text;
+        assert_eq!(scrubbed, note.replace("Mokoena", "[NAME-1]"));
+    }
+}
