@@ -50,6 +50,10 @@ enum Command {
     WhoSaw(commands::audit::PatientArgs),
     /// The accounting of disclosures for a patient.
     Accounting(commands::audit::PatientArgs),
+    /// Ask policy again what it was asked about a write-back: the same answer, or not.
+    Replay(commands::replay::ReplayArgs),
+    /// Which recorded rulings would be others under another bundle.
+    Backtest(commands::replay::BacktestArgs),
     /// Where anything rests, who can reach it and how long it is kept.
     Inventory(commands::inventory::InventoryArgs),
     /// Print figures of this machine.
@@ -86,6 +90,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Audit(args) => commands::audit::run(args),
         Command::WhoSaw(args) => commands::audit::who_saw(args),
         Command::Accounting(args) => commands::audit::accounting(args),
+        Command::Replay(args) => commands::replay::replay(args),
+        Command::Backtest(args) => commands::replay::backtest(args),
         Command::Inventory(args) => commands::inventory::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };

@@ -47,6 +47,7 @@ pub mod open_envelope;
 mod order;
 pub mod propose;
 pub mod read;
+pub mod replay;
 mod slots;
 
 pub mod approve;

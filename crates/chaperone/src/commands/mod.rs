@@ -12,6 +12,7 @@ pub(crate) mod inventory;
 pub(crate) mod ledger;
 pub(crate) mod matrix;
 pub(crate) mod packages;
+pub(crate) mod replay;
 pub(crate) mod scrub;
 pub(crate) mod serve;
 pub(crate) mod validate;

@@ -25,6 +25,7 @@ mod limits;
 mod plausible;
 mod proposals;
 mod reads;
+mod replays;
 mod reviews;
 
 /// Runs each case once per database, under the same name.
@@ -46,6 +47,9 @@ macro_rules! on_both {
 }
 
 on_both! {
+    replays:
+        a_ruling_is_the_same_when_it_is_asked_again,
+        another_bundle_flips_what_it_rules_otherwise;
     audit:
         who_saw_names_every_access_of_the_patient_and_none_of_another,
         only_the_privacy_officer_may_ask_and_is_seen_asking,
