@@ -56,6 +56,10 @@ enum Command {
     Retention(commands::retention::RetentionArgs),
     /// Make everything of one patient unreadable for good, once law allows it.
     Shred(commands::shred::ShredArgs),
+    /// Ask policy again what it was asked about a write-back: the same answer, or not.
+    Replay(commands::replay::ReplayArgs),
+    /// Which recorded rulings would be others under another bundle.
+    Backtest(commands::replay::BacktestArgs),
     /// Where anything rests, who can reach it and how long it is kept.
     Inventory(commands::inventory::InventoryArgs),
     /// Draw where data goes, from what is enforced, and compare it with what the ledger saw.
@@ -97,6 +101,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Accounting(args) => commands::audit::accounting(args),
         Command::Retention(args) => commands::retention::run(args),
         Command::Shred(args) => commands::shred::run(args),
+        Command::Replay(args) => commands::replay::replay(args),
+        Command::Backtest(args) => commands::replay::backtest(args),
         Command::Inventory(args) => commands::inventory::run(args),
         Command::Dataflow(args) => commands::dataflow::run(args),
         Command::Bench(args) => commands::bench::run(args),

@@ -24,6 +24,7 @@ use crate::ids::{
     WritebackId,
 };
 use crate::principal::Role;
+use crate::request::WriteRequest;
 use crate::resource::{Interaction, ResourceType};
 
 /// What one validation stage found.
@@ -309,6 +310,9 @@ pub struct WriteOrder {
     /// Facts that the ruling saw to be true and that must be so again right before each send.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub rests_on: BTreeSet<String>,
+    /// What policy was asked; absent in orders of versions that did not keep it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked: Option<Box<WriteRequest>>,
 }
 
 impl fmt::Debug for WriteOrder {

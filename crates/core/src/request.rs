@@ -7,6 +7,7 @@ use crate::facts::Facts;
 use crate::ids::{AgentId, ConnectionId, IntentId, PolicyId, ToolName};
 use crate::ports::Environment;
 use crate::resource::{Code, ResourceType};
+use serde::{Deserialize, Serialize};
 
 /// May this agent, inside this intent, call this tool on this type?
 #[derive(Debug, Clone)]
@@ -56,8 +57,9 @@ pub enum AccessDecision {
     },
 }
 
-/// How much human authority does this change need?
-#[derive(Debug, Clone)]
+/// How much human authority does this change need? Rests in the order, so that the ruling can be repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WriteRequest {
     /// The agent.
     pub agent: AgentId,

@@ -50,6 +50,7 @@ pub mod open_envelope;
 mod order;
 pub mod propose;
 pub mod read;
+pub mod replay;
 mod slots;
 
 pub mod approve;

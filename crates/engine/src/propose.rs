@@ -17,7 +17,6 @@ use chaperone_core::digest::{Digest, PayloadAddress, Salt};
 use chaperone_core::envelope::{Envelope, GrantSource};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
-use chaperone_core::facts::Facts;
 use chaperone_core::ids::{PersonId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
@@ -379,26 +378,24 @@ impl Engine {
             .observe(admitted, write, inputs, &merged.resource, judged.plausible)
             .await?;
         let class = merged.change.class().map_err(|_| CallError::denied())?;
-        let ruling = self
-            .bundle
-            .rule(&WriteRequest {
-                agent: admitted.caller.envelope.agent.clone(),
-                intent: admitted.intent.id.clone(),
-                intent_writes: admitted.intent.writes.clone(),
-                tool: admitted.tool.name.clone(),
-                change: merged.change.clone(),
-                class,
-                facts: facts.clone(),
-                tainted,
-                bundle: *self.bundle.digest(),
-            })
-            .map_err(|failed| {
-                tracing::error!(error = %failed, "policy could not rule");
-                CallError::denied().saying("policy could not rule on this, so it is refused")
-            })?;
+        let asked = WriteRequest {
+            agent: admitted.caller.envelope.agent.clone(),
+            intent: admitted.intent.id.clone(),
+            intent_writes: admitted.intent.writes.clone(),
+            tool: admitted.tool.name.clone(),
+            change: merged.change.clone(),
+            class,
+            facts: facts.clone(),
+            tainted,
+            bundle: *self.bundle.digest(),
+        };
+        let ruling = self.bundle.rule(&asked).map_err(|failed| {
+            tracing::error!(error = %failed, "policy could not rule");
+            CallError::denied().saying("policy could not rule on this, so it is refused")
+        })?;
         let order = self
             .make_order(
-                admitted, write, inputs, merged, validation, &ruling, &facts, hand.id,
+                admitted, write, inputs, merged, validation, &ruling, asked, hand.id,
             )
             .await?;
         let (bytes, digest) = order_bytes(&order).map_err(|_| CallError::internal())?;
@@ -448,7 +445,7 @@ impl Engine {
         merged: &Merged,
         validation: ValidationRecord,
         ruling: &Ruling,
-        facts: &Facts,
+        asked: WriteRequest,
         id: WritebackId,
     ) -> Result<WriteOrder, CallError> {
         use chaperone_core::evidence::Strategy;
@@ -504,7 +501,8 @@ impl Engine {
             validation,
             author,
             evidence: evidence_digests(admitted),
-            rests_on: rests_on(facts),
+            rests_on: rests_on(&asked.facts),
+            asked: Some(Box::new(asked)),
         })
     }
 

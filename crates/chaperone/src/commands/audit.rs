@@ -54,7 +54,7 @@ enum FormatName {
 
 /// A span of time.
 #[derive(Debug, Clone, Copy, clap::Args)]
-struct SpanArgs {
+pub(super) struct SpanArgs {
     /// From when on: a day such as 2026-01-31 (UTC), or a time such as 2026-01-31T08:00:00Z.
     #[arg(long, value_name = "TIME")]
     from: Option<Moment>,
@@ -100,7 +100,7 @@ impl Moment {
 }
 
 impl SpanArgs {
-    fn span(self) -> anyhow::Result<Span> {
+    pub(super) fn span(self) -> anyhow::Result<Span> {
         let span = Span {
             from: self.from.map(Moment::begin).transpose()?,
             to: self.to.map(Moment::end).transpose()?,

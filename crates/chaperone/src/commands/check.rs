@@ -67,7 +67,7 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The bundle, if an engine would start with it, or everything that is wrong with it.
-fn loaded(files: &BTreeMap<String, String>) -> Result<Bundle, Vec<String>> {
+pub(super) fn loaded(files: &BTreeMap<String, String>) -> Result<Bundle, Vec<String>> {
     let bundle = Bundle::load(files)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     match chaperone_engine::check_bundle(&bundle) {

@@ -15,6 +15,7 @@ pub(crate) mod ledger;
 pub(crate) mod matrix;
 pub(crate) mod packages;
 pub(crate) mod person;
+pub(crate) mod replay;
 pub(crate) mod retention;
 pub(crate) mod scrub;
 pub(crate) mod serve;

@@ -28,6 +28,7 @@ mod nodes;
 mod plausible;
 mod proposals;
 mod reads;
+mod replays;
 mod retention;
 mod retention_rules;
 mod reviews;
@@ -56,6 +57,9 @@ on_both! {
         uses_of_keys_are_counted_and_recorded_in_a_while,
         a_key_that_cannot_be_had_stops_the_call_and_is_recorded,
         a_destroyed_key_is_destroyed_again_before_anything_is_served;
+    replays:
+        a_ruling_is_the_same_when_it_is_asked_again,
+        another_bundle_flips_what_it_rules_otherwise;
     audit:
         who_saw_names_every_access_of_the_patient_and_none_of_another,
         only_the_privacy_officer_may_ask_and_is_seen_asking,
