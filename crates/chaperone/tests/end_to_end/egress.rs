@@ -148,7 +148,7 @@ async fn what_is_no_longer_listed_is_not_reached_and_the_ledger_says_why() {
 
     let output = installation.run(&["doctor", "--json"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = printed(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         said.contains("`audit_stream.fhir.base_url` refused by the rule `channel-not-declared`"),
         "{said}"
