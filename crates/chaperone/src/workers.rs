@@ -4,7 +4,7 @@
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chaperone_connect::egress::Gate;
 use chaperone_core::ports::AuditSink;
@@ -164,7 +164,7 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
 async fn index(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
     let mut size = 0;
     while !*stopped.borrow() {
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         let pause = match engine.index_accesses(INDEX_AT_ONCE).await {
             Ok(indexed) if indexed.behind() == 0 => INDEX_EVERY,
             // Nothing came in since: what is left is worked off without a pause.

@@ -134,10 +134,10 @@ impl Engine {
         match hand.state.ruled() {
             Some(ruled) => match self.order_content(&ruled.order).await {
                 Ok(content) => Ok(content.words()),
-                Err(failed) if failed.is_gone() => Ok(format!(
+                Err(failed) if failed.is_gone() => Ok(Phi::new(format!(
                     "By {}; what it held was deleted since",
                     hand.state.proposal().tool
-                )),
+                ))),
                 Err(failed) => Err(failed),
             },
             None => {

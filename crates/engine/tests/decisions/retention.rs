@@ -8,6 +8,7 @@ use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Event, Recorded, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{HoldId, PatientToken, StepUpId, WritebackId};
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::ports::{
     Clock, Commit, PayloadClass, PayloadListing, PayloadRow, Record, RecordChange, Store,
 };
@@ -187,7 +188,9 @@ pub(crate) async fn a_class_goes_when_its_time_is_up_and_leaves_a_receipt(db: Db
         "{:?}",
         review.deleted
     );
-    assert_eq!(review.content.unwrap().words, "");
+    let content = review.content.unwrap();
+    let words = &content.expose(ExposedFor::Person).words;
+    assert_eq!(words.expose(ExposedFor::Person), "");
     let kept_review = bench.engine.review(&nurse(), kept).await.unwrap();
     assert!(
         kept_review
