@@ -233,7 +233,6 @@ impl Gate {
                 class = refusal.class.as_str(),
                 vendor = refusal.vendor.as_ref().map(VendorId::as_str),
                 rule = refusal.rule.as_str(),
-                advice = refusal.rule.advice(),
                 "something was not sent"
             );
         }

@@ -157,14 +157,18 @@ async function readReview(visit) {
 /** The button of a grave change works once the end of the change was on the screen. */
 async function beginApproval(visit) {
   const { page } = visit;
-  await page.locator('#change-end').scrollIntoViewIfNeeded();
-  await page.evaluate(() => window.scrollTo({ top: document.body.scrollHeight }));
+  const readToTheEnd = async () => {
+    await page.locator('#change-end').scrollIntoViewIfNeeded();
+    await page.evaluate(() => window.scrollTo({ top: document.body.scrollHeight }));
+  };
+  await readToTheEnd();
   const approve = page.getByRole('button', { name: 'Approve, with code' });
   const over = page.getByLabel('A rule warns of this');
   if ((await over.count()) > 0) {
     await approve.click();
     await page.getByRole('alert').filter({ hasText: 'say why' }).waitFor();
     await over.selectOption('looked-up');
+    await readToTheEnd();
   }
   await approve.click();
   await visit.heading('Second factor').waitFor();

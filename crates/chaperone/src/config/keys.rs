@@ -39,13 +39,13 @@ pub(crate) struct Keys {
     #[serde(default = "backups_days")]
     backups_kept_days: i64,
     #[serde(default)]
-    kms: Option<KmsService>,
+    kms: Option<KmsOutside>,
 }
 
 /// A key-management service outside.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "service", rename_all = "kebab-case", deny_unknown_fields)]
-enum KmsService {
+enum KmsOutside {
     /// AWS KMS.
     Aws {
         key: String,
@@ -78,7 +78,7 @@ impl Keys {
         for path in std::iter::once(&mut self.dir).chain(&mut self.tombstones) {
             *path = home.join(&*path);
         }
-        if let Some(KmsService::Aws {
+        if let Some(KmsOutside::Aws {
             credentials_file: Some(path),
             ..
         }) = &mut self.kms
@@ -95,7 +95,7 @@ impl Keys {
             place.tombstones.clone_from(tombstones);
         }
         place.cached_s = self.cached_s;
-        if let Some(KmsService::Aws {
+        if let Some(KmsOutside::Aws {
             key,
             region,
             previous_keys,
@@ -219,6 +219,7 @@ mod tests {
 
     #[test]
     fn a_service_outside_is_declared_whole() {
+        let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let aws = "[kms]\nservice = \"aws\"\nkey = \"alias/chaperone\"\nregion = \"us-east-1\"\n";
         let file = "credentials_file = \"aws.json\"\n";
         assert!(read(&format!("{aws}{file}")).unwrap().kms.is_some());

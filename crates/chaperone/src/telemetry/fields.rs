@@ -37,11 +37,17 @@ pub(super) enum Kind {
 }
 
 /// Every field that may appear: its name, its form, and what it is.
-pub(super) const FIELDS: [(&str, Kind, &str); 23] = [
+pub(super) const FIELDS: [(&str, Kind, &str); 28] = [
     (
         "attempt",
         Kind::Count(1_000),
         "number of a delivery attempt",
+    ),
+    ("channel", Kind::Word, "what bytes leave for"),
+    (
+        "class",
+        Kind::Word,
+        "what bytes that leave are declared to be",
     ),
     (
         "client",
@@ -69,6 +75,7 @@ pub(super) const FIELDS: [(&str, Kind, &str); 23] = [
     ),
     ("resource", Kind::Word, "type of a resource"),
     ("route", Kind::Route, "pattern of a route"),
+    ("rule", Kind::Word, "a rule that something was refused by"),
     (
         "sqlite_code",
         Kind::Count(1_000_000),
@@ -80,8 +87,10 @@ pub(super) const FIELDS: [(&str, Kind, &str); 23] = [
         "PostgreSQL's error code, behind `S`",
     ),
     ("status", Kind::Count(999), "status of a response"),
+    ("stream", Kind::Word, "a stream of AuditEvents"),
     ("tenant", Kind::Slug, "an organisation"),
     ("timeout", Kind::Flag, "whether it took too long"),
+    ("vendor", Kind::Slug, "a vendor of the bundle"),
     ("what", Kind::Sentence, "what it is about, a fixed phrase"),
     ("work", Kind::Minted, "one item of the queue"),
     ("writeback", Kind::Minted, "one write-back"),

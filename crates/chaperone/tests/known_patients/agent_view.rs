@@ -35,6 +35,12 @@ const OF_PROBLEMS: &str = r#"text = ["text", "code.text", "code.coding.display",
 /// The default bundle with every text of documents and problems opened to chart summaries.
 fn wide_bundle() -> Arc<Bundle> {
     let mut files = chaperone_policy::embedded::files();
+    for (path, text) in &mut files {
+        // The clock of these tests is past the agreements of the default agents.
+        if path.starts_with("agents/") {
+            *text = text.replace("baa_expires = \"2027-", "baa_expires = \"2099-");
+        }
+    }
     let mut change = |file: &str, from: &str, to: &str| {
         let text = files.get_mut(file).unwrap();
         assert!(text.contains(from), "{file}: {from}");

@@ -60,11 +60,19 @@ pub(super) fn may_have(host: &Host, internal: bool, address: IpAddr) -> bool {
     }
 }
 
-/// An IPv4 address that is written as an IPv6 one is the IPv4 address.
+/// An IPv6 address that leads to an IPv4 one (mapped, by NAT64 or by 6to4) is judged as that one.
+///
+/// # Source
+/// RFC 4291, section 2.5.5.2; RFC 6052, section 2.1; RFC 3056, section 2.
 fn plain(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let of =
+        |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => of(high, low),
+        _ => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
     }
 }
 
@@ -87,13 +95,8 @@ fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
         IpAddr::V6(v6) => {
-            let [first, second, third, .., seventh, eighth] = v6.segments();
-            let embedded =
-                |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+            let [first, second, ..] = v6.segments();
             match (first, second) {
-                // NAT64 and 6to4 lead to the IPv4 address inside.
-                (0x64, 0xff9b) => is_public_v4(embedded(seventh, eighth)),
-                (0x2002, _) => is_public_v4(embedded(second, third)),
                 // Teredo, benchmarking, ORCHID and documentation.
                 (0x2001, 0..=0x1ff | 0xdb8) | (0x3fff, 0..=0xfff) => false,
                 _ => first & 0xe000 == 0x2000,
@@ -240,6 +243,8 @@ mod tests {
             ("ff02::1", "2800::1"),
             ("64:ff9b::a00:1", "64:ff9b::b00:1"),
             ("2002:a00:1::", "2002:b00:1::"),
+            // The local prefix of NAT64 leads wherever a network says.
+            ("64:ff9b:1::b00:1", "64:ff9b::b00:1"),
             ("2001:db8::1", "2001:4860::1"),
             ("2001::1", "2001:200::1"),
             ("fd00:ec2::254", "2c00::254"),
@@ -264,6 +269,8 @@ mod tests {
         for never in [
             "169.254.169.254",
             "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
             "100.100.100.200",
             "fd00:ec2::254",
             "0.0.0.0",

@@ -29,8 +29,15 @@ use serde_json::{Value, json};
 pub(crate) static BUNDLE: LazyLock<Arc<Bundle>> =
     LazyLock::new(|| bundle(&chaperone_policy::embedded::files()));
 
+/// A bundle whose agents are answered for until after the clock's days.
 pub(crate) fn bundle(files: &std::collections::BTreeMap<String, String>) -> Arc<Bundle> {
-    Arc::new(Bundle::load(files).unwrap_or_else(|problems| panic!("{problems:?}")))
+    let mut files = files.clone();
+    for (path, text) in &mut files {
+        if path.starts_with("agents/") {
+            *text = text.replace("baa_expires = \"2027-", "baa_expires = \"2099-");
+        }
+    }
+    Arc::new(Bundle::load(&files).unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
 pub(crate) struct Bench {

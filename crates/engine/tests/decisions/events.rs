@@ -552,7 +552,7 @@ pub(crate) async fn switches_and_lapsed_agreements_stop_events(db: Db) {
         taken += 1;
         assert_eq!(at.grants().await.len(), taken, "{scope:?}");
     }
-    let expires: Timestamp = "2027-12-31T00:00:00Z".parse().unwrap();
+    let expires: Timestamp = "2099-12-31T00:00:00Z".parse().unwrap();
     let left = expires.duration_since(at.clock.now());
     at.clock.advance_s(left.as_secs() - 1);
     at.announce(&at.booked("in time")).await.unwrap();
