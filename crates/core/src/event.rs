@@ -16,8 +16,8 @@ use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
 use crate::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, TenantId, ToolName, VendorId,
-    WritebackId,
+    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken, TenantId,
+    ToolName, VendorId, WritebackId,
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
@@ -346,6 +346,31 @@ pub enum Event {
         /// The patient in whose context it was made, or whom it stands for.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         patient: Option<PatientToken>,
+    },
+    /// Resource tokens that an agent sent were followed to what they stand for.
+    TokensResolved {
+        /// The request.
+        correlation: CorrelationId,
+        /// The tool that declares them.
+        tool: ToolName,
+        /// The patient in whose context they were followed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        patient: Option<PatientToken>,
+        /// The tokens, in order and each once.
+        tokens: Vec<ResourceToken>,
+    },
+    /// A person was told what a token stands for.
+    TokenRevealed {
+        /// What kind of thing it stands for.
+        resource: ResourceType,
+        /// The token; absent where it is the patient's own.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        token: Option<ResourceToken>,
+        /// The patient whom it concerns.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        patient: Option<PatientToken>,
+        /// Why, in the vault.
+        reason: PayloadAddress,
     },
     /// Slots were made for identifiers in free text.
     SlotsMinted {

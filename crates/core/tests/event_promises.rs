@@ -204,6 +204,18 @@ fn kinds() -> Vec<Event> {
             replaced: BTreeMap::from([("NAME".to_owned(), 2)]),
             left_out: 0,
         },
+        Event::TokensResolved {
+            correlation,
+            tool: ToolName::new("book_appointment").unwrap(),
+            patient: Some(PatientToken::from_random([3; 16])),
+            tokens: vec![ResourceToken::from_random([7; 16])],
+        },
+        Event::TokenRevealed {
+            resource: ResourceType::new("DocumentReference").unwrap(),
+            token: Some(ResourceToken::from_random([7; 16])),
+            patient: Some(PatientToken::from_random([3; 16])),
+            reason: address("reason"),
+        },
         Event::SlotsMinted {
             correlation,
             classes: BTreeMap::from([("NAME".to_owned(), 1), ("PHONE".to_owned(), 1)]),
@@ -499,6 +511,8 @@ fn listed(event: &Event) -> bool {
         | Event::BreakGlassStarted { .. }
         | Event::BreakGlassEnded { .. }
         | Event::RefusalsCounted { .. }
+        | Event::TokensResolved { .. }
+        | Event::TokenRevealed { .. }
         | Event::SlotsMinted { .. }
         | Event::SlotsResolved { .. }
         | Event::AuditUsed(_)

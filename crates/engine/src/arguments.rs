@@ -11,6 +11,7 @@ use chaperone_fhir::primitive::Primitive;
 use serde_json::{Map, Value, json};
 
 use crate::errors::CallError;
+use crate::tokens::holds_token;
 
 const KEY_CHARS_MAX: usize = 128;
 const RATIONALE_CHARS_MAX: usize = 2_000;
@@ -157,6 +158,10 @@ fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
                 {
                     Err("must not hold control characters".to_owned())
                 }
+                Some(text) if holds_token(text) => Err(
+                    "a token in text is not resolved: give it where the tool takes one, or say in words what you mean"
+                        .to_owned(),
+                ),
                 Some(_) => Ok(()),
                 None => Err("must be a string".to_owned()),
             }

@@ -105,6 +105,7 @@ impl Engine {
         if let Some(resolved) = &resolved {
             resolved.record(&mut commit);
         }
+        admitted.record_followed(&mut commit);
         let payload = self.seal_request(admitted, &mut commit).await?;
         let tainted = self.is_tainted(admitted, &inputs);
         let proposal = Proposal {

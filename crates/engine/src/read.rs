@@ -153,6 +153,7 @@ impl Engine {
             Expected::Any,
             Event::ReadPermitted(Box::new(ceiling)),
         );
+        admitted.record_followed(&mut permitted);
         let (recorded, found, ()) = futures::join!(
             self.store.commit(permitted),
             self.ehr.search(search.clone()),

@@ -24,6 +24,7 @@ use chaperone_phi::tokens::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::call::{Admitted, is_token};
 use crate::context::Engine;
 
 pub(crate) const TOKENS: &str = "token";
@@ -157,7 +158,15 @@ impl Engine {
 
     /// The logical id of a patient.
     pub(crate) async fn patient_id(&self, token: PatientToken) -> Result<String, TokenFailed> {
-        Ok(self.target_of(&token.to_string()).await?.id)
+        Ok(self.patient_target(token).await?.id)
+    }
+
+    /// What a patient's token stands for.
+    pub(crate) async fn patient_target(
+        &self,
+        token: PatientToken,
+    ) -> Result<TokenTarget, TokenFailed> {
+        self.target_of(&token.to_string()).await
     }
 
     /// What a resource token stands for.
@@ -395,6 +404,53 @@ impl Engine {
             self.remember(&target.token_text(*raw), target);
         }
     }
+}
+
+impl Admitted<'_> {
+    /// Adds to the commit of a call which resource tokens it followed; nothing where it sent none.
+    ///
+    /// That a patient's own token is followed is what the commit's other event says: whose record was read, or is to
+    /// be changed.
+    pub(crate) fn record_followed(&self, commit: &mut Commit) {
+        let declared = self
+            .arguments
+            .inputs
+            .iter()
+            .filter(|(name, _)| is_token(self.tool, name))
+            .filter_map(|(_, value)| value.as_str()?.parse::<ResourceToken>().ok());
+        let sources = self.arguments.sources.iter().copied();
+        let mut tokens: Vec<ResourceToken> = Vec::new();
+        for token in declared.chain(sources) {
+            if !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+        if tokens.is_empty() {
+            return;
+        }
+        let envelope = &self.caller.envelope;
+        commit.append(
+            StreamId::Envelope(envelope.id),
+            Expected::Any,
+            Event::TokensResolved {
+                correlation: self.correlation,
+                tool: self.tool.name.clone(),
+                patient: envelope.patient,
+                tokens,
+            },
+        );
+    }
+}
+
+/// Whether a token stands anywhere in a text. Nothing resolves it there, and a record is no place for one.
+pub(crate) fn holds_token(text: &str) -> bool {
+    const TOKEN_BYTES: usize = 36;
+    let at_token = |at: usize| {
+        text.get(at..at + TOKEN_BYTES).is_some_and(|it| {
+            it.parse::<PatientToken>().is_ok() || it.parse::<ResourceToken>().is_ok()
+        })
+    };
+    text.char_indices().any(|(at, _)| at_token(at))
 }
 
 fn raw_of(token: &str) -> Option<[u8; 16]> {

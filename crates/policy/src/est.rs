@@ -2,6 +2,8 @@
 //!
 //! Works on Cedar's JSON form, where an expression is an object with one operator as its key.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// Whether an expression reads `context.<attribute>`, or asks whether it is there.
@@ -65,6 +67,45 @@ pub(crate) fn entity_types(policy: &Value) -> Vec<String> {
         walk(body, &mut found);
     }
     found
+}
+
+/// The types of resource outside of which a policy cannot apply; `None` when it may apply to any.
+///
+/// Read off its `when` conditions, which must all hold: `resource is A` confines to A, a conjunction to what both of
+/// its sides allow, a disjunction to what either does. Everything else confines to nothing.
+pub(crate) fn confined_to(policy: &Value) -> Option<BTreeSet<String>> {
+    when_bodies(policy)
+        .map(confines)
+        .reduce(both)
+        .unwrap_or_default()
+}
+
+fn confines(condition: &Value) -> Option<BTreeSet<String>> {
+    let (operator, operands) = condition.as_object()?.iter().next()?;
+    let side = |name| operands.get(name).and_then(confines);
+    match operator.as_str() {
+        "is" if operands.pointer("/left/Var").and_then(Value::as_str) == Some("resource") => {
+            let name = operands.get("entity_type")?.as_str()?;
+            Some([name.to_owned()].into())
+        }
+        "&&" => both(side("left"), side("right")),
+        "||" => {
+            let (mut left, right) = (side("left")?, side("right")?);
+            left.extend(right);
+            Some(left)
+        }
+        _ => None,
+    }
+}
+
+fn both(
+    one: Option<BTreeSet<String>>,
+    other: Option<BTreeSet<String>>,
+) -> Option<BTreeSet<String>> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.intersection(&other).cloned().collect()),
+        (one, other) => one.or(other),
+    }
 }
 
 fn when_bodies(policy: &Value) -> impl Iterator<Item = &Value> {
@@ -158,6 +199,45 @@ mod tests {
         assert_eq!(compared(&policy, "resource", "to"), ["booked"]);
         assert!(compared(&policy, "resource", "from").is_empty());
         assert_eq!(entity_types(&policy), ["Claim", "Account"]);
+    }
+
+    #[test]
+    fn a_policy_is_confined_only_by_what_must_hold() {
+        let confined = |conditions: &str| {
+            let policy = est(&format!(
+                "permit (principal, action, resource) {conditions};"
+            ));
+            confined_to(&policy).map(|types| types.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        for (conditions, types) in [
+            ("when { resource is A }", Some("A")),
+            (
+                "when { (resource is A || resource is B) && resource.to == \"x\" }",
+                Some("A B"),
+            ),
+            (
+                "when { resource.to == \"x\" && (resource is B || resource is A) }",
+                Some("A B"),
+            ),
+            (
+                "when { resource is A || resource is B } when { resource is B }",
+                Some("B"),
+            ),
+            (
+                "when { resource.to == \"x\" } when { resource is A }",
+                Some("A"),
+            ),
+            ("when { resource is A && resource is B }", Some("")),
+            ("when { resource is A || resource.to == \"x\" }", None),
+            ("when { resource.to == \"x\" }", None),
+            ("when { !(resource is A) }", None),
+            ("when { principal is A }", None),
+            ("when { if resource is A then true else false }", None),
+            ("unless { resource is A }", None),
+            ("", None),
+        ] {
+            assert_eq!(confined(conditions).as_deref(), types, "{conditions}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Policies, parsed, strictly validated, and sorted by what they apply to.
 //!
 //! Evaluation is linear in the number of policies, so there is one Cedar set for each action and type
-//! of resource: a ruling on an Appointment never looks at a policy on orders. Policies that name no
-//! type stand in every set.
+//! of resource: a ruling on an Appointment never looks at a policy on orders. Policies that may apply to
+//! any type stand in every set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,10 @@ pub(crate) struct Entry {
     pub(crate) meaning: Meaning,
     /// Plain words.
     pub(crate) text: String,
-    /// Types it is limited to; empty for all.
+    /// Types it names; empty for all.
     pub(crate) resources: Vec<String>,
+    /// Types outside of which it cannot apply, so that others need not look at it.
+    confined_to: Option<BTreeSet<String>>,
     /// Intents, interactions, destinations and statuses it names, for the rendered matrix.
     pub(crate) shape: Shape,
 }
@@ -139,14 +141,18 @@ impl PolicySets {
                 access.push(policy);
                 continue;
             }
-            let limited = match policy.resource_constraint() {
-                ResourceConstraint::Is(name) => Some(name.to_string()),
-                _ => None,
-            };
-            of_type
-                .entry((entry.action, limited))
-                .or_default()
-                .push(policy);
+            match &entry.confined_to {
+                Some(names) => {
+                    for name in names {
+                        let of_type = of_type.entry((entry.action, Some(name.clone())));
+                        of_type.or_default().push(policy.clone());
+                    }
+                }
+                None => of_type
+                    .entry((entry.action, None))
+                    .or_default()
+                    .push(policy),
+            }
         }
         let mut sets = |action: Action| -> Option<BTreeMap<String, ForType>> {
             let uid = actions.get(&action)?;
@@ -456,6 +462,10 @@ fn read_policy(
         action,
         meaning: meaning?,
         text: annotations.get("text").cloned().unwrap_or_default(),
+        confined_to: match &limited {
+            Some(name) => Some([name.clone()].into()),
+            None => est::confined_to(&json),
+        },
         resources: limited.map_or_else(|| est::entity_types(&json), |name| vec![name]),
         shape: Shape {
             intents: est::compared(&json, "context", "intent"),

@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// What a page of the console may show.
-    fn ceiling(
+    pub(crate) fn ceiling(
         &self,
         page: &str,
         patient: Option<PatientToken>,

@@ -140,6 +140,7 @@ pub fn event_words(event: &Event) -> String {
             "console.search" => "Searched patients at the console".to_owned(),
             "console.list" => "Saw a patient's initials in a list".to_owned(),
             "console.review" => "Looked at a patient at the console".to_owned(),
+            "console.token" => "Was told whom a token is about".to_owned(),
             "console.emergency" => "Looked at a patient in an emergency".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
         },
@@ -228,6 +229,12 @@ pub fn event_words(event: &Event) -> String {
             rule.as_str()
         ),
         Event::TokenMinted { resource, .. } => format!("A token was made for a {resource}"),
+        Event::TokensResolved { tool, tokens, .. } => {
+            format!("{} tokens in a call of {tool} were followed", tokens.len())
+        }
+        Event::TokenRevealed { resource, .. } => {
+            format!("A person was told what a token of a {resource} stands for, with a reason")
+        }
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),
         Event::Writeback(event) => writeback_words(event),

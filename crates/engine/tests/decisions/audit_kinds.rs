@@ -113,6 +113,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::ReadPermitted(_)
         | Event::ReadReleased { .. }
         | Event::ReadFailed { .. }
+        | Event::TokensResolved { .. }
         | Event::SlotsMinted { .. }
         | Event::SlotsResolved { .. } => (StreamId::Envelope(envelope), agent()),
         Event::CallRefused(_) | Event::EhrEventRefused(_) | Event::RefusalsCounted { .. } => {
@@ -125,7 +126,9 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::StepUpPassed { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())
         }
-        Event::BreakGlassStarted { .. } | Event::BreakGlassEnded { .. } => {
+        Event::TokenRevealed { .. }
+        | Event::BreakGlassStarted { .. }
+        | Event::BreakGlassEnded { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())
         }
         Event::ConsentAnnounced { .. } => (StreamId::Tenant, of_system(SystemPart::Dispatcher)),

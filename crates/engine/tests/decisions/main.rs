@@ -33,6 +33,7 @@ mod retention;
 mod retention_rules;
 mod reviews;
 mod shredding;
+mod tokens;
 
 /// Runs each case once per database, under the same name.
 macro_rules! on_both {
@@ -139,6 +140,10 @@ on_both! {
         shredding_waits_for_law_holds_and_work,
         a_shredded_patient_is_unreadable_and_stays_so_after_a_restore,
         a_shredding_that_was_cut_short_is_gone_on_with;
+    tokens:
+        a_call_says_which_tokens_it_followed,
+        a_token_in_text_is_refused_and_not_followed,
+        a_person_is_told_what_a_token_stands_for_with_a_reason;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

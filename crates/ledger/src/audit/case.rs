@@ -49,6 +49,10 @@ cases! {
     RefusalsCounted = "refusals-counted",
     /// A token was made.
     TokenMinted = "token-minted",
+    /// Tokens in what an agent sent were followed.
+    TokensResolved = "tokens-resolved",
+    /// A person was told what a token stands for.
+    TokenRevealed = "token-revealed",
     /// Slots were made for identifiers in free text.
     SlotsMinted = "slots-minted",
     /// Slots in what an agent sent were put back.
@@ -171,7 +175,7 @@ impl AuditCase {
             Event::GrantIssued(_) => AuditCase::GrantIssued,
             Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,
             Event::ReadPermitted(ceiling) => match ceiling.tool.as_str() {
-                "console.list" | "console.review" => AuditCase::Read,
+                "console.list" | "console.review" | "console.token" => AuditCase::Read,
                 _ => AuditCase::Query,
             },
             Event::GrantConsumed { .. } | Event::ReadReleased { .. } | Event::ReadFailed { .. } => {
@@ -181,6 +185,8 @@ impl AuditCase {
             Event::EhrEventRefused(_) => AuditCase::EhrEventRefused,
             Event::RefusalsCounted { .. } => AuditCase::RefusalsCounted,
             Event::TokenMinted { .. } => AuditCase::TokenMinted,
+            Event::TokensResolved { .. } => AuditCase::TokensResolved,
+            Event::TokenRevealed { .. } => AuditCase::TokenRevealed,
             Event::SlotsMinted { .. } => AuditCase::SlotsMinted,
             Event::SlotsResolved { .. } => AuditCase::SlotsResolved,
             Event::BreakGlassStarted { .. } => AuditCase::BreakGlassStarted,

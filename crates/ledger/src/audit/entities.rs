@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::{Event, StreamId};
+use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::principal::Actor;
@@ -128,6 +129,22 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
                 "13",
                 identified("urn:chaperone:token-of", resource.as_str()),
             )]
+        }
+        Event::TokensResolved { tokens, .. } => {
+            let token = |token: &ResourceToken| {
+                entity(
+                    "2",
+                    "13",
+                    identified("urn:chaperone:token", &token.to_string()),
+                )
+            };
+            tokens.iter().map(token).collect()
+        }
+        Event::TokenRevealed { token, patient, .. } => {
+            let token = token.map(|it| it.to_string());
+            let token = token.or_else(|| patient.map(|it| it.to_string()));
+            let what = identified("urn:chaperone:token", &token.unwrap_or_default());
+            vec![entity("2", "13", what)]
         }
         Event::BreakGlassStarted { patient, .. } | Event::BreakGlassEnded { patient, .. } => {
             let what = identified("urn:chaperone:patient", &patient.to_string());
@@ -440,6 +457,14 @@ fn add_event(details: &mut Details, event: &Event) {
         }
         Event::SlotsMinted { classes, .. } => {
             add_classes(details, classes);
+        }
+        Event::TokensResolved { tool, .. } => {
+            details.add("tool", tool);
+        }
+        Event::TokenRevealed {
+            resource, reason, ..
+        } => {
+            details.add("resource", resource).add("reason", reason);
         }
         Event::SlotsResolved { tool, classes, .. } => {
             details.add("tool", tool);

@@ -81,7 +81,9 @@ pub fn patient_of(
         Event::GrantIssued(grant) => grant.patient,
         Event::EnvelopeOpened(envelope) => envelope.patient,
         Event::ReadPermitted(ceiling) => ceiling.patient,
-        Event::TokenMinted { patient, .. } => *patient,
+        Event::TokenMinted { patient, .. }
+        | Event::TokensResolved { patient, .. }
+        | Event::TokenRevealed { patient, .. } => *patient,
         Event::AuditUsed(used) => used.patient,
         Event::BreakGlassStarted { patient, .. } | Event::BreakGlassEnded { patient, .. } => {
             Some(*patient)
@@ -318,9 +320,9 @@ impl Telling<'_> {
             Event::ReadPermitted(ceiling) => Some(ceiling.correlation),
             Event::CallRefused(refusal) => Some(refusal.correlation),
             Event::EhrEventRefused(refusal) => Some(refusal.correlation),
-            Event::SlotsMinted { correlation, .. } | Event::SlotsResolved { correlation, .. } => {
-                Some(*correlation)
-            }
+            Event::TokensResolved { correlation, .. }
+            | Event::SlotsMinted { correlation, .. }
+            | Event::SlotsResolved { correlation, .. } => Some(*correlation),
             Event::AuditUsed(used) => Some(used.correlation),
             Event::Writeback(WritebackEvent::Proposed(proposal)) => Some(proposal.correlation),
             Event::Writeback(_) => self.write().map(|write| write.correlation),

@@ -5,18 +5,22 @@
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use chaperone_core::Timestamp;
 use chaperone_core::ids::PatientToken;
+use chaperone_core::phi::ExposedFor;
 use chaperone_engine::audit::who_saw::{ACCESSES_AT_ONCE, Seen, WhoSawQuestion};
 use chaperone_engine::audit::{Asker, AuditFailed, Span, may_ask};
+use chaperone_engine::reveal::RevealFailed;
 
 use super::ConsoleState;
 use super::assign::HitRow;
-use super::page::{Chrome, Here, render};
+use super::page::{Chrome, Here, render, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;
 use super::session::{Person, Submitted};
+use super::setup::capital;
 
 #[derive(Template)]
 #[template(path = "answers.html")]
@@ -25,6 +29,19 @@ pub(super) struct AnswersPage {
     pub(super) query: String,
     pub(super) searched: bool,
     pub(super) hits: Vec<HitRow>,
+    pub(super) asked: AskedToken,
+}
+
+/// A question about a token, and what came of it.
+#[derive(Default)]
+pub(super) struct AskedToken {
+    pub(super) token: String,
+    pub(super) reason: String,
+    pub(super) problem: String,
+    /// Type and logical id at the EHR; empty until told.
+    pub(super) reference: String,
+    /// The patient whom it concerns.
+    pub(super) patient: String,
 }
 
 #[derive(Template)]
@@ -72,7 +89,7 @@ pub(super) async fn show(
     State(state): State<ConsoleState>,
     person: Person,
 ) -> Result<Response, Refusal> {
-    page(&state, &person, String::new(), None).await
+    page(&state, &person, String::new(), None, AskedToken::default()).await
 }
 
 pub(super) async fn search(
@@ -86,7 +103,44 @@ pub(super) async fn search(
     let query = fields.one("query")?.trim().to_owned();
     let hits = state.engine.patients_search(&person.human, &query).await?;
     let hits = hits.into_iter().map(HitRow::of).collect();
-    page(&state, &person, query, Some(hits)).await
+    page(&state, &person, query, Some(hits), AskedToken::default()).await
+}
+
+/// Tells what a token stands for, once, on the page that answers the form.
+pub(super) async fn reveal(
+    State(state): State<ConsoleState>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let mut asked = AskedToken {
+        token: fields.one("token")?.trim().to_owned(),
+        reason: fields.one("reason")?.to_owned(),
+        ..AskedToken::default()
+    };
+    match state
+        .engine
+        .reveal(&person.human, &asked.token, &asked.reason)
+        .await
+    {
+        Ok(revealed) => {
+            asked.reference = revealed.reference.into_exposed(ExposedFor::Person);
+            asked.patient = revealed
+                .patient
+                .map(|it| it.to_string())
+                .unwrap_or_default();
+        }
+        Err(failed @ (RevealFailed::ReasonUnfit | RevealFailed::Unknown)) => {
+            asked.problem = capital(&failed.to_string());
+        }
+        Err(RevealFailed::NotPermitted) => return Err(AuditFailed::NotPermitted.into()),
+        Err(failed) => {
+            tracing::error!(error = %failed, "that a token was asked about could not be recorded");
+            return Err(Refusal::Unavailable(
+                "The question could not be recorded, so nothing is told.",
+            ));
+        }
+    }
+    page(&state, &person, String::new(), None, asked).await
 }
 
 async fn page(
@@ -94,16 +148,23 @@ async fn page(
     person: &Person,
     query: String,
     hits: Option<Vec<HitRow>>,
+    asked: AskedToken,
 ) -> Result<Response, Refusal> {
     if !may_ask(&person.human) {
         return Err(AuditFailed::NotPermitted.into());
     }
-    Ok(render(&AnswersPage {
+    let status = match asked.problem.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let page = AnswersPage {
         chrome: Chrome::of(state, person, "Who saw what", Here::Answers).await?,
         query,
         searched: hits.is_some(),
         hits: hits.unwrap_or_default(),
-    }))
+        asked,
+    };
+    Ok(render_as(status, &page))
 }
 
 pub(super) async fn of_patient(

@@ -132,6 +132,7 @@ pub fn router(state: ConsoleState) -> Router {
             post(emergency::end),
         )
         .route("/console/answers", get(answers::show).post(answers::search))
+        .route("/console/answers/token", post(answers::reveal))
         .route("/console/answers/{token}", get(answers::of_patient))
         .route("/console/retention", get(retention::show))
         .route("/console/modes", get(modes::show).post(modes::submit))

@@ -105,3 +105,43 @@ async fn the_privacy_officer_sees_who_saw_a_patient_and_nobody_else_does() {
             .contains("Nobody saw or changed anything in this time.")
     );
 }
+
+#[tokio::test]
+async fn the_privacy_officer_is_told_what_a_token_stands_for_and_nobody_else_is() {
+    let bench = Bench::new().await;
+    let admin = bench.admin().await;
+    let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
+    let priya = bench.person(&admin, "priya", &[Role::Privacy]).await;
+    let id = bench.note(&lee).await;
+    let row = bench.engine.writeback(id).await.unwrap().unwrap();
+    let token = row.patient.unwrap().to_string();
+    let reason = "a complaint names this token";
+    let ask = async |someone: &super::bench::Someone, token: &str, reason: &str| {
+        let form = [
+            ("csrf", someone.csrf.as_str()),
+            ("token", token),
+            ("reason", reason),
+        ];
+        let path = "/console/answers/token";
+        bench.post(path, &someone.cookie, &form).await
+    };
+    for someone in [&lee, &admin] {
+        let refused = ask(someone, &token, reason).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        assert!(!refused.body.contains("Patient/"));
+    }
+    for (token, reason) in [(token.as_str(), "why not"), ("pat_1", reason)] {
+        let refused = ask(&priya, token, reason).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(refused.body.contains("role=\"alert\"") && !refused.body.contains("Patient/"));
+    }
+    let told = ask(&priya, &token, reason).await;
+    assert_eq!(told.status, StatusCode::OK);
+    assert!(told.body.contains("Patient/"), "{}", told.body);
+    assert!(told.body.contains(&format!("/console/answers/{token}\"")));
+    let kinds = bench
+        .kinds(StreamId::Account(priya.human.account.clone()))
+        .await;
+    let told = kinds.iter().filter(|kind| *kind == "token_revealed");
+    assert_eq!(told.count(), 1);
+}
