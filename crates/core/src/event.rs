@@ -137,6 +137,9 @@ pub struct CallRefusal {
     /// Which rule decided, where the agent is told less: such as the code of a consent's refusal.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub because: Option<String>,
+    /// The Consent that refused, by the name that the record has for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub consent: Option<String>,
 }
 
 /// Why breaking the glass ended.

@@ -246,6 +246,7 @@ fn kinds() -> Vec<Event> {
             tool: None,
             code: "no-token".to_owned(),
             because: None,
+            consent: None,
         }),
         Event::CallRefused(CallRefusal {
             correlation,
@@ -253,6 +254,7 @@ fn kinds() -> Vec<Event> {
             tool: None,
             code: "consent-denied".to_owned(),
             because: Some("consent-refuses".to_owned()),
+            consent: Some("0a1b2c3d4e5f6071".to_owned()),
         }),
         Event::ConsentAnnounced {
             notified_by: EhrEventSource::new("integration").unwrap(),

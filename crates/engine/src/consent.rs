@@ -25,8 +25,8 @@ use chaperone_core::ports::{
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::writeback::StateName;
 use chaperone_phi::consent::{
-    Action, Asker, Basis, CONSENTS_MAX, ConsentTable, Consents, Decision, Home, Obligations,
-    Question, Subject, Unclear, decide, leave_out,
+    Action, Asker, Basis, CONSENTS_MAX, ConsentTable, Consents, Decision, Denial, Home,
+    Obligations, Question, Subject, Unclear, decide, leave_out,
 };
 use chaperone_policy::Bundle;
 use serde_json::Value;
@@ -174,7 +174,7 @@ impl Engine {
             // What a patient says about consents is governed by the matrix, not by the consents it changes.
             _ if is_write && resource.as_str() == "Consent" => "consent-itself".to_owned(),
             Decision::Permit { basis, .. } => consulted.known.words(&basis),
-            Decision::Deny(denial) => return Err(denied(denial.code())),
+            Decision::Deny(denial) => return Err(consulted.known.denied(&denial)),
         };
         let source = match self.config.consent_source {
             ConsentSource::Read => "",
@@ -227,7 +227,8 @@ impl Engine {
                 // The same as if it did not exist: a read would not have shown it.
                 return Err(CallError::not_found()
                     .about(name.as_str())
-                    .because(denial.code()));
+                    .because(denial.code())
+                    .by_consent(consulted.known.name_of(&denial)));
             }
         }
         if resource.get("resourceType").and_then(Value::as_str) == Some("Consent") {
@@ -235,7 +236,7 @@ impl Engine {
         }
         match self.ask(consulted, Action::Write, Subject::Resource(resource)) {
             Decision::Permit { .. } => {}
-            Decision::Deny(denial) => return Err(denied(denial.code())),
+            Decision::Deny(denial) => return Err(consulted.known.denied(&denial)),
         }
         self.may_reach(&consulted.known, resource, inputs.patient.as_ref())
             .map_err(|denial| denied(denial.to_string()))
@@ -386,6 +387,19 @@ impl Engine {
 }
 
 impl Known {
+    /// A refusal, with what decided for the record alone.
+    fn denied(&self, denial: &Denial) -> CallError {
+        denied(denial.code()).by_consent(self.name_of(denial))
+    }
+
+    /// What the record calls the Consent that refused, where one did.
+    fn name_of(&self, denial: &Denial) -> Option<String> {
+        match denial {
+            Denial::Refused(id) => self.names.get(id).cloned(),
+            _ => None,
+        }
+    }
+
     /// What a permission rests on, as it is recorded.
     fn words(&self, basis: &Basis) -> String {
         match basis {

@@ -39,9 +39,14 @@ pub struct CallError {
     pub because: Option<Box<Because>>,
 }
 
-/// The code of the rule that decided.
+/// What decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Because(pub String);
+pub struct Because {
+    /// The code of the rule.
+    pub rule: String,
+    /// The Consent, by the name that the record has for it, where one decided.
+    pub consent: Option<String>,
+}
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $retry:expr, $message:literal, $next:literal;)*) => {
@@ -150,7 +155,19 @@ impl CallError {
     /// The same error with the rule that decided, for the record alone.
     #[must_use]
     pub fn because(mut self, rule: impl Into<String>) -> Self {
-        self.because = Some(Box::new(Because(rule.into())));
+        self.because = Some(Box::new(Because {
+            rule: rule.into(),
+            consent: None,
+        }));
+        self
+    }
+
+    /// The same error with the Consent that decided, for the record alone.
+    #[must_use]
+    pub fn by_consent(mut self, name: Option<String>) -> Self {
+        if let Some(because) = &mut self.because {
+            because.consent = name;
+        }
         self
     }
 

@@ -581,7 +581,8 @@ impl Engine {
             agent,
             tool,
             code: error.code.to_owned(),
-            because: error.because.as_ref().map(|rule| rule.0.clone()),
+            because: error.because.as_ref().map(|it| it.rule.clone()),
+            consent: error.because.as_ref().and_then(|it| it.consent.clone()),
         };
         commit.append(stream, Expected::Any, Event::CallRefused(refusal));
         match self.store.commit(commit).await {

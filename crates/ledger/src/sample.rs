@@ -144,6 +144,7 @@ pub(crate) fn recorded(tenant: &str, seq: u64) -> Recorded {
 fn refusal() -> Event {
     Event::CallRefused(CallRefusal {
         because: None,
+        consent: None,
         correlation: CorrelationId::from_random([3; 16]),
         agent: None,
         tool: None,

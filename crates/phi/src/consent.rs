@@ -154,8 +154,8 @@ impl Obligations {
 pub enum Denial {
     /// A law that comes before every consent; the id of its entry.
     Law(String),
-    /// A Consent refuses.
-    Refused,
+    /// A Consent refuses; its logical id.
+    Refused(String),
     /// A Consent cannot be read.
     Unclear(Unclear),
     /// The purpose is none that is listed.
@@ -175,7 +175,7 @@ impl Denial {
     pub fn code(&self) -> String {
         match self {
             Denial::Law(id) => format!("law-{id}"),
-            Denial::Refused => "consent-refuses".to_owned(),
+            Denial::Refused(_) => "consent-refuses".to_owned(),
             Denial::Unclear(unclear) => unclear.code(),
             Denial::PurposeUnknown => "purpose-unknown".to_owned(),
             Denial::PurposeNeedsConsent => "purpose-needs-consent".to_owned(),
@@ -237,7 +237,7 @@ fn permitted(
     for directive in &in_force {
         match weigh::weigh(table, directive, question)? {
             Said::Nothing => {}
-            Said::Denies => return Err(Denial::Refused),
+            Said::Denies => return Err(Denial::Refused(directive.id.clone())),
             Said::Permits(permission) => permissions.push((directive, permission)),
         }
     }

@@ -116,6 +116,9 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::TokensResolved { .. }
         | Event::SlotsMinted { .. }
         | Event::SlotsResolved { .. } => (StreamId::Envelope(envelope), agent()),
+        Event::CallRefused(refusal) if refusal.consent.is_some() => {
+            (StreamId::Envelope(envelope), agent())
+        }
         Event::CallRefused(_) | Event::EhrEventRefused(_) | Event::RefusalsCounted { .. } => {
             (StreamId::Refusals, Actor::Anonymous)
         }
@@ -199,6 +202,15 @@ fn book(kinds: &[Event], interaction: Interaction, approved: bool) -> Book {
     book
 }
 
+/// The same with somebody present in its envelopes.
+fn attended(book: &Book) -> Book {
+    let mut book = book.clone();
+    for work in book.works.values_mut() {
+        work.human = Some(PersonId::from_random([1; 16]));
+    }
+    book
+}
+
 fn told(book: &Book, recorded: &Recorded, with_patient: bool) -> Option<Value> {
     let mut book = book.clone();
     if book.accesses.is_empty() || matches!(recorded.event, Event::ReadPermitted(_)) {
@@ -254,14 +266,25 @@ fn every_kind_of_event_keeps_the_rules_as_an_audit_event() {
                 for entry in entries {
                     let key = wanted(&entry);
                     let _ = key;
-                    for with_patient in [true, false] {
-                        let Some(told) = told(&book, &entry, with_patient) else {
+                    // IHE's pattern for decisions by a Consent is claimed where somebody is there, and nowhere else.
+                    let by_consent =
+                        matches!(&entry.event, Event::CallRefused(it) if it.consent.is_some());
+                    let attended = attended(&book);
+                    for (book, with_patient) in [(&book, true), (&book, false), (&attended, true)] {
+                        let Some(told) = told(book, &entry, with_patient) else {
                             continue;
                         };
                         let access = book
                             .accesses
                             .get("write/wb_01010101010101010101010101010101");
-                        seen.extend(AuditCase::of(&entry, access));
+                        let case = AuditCase::of(&entry, book.work_of(&entry), access);
+                        let is_attended = book.works.values().any(|work| work.human.is_some());
+                        assert_eq!(
+                            case == Some(AuditCase::ConsentDenied),
+                            by_consent && is_attended,
+                            "{told}"
+                        );
+                        seen.extend(case);
                         let wrong = wrong_with(&told);
                         if !wrong.is_empty() {
                             complaints.push(format!(

@@ -136,6 +136,13 @@ pub(crate) async fn a_read_is_refused_reduced_or_permitted_as_the_patients_conse
     // Nothing recorded names a Consent by the EHR's own id.
     assert!(!grounds[0].contains("k1"));
     assert_eq!(grounds[1], "consent-denied consent-refuses");
+    // Which Consent refused is recorded, by the name that the permission beside it has.
+    let named = recorded.iter().find_map(|it| match &it.event {
+        Event::CallRefused(refusal) => refusal.consent.clone(),
+        _ => None,
+    });
+    let ground = format!("consent/{}", named.unwrap());
+    assert!(grounds[0].starts_with(&ground), "{grounds:?} {ground}");
 }
 
 pub(crate) async fn what_consent_opens_comes_with_its_obligations(db: Db) {

@@ -13,6 +13,9 @@ use super::event::Telling;
 
 const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 
+const ROLE_CLASS: &str = "http://terminology.hl7.org/CodeSystem/v3-RoleClass";
+const SECURITY_ROLE: &str = "http://terminology.hl7.org/CodeSystem/extra-security-role-type";
+
 /// A human who took part.
 struct Person<'a> {
     id: PersonId,
@@ -57,7 +60,26 @@ pub(super) fn of(telling: &Telling<'_>) -> Vec<Value> {
     if let Some(person) = person {
         participants.push(user(telling, &person));
     }
+    if telling.case == AuditCase::ConsentDenied {
+        participants.extend(around_consent(telling));
+    }
     participants
+}
+
+/// For whom the user works, and who decided: what the pattern for decisions by a Consent wants beside the user.
+fn around_consent(telling: &Telling<'_>) -> [Value; 2] {
+    let other = |system: &str, code: &str, who: Value| {
+        json!({
+            "type": { "coding": [{ "system": system, "code": code }] },
+            "who": who,
+            "requestor": false,
+        })
+    };
+    let tenant = identified("urn:chaperone:tenant", telling.system.tenant.as_str());
+    [
+        other(ROLE_CLASS, "PROV", tenant),
+        other(SECURITY_ROLE, "authserver", telling.observer()),
+    ]
 }
 
 fn participant(telling: &Telling<'_>, code: &CodeRow) -> Map<String, Value> {

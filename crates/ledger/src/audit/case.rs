@@ -1,14 +1,14 @@
 //! Which row of the table an event takes. A new kind of event does not compile until it has one, or until it
 //! says which other event tells it.
 
-use chaperone_core::event::{Event, Recorded};
+use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::writeback::{RefusedBy, VoidReason, WritebackEvent};
 
-use super::access::{Access, AccessKind};
+use super::access::{Access, AccessKind, Work};
 
 macro_rules! cases {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -43,6 +43,8 @@ cases! {
     EnvelopeOpened = "envelope-opened",
     /// A call, or a stranger, was refused.
     CallRefused = "call-refused",
+    /// A Consent refused a call, and a person stands behind it.
+    ConsentDenied = "consent-denied",
     /// An announced event was refused.
     EhrEventRefused = "ehr-event-refused",
     /// Refusals that were counted.
@@ -160,7 +162,11 @@ cases! {
 impl AuditCase {
     /// The kind of an event; `None` for what another event tells: how a read ended is told with the read, and
     /// that a grant was used with the envelope it opened.
-    pub fn of(recorded: &Recorded, access: Option<&Access>) -> Option<AuditCase> {
+    pub fn of(
+        recorded: &Recorded,
+        work: Option<&Work>,
+        access: Option<&Access>,
+    ) -> Option<AuditCase> {
         Some(match &recorded.event {
             Event::TenantInitialised { .. } => AuditCase::TenantInitialised,
             Event::BundleActivated { .. } => AuditCase::BundleActivated,
@@ -181,6 +187,7 @@ impl AuditCase {
             Event::GrantConsumed { .. } | Event::ReadReleased { .. } | Event::ReadFailed { .. } => {
                 return None;
             }
+            Event::CallRefused(refusal) if is_by_consent(refusal, work) => AuditCase::ConsentDenied,
             Event::CallRefused(_) => AuditCase::CallRefused,
             Event::EhrEventRefused(_) => AuditCase::EhrEventRefused,
             Event::RefusalsCounted { .. } => AuditCase::RefusalsCounted,
@@ -207,6 +214,13 @@ impl AuditCase {
             Event::Writeback(event) => of_writeback(event, access),
         })
     }
+}
+
+/// Whether a refusal has all that the pattern for decisions by a Consent asks for: the Consent, the patient, and a
+/// person as the user. What an agent did for nobody who is there, or what was decided without a Consent, has not.
+fn is_by_consent(refusal: &CallRefusal, work: Option<&Work>) -> bool {
+    refusal.consent.is_some()
+        && work.is_some_and(|work| work.human.is_some() && work.patient.is_some())
 }
 
 fn of_key(event: &KeyEvent) -> AuditCase {

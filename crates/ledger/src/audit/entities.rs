@@ -20,13 +20,16 @@ use super::access::{ReadAccess, ReadEnd, WriteAccess};
 use super::event::{Telling, name_of};
 
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
+const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
 const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const BALP_ENTITY: &str = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType";
 
 /// The entities.
 pub(super) fn of(telling: &Telling<'_>) -> Vec<Value> {
     let mut entities = Vec::new();
-    if let Some(correlation) = telling.correlation() {
+    // Where a Consent decided, the pattern knows patient, consent and token and nothing else.
+    let is_closed = telling.case == AuditCase::ConsentDenied;
+    if let Some(correlation) = telling.correlation().filter(|_| !is_closed) {
         entities.push(json!({
             "what": { "identifier": { "value": correlation.to_string() } },
             "type": { "system": BALP_ENTITY, "code": "XrequestId" },
@@ -87,6 +90,13 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
                 entity("2", "4", what)
             })
             .collect(),
+        Event::CallRefused(refusal) if telling.case == AuditCase::ConsentDenied => {
+            let name = refusal.consent.as_deref().unwrap_or_default();
+            vec![json!({
+                "what": identified("urn:chaperone:consent", name),
+                "type": { "system": RESOURCE_TYPES, "code": "Consent" },
+            })]
+        }
         Event::GrantIssued(grant) => {
             vec![entity(
                 "2",
@@ -453,7 +463,9 @@ fn add_event(details: &mut Details, event: &Event) {
         Event::CallRefused(refusal) => {
             details
                 .maybe("tool", refusal.tool.as_ref())
-                .maybe("because", refusal.because.as_ref());
+                .maybe("because", refusal.because.as_ref())
+                .maybe("consent", refusal.consent.as_ref())
+                .add("request", refusal.correlation);
         }
         Event::SlotsMinted { classes, .. } => {
             add_classes(details, classes);

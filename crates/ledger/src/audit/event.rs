@@ -107,7 +107,7 @@ pub fn audit_event(
     system: &AuditSystem,
     about: &About<'_>,
 ) -> Option<Value> {
-    let case = AuditCase::of(recorded, about.access)?;
+    let case = AuditCase::of(recorded, about.work, about.access)?;
     let row = codes.row(case)?;
     let telling = Telling {
         recorded,
@@ -135,10 +135,7 @@ impl Telling<'_> {
             "agent": agents::of(self),
             "source": {
                 "site": self.system.site,
-                "observer": { "identifier": {
-                    "system": "urn:chaperone:service",
-                    "value": format!("chaperone/{}", self.system.version),
-                } },
+                "observer": self.observer(),
                 "type": [{
                     "system": "http://terminology.hl7.org/CodeSystem/security-source-type",
                     "code": if self.is_policy() { "6" } else { "4" },
@@ -164,6 +161,14 @@ impl Telling<'_> {
             }
         }
         event
+    }
+
+    /// What saw it: Chaperone itself, which is also what decides.
+    pub(super) fn observer(&self) -> Value {
+        json!({ "identifier": {
+            "system": "urn:chaperone:service",
+            "value": format!("chaperone/{}", self.system.version),
+        } })
     }
 
     /// The same entry always has the same id: 128 bits of a digest over tenant, place and leaf.
@@ -203,6 +208,7 @@ impl Telling<'_> {
         matches!(
             self.case,
             AuditCase::CallRefused
+                | AuditCase::ConsentDenied
                 | AuditCase::EhrEventRefused
                 | AuditCase::RefusalsCounted
                 | AuditCase::EgressRefused
