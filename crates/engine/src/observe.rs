@@ -10,6 +10,7 @@ use chaperone_core::evidence::WriteOrder;
 use chaperone_core::facts::{FactKind, FactValue, Facts};
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::resource::ResourceType;
+use chaperone_fhir::plausibility::MedicationKind;
 use chaperone_phi::labels::Labels;
 use jiff::civil::Date;
 use serde_json::Value;
@@ -164,21 +165,10 @@ impl Engine {
     }
 
     /// What the table says about the drug of a medication request.
-    fn medication(&self, resource: &Value) -> crate::tables::Medication {
+    fn medication(&self, resource: &Value) -> MedicationKind {
         let concept = resource.get("medicationCodeableConcept");
-        let codings: Vec<&Value> = concept
-            .and_then(|c| c.get("coding")?.as_array())
-            .into_iter()
-            .flatten()
-            .collect();
-        let codes = codings
-            .iter()
-            .filter_map(|c| Some((c.get("system")?.as_str()?, c.get("code")?.as_str()?)));
-        let texts = codings
-            .iter()
-            .filter_map(|c| c.get("display")?.as_str())
-            .chain(concept.and_then(|c| c.get("text")?.as_str()));
-        self.tables.medication(codes, texts)
+        let plausibility = &self.rules.plausibility;
+        plausibility.medication(concept.unwrap_or(&Value::Null))
     }
 
     /// What the codes of the visit say. What it is for is said by the slots and by the record; the

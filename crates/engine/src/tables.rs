@@ -1,6 +1,6 @@
-//! Curated tables of the bundle that observers look things up in: kinds of drugs, visit types, ranges.
+//! Curated tables of the bundle that observers look things up in: visit types, ranges, reasons.
 //!
-//! Not here: checks of an order (they are plausibility rules).
+//! Not here: drugs and checks of an order (`chaperone_fhir::plausibility`).
 //! What a table does not hold is unknown, and the unknown goes to a human.
 
 use chaperone_core::ids::OverrideReason;
@@ -10,41 +10,6 @@ use serde::Deserialize;
 
 use crate::audit::accounting::Accounting;
 use crate::context::StartFailed;
-
-const RXNORM: &str = "http://www.nlm.nih.gov/research/umls/rxnorm";
-
-/// One drug of `rules/medications.toml`.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Drug {
-    /// RxNorm codes of its ingredients.
-    #[serde(default)]
-    rxnorm: Vec<String>,
-    /// RxNorm codes of clinical drugs made of it alone.
-    #[serde(default)]
-    rxnorm_drugs: Vec<String>,
-    /// Names, lower case, one of which must stand in an ingredient's name as whole words.
-    names: Vec<String>,
-    /// DEA schedule, `II` to `V`.
-    #[serde(default)]
-    schedule: Option<String>,
-    /// Whether a mistake with it is likely to do serious harm.
-    high_alert: bool,
-    /// Whether leaving it out is dangerous.
-    critical: bool,
-}
-
-/// What the table says about a medication: all its ingredients together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Medication {
-    /// Whether every ingredient was found.
-    pub(crate) known: bool,
-    /// Whether any ingredient is in a schedule.
-    pub(crate) controlled: bool,
-    /// Whether any ingredient is high-alert.
-    pub(crate) high_alert: bool,
-    /// Whether any ingredient is dangerous to leave out.
-    pub(crate) critical: bool,
-}
 
 /// What a measurement can be at all: one range of `rules/vital-ranges.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -99,17 +64,11 @@ pub struct OverrideChoice {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    drugs: Vec<Drug>,
     visit_types: Vec<VisitType>,
     vital_ranges: Vec<VitalRange>,
     audit_codes: AuditCodes,
     accounting: Accounting,
     override_reasons: Vec<OverrideChoice>,
-}
-
-#[derive(Deserialize)]
-struct Medications {
-    drugs: Vec<Drug>,
 }
 
 #[derive(Deserialize)]
@@ -130,12 +89,10 @@ struct OverrideReasons {
 impl Tables {
     /// Reads the tables of a bundle.
     pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
-        let medications: Medications = table(bundle, "rules/medications.toml")?;
         let self_schedule: SelfSchedule = table(bundle, "rules/self-schedule.toml")?;
         let overrides: OverrideReasons = table(bundle, "rules/override-reasons.toml")?;
         let vitals: VitalRanges = table(bundle, "rules/vital-ranges.toml")?;
         Ok(Self {
-            drugs: medications.drugs,
             visit_types: self_schedule.visit_types,
             vital_ranges: vitals.ranges,
             audit_codes: audit_codes(bundle)?,
@@ -157,47 +114,6 @@ impl Tables {
     /// Which disclosures need not be accounted for.
     pub(crate) fn accounting(&self) -> &Accounting {
         &self.accounting
-    }
-
-    /// What the table says about a medication, by its codings' codes and by its texts (displays and
-    /// the concept's own text).
-    ///
-    /// Codes and texts are all looked up, and what is found counts together: a display that
-    /// contradicts its code is itself a reason for care. A combination is known only when every
-    /// ingredient is.
-    pub(crate) fn medication<'a>(
-        &self,
-        codes: impl Iterator<Item = (&'a str, &'a str)>,
-        texts: impl Iterator<Item = &'a str>,
-    ) -> Medication {
-        let codes: Vec<&str> = codes
-            .filter(|(system, _)| *system == RXNORM)
-            .map(|(_, code)| code)
-            .collect();
-        let mut found: Vec<&Drug> = self
-            .drugs
-            .iter()
-            .filter(|drug| drug.is_coded(&codes))
-            .collect();
-        // Unknown until something was found, and for good once an ingredient was not.
-        let mut known = (!found.is_empty()).then_some(true);
-        for text in texts {
-            for ingredient in text.to_lowercase().split(" / ") {
-                let named: Vec<&Drug> = self
-                    .drugs
-                    .iter()
-                    .filter(|drug| drug.is_named(ingredient))
-                    .collect();
-                known = Some(known.unwrap_or(true) && !named.is_empty());
-                found.extend(named);
-            }
-        }
-        Medication {
-            known: known.unwrap_or(false),
-            controlled: found.iter().any(|drug| drug.schedule.is_some()),
-            high_alert: found.iter().any(|drug| drug.high_alert),
-            critical: found.iter().any(|drug| drug.critical),
-        }
     }
 
     /// Whether a value is possible for its LOINC code and UCUM unit; `None` when they are not listed.
@@ -228,29 +144,6 @@ impl Tables {
     }
 }
 
-impl Drug {
-    fn is_coded(&self, codes: &[&str]) -> bool {
-        self.rxnorm
-            .iter()
-            .chain(&self.rxnorm_drugs)
-            .any(|known| codes.contains(&known.as_str()))
-    }
-
-    fn is_named(&self, ingredient: &str) -> bool {
-        self.names.iter().any(|known| has_words(ingredient, known))
-    }
-}
-
-/// Whether `known` stands in `text` as whole words.
-fn has_words(text: &str, known: &str) -> bool {
-    let is_word = |c: char| c.is_alphanumeric();
-    text.match_indices(known).any(|(at, _)| {
-        let before = text.get(..at).and_then(|t| t.chars().next_back());
-        let after = text.get(at + known.len()..).and_then(|t| t.chars().next());
-        !before.is_some_and(is_word) && !after.is_some_and(is_word)
-    })
-}
-
 fn table<T: serde::de::DeserializeOwned>(
     bundle: &Bundle,
     file: &'static str,
@@ -279,54 +172,6 @@ fn audit_codes(bundle: &Bundle) -> Result<AuditCodes, StartFailed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_match_as_whole_words() {
-        assert!(has_words("warfarin sodium 5 mg oral tablet", "warfarin"));
-        assert!(!has_words("apixabanol", "apixaban"));
-    }
-
-    fn tables() -> Tables {
-        let drug = |code: &str, name: &str, rest: &str| {
-            format!(
-                "[[drugs]]\nid = '{name}'\nclass = '{name}'\nrxnorm = ['{code}']\nnames = ['{name}']\ncritical = false\n{rest}\n"
-            )
-        };
-        let text = [
-            drug("29046", "lisinopril", "high_alert = false"),
-            drug("7804", "oxycodone", "high_alert = true\nschedule = 'II'"),
-            drug("161", "acetaminophen", "high_alert = false"),
-        ]
-        .concat();
-        let read: Medications = toml::from_str(&text).unwrap();
-        Tables {
-            drugs: read.drugs,
-            ..Tables::default()
-        }
-    }
-
-    fn look_up(code: &str, text: &str) -> Medication {
-        tables().medication([(RXNORM, code)].into_iter(), [text].into_iter())
-    }
-
-    #[test]
-    fn a_display_that_contradicts_its_code_counts_as_the_stricter_drug() {
-        assert!(look_up("29046", "Oxycodone 5 MG Oral Tablet").controlled);
-        assert!(!look_up("29046", "Lisinopril 10 MG Oral Tablet").controlled);
-    }
-
-    #[test]
-    fn a_combination_is_known_only_when_every_ingredient_is() {
-        let both = look_up("0", "Oxycodone 5 MG / Acetaminophen 325 MG Oral Tablet");
-        assert!(both.known && both.controlled);
-        let half = look_up("0", "Oxycodone 5 MG / Novelumab 325 MG Oral Tablet");
-        assert!(!half.known && half.controlled);
-        // In whichever order the ingredients are written.
-        let half = look_up("0", "Novelumab 325 MG / Oxycodone 5 MG Oral Tablet");
-        assert!(!half.known && half.controlled);
-        assert!(!look_up("0", "Placebo").known);
-        assert!(!look_up("29046", "Placebo").known);
-    }
 
     #[test]
     fn what_an_agent_says_about_a_visit_only_speaks_against() {

@@ -47,7 +47,7 @@ use serde_json::Value;
 
 pub use code_source::{CodeSource, CodeStatus};
 pub use context::{Context, ContextError, Deceased, LISTED_MAX, Observed, Patient, Sex};
-pub use drugs::{Drug, DrugKnowledge};
+pub use drugs::{Drug, DrugKnowledge, MedicationKind};
 pub use moment::{Precision, When, time_zone};
 pub use needs::{Needs, ObservationNeed};
 pub use register::RuleError;
@@ -251,6 +251,12 @@ impl Plausibility {
         let mut report = checking.report;
         report.unchecked.sort_by_key(|it| it.part);
         report
+    }
+
+    /// What kind of medication a CodeableConcept means, by the table of drugs.
+    #[must_use]
+    pub fn medication(&self, concept: &Value) -> MedicationKind {
+        self.drugs.kind(concept)
     }
 
     /// What the rules would look at for a resource that is no Bundle, beside patient and prior version.

@@ -718,3 +718,52 @@ fn collect(value: &Value, at: String, found: &mut Vec<String>) {
     }
     found.push(at);
 }
+
+/// Known, controlled, high-alert.
+fn kind(code: &str, display: &str) -> (bool, bool, bool) {
+    let rules = Plausibility::parse(&FILES).unwrap();
+    let kind = rules.medication(&json!({ "coding": [{
+        "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": code, "display": display,
+    }] }));
+    (kind.known, kind.controlled, kind.high_alert)
+}
+
+#[test]
+fn a_medication_is_what_its_code_and_its_words_say_together() {
+    let lisinopril = "29046";
+    for (code, words, expected) in [
+        (
+            lisinopril,
+            "Lisinopril 10 MG Oral Tablet",
+            (true, false, false),
+        ),
+        ("0", "Lisinopril 10 MG Oral Tablet", (true, false, false)),
+        (lisinopril, "", (true, false, false)),
+        // A display that contradicts its code counts as the stricter drug; one that says nothing known, as unknown.
+        (lisinopril, "Oxycodone 5 MG Oral Tablet", (true, true, true)),
+        (lisinopril, "Placebo", (false, false, false)),
+        ("0", "Placebo", (false, false, false)),
+        // A combination is known only when every ingredient is, in whichever order they are written.
+        (
+            "0",
+            "Oxycodone 5 MG / Acetaminophen 325 MG Oral Tablet",
+            (true, true, true),
+        ),
+        (
+            "0",
+            "Oxycodone 5 MG / Novelumab 325 MG Oral Tablet",
+            (false, true, true),
+        ),
+        (
+            "0",
+            "Novelumab 325 MG / Oxycodone 5 MG Oral Tablet",
+            (false, true, true),
+        ),
+        // Names match as whole words.
+        ("0", "Oxycodonex 5 MG Oral Tablet", (false, false, false)),
+    ] {
+        assert_eq!(kind(code, words), expected, "{code} {words}");
+    }
+    let rules = Plausibility::parse(&FILES).unwrap();
+    assert!(!rules.medication(&Value::Null).known);
+}

@@ -43,10 +43,10 @@ pub struct Drug {
     /// DEA schedule, `II` to `V`.
     #[serde(default)]
     pub(super) schedule: Option<String>,
-    #[serde(rename = "high_alert")]
-    _high_alert: bool,
-    #[serde(rename = "critical")]
-    _critical: bool,
+    /// Whether a mistake with it is likely to do serious harm.
+    high_alert: bool,
+    /// Whether leaving it out is dangerous.
+    critical: bool,
     /// What cross-reacts.
     #[serde(default)]
     pub(super) allergy_groups: Vec<String>,
@@ -68,6 +68,19 @@ pub struct Drug {
     pub(super) per_kg: Option<PerKg>,
     /// Where its dose and flags come from.
     source: String,
+}
+
+/// What kind of medication it is: all its ingredients together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MedicationKind {
+    /// Whether every ingredient was found.
+    pub known: bool,
+    /// Whether any ingredient is in a schedule.
+    pub controlled: bool,
+    /// Whether any ingredient is high-alert.
+    pub high_alert: bool,
+    /// Whether any ingredient is dangerous to leave out.
+    pub critical: bool,
 }
 
 /// Names, taken apart into words once.
@@ -461,6 +474,30 @@ impl DrugTable {
             (true, _) => Known::Nothing,
             (false, true) => Known::Whole(all),
             (false, false) => Known::Partly(all),
+        }
+    }
+
+    /// What kind of medication a concept means. Codes and words are all looked up and what is found counts together:
+    /// a display that contradicts its code is itself a reason for care, and unknown words make it unknown.
+    pub(super) fn kind(&self, concept: &Value) -> MedicationKind {
+        let mut found: Vec<&Drug> = codings(concept)
+            .filter(|it| it.system == RXNORM)
+            .flat_map(|it| self.by_code(it.code))
+            .collect();
+        let mut known = !found.is_empty();
+        let texts = words(concept);
+        let named: Vec<Known<'_>> = texts.iter().map(|text| self.by_words(text)).collect();
+        if !named.is_empty() {
+            known = named.iter().all(|it| matches!(it, Known::Whole(_)));
+        }
+        for drugs in &named {
+            found.extend(drugs.drugs());
+        }
+        MedicationKind {
+            known,
+            controlled: found.iter().any(|drug| drug.schedule.is_some()),
+            high_alert: found.iter().any(|drug| drug.high_alert),
+            critical: found.iter().any(|drug| drug.critical),
         }
     }
 
