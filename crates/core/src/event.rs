@@ -142,6 +142,41 @@ pub struct CallRefusal {
     pub consent: Option<String>,
 }
 
+/// What a person wanted to do about a write-back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// Agree to it.
+    Approve,
+    /// Say no to it.
+    Reject,
+    /// Put back what could not be sent.
+    Requeue,
+    /// Give up what could not be sent.
+    Abandon,
+    /// Say what became of a send of unknown outcome.
+    Resolve,
+    /// Decline to enter it by hand.
+    Decline,
+    /// Say that it was entered by hand.
+    Attest,
+}
+
+impl DecisionKind {
+    /// As a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DecisionKind::Approve => "approve",
+            DecisionKind::Reject => "reject",
+            DecisionKind::Requeue => "requeue",
+            DecisionKind::Abandon => "abandon",
+            DecisionKind::Resolve => "resolve",
+            DecisionKind::Decline => "decline",
+            DecisionKind::Attest => "attest",
+        }
+    }
+}
+
 /// Why breaking the glass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -310,6 +345,15 @@ pub enum Event {
         /// Whose, as the EHR says; nobody where it does not, and then everybody's are forgotten.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         patient: Option<PatientToken>,
+    },
+    /// A person's decision about a write-back was refused; it has not moved.
+    DecisionRefused {
+        /// The write-back they named.
+        writeback: WritebackId,
+        /// What they wanted.
+        decision: DecisionKind,
+        /// Stable reason code.
+        code: String,
     },
     /// A person broke the glass for a patient.
     BreakGlassStarted {

@@ -20,12 +20,13 @@ use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
-    AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, EhrEventRefusal, Event, LEAF_FORMAT,
-    LeafInvalid, ReadCeiling, Recorded, StreamId,
+    AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, DecisionKind, EhrEventRefusal, Event,
+    LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
 };
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, VendorId,
+    WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
@@ -259,6 +260,11 @@ fn kinds() -> Vec<Event> {
         Event::ConsentAnnounced {
             notified_by: EhrEventSource::new("integration").unwrap(),
             patient: Some(PatientToken::from_random([3; 16])),
+        },
+        Event::DecisionRefused {
+            writeback: WritebackId::from_random([1; 16]),
+            decision: DecisionKind::Approve,
+            code: "approval-mismatch".to_owned(),
         },
         Event::BreakGlassStarted {
             patient: PatientToken::from_random([3; 16]),
@@ -510,6 +516,7 @@ fn listed(event: &Event) -> bool {
         | Event::CallRefused(_)
         | Event::EhrEventRefused(_)
         | Event::ConsentAnnounced { .. }
+        | Event::DecisionRefused { .. }
         | Event::BreakGlassStarted { .. }
         | Event::BreakGlassEnded { .. }
         | Event::RefusalsCounted { .. }

@@ -147,13 +147,9 @@ pub(crate) const OPERATES: [Role; 3] = [Role::ItAdmin, Role::Clinician, Role::Hi
 /// Characters of a reason.
 const REASON_CHARS: std::ops::RangeInclusive<usize> = 3..=2_000;
 
+/// What [`crate::decide`] asks, which says what each is for and records what is refused.
 impl Engine {
-    /// Approves. The role used is the first of the gate's roles that the person holds and that is
-    /// still open.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; the write-back has not moved then.
-    pub async fn approve(
+    pub(crate) async fn try_approve(
         &self,
         by: &Human,
         request: ApproveRequest,
@@ -219,11 +215,7 @@ impl Engine {
         Err(DecideFailed::RulesChanged)
     }
 
-    /// Rejects, with a reason.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; the write-back has not moved then.
-    pub async fn reject(
+    pub(crate) async fn try_reject(
         &self,
         by: &Human,
         writeback: WritebackId,
@@ -249,12 +241,7 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Puts a dead letter back into the queue, while the approvals it rests on are young enough to be
-    /// acted on; after that it must be proposed and approved anew.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; nothing is queued then.
-    pub async fn requeue(
+    pub(crate) async fn try_requeue(
         &self,
         by: &Human,
         writeback: WritebackId,
@@ -280,11 +267,7 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Gives a dead letter up.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; it stays a dead letter then.
-    pub async fn abandon(
+    pub(crate) async fn try_abandon(
         &self,
         by: &Human,
         writeback: WritebackId,
@@ -304,15 +287,7 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Decides about a send of unknown outcome after looking in the EHR. "Not there" puts it back
-    /// into the queue; "there" ends it with the person's attestation.
-    ///
-    /// Only once reconciling has put it before a human: until then the send may still be under way,
-    /// and "not there" would be seen too early (invariant 5).
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; it stays unknown then.
-    pub async fn resolve_unknown(
+    pub(crate) async fn try_resolve_unknown(
         &self,
         by: &Human,
         writeback: WritebackId,
@@ -356,12 +331,7 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Declines to enter a change by hand, with a reason. Nothing was sent, so it is given up, and the
-    /// patient's other writes go on.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; it stays open then.
-    pub async fn decline_entry(
+    pub(crate) async fn try_decline_entry(
         &self,
         by: &Human,
         writeback: WritebackId,
@@ -383,11 +353,7 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Attests that a human entered the change in the EHR, for connections or rows that need it.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; it stays open then.
-    pub async fn attest_entry(
+    pub(crate) async fn try_attest_entry(
         &self,
         by: &Human,
         writeback: WritebackId,

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
-//! [`collect`]), the humans' side ([`people`], [`approve`], [`views`],
+//! [`collect`]), the humans' side ([`people`], [`decide`], [`approve`], [`views`],
 //! [`switch_mode`], [`break_glass`], [`reveal`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]);
 //! what all of it looks like from outside is [`audit`], where anything rests is [`inventory`], how long it stays is
 //! [`retention`], what leaves is [`egress`], and where everything goes is [`dataflow`].
@@ -56,6 +56,7 @@ mod slots;
 pub mod approve;
 pub mod break_glass;
 pub mod collect;
+pub mod decide;
 pub mod ehr_event;
 pub mod grant;
 pub mod people;

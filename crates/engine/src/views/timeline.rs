@@ -232,6 +232,14 @@ pub fn event_words(event: &Event) -> String {
         Event::TokensResolved { tool, tokens, .. } => {
             format!("{} tokens in a call of {tool} were followed", tokens.len())
         }
+        Event::DecisionRefused {
+            writeback,
+            decision,
+            code,
+        } => format!(
+            "Wanted to {} {writeback} and was refused: {code}",
+            decision.as_str()
+        ),
         Event::TokenRevealed { resource, .. } => {
             format!("A person was told what a token of a {resource} stands for, with a reason")
         }

@@ -130,6 +130,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())
         }
         Event::TokenRevealed { .. }
+        | Event::DecisionRefused { .. }
         | Event::BreakGlassStarted { .. }
         | Event::BreakGlassEnded { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())

@@ -16,6 +16,7 @@ mod audit;
 mod audit_kinds;
 mod bench;
 mod break_glass;
+mod bypass;
 mod consents;
 mod deliveries;
 mod entities;
@@ -74,6 +75,16 @@ on_both! {
     break_glass:
         a_person_breaks_the_glass_for_themselves_and_for_a_time,
         what_breaking_the_glass_does_not_open;
+    bypass:
+        an_approval_of_something_else_approves_nothing,
+        an_approval_in_another_tenant_finds_nothing,
+        what_changed_after_the_approval_is_not_sent,
+        an_approval_under_rules_that_are_gone_is_not_sent,
+        two_accounts_of_one_person_are_one_person,
+        arguments_that_nobody_approved_are_not_executed,
+        what_is_put_into_the_queue_without_an_approval_is_not_sent,
+        a_switch_between_approval_and_send_holds_it_back,
+        a_node_whose_epoch_is_over_sends_nothing;
     consents:
         a_read_is_refused_reduced_or_permitted_as_the_patients_consents_say,
         what_consent_opens_comes_with_its_obligations,

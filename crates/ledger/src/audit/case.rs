@@ -59,6 +59,8 @@ cases! {
     SlotsMinted = "slots-minted",
     /// Slots in what an agent sent were put back.
     SlotsResolved = "slots-resolved",
+    /// A person's decision about a write-back was refused.
+    DecisionRefused = "decision-refused",
     /// A person broke the glass.
     BreakGlassStarted = "break-glass-started",
     /// Breaking the glass ended.
@@ -196,6 +198,7 @@ impl AuditCase {
             Event::TokenRevealed { .. } => AuditCase::TokenRevealed,
             Event::SlotsMinted { .. } => AuditCase::SlotsMinted,
             Event::SlotsResolved { .. } => AuditCase::SlotsResolved,
+            Event::DecisionRefused { .. } => AuditCase::DecisionRefused,
             Event::BreakGlassStarted { .. } => AuditCase::BreakGlassStarted,
             Event::BreakGlassEnded { .. } => AuditCase::BreakGlassEnded,
             Event::ConsentAnnounced { .. } => AuditCase::ConsentAnnounced,

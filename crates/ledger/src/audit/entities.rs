@@ -150,6 +150,10 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             };
             tokens.iter().map(token).collect()
         }
+        Event::DecisionRefused { writeback, .. } => {
+            let what = identified("urn:chaperone:writeback", &writeback.to_string());
+            vec![entity("2", "20", what)]
+        }
         Event::TokenRevealed { token, patient, .. } => {
             let token = token.map(|it| it.to_string());
             let token = token.or_else(|| patient.map(|it| it.to_string()));
@@ -472,6 +476,9 @@ fn add_event(details: &mut Details, event: &Event) {
         }
         Event::TokensResolved { tool, .. } => {
             details.add("tool", tool);
+        }
+        Event::DecisionRefused { decision, .. } => {
+            details.add("decision", decision.as_str());
         }
         Event::TokenRevealed {
             resource, reason, ..

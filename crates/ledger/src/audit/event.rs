@@ -209,6 +209,7 @@ impl Telling<'_> {
             self.case,
             AuditCase::CallRefused
                 | AuditCase::ConsentDenied
+                | AuditCase::DecisionRefused
                 | AuditCase::EhrEventRefused
                 | AuditCase::RefusalsCounted
                 | AuditCase::EgressRefused
@@ -227,6 +228,7 @@ impl Telling<'_> {
                 _ => (usual(), None),
             },
             Event::CallRefused(refusal) => (usual(), Some(refusal.code.clone())),
+            Event::DecisionRefused { code, .. } => (usual(), Some(code.clone())),
             Event::EhrEventRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::RefusalsCounted { code, count, .. } => {
                 (usual(), Some(format!("{code}, {count} times")))
