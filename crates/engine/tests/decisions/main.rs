@@ -136,6 +136,8 @@ on_both! {
         an_appointment_is_ruled_by_what_the_rules_find,
         what_the_ehr_does_not_tell_is_for_people_to_find_out,
         a_unit_slip_is_pointed_out_and_not_put_right;
+    proposals:
+        a_switch_stops_calls_at_once_here_and_within_a_second_at_another_node;
     reads:
         what_an_intent_opens_is_shown_with_all_that_a_tool_names_below_it;
     retention:

@@ -346,9 +346,8 @@ async fn a_checkpoint_that_could_not_be_anchored_is_anchored_once_that_works_aga
     }
 }
 
-#[tokio::test]
-async fn a_switch_stops_calls_at_once_here_and_within_a_second_at_another_node() {
-    let bench = bench(Strategy::Conditional).await;
+pub(crate) async fn a_switch_stops_calls_at_once_here_and_within_a_second_at_another_node(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
     // Two nodes that share store and keys.
     let keys = Arc::new(MemoryKeyVault::new(2));
     let node = async || {

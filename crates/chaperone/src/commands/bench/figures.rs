@@ -377,7 +377,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-fn in_words(us: f64) -> String {
+pub(super) fn in_words(us: f64) -> String {
     if us.abs() >= 1_000_000.0 {
         format!("{:.2} s", us / 1e6)
     } else if us.abs() >= 1_000.0 {

@@ -16,6 +16,7 @@ mod rulings;
 mod start;
 mod upstream;
 mod validation;
+mod writeback;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ pub(crate) struct BenchArgs {
 enum BenchCommand {
     /// Figures of the validator alone, on files given.
     Validate(validation::ValidationArgs),
+    /// Figures of the write path alone: proposals, from approval to delivery, deliveries.
+    Writeback(writeback::WritebackArgs),
 }
 
 /// Arguments of `bench` without a subcommand.
@@ -104,8 +107,10 @@ impl WholeArgs {
 
 /// Runs it.
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    if let Some(BenchCommand::Validate(args)) = &args.command {
-        return validation::run(args);
+    match &args.command {
+        Some(BenchCommand::Validate(args)) => return validation::run(args),
+        Some(BenchCommand::Writeback(args)) => return writeback::run(args),
+        None => {}
     }
     let args = args.whole;
     let span = args.span()?;

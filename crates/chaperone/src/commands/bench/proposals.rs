@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chaperone_core::ids::ToolName;
+use chaperone_core::ids::{ToolName, WritebackId};
+use chaperone_engine::Engine;
 use serde_json::{Map, Value, json};
 
 use super::bed::{Bed, Opened};
@@ -59,12 +60,12 @@ fn figures_of(way: &'static str, upstream: &'static str, outcome: Outcome<()>) -
 }
 
 /// An envelope and the encounter that its notes are about.
-struct Caller {
+pub(super) struct Caller {
     opened: Opened,
     encounter: String,
 }
 
-async fn callers(bed: &Bed) -> anyhow::Result<Arc<Vec<Caller>>> {
+pub(super) async fn callers(bed: &Bed) -> anyhow::Result<Arc<Vec<Caller>>> {
     let mut callers = Vec::with_capacity(CALLERS);
     for opened in bed.open(AGENT, INTENT, CALLERS).await? {
         let answer = bed
@@ -102,6 +103,24 @@ fn arguments(caller: &Caller, number: u64) -> Map<String, Value> {
         Value::Object(arguments) => arguments,
         _ => Map::new(),
     }
+}
+
+/// Proposes one note, which waits for a clinician.
+pub(super) async fn propose(
+    engine: &Engine,
+    caller: &Caller,
+    number: u64,
+) -> anyhow::Result<WritebackId> {
+    let arguments = arguments(caller, number);
+    let correlation = engine.correlation();
+    let answer = engine
+        .call(&caller.opened.caller, TOOL, arguments, correlation)
+        .await?;
+    answer
+        .get("proposal")
+        .and_then(Value::as_str)
+        .and_then(|id| id.parse().ok())
+        .context("a proposal was answered without its id")
 }
 
 /// A key counts per agent, so each caller counts in a range of its own.
