@@ -26,7 +26,7 @@ enum Command {
     Doctor(commands::doctor::DoctorArgs),
     /// Write the default governance bundle and a commented configuration file to a folder.
     Init(commands::init::InitArgs),
-    /// Check a governance bundle: declarations, policies against the schema, cases.
+    /// Check a governance bundle: declarations, policies against the schema, cases; on request, proofs.
     Check(commands::check::CheckArgs),
     /// Print the write-back matrix of a bundle.
     Matrix(commands::matrix::MatrixArgs),

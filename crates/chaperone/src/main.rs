@@ -25,6 +25,8 @@ mod demo;
 mod keys;
 mod package_store;
 mod signals;
+#[cfg(feature = "prove")]
+mod solver;
 mod telemetry;
 mod web;
 mod workers;

@@ -1,4 +1,5 @@
-//! Changes and how material they are: the class M0–M5 and the floor of its gate, computed in code.
+//! Changes and how material they are: the class M0–M5 and the floor of its gate, computed in code from the
+//! rules of [`crate::weight`].
 //!
 //! Invariant 7: no policy file can weaken what stands here. A resource that is not listed has no
 //! class, and what has no class is refused.
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::GateLevel;
 use crate::resource::{Code, Interaction, ResourceType};
+use crate::weight;
 
 /// How material a change is.
 ///
@@ -153,19 +155,6 @@ pub enum Unclassifiable {
 }
 
 impl Change {
-    /// The status after, or the empty string.
-    fn to_status(&self) -> &str {
-        self.to.as_ref().map_or("", Code::as_str)
-    }
-
-    fn has_category(&self, code: &str) -> bool {
-        self.categories.iter().any(|c| c.as_str() == code)
-    }
-
-    fn touches(&self, elements: &[&str]) -> bool {
-        elements.iter().any(|e| self.elements.contains(*e))
-    }
-
     /// Computes the class.
     ///
     /// # Errors
@@ -174,159 +163,22 @@ impl Change {
     /// # Source
     /// The rows of the write-back matrix and the rule on direction (requirements R021, R029, R033).
     pub fn class(&self) -> Result<ChangeClass, Unclassifiable> {
-        use ChangeClass::{M0, M1, M2, M3, M4, M5};
-        let unlisted = || Unclassifiable::UnlistedResource(self.resource.clone());
-        let unknown = || Unclassifiable::UnknownStatus(self.resource.clone());
         if self.interaction == Interaction::Delete {
-            return Ok(M5);
+            return Ok(ChangeClass::M5);
         }
-        let listed_class = match self.resource.as_str() {
-            "Patient" => self.patient_class(),
-            "Appointment" => match self.to_status() {
-                "proposed" | "pending" => M0,
-                "booked" | "cancelled" | "arrived" | "fulfilled" | "noshow" | "checked-in" => M1,
-                "entered-in-error" => M4,
-                _ => return Err(unknown()),
-            },
-            "Communication" => match (self.to_status(), self.audience) {
-                ("preparation", _) | ("completed", Some(Audience::CareTeam)) => M0,
-                ("completed", Some(Audience::Patient)) if self.from_template => M1,
-                ("completed", _) => M3,
-                ("entered-in-error", _) => M4,
-                _ => return Err(unknown()),
-            },
-            "CommunicationRequest" => match self.to_status() {
-                "draft" => M0,
-                "active" | "on-hold" | "revoked" | "completed" => M1,
-                "entered-in-error" => M4,
-                _ => return Err(unknown()),
-            },
-            "Observation" => match self.to_status() {
-                "registered" | "preliminary"
-                    if !self.has_category("laboratory")
-                        && (self.has_category("vital-signs")
-                            || self.has_category("survey")
-                            || self.has_category("social-history")) =>
-                {
-                    M2
-                }
-                "entered-in-error" => M4,
-                "" => return Err(unknown()),
-                _ => M3,
-            },
-            "QuestionnaireResponse" => match self.to_status() {
-                "in-progress" | "completed" | "stopped" => M2,
-                "amended" => M3,
-                "entered-in-error" => M4,
-                _ => return Err(unknown()),
-            },
-            "Task" => match self.to_status() {
-                "draft" | "requested" => M0,
-                "" => return Err(unknown()),
-                "entered-in-error" => M4,
-                _ => M1,
-            },
-            "DocumentReference" => match self.to_status() {
-                "preliminary" => M3,
-                "" => return Err(unknown()),
-                _ => M4,
-            },
-            "Encounter" => match self.to_status() {
-                "planned" => M1,
-                "" => return Err(unknown()),
-                "entered-in-error" => M4,
-                _ => M3,
-            },
-            "ServiceRequest" | "MedicationRequest" => M4,
-            "MedicationStatement"
-            | "Immunization"
-            | "CareTeam"
-            | "Coverage"
-            | "DiagnosticReport"
-            | "RiskAssessment"
-            | "DetectedIssue" => self.or_error(M3),
-            "AllergyIntolerance" | "Condition" => self.problem_class(),
-            "CarePlan" | "Goal" => {
-                if matches!(self.to_status(), "draft" | "proposed") {
-                    M3
-                } else {
-                    M4
-                }
-            }
-            "CoverageEligibilityRequest" => self.or_error(M1),
-            "Claim" | "ChargeItem" | "Account" | "Invoice" | "PaymentNotice" => M4,
-            "Consent" => self.consent_class(),
-            "Flag" => {
-                if self.interaction == Interaction::Create && self.to_status() == "active" {
-                    M0
-                } else {
-                    self.or_error(M3)
-                }
-            }
-            "Provenance" | "AuditEvent" | "Practitioner" | "PractitionerRole" | "Organization"
-            | "Location" | "Schedule" | "Slot" | "Questionnaire" | "PlanDefinition"
-            | "ActivityDefinition" | "ValueSet" | "CodeSystem" => M5,
-            _ => return Err(unlisted()),
-        };
+        let mut listed = weight::of_type(self.resource.as_str()).peekable();
+        if listed.peek().is_none() {
+            return Err(Unclassifiable::UnlistedResource(self.resource.clone()));
+        }
+        let class = listed
+            .find(|weight| weight.when.holds(self))
+            .and_then(|weight| weight.class)
+            .ok_or_else(|| Unclassifiable::UnknownStatus(self.resource.clone()))?;
         // What stays inside Chaperone changes no record; its promotion is classed on its own.
         if self.destination == Destination::Staged {
-            Ok(M0)
+            Ok(ChangeClass::M0)
         } else {
-            Ok(listed_class)
-        }
-    }
-
-    fn or_error(&self, class: ChangeClass) -> ChangeClass {
-        if self.to_status() == "entered-in-error" {
-            class.max(ChangeClass::M4)
-        } else {
-            class
-        }
-    }
-
-    fn patient_class(&self) -> ChangeClass {
-        // A contact detail alone is light; anything that helps to identify somebody is not, and an
-        // element this list does not know counts as identity.
-        const CONTACT: [&str; 4] = ["telecom", "address", "communication", "contact"];
-        if self.interaction == Interaction::Create {
-            ChangeClass::M3
-        } else if self.elements.iter().all(|e| CONTACT.contains(&e.as_str())) {
-            ChangeClass::M1
-        } else if self.elements.iter().all(|e| {
-            CONTACT.contains(&e.as_str())
-                || ["name", "gender", "maritalStatus", "photo"].contains(&e.as_str())
-        }) {
-            ChangeClass::M3
-        } else {
-            ChangeClass::M5
-        }
-    }
-
-    fn problem_class(&self) -> ChangeClass {
-        let ends = self
-            .clinical_status
-            .as_ref()
-            .is_some_and(|c| !matches!(c.as_str(), "active" | "recurrence" | "relapse"));
-        let is_allergy = self.resource.as_str() == "AllergyIntolerance";
-        match self.to_status() {
-            _ if ends => ChangeClass::M4,
-            "unconfirmed" | "provisional" => ChangeClass::M3,
-            "confirmed" if is_allergy => ChangeClass::M3,
-            _ => ChangeClass::M4,
-        }
-    }
-
-    fn consent_class(&self) -> ChangeClass {
-        if self.has_category("treatment")
-            || self.has_category("adr")
-            || self.touches(&["scope"]) && self.interaction == Interaction::Update
-        {
-            return ChangeClass::M4;
-        }
-        match self.direction {
-            Direction::MorePrivate => ChangeClass::M0,
-            Direction::LessPrivate => self.or_error(ChangeClass::M1),
-            Direction::Neutral => ChangeClass::M4,
+            Ok(class)
         }
     }
 }

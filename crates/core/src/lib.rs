@@ -5,7 +5,7 @@
 //! Reading order:
 //! 1. [`ids`], [`digest`]: names of things. [`phi`]: values about a patient.
 //! 2. [`principal`]: who acts. [`mode`]: what is switched off.
-//! 3. [`resource`], [`change`], [`gate`], [`facts`]: what a change is, how material it is, how much
+//! 3. [`resource`], [`change`] with [`weight`], [`gate`], [`facts`]: what a change is, how material it is, how much
 //!    human authority it needs, and what that conclusion may rest on.
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
 //!    patient. [`request`]: what policy is asked.
@@ -41,6 +41,7 @@ pub mod facts;
 pub mod gate;
 pub mod resource;
 pub mod search;
+pub mod weight;
 
 pub mod bundle;
 pub mod envelope;

@@ -5,6 +5,7 @@ use crate::change::{Change, ChangeClass};
 use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::ids::{AgentId, ConnectionId, IntentId, PolicyId, ToolName};
+use crate::mode::Mode;
 use crate::ports::Environment;
 use crate::resource::{Code, ResourceType};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ pub struct AccessRequest {
     pub environment: Environment,
     /// Whether a clinician is present, as observed; `None` when the intent does not ask.
     pub presence_live: Option<bool>,
+    /// Whether everyone who sees what the agent sees is bound by an agreement that is in force.
+    pub agreements_in_force: bool,
+    /// The strictest mode that applies to the call.
+    pub mode: Mode,
 }
 
 /// The answer.

@@ -2,7 +2,7 @@
 
 use chaperone_core::bundle::{InputType, IntentDeclaration, ToolAction, ToolDeclaration};
 use chaperone_core::ids::{CorrelationId, PolicyId, ToolName, WritebackId};
-use chaperone_core::mode::ModeSubject;
+use chaperone_core::mode::{Mode, ModeSubject};
 use chaperone_core::request::{AccessDecision, AccessRequest};
 use chaperone_core::resource::ResourceType;
 use serde_json::{Map, Value, json};
@@ -105,8 +105,8 @@ impl Engine {
         let action = tool.action().ok_or_else(CallError::unknown_tool)?;
         let resource = resource_of(action)?;
         let is_write = matches!(action, ToolAction::Write(_));
-        self.check_mode(caller, resource.as_ref(), is_write).await?;
-        let policies = self.check_access(caller, intent, tool, resource, is_write)?;
+        let mode = self.check_mode(caller, resource.as_ref(), is_write).await?;
+        let policies = self.check_access(caller, intent, tool, resource, mode)?;
         let arguments = Arguments::check(tool, arguments)?;
         let admitted = Admitted {
             caller,
@@ -128,7 +128,7 @@ impl Engine {
         caller: &Caller,
         resource: Option<&ResourceType>,
         is_write: bool,
-    ) -> Result<(), CallError> {
+    ) -> Result<Mode, CallError> {
         let mode = self
             .mode_of(ModeSubject {
                 agent: Some(&caller.envelope.agent),
@@ -140,7 +140,7 @@ impl Engine {
         match (mode.reads(), mode.proposes() || !is_write) {
             (false, _) => Err(CallError::halted()),
             (_, false) => Err(CallError::read_only()),
-            _ => Ok(()),
+            _ => Ok(mode),
         }
     }
 
@@ -150,7 +150,7 @@ impl Engine {
         intent: &IntentDeclaration,
         tool: &ToolDeclaration,
         resource: Option<ResourceType>,
-        write: bool,
+        mode: Mode,
     ) -> Result<Vec<PolicyId>, CallError> {
         let envelope = &caller.envelope;
         let agent = self
@@ -168,12 +168,15 @@ impl Engine {
             purpose: envelope.purpose.clone(),
             tool: tool.name.clone(),
             resource,
-            write,
+            write: matches!(tool.action(), Some(ToolAction::Write(_))),
             connection: self.ehr.connection().clone(),
             environment: self.ehr.environment(),
             presence_live: intent
                 .presence
                 .then(|| envelope.presence.as_ref().is_some_and(|p| now < p.until)),
+            agreements_in_force: !agent.providers.is_empty()
+                && agent.providers.iter().all(|provider| now < provider.baa_expires),
+            mode,
         });
         match decision {
             AccessDecision::Permit { policies } => Ok(policies),

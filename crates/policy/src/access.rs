@@ -127,6 +127,11 @@ impl Bundle {
             ("connection".to_owned(), text(request.connection.as_str())),
             ("environment".to_owned(), text(environment)),
             ("presence".to_owned(), text(presence)),
+            (
+                "agreements_in_force".to_owned(),
+                RestrictedExpression::new_bool(request.agreements_in_force),
+            ),
+            ("mode".to_owned(), text(request.mode.as_str())),
         ])
         .ok()?;
         self.sets

@@ -17,6 +17,7 @@ use chaperone_core::evidence::RulingRecord;
 use chaperone_core::facts::{Fact, FactKind, FactValue, Facts};
 use chaperone_core::gate::{Gate, GateLevel};
 use chaperone_core::ids::{AgentId, ConnectionId, IntentId, PolicyId, ToolName};
+use chaperone_core::mode::Mode;
 use chaperone_core::ports::Environment;
 use chaperone_core::principal::Role;
 use chaperone_core::request::{AccessDecision, AccessRequest, WriteRequest};
@@ -161,9 +162,17 @@ struct AccessCase {
     environment: CaseEnvironment,
     #[serde(default)]
     presence_live: Option<bool>,
+    #[serde(default = "yes")]
+    agreements_in_force: bool,
+    #[serde(default)]
+    mode: Mode,
     /// Expected denial; absent when the call is permitted.
     #[serde(default)]
     denial: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn required() -> PatientBinding {
@@ -493,6 +502,8 @@ fn access_denial(bundle: &Bundle, case: &AccessCase) -> Option<String> {
             CaseEnvironment::Production => Environment::Production,
         },
         presence_live: case.presence_live,
+        agreements_in_force: case.agreements_in_force,
+        mode: case.mode,
     });
     match decision {
         AccessDecision::Permit { .. } => None,

@@ -14,7 +14,9 @@
 //! 5. [`access`]: may this tool be called? [`ruling`]: what gate does this change meet?
 //! 6. [`cases`]: the tests a bundle carries, and the ones it cannot drop. [`matrix`]: the policies as
 //!    the table that clinical owners sign.
-//! 7. [`embedded`]: the default bundle.
+//! 7. [`invariants`]: what a bundle says must always hold. `prove`, behind the feature of that name:
+//!    whether it does, for every request.
+//! 8. [`embedded`]: the default bundle.
 
 #![cfg_attr(
     test,
@@ -46,6 +48,10 @@ pub mod ruling;
 
 pub mod cases;
 pub mod matrix;
+
+pub mod invariants;
+#[cfg(feature = "prove")]
+pub mod prove;
 
 pub mod embedded;
 

@@ -17,9 +17,9 @@ use crate::ruling::RulingFailed;
 use crate::set::Verdict;
 
 /// A request, translated for Cedar once and asked twice.
-pub(crate) struct Question<'a> {
-    bundle: &'a Bundle,
-    request: &'a WriteRequest,
+pub(crate) struct Question<'b, 'r> {
+    bundle: &'b Bundle,
+    request: &'r WriteRequest,
     class: ChangeClass,
     principal: EntityUid,
     proposal: EntityUid,
@@ -28,10 +28,10 @@ pub(crate) struct Question<'a> {
     claimed: RestrictedExpression,
 }
 
-impl<'a> Question<'a> {
+impl<'b, 'r> Question<'b, 'r> {
     pub(crate) fn new(
-        bundle: &'a Bundle,
-        request: &'a WriteRequest,
+        bundle: &'b Bundle,
+        request: &'r WriteRequest,
         class: ChangeClass,
     ) -> Result<Self, RulingFailed> {
         let proposal = bundle
@@ -67,7 +67,44 @@ impl<'a> Question<'a> {
         })
     }
 
-    pub(crate) fn ask(&self, action: Action) -> Result<Verdict<'a>, RulingFailed> {
+    pub(crate) fn ask(&self, action: Action) -> Result<Verdict<'b>, RulingFailed> {
+        let verdict = self
+            .bundle
+            .sets
+            .ask(
+                action,
+                self.principal.clone(),
+                self.proposal.clone(),
+                self.context(action)?,
+                &self.entities,
+            )
+            .map_err(|_| RulingFailed::NotAsked)?;
+        if verdict.failed.is_empty() {
+            Ok(verdict)
+        } else {
+            Err(RulingFailed::Evaluation {
+                policies: verdict.failed,
+            })
+        }
+    }
+
+    /// Whether a statement about escalations speaks of this request.
+    #[cfg(feature = "prove")]
+    pub(crate) fn is_spoken_of(&self, by: &cedar_policy::PolicySet) -> Result<bool, RulingFailed> {
+        let uid = self.bundle.sets.action(Action::Escalate);
+        let request = cedar_policy::Request::new(
+            self.principal.clone(),
+            uid.ok_or(RulingFailed::NotAsked)?,
+            self.proposal.clone(),
+            self.context(Action::Escalate)?,
+            None,
+        )
+        .map_err(|_| RulingFailed::NotAsked)?;
+        let answer = cedar_policy::Authorizer::new().is_authorized(&request, by, &self.entities);
+        Ok(answer.diagnostics().reason().next().is_some())
+    }
+
+    fn context(&self, action: Action) -> Result<Context, RulingFailed> {
         let mut pairs = vec![
             ("intent".to_owned(), text(self.request.intent.as_str())),
             ("tool".to_owned(), text(self.request.tool.as_str())),
@@ -81,25 +118,7 @@ impl<'a> Question<'a> {
             ));
             pairs.push(("claimed".to_owned(), self.claimed.clone()));
         }
-        let context = Context::from_pairs(pairs).map_err(|_| RulingFailed::NotAsked)?;
-        let verdict = self
-            .bundle
-            .sets
-            .ask(
-                action,
-                self.principal.clone(),
-                self.proposal.clone(),
-                context,
-                &self.entities,
-            )
-            .map_err(|_| RulingFailed::NotAsked)?;
-        if verdict.failed.is_empty() {
-            Ok(verdict)
-        } else {
-            Err(RulingFailed::Evaluation {
-                policies: verdict.failed,
-            })
-        }
+        Context::from_pairs(pairs).map_err(|_| RulingFailed::NotAsked)
     }
 }
 
@@ -161,22 +180,30 @@ fn set<'a>(values: impl Iterator<Item = &'a str>) -> RestrictedExpression {
     RestrictedExpression::new_set(values.map(text))
 }
 
+/// A direction as policies see it.
+pub(crate) fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Neutral => "neutral",
+        Direction::MorePrivate => "more_private",
+        Direction::LessPrivate => "less_private",
+    }
+}
+
+/// An audience as policies see it; empty for none.
+pub(crate) fn audience_name(audience: Option<Audience>) -> &'static str {
+    match audience {
+        None => "",
+        Some(Audience::Patient) => "patient",
+        Some(Audience::CareTeam) => "care_team",
+    }
+}
+
 /// A change as the entity that policies see; the attributes of `policies/schema.cedarschema`.
-fn attributes(change: &Change) -> HashMap<String, RestrictedExpression> {
+pub(crate) fn attributes(change: &Change) -> HashMap<String, RestrictedExpression> {
     let code = |code: &Option<Code>| text(code.as_ref().map_or("", Code::as_str));
     let destination = match change.destination {
         Destination::Staged => "staged",
         Destination::Ehr => "ehr",
-    };
-    let direction = match change.direction {
-        Direction::Neutral => "neutral",
-        Direction::MorePrivate => "more_private",
-        Direction::LessPrivate => "less_private",
-    };
-    let audience = match change.audience {
-        None => "",
-        Some(Audience::Patient) => "patient",
-        Some(Audience::CareTeam) => "care_team",
     };
     HashMap::from([
         ("interaction".to_owned(), text(change.interaction.as_str())),
@@ -193,8 +220,8 @@ fn attributes(change: &Change) -> HashMap<String, RestrictedExpression> {
             "elements".to_owned(),
             set(change.elements.iter().map(String::as_str)),
         ),
-        ("direction".to_owned(), text(direction)),
-        ("audience".to_owned(), text(audience)),
+        ("direction".to_owned(), text(direction_name(change.direction))),
+        ("audience".to_owned(), text(audience_name(change.audience))),
         (
             "from_template".to_owned(),
             RestrictedExpression::new_bool(change.from_template),

@@ -251,14 +251,16 @@ fn conclude(base: Base, rows: &[&Entry], fired: &[&Entry], refusal: &Refusal) ->
     }
 }
 
-/// Raises a gate to what every escalator asks for. Never lowers it.
+/// Raises a gate to what every escalator asks for. Never lowers it, and never asks for less with one
+/// escalator more, whatever their order.
 ///
 /// An escalator that names no role leaves the decision with the row's deciders. One that names a role
 /// and `@replaces` the deciders takes the decision over, as a clinician does from a nurse. Otherwise
 /// both must be satisfied, and where nobody can be both, nobody can allow it.
 fn raise(base: &Base, escalators: &[&Escalator]) -> Gate {
     let mut level = base.gate.level();
-    let mut deciders = base.deciders.clone();
+    let mut deciders: Option<BTreeSet<Role>> = None;
+    let is_pair = matches!(base.gate, Gate::TwoPerson { .. });
     let mut pair: Option<(Role, Role)> = match base.gate {
         Gate::TwoPerson { first, second } => Some((first, second)),
         _ => None,
@@ -267,11 +269,17 @@ fn raise(base: &Base, escalators: &[&Escalator]) -> Gate {
         level = level.max(escalator.level);
         match &escalator.demand {
             Demand::Deciders => {}
-            Demand::AnyOf(roles) if deciders.is_subset(&escalator.replaces) => {
-                deciders.clone_from(roles);
-            }
             Demand::AnyOf(roles) => {
-                deciders = deciders.intersection(roles).copied().collect();
+                // Each is held against the row's own deciders, so that the order is of no account.
+                let asked: BTreeSet<Role> = if base.deciders.is_subset(&escalator.replaces) {
+                    roles.clone()
+                } else {
+                    base.deciders.intersection(roles).copied().collect()
+                };
+                deciders = Some(match deciders {
+                    Some(known) => known.intersection(&asked).copied().collect(),
+                    None => asked,
+                });
             }
             Demand::Both(first, second) => match pair {
                 Some(known) if known != (*first, *second) => return Gate::Deny,
@@ -279,15 +287,74 @@ fn raise(base: &Base, escalators: &[&Escalator]) -> Gate {
             },
         }
     }
+    let deciders = deciders.unwrap_or_else(|| base.deciders.clone());
+    // Two other people do not make up for a role that nobody holds.
+    let nobody = deciders.is_empty() && !is_pair;
     match level {
         GateLevel::Auto | GateLevel::AutoVerified | GateLevel::Deny => base.gate.clone(),
+        _ if nobody => Gate::Deny,
         GateLevel::TwoPerson => pair.map_or(Gate::Deny, |(first, second)| Gate::TwoPerson {
             first,
             second,
         }),
-        GateLevel::Approve | GateLevel::Approve2f if deciders.is_empty() => Gate::Deny,
         GateLevel::Approve => Gate::Approve { roles: deciders },
         GateLevel::Approve2f => Gate::Approve2f { roles: deciders },
+    }
+}
+
+/// What the policies say of a change on their own, before the guards in code: whether the intent lists it,
+/// whether the rows were signed for its class, whether its gate is at or above the floor. Those only refuse.
+#[cfg(feature = "prove")]
+#[derive(Debug, Clone)]
+pub(crate) struct Unguarded<'a> {
+    /// The gate; `Deny` where nothing permits.
+    pub(crate) gate: Gate,
+    /// Rows or prohibitions that decided.
+    pub(crate) determining: Vec<&'a Entry>,
+    /// Escalators that applied.
+    pub(crate) fired: Vec<&'a Entry>,
+}
+
+impl Bundle {
+    /// Asks the policies alone; `None` where the change has no class, so that they are never asked.
+    #[cfg(feature = "prove")]
+    pub(crate) fn unguarded(
+        &self,
+        request: &WriteRequest,
+    ) -> Result<Option<Unguarded<'_>>, RulingFailed> {
+        let Ok(class) = request.change.class() else {
+            return Ok(None);
+        };
+        let question = Question::new(self, request, class)?;
+        let rows = question.ask(Action::Write)?;
+        let raising = question.ask(Action::Escalate)?;
+        let refused = |determining| Unguarded {
+            gate: Gate::Deny,
+            determining,
+            fired: Vec::new(),
+        };
+        if !rows.permits {
+            return Ok(Some(refused(rows.determining)));
+        }
+        if !raising.permits && !raising.determining.is_empty() {
+            return Ok(Some(refused(raising.determining)));
+        }
+        let Some(base) = Base::of(&rows.determining) else {
+            return Err(RulingFailed::NotAsked);
+        };
+        let escalators: Vec<&Escalator> = raising
+            .determining
+            .iter()
+            .filter_map(|entry| match &entry.meaning {
+                Meaning::Escalator(escalator) => Some(escalator),
+                _ => None,
+            })
+            .collect();
+        Ok(Some(Unguarded {
+            gate: raise(&base, &escalators),
+            determining: rows.determining,
+            fired: raising.determining,
+        }))
     }
 }
 
@@ -428,6 +495,50 @@ mod tests {
             &[Role::Clinician, Role::Him],
         );
         assert_eq!(raise(&either, &[&minor]), approve(&[Role::Clinician]));
+    }
+
+    #[test]
+    fn one_escalator_more_never_asks_for_less_in_any_order() {
+        let clinician = escalator(
+            GateLevel::Approve,
+            any_of(&[Role::Clinician]),
+            &[Role::MaRn],
+        );
+        let nurse = escalator(GateLevel::Approve, any_of(&[Role::Rn]), &[Role::Clinician]);
+        let bulk = escalator(
+            GateLevel::TwoPerson,
+            Demand::Both(Role::Clinician, Role::ItAdmin),
+            &[],
+        );
+        let tainted = escalator(GateLevel::Approve2f, Demand::Deciders, &[]);
+        let all = [&clinician, &nurse, &bulk, &tainted];
+        let bases = [
+            base(Gate::Auto, &[Role::MaRn]),
+            base(approve(&[Role::Biller]), &[Role::Biller]),
+            base(approve(&[Role::Clinician]), &[Role::Clinician]),
+            base(
+                Gate::TwoPerson {
+                    first: Role::Him,
+                    second: Role::MaRn,
+                },
+                &[Role::Him],
+            ),
+        ];
+        for base in &bases {
+            for chosen in 0..16_usize {
+                let some: Vec<&Escalator> = (0..4)
+                    .filter(|i| chosen & (1 << i) != 0)
+                    .map(|i| all[i])
+                    .collect();
+                let gate = raise(base, &some);
+                let backwards: Vec<&Escalator> = some.iter().rev().copied().collect();
+                assert_eq!(gate, raise(base, &backwards));
+                for more in all {
+                    let with: Vec<&Escalator> = some.iter().copied().chain([more]).collect();
+                    assert!(raise(base, &with).level() >= gate.level(), "{gate} fell");
+                }
+            }
+        }
     }
 
     #[test]

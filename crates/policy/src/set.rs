@@ -17,6 +17,7 @@ use crate::bundle::SCHEMA_PATH;
 use crate::bundle::read::files_in;
 use crate::problem::{Problems, line_at, line_of};
 use crate::row::{self, Action, Meaning};
+use crate::invariants::{self, INVARIANTS_PATH, Invariant};
 use crate::{embedded, est, ruling};
 
 /// Most policies in a bundle.
@@ -53,6 +54,9 @@ pub(crate) struct Shape {
 /// All policies of a bundle.
 pub(crate) struct PolicySets {
     entries: BTreeMap<String, Entry>,
+    /// Every policy in Cedar's JSON form, by id.
+    #[cfg(feature = "prove")]
+    forms: BTreeMap<String, serde_json::Value>,
     access: PolicySet,
     write: BTreeMap<String, ForType>,
     escalate: BTreeMap<String, ForType>,
@@ -85,10 +89,12 @@ impl PolicySets {
     pub(crate) fn load(
         files: &BTreeMap<String, String>,
         problems: &mut Problems,
-    ) -> Option<PolicySets> {
+    ) -> Option<(PolicySets, Vec<Invariant>)> {
         let schema = load_schema(files, problems)?;
         let mut loaded = Vec::new();
-        for (path, _, text) in files_in(files, "policies/", ".cedar") {
+        let of_policies =
+            files_in(files, "policies/", ".cedar").filter(|(path, ..)| *path != INVARIANTS_PATH);
+        for (path, _, text) in of_policies {
             parse_file(path, text, &mut loaded, problems);
         }
         if loaded.len() > POLICIES_MAX {
@@ -117,8 +123,18 @@ impl PolicySets {
             }
             policies.push(policy);
         }
-        validate(&schema, &policies, &entries, files, problems);
-        Self::sort(&schema, entries, policies, problems)
+        let of_policy = |id: &str| entries.get(id).map_or("policies", |entry| &entry.file);
+        validate(&schema, &policies, of_policy, files, problems);
+        let invariants = match files.get(INVARIANTS_PATH) {
+            Some(text) => {
+                let (invariants, stated) = invariants::read(text, problems);
+                validate(&schema, &stated, |_| INVARIANTS_PATH, files, problems);
+                invariants
+            }
+            None => Vec::new(),
+        };
+        let sets = Self::sort(&schema, entries, policies, problems)?;
+        Some((sets, invariants))
     }
 
     fn sort(
@@ -127,6 +143,11 @@ impl PolicySets {
         policies: Vec<Policy>,
         problems: &mut Problems,
     ) -> Option<PolicySets> {
+        #[cfg(feature = "prove")]
+        let forms = policies
+            .iter()
+            .filter_map(|policy| Some((policy.id().to_string(), policy.to_json().ok()?)))
+            .collect();
         let actions: BTreeMap<Action, EntityUid> = Action::ALL
             .into_iter()
             .filter_map(|action| Some((action, action_uid(action)?)))
@@ -183,6 +204,8 @@ impl PolicySets {
             .ok()?;
         Some(PolicySets {
             entries,
+            #[cfg(feature = "prove")]
+            forms,
             access,
             write,
             escalate,
@@ -197,6 +220,24 @@ impl PolicySets {
         let mut entries: Vec<&Entry> = self.entries.values().collect();
         entries.sort_by_key(|entry| entry.order);
         entries
+    }
+
+    /// A policy in Cedar's JSON form.
+    #[cfg(feature = "prove")]
+    pub(crate) fn form(&self, id: &str) -> Option<&serde_json::Value> {
+        self.forms.get(id)
+    }
+
+    /// The entity of an action.
+    #[cfg(feature = "prove")]
+    pub(crate) fn action(&self, action: Action) -> Option<EntityUid> {
+        self.actions.get(&action).cloned()
+    }
+
+    /// Every type that the matrix knows.
+    #[cfg(feature = "prove")]
+    pub(crate) fn types(&self) -> impl Iterator<Item = &str> {
+        self.write.keys().map(String::as_str)
     }
 
     /// Whether the matrix knows a type.
@@ -325,14 +366,20 @@ fn first_difference(
     (given != wanted).then(|| place.to_owned())
 }
 
-struct Parsed {
-    file: String,
+pub(crate) struct Parsed {
+    pub(crate) file: String,
     /// Position in the file, from 1.
-    number: usize,
-    policy: Policy,
+    pub(crate) number: usize,
+    pub(crate) policy: Policy,
 }
 
-fn parse_file(path: &str, text: &str, loaded: &mut Vec<Parsed>, problems: &mut Problems) {
+/// Reads the policies of a file, in order.
+pub(crate) fn parse_file(
+    path: &str,
+    text: &str,
+    loaded: &mut Vec<Parsed>,
+    problems: &mut Problems,
+) {
     let set: PolicySet = match text.parse() {
         Ok(set) => set,
         Err(errors) => {
@@ -378,7 +425,8 @@ fn report_parse(
     }
 }
 
-fn id_annotation(id: &str) -> String {
+/// How a policy's id is written.
+pub(crate) fn id_annotation(id: &str) -> String {
     format!("@id(\"{id}\")")
 }
 
@@ -478,7 +526,8 @@ fn read_policy(
     Some((entry, policy))
 }
 
-fn action_of(policy: &Policy) -> Option<Action> {
+/// The one action that a policy names.
+pub(crate) fn action_of(policy: &Policy) -> Option<Action> {
     let ActionConstraint::Eq(uid) = policy.action_constraint() else {
         return None;
     };
@@ -489,10 +538,10 @@ fn action_of(policy: &Policy) -> Option<Action> {
 }
 
 /// Strict validation; a policy that can never apply is as wrong as one that cannot be typed.
-fn validate(
+fn validate<'e>(
     schema: &Schema,
     policies: &[Policy],
-    entries: &BTreeMap<String, Entry>,
+    file_of: impl Fn(&str) -> &'e str,
     files: &BTreeMap<String, String>,
     problems: &mut Problems,
 ) {
@@ -512,7 +561,7 @@ fn validate(
         .map(|warning| (warning.policy_id(), warning.to_string()));
     for (id, message) in errors.chain(warnings) {
         let id: &str = id.as_ref();
-        let file = entries.get(id).map_or("policies", |entry| &entry.file);
+        let file = file_of(id);
         let line = files
             .get(file)
             .and_then(|text| line_of(text, &id_annotation(id)));

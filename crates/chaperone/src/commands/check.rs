@@ -1,6 +1,8 @@
-//! `chaperone check`: whether a governance bundle loads.
+//! `chaperone check`: whether a governance bundle loads; with `--prove`, also whether what it says must
+//! always hold does hold, for every request there can be.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chaperone_policy::Bundle;
@@ -15,25 +17,40 @@ use crate::demo::print_line;
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     bundle: BundleArgs,
+    /// Prove the statements of policies/invariants.cedar for every request, with the solver cvc5.
+    #[arg(long)]
+    prove: bool,
+    /// The solver; `cvc5` of the path when absent.
+    #[arg(long, value_name = "PATH", requires = "prove")]
+    solver: Option<PathBuf>,
+    /// Prove this statement alone.
+    #[arg(long, value_name = "ID", requires = "prove")]
+    statement: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs it: exit 0 when the bundle loads, 1 when it does not.
+/// Runs it: exit 0 when the bundle loads and what was to be proved holds, 1 when not, 2 without a solver.
 pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let files = bundle_files::read(args.bundle.bundle.as_deref())?;
     match loaded(&files) {
         Ok(bundle) => {
+            let proof = args
+                .prove
+                .then(|| proved(&bundle, args.solver.as_deref(), args.statement.as_deref()))
+                .transpose()?;
             if args.json {
-                print_line(
-                    &json!({
-                        "loads": true, "version": bundle.version(), "digest": bundle.digest(),
-                        "agents": bundle.agents().count(), "intents": bundle.intents().count(),
-                        "tools": bundle.tools().count(), "problems": [],
-                    })
-                    .to_string(),
-                );
+                let mut answer = json!({
+                    "loads": true, "version": bundle.version(), "digest": bundle.digest(),
+                    "agents": bundle.agents().count(), "intents": bundle.intents().count(),
+                    "tools": bundle.tools().count(), "problems": [],
+                });
+                if let (Some(proof), Some(answer)) = (&proof, answer.as_object_mut()) {
+                    answer.insert("holds".to_owned(), json!(proof.holds));
+                    answer.insert("proof".to_owned(), proof.json.clone());
+                }
+                print_line(&answer.to_string());
             } else {
                 print_line(&format!(
                     "The bundle loads: version {}, {} agents, {} intents, {} tools.\ndigest {}",
@@ -49,8 +66,14 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
                         agent.id
                     );
                 }
+                if let Some(proof) = &proof {
+                    print_line(&format!("\n{}", proof.text));
+                }
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(match proof {
+                Some(proof) if !proof.holds => cli::no(),
+                _ => ExitCode::SUCCESS,
+            })
         }
         Err(problems) => {
             if args.json {
@@ -64,6 +87,32 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
             Ok(cli::no())
         }
     }
+}
+
+/// What came out of a proof.
+struct Proof {
+    holds: bool,
+    text: String,
+    json: serde_json::Value,
+}
+
+#[cfg(feature = "prove")]
+fn proved(bundle: &Bundle, solver: Option<&Path>, only: Option<&str>) -> anyhow::Result<Proof> {
+    let mut solver = crate::solver::Cvc5::start(solver)?;
+    let report = chaperone_policy::prove::prove(bundle, only, &mut solver)?;
+    if let (Some(id), true) = (only, report.proved.is_empty()) {
+        anyhow::bail!("there is no statement `{id}`; policies/invariants.cedar names them");
+    }
+    Ok(Proof {
+        holds: report.holds(),
+        text: report.to_string(),
+        json: serde_json::to_value(&report)?,
+    })
+}
+
+#[cfg(not(feature = "prove"))]
+fn proved(_: &Bundle, _: Option<&Path>, _: Option<&str>) -> anyhow::Result<Proof> {
+    anyhow::bail!("this binary was built without proofs; build it with: cargo build --features prove")
 }
 
 /// The bundle, if an engine would start with it, or everything that is wrong with it.

@@ -31,6 +31,7 @@ pub use intents::{DEFINITIONAL, fields_shown};
 pub use vendors::VENDORS_PATH;
 
 use crate::cases::{self, CasesPassed};
+use crate::invariants::Invariant;
 use crate::problem::{LoadProblem, Problems};
 use crate::set::PolicySets;
 
@@ -89,6 +90,7 @@ pub struct Bundle {
     vendors: Arc<VendorTable>,
     digest: Digest,
     pub(crate) sets: PolicySets,
+    invariants: Vec<Invariant>,
     cases: CasesPassed,
 }
 
@@ -126,7 +128,9 @@ impl Bundle {
         let ehr_events = events::load(&declared, &rules, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
         let cases = cases::parse_all(files, &mut problems);
-        let (Some(manifest), Some(sets), true) = (manifest, sets, problems.is_empty()) else {
+        let (Some(manifest), Some((sets, invariants)), true) =
+            (manifest, sets, problems.is_empty())
+        else {
             return Err(problems.into_sorted());
         };
         let mut bundle = Bundle {
@@ -140,6 +144,7 @@ impl Bundle {
             vendors: Arc::new(vendors),
             digest: digest(files),
             sets,
+            invariants,
             cases: CasesPassed::default(),
         };
         bundle.cases = cases::prove(&bundle, files, &cases, &mut problems);
@@ -232,6 +237,12 @@ impl Bundle {
         self.profiles
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// What the bundle says must always hold: `policies/invariants.cedar`. Read and checked at loading; only
+    /// `chaperone check --prove` proves it.
+    pub fn invariants(&self) -> &[Invariant] {
+        &self.invariants
     }
 
     /// What was proved about the bundle when it was loaded.
