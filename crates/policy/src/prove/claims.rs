@@ -93,7 +93,7 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         }
         Ok(Outcome::Vacuous {
             why: match statement.claim {
-                Claim::NoWeaker(_) => "there is nothing to compare: no request that it speaks of is treated differently, or permitted, in both forms",
+                Claim::NoWeaker(_) => "there is nothing to compare: no request that it speaks of is treated differently in the two forms",
                 Claim::StaysWith(_) => "no row leaves a request that it speaks of to this role",
                 _ => "no request matches it, so it says nothing",
             }
@@ -245,26 +245,13 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
                 (wrong, vec![(form.in_words(), this), (other.in_words(), that)])
             })
         };
-        for level in GateLevel::ALL.into_iter().filter(|level| *level < GateLevel::Deny) {
-            let (permits, mut prohibitions) = these.up_to(level);
-            if permits.is_empty() || (both && level == GateLevel::TwoPerson) {
-                continue;
-            }
-            prohibitions.push(not(premise));
-            let compared = if both { those.above(level) } else { those.up_to(level) };
-            let compared = matter.kind.space.compiled(&compared.0, &compared.1)?;
-            let found = self.search(matter, these, form, &breaks, &mut |prover, aside| {
-                let prohibitions: Vec<Expr> = prohibitions.iter().chain(aside).cloned().collect();
-                let light = matter.kind.space.compiled(&permits, &prohibitions)?;
-                if both {
-                    prover.in_both(&light, &compared)
-                } else {
-                    prover.in_first_alone(&light, &compared)
-                }
-            })?;
-            if found.is_some() {
-                return Ok(found);
-            }
+        let lighter = all([premise.clone(), these.lighter_than(those, both)]);
+        let found = self.search(matter, these, form, &breaks, &mut |prover, aside| {
+            let lighter = matter.kind.space.compiled(std::slice::from_ref(&lighter), aside)?;
+            prover.one_in(&lighter)
+        })?;
+        if found.is_some() {
+            return Ok(found);
         }
         if both {
             return Ok(None);
@@ -401,28 +388,18 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
                 if rules.rows.is_empty() {
                     return Ok(false);
                 }
+                let both = matches!(than, Than::Staged | Than::MorePrivate | Than::Narrower);
                 for (form, other) in self.pairs(matter, than) {
                     let (these, those) = (rules.under(&form)?, rules.under(&other)?);
-                    let premise = not(&form.of(&matter.premise)?);
-                    let both = matches!(than, Than::Staged | Than::MorePrivate | Than::Narrower);
-                    let levels = GateLevel::ALL.into_iter().filter(|level| *level < GateLevel::Deny);
-                    for level in levels.filter(|level| !both || *level == GateLevel::TwoPerson) {
-                        let (permits, mut prohibitions) = those.up_to(level);
-                        if permits.is_empty() || these.is_same(&those) {
-                            continue;
-                        }
-                        prohibitions.push(premise.clone());
-                        let lighter = matter.kind.space.compiled(&permits, &prohibitions)?;
-                        let (permits, prohibitions) = these.up_to(level);
-                        let compared = matter.kind.space.compiled(&permits, &prohibitions)?;
-                        let found = if both {
-                            self.in_both(&lighter, &compared)?
-                        } else {
-                            self.in_first_alone(&lighter, &compared)?
-                        };
-                        if found.is_some() {
-                            return Ok(true);
-                        }
+                    if these.is_same(&those) {
+                        continue;
+                    }
+                    // The comparison must make a difference somewhere: then it says something.
+                    let premise = form.of(&matter.premise)?;
+                    let heavier = all([premise, those.lighter_than(&these, both)]);
+                    let heavier = matter.kind.space.compiled(&[heavier], &[])?;
+                    if self.one_in(&heavier)?.is_some() {
+                        return Ok(true);
                     }
                 }
                 Ok(false)

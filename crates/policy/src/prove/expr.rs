@@ -43,18 +43,57 @@ pub(super) fn choose(condition: &Expr, then: &Expr, otherwise: &Expr) -> Expr {
 
 /// All of these; true of none.
 pub(super) fn all(parts: impl IntoIterator<Item = Expr>) -> Expr {
-    parts
-        .into_iter()
-        .reduce(|left, right| json!({ "&&": { "left": left, "right": right } }))
-        .unwrap_or_else(|| truth(true))
+    chained("&&", parts.into_iter().collect()).unwrap_or_else(|| truth(true))
 }
 
 /// Any of these; false of none.
 pub(super) fn any(parts: impl IntoIterator<Item = Expr>) -> Expr {
+    chained("||", parts.into_iter().collect()).unwrap_or_else(|| truth(false))
+}
+
+/// A chain, grouped from its end: `a && (b && c)`.
+///
+/// Grouped from its start it says the same, but the symbolic compiler repeats what stands on the left of an
+/// operator, which doubles a term with every link.
+fn chained(operator: &str, parts: Vec<Expr>) -> Option<Expr> {
     parts
         .into_iter()
-        .reduce(|left, right| json!({ "||": { "left": left, "right": right } }))
-        .unwrap_or_else(|| truth(false))
+        .rev()
+        .reduce(|rest, part| json!({ operator: { "left": part, "right": rest } }))
+}
+
+/// An expression with every chain of `&&` and of `||` grouped from its end.
+pub(super) fn regrouped(expr: &Expr) -> Expr {
+    for operator in ["&&", "||"] {
+        if expr.get(operator).is_some() {
+            let mut links = Vec::new();
+            unchained(expr, operator, &mut links);
+            let links = links.into_iter().map(regrouped).collect();
+            return chained(operator, links).unwrap_or_default();
+        }
+    }
+    match expr {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, member)| (name.clone(), regrouped(member)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.iter().map(regrouped).collect(),
+        other => other.clone(),
+    }
+}
+
+fn unchained<'e>(expr: &'e Expr, operator: &str, links: &mut Vec<&'e Expr>) {
+    let sides = expr
+        .get(operator)
+        .and_then(|operands| Some((operands.get("left")?, operands.get("right")?)));
+    match sides {
+        Some((left, right)) => {
+            unchained(left, operator, links);
+            unchained(right, operator, links);
+        }
+        None => links.push(expr),
+    }
 }
 
 /// An attribute is one of these texts.
@@ -95,7 +134,7 @@ pub(super) fn applies(form: &Value) -> Expr {
                 _ => Some(body.clone()),
             }
         });
-    all(limit.into_iter().chain(conditions))
+    regrouped(&all(limit.into_iter().chain(conditions)))
 }
 
 /// An expression with parts replaced, from the outside in; what was put in is not looked at again.
@@ -132,6 +171,7 @@ pub(super) fn policy(
     action: &str,
     condition: &Expr,
 ) -> Result<Policy, ProofFailed> {
+    let condition = regrouped(condition);
     let form = json!({
         "effect": if permits { "permit" } else { "forbid" },
         "principal": { "op": "All" },

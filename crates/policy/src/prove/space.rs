@@ -250,12 +250,33 @@ impl<'b> Rules<'b> {
         )
     }
 
-    /// What is permitted with a gate above a level.
-    pub(super) fn above(&self, level: GateLevel) -> (Vec<Expr>, Vec<Expr>) {
-        let permits = self.rows.iter().map(|row| row.applies.clone()).collect();
-        let lighter = not(&any(self.heavier(level)));
-        let prohibitions = self.prohibitions.iter().cloned().chain([lighter]).collect();
-        (permits, prohibitions)
+    /// Whether anything is permitted at all.
+    fn permitted(&self) -> Expr {
+        all([
+            any(self.rows.iter().map(|row| row.applies.clone())),
+            not(&any(self.prohibitions.iter().cloned())),
+        ])
+    }
+
+    /// Whether a request is treated more lightly here than there; where both must be possible, what is not
+    /// offered there says nothing.
+    pub(super) fn lighter_than(&self, there: &Rules<'b>, both: bool) -> Expr {
+        let levels = GateLevel::ALL
+            .into_iter()
+            .filter(|level| *level < GateLevel::TwoPerson)
+            .map(|level| {
+                all([
+                    any(there.heavier(level)),
+                    not(&any(self.heavier(level))),
+                ])
+            });
+        let lighter = any(levels);
+        let compared = if both {
+            all([there.permitted(), lighter])
+        } else {
+            any([not(&there.permitted()), lighter])
+        };
+        all([self.permitted(), compared])
     }
 
     fn heavier(&self, level: GateLevel) -> Vec<Expr> {

@@ -27,8 +27,9 @@ const EDGES: [(&str, &[&str]); 13] = [
 ];
 
 /// Libraries that one place alone may use, so that none of their types spreads.
-const CONFINED: [(&str, &[&str]); 13] = [
+const CONFINED: [(&str, &[&str]); 14] = [
     ("cedar-policy", &["policy"]),
+    ("cedar-policy-symcc", &["policy"]),
     ("rusqlite", &["store"]),
     ("tokio-postgres", &["store"]),
     ("tokio-postgres-rustls", &["store"]),

@@ -30,6 +30,10 @@ const IMPURE: [&str; 9] = [
     "tokio::",
 ];
 
+/// A trait that a pure crate must name to be written to, in memory: by the symbolic compiler, whose questions
+/// somebody else puts to a solver.
+const IN_MEMORY: [(&str, &str); 1] = [("crates/policy/src/prove/port.rs", "tokio::")];
+
 /// The engine is driven: it neither starts tasks nor waits for time to pass.
 const UNDRIVEN: [&str; 5] = [
     "tokio::spawn",
@@ -133,7 +137,10 @@ fn problems(path: &str, text: &str) -> Vec<String> {
     let folder = path.split('/').nth(1).unwrap_or_default();
     let library = !is_test(path) && path.contains("/src/") && !path.contains("/src/bin/");
     if PURE.contains(&folder) && library {
-        for name in IMPURE.iter().filter(|name| code.contains(*name)) {
+        let impure = IMPURE
+            .iter()
+            .filter(|name| code.contains(*name) && !IN_MEMORY.contains(&(path, **name)));
+        for name in impure {
             say(format!("a pure crate does not use `{name}` (invariant 1)"));
         }
     }
