@@ -155,10 +155,7 @@ pub const WEIGHTS: &[Weight] = {
         weight(&["Communication"], To(&["preparation"]), Some(M0)),
         weight(
             &["Communication"],
-            All(&[
-                To(&["completed"]),
-                Condition::Reaches(Audience::CareTeam),
-            ]),
+            All(&[To(&["completed"]), Condition::Reaches(Audience::CareTeam)]),
             Some(M0),
         ),
         weight(

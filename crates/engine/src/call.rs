@@ -175,7 +175,10 @@ impl Engine {
                 .presence
                 .then(|| envelope.presence.as_ref().is_some_and(|p| now < p.until)),
             agreements_in_force: !agent.providers.is_empty()
-                && agent.providers.iter().all(|provider| now < provider.baa_expires),
+                && agent
+                    .providers
+                    .iter()
+                    .all(|provider| now < provider.baa_expires),
             mode,
         });
         match decision {

@@ -74,7 +74,10 @@ pub struct Invariant {
     pub claim: Claim,
     pub(crate) action: Action,
     /// Of which requests it speaks, in Cedar's JSON form.
-    #[cfg_attr(not(feature = "prove"), expect(dead_code, reason = "read by the proof"))]
+    #[cfg_attr(
+        all(not(feature = "prove"), not(test)),
+        expect(dead_code, reason = "read by the proof")
+    )]
     pub(crate) form: serde_json::Value,
 }
 
@@ -82,14 +85,16 @@ impl Invariant {
     /// What must hold, in the words that reports use.
     pub fn claim_in_words(&self) -> String {
         let subject = match self.action {
-            Action::Access => "a call",
-            Action::Write | Action::Escalate => "a change",
+            Action::Access => "call",
+            Action::Write | Action::Escalate => "change",
         };
         match self.claim {
-            Claim::NeverPermitted => format!("such {subject} is never permitted", subject = &subject[2..]),
+            Claim::NeverPermitted => format!("no such {subject} is permitted"),
             Claim::NeverFailing => "no policy fails".to_owned(),
             Claim::AtLeast(level) => format!("the gate is at least {}", level.as_str()),
-            Claim::AtMost(level) => format!("permitted, and the gate is at most {}", level.as_str()),
+            Claim::AtMost(level) => {
+                format!("permitted, and the gate is at most {}", level.as_str())
+            }
             Claim::NoWeaker(than) => format!("no weaker than {}", Than::word(than)),
             Claim::StaysWith(role) => format!("the decision stays with {role}"),
         }
@@ -121,10 +126,10 @@ pub(crate) fn read(text: &str, problems: &mut Problems) -> (Vec<Invariant>, Vec<
     let mut invariants: Vec<Invariant> = Vec::new();
     let mut policies = Vec::new();
     for parsed in loaded {
-        let place = parsed
-            .policy
-            .annotation("id")
-            .map_or_else(|| format!("statement number {}", parsed.number), str::to_owned);
+        let place = parsed.policy.annotation("id").map_or_else(
+            || format!("statement number {}", parsed.number),
+            str::to_owned,
+        );
         let line = line_of(text, &id_annotation(&place));
         match statement(&parsed.policy) {
             Ok(invariant) if invariants.iter().any(|known| known.id == invariant.id) => {
@@ -147,7 +152,10 @@ fn statement(policy: &Policy) -> Result<Invariant, Vec<String>> {
     let mut wrong = Vec::new();
     let said: BTreeSet<&str> = annotations.keys().copied().collect();
     for name in ["id", "text"] {
-        if annotations.get(name).is_none_or(|value| value.trim().is_empty()) {
+        if annotations
+            .get(name)
+            .is_none_or(|value| value.trim().is_empty())
+        {
             wrong.push(format!("annotation `@{name}` is missing or empty"));
         }
     }
@@ -201,8 +209,16 @@ fn statement(policy: &Policy) -> Result<Invariant, Vec<String>> {
     }
     match (action, claim) {
         (Some(action), Some(claim)) if wrong.is_empty() => Ok(Invariant {
-            id: annotations.get("id").copied().unwrap_or_default().to_owned(),
-            text: annotations.get("text").copied().unwrap_or_default().to_owned(),
+            id: annotations
+                .get("id")
+                .copied()
+                .unwrap_or_default()
+                .to_owned(),
+            text: annotations
+                .get("text")
+                .copied()
+                .unwrap_or_default()
+                .to_owned(),
             claim,
             action,
             form,
@@ -243,7 +259,11 @@ mod tests {
         if found.is_empty() {
             Ok(invariants.remove(0))
         } else {
-            Err(found.iter().map(|p| p.message.clone()).collect::<Vec<_>>().join("; "))
+            Err(found
+                .iter()
+                .map(|p| p.message.clone())
+                .collect::<Vec<_>>()
+                .join("; "))
         }
     }
 
@@ -260,22 +280,47 @@ mod tests {
             Claim::NeverPermitted
         );
         assert_eq!(
-            stated("@at_least(\"approve_2f\")", "escalate").unwrap().claim,
+            stated("@at_least(\"approve_2f\")", "escalate")
+                .unwrap()
+                .claim,
             Claim::AtLeast(GateLevel::Approve2f)
         );
         for (annotations, action, why) in [
             ("", "escalate", "exactly one of"),
-            ("@never(\"permitted\") @at_least(\"approve\")", "escalate", "exactly one of"),
-            ("@at_least(\"auto\")", "escalate", "says nothing that can be proved"),
-            ("@at_least(\"deny\")", "escalate", "says nothing that can be proved"),
-            ("@always(\"permitted\")", "escalate", "says nothing that can be proved"),
-            ("@stays_with(\"surgeon\")", "escalate", "says nothing that can be proved"),
+            (
+                "@never(\"permitted\") @at_least(\"approve\")",
+                "escalate",
+                "exactly one of",
+            ),
+            (
+                "@at_least(\"auto\")",
+                "escalate",
+                "says nothing that can be proved",
+            ),
+            (
+                "@at_least(\"deny\")",
+                "escalate",
+                "says nothing that can be proved",
+            ),
+            (
+                "@always(\"permitted\")",
+                "escalate",
+                "says nothing that can be proved",
+            ),
+            (
+                "@stays_with(\"surgeon\")",
+                "escalate",
+                "says nothing that can be proved",
+            ),
             ("@at_least(\"approve\")", "access", "calls have no gates"),
             ("@at_least(\"approve\")", "write", "must name its action"),
             ("@at_most(\"auto\")", "escalate", "is written as `permit`"),
         ] {
             let wrong = stated(annotations, action).unwrap_err();
-            assert!(wrong.contains(why), "{annotations} on {action} gave {wrong}");
+            assert!(
+                wrong.contains(why),
+                "{annotations} on {action} gave {wrong}"
+            );
         }
     }
 

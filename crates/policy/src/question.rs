@@ -220,7 +220,10 @@ pub(crate) fn attributes(change: &Change) -> HashMap<String, RestrictedExpressio
             "elements".to_owned(),
             set(change.elements.iter().map(String::as_str)),
         ),
-        ("direction".to_owned(), text(direction_name(change.direction))),
+        (
+            "direction".to_owned(),
+            text(direction_name(change.direction)),
+        ),
         ("audience".to_owned(), text(audience_name(change.audience))),
         (
             "from_template".to_owned(),

@@ -15,9 +15,9 @@ use chaperone_core::ids::PolicyId;
 
 use crate::bundle::SCHEMA_PATH;
 use crate::bundle::read::files_in;
+use crate::invariants::{self, INVARIANTS_PATH, Invariant};
 use crate::problem::{Problems, line_at, line_of};
 use crate::row::{self, Action, Meaning};
-use crate::invariants::{self, INVARIANTS_PATH, Invariant};
 use crate::{embedded, est, ruling};
 
 /// Most policies in a bundle.

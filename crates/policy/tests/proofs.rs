@@ -101,17 +101,31 @@ fn planted_weaknesses_pass_the_ordinary_check_and_are_refuted_by_requests_that_r
         println!("{}\n{report}\n", weakness.name);
         let first = &shown[0];
         let asks = first.policies_ask.as_str();
-        assert!(asks == weakness.asks || asks.starts_with(&format!("{}(", weakness.asks)), "{report}");
+        assert!(
+            asks == weakness.asks || asks.starts_with(&format!("{}(", weakness.asks)),
+            "{report}"
+        );
         let ruling = first.ruling.as_str();
-        assert!(ruling == weakness.ruling || ruling.starts_with(&format!("{}(", weakness.ruling)), "{report}");
+        assert!(
+            ruling == weakness.ruling || ruling.starts_with(&format!("{}(", weakness.ruling)),
+            "{report}"
+        );
         assert_eq!(first.denial, weakness.denial, "{report}");
         if let Some(expected) = &weakness.decided_by {
-            let decided: Vec<&str> = first.decided_by.iter().map(|said| said.policy.as_str()).collect();
+            let decided: Vec<&str> = first
+                .decided_by
+                .iter()
+                .map(|said| said.policy.as_str())
+                .collect();
             assert_eq!(decided, *expected, "{report}");
         }
         // What was found, as cases of the bundle, is ruled by the ordinary ruling as the report says.
         let cases: Vec<Value> = shown.iter().map(|shown| shown.case.clone()).collect();
-        let kind = if shown[0].case.get("agent_intents").is_some() { "access" } else { "write" };
+        let kind = if shown[0].case.get("agent_intents").is_some() {
+            "access"
+        } else {
+            "write"
+        };
         files.insert(
             format!("policies/cases/{kind}-found.json"),
             serde_json::to_string(&cases).unwrap(),
@@ -139,7 +153,10 @@ fn a_statement_about_nothing_is_vacuous_and_none_holds_by_it() {
     for id in ["about-nothing", "call-about-nothing"] {
         let report = prove(&bundle, Some(id), &mut solver).unwrap();
         assert!(!report.holds());
-        assert!(matches!(report.proved[0].outcome, Outcome::Vacuous { .. }), "{report}");
+        assert!(
+            matches!(report.proved[0].outcome, Outcome::Vacuous { .. }),
+            "{report}"
+        );
     }
 }
 
@@ -155,7 +172,10 @@ fn a_comparison_that_makes_no_difference_is_vacuous() {
         forbid (principal, action == Action::"escalate", resource is Provenance) when { true };"#,
     );
     let report = prove(&loaded(&files), Some("tainted-provenance"), &mut solver).unwrap();
-    assert!(matches!(report.proved[0].outcome, Outcome::Vacuous { .. }), "{report}");
+    assert!(
+        matches!(report.proved[0].outcome, Outcome::Vacuous { .. }),
+        "{report}"
+    );
 }
 
 #[test]
@@ -174,5 +194,8 @@ fn what_the_default_bundle_forbids_holds_for_a_bundle_that_states_nothing() {
     let report = prove(&loaded(&files), Some("nothing-deleted"), &mut solver).unwrap();
     refuted(&report);
     let promised = prove(&loaded(&files), Some("opting-out-never-waits"), &mut solver).unwrap();
-    assert!(promised.proved.is_empty(), "a promise of the default bundle binds it alone");
+    assert!(
+        promised.proved.is_empty(),
+        "a promise of the default bundle binds it alone"
+    );
 }

@@ -112,7 +112,9 @@ fn proved(bundle: &Bundle, solver: Option<&Path>, only: Option<&str>) -> anyhow:
 
 #[cfg(not(feature = "prove"))]
 fn proved(_: &Bundle, _: Option<&Path>, _: Option<&str>) -> anyhow::Result<Proof> {
-    anyhow::bail!("this binary was built without proofs; build it with: cargo build --features prove")
+    anyhow::bail!(
+        "this binary was built without proofs; build it with: cargo build --features prove"
+    )
 }
 
 /// The bundle, if an engine would start with it, or everything that is wrong with it.

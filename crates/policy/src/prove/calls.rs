@@ -50,7 +50,8 @@ impl<S: Solver + Send> Prover<'_, '_, S> {
             let fails = permits.iter().chain(&prohibitions).any(can_fail);
             return Ok(if fails {
                 Outcome::Undecided {
-                    why: "an access policy computes with numbers; nothing in a call is one".to_owned(),
+                    why: "an access policy computes with numbers; nothing in a call is one"
+                        .to_owned(),
                 }
             } else {
                 Outcome::Holds
@@ -76,7 +77,10 @@ impl<S: Solver + Send> Prover<'_, '_, S> {
     fn call_in(&self, env: &Env) -> Result<AccessRequest, ProofFailed> {
         let unreadable = |what: &str| ProofFailed::NotReadable(what.to_owned());
         let mut names = Names::new(&self.known);
-        let context = env.request.context().ok_or_else(|| unreadable("the context"))?;
+        let context = env
+            .request
+            .context()
+            .ok_or_else(|| unreadable("the context"))?;
         let of_entity = |uid: Option<&cedar_policy::EntityUid>, name: &str| -> Option<EvalResult> {
             env.entities.get(uid?)?.attr(name)?.ok()
         };
@@ -111,7 +115,12 @@ impl<S: Solver + Send> Prover<'_, '_, S> {
                 _ => None,
             },
         );
-        let mode = [Mode::Normal, Mode::WritePaused, Mode::ReadOnly, Mode::Halted];
+        let mode = [
+            Mode::Normal,
+            Mode::WritePaused,
+            Mode::ReadOnly,
+            Mode::Halted,
+        ];
         let named = text("mode")?;
         Ok(AccessRequest {
             agent: AgentId::new("case-agent").map_err(|error| unreadable(&error.to_string()))?,
@@ -162,15 +171,29 @@ impl<S: Solver + Send> Prover<'_, '_, S> {
             Some(false) => "absent",
         };
         let listed = |intents: &[IntentId]| {
-            intents.iter().map(IntentId::as_str).collect::<Vec<_>>().join(", ")
+            intents
+                .iter()
+                .map(IntentId::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        let touched = asked.resource.as_ref().map_or("nothing", ResourceType::as_str);
+        let touched = asked
+            .resource
+            .as_ref()
+            .map_or("nothing", ResourceType::as_str);
         let entries = self.bundle.sets.in_order();
         Shown {
             form: String::new(),
             request: vec![
-                format!("call         {} {touched}", if asked.write { "proposes" } else { "reads" }),
-                format!("intent       {}; the agent has {}", asked.intent, listed(&asked.agent_intents)),
+                format!(
+                    "call         {} {touched}",
+                    if asked.write { "proposes" } else { "reads" }
+                ),
+                format!(
+                    "intent       {}; the agent has {}",
+                    asked.intent,
+                    listed(&asked.agent_intents)
+                ),
                 format!("tool listed  {}", yes(!asked.intent_tools.is_empty())),
                 format!(
                     "patient      {}, {}",
@@ -178,7 +201,11 @@ impl<S: Solver + Send> Prover<'_, '_, S> {
                         PatientBinding::Required => "required",
                         PatientBinding::None => "none allowed",
                     },
-                    if asked.patient_bound { "present" } else { "absent" }
+                    if asked.patient_bound {
+                        "present"
+                    } else {
+                        "absent"
+                    }
                 ),
                 format!("clinician    {presence}"),
                 format!("connection   {environment}"),

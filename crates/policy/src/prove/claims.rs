@@ -14,7 +14,7 @@ use chaperone_core::gate::GateLevel;
 use chaperone_core::principal::Role;
 
 use crate::invariants::{Claim, Invariant, Than};
-use crate::prove::expr::{Expr, all, applies, can_fail, not};
+use crate::prove::expr::{Expr, all, applies, can_fail, is_never, not};
 use crate::prove::port::{Solver, at_once};
 use crate::prove::report::{Outcome, Said, Shown};
 use crate::prove::space::Rules;
@@ -66,12 +66,12 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             .map(|(resource, kind)| Matter {
                 kind,
                 resource,
-                premise: all([
-                    kind.rules.well_formed.clone(),
-                    kind.rules.written_out(&condition),
-                ]),
+                premise: kind
+                    .rules
+                    .written_out(&all([kind.rules.well_formed.clone(), condition.clone()])),
                 spoken: &spoken,
             })
+            .filter(|matter| !is_never(&matter.premise))
             .collect();
         for matter in &matters {
             let found = match statement.claim {
@@ -107,13 +107,20 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         level: GateLevel,
     ) -> Result<Option<Outcome>, ProofFailed> {
         let rules = &matter.kind.rules;
-        let Some(below) = GateLevel::ALL.into_iter().rev().find(|known| *known < level) else {
+        let Some(below) = GateLevel::ALL
+            .into_iter()
+            .rev()
+            .find(|known| *known < level)
+        else {
             return Ok(None);
         };
         if rules.up_to(below).0.is_empty() {
             return Ok(None);
         }
-        let premise = matter.kind.space.compiled(std::slice::from_ref(&matter.premise), &[])?;
+        let premise = matter
+            .kind
+            .space
+            .compiled(std::slice::from_ref(&matter.premise), &[])?;
         let bundle = self.bundle;
         let breaks = |asked: &Asked| {
             let policies = weighed(bundle, matter.spoken, asked)?;
@@ -123,11 +130,17 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
                 (wrong, vec![(String::new(), asked.clone())])
             })
         };
-        self.search(matter, rules, &Variant::Same, &breaks, &mut |prover, aside| {
-            let key = format!("{} up to {}", matter.resource, below.as_str());
-            let light = prover.level_set(matter, &key, rules.up_to(below), aside)?;
-            prover.in_both(&light, &premise)
-        })
+        self.search(
+            matter,
+            rules,
+            &Variant::Same,
+            &breaks,
+            &mut |prover, aside| {
+                let key = format!("{} up to {}", matter.resource, below.as_str());
+                let light = prover.level_set(matter, &key, rules.up_to(below), aside)?;
+                prover.in_both(&light, &premise)
+            },
+        )
     }
 
     fn at_most(
@@ -144,16 +157,26 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             weighed(bundle, matter.spoken, asked)?;
             let ruled = bundle.rule(&asked.request(bundle).ok()?).ok()?;
             let given = &ruled.record().gate;
-            (given.level() > level)
-                .then(|| (format!("the ruling is {given}"), vec![(String::new(), asked.clone())]))
+            (given.level() > level).then(|| {
+                (
+                    format!("the ruling is {given}"),
+                    vec![(String::new(), asked.clone())],
+                )
+            })
         };
-        self.search(matter, rules, &Variant::Same, &breaks, &mut |prover, aside| {
-            let premise = matter
-                .kind
-                .space
-                .compiled(std::slice::from_ref(&matter.premise), aside)?;
-            prover.in_first_alone(&premise, &light)
-        })
+        self.search(
+            matter,
+            rules,
+            &Variant::Same,
+            &breaks,
+            &mut |prover, aside| {
+                let premise = matter
+                    .kind
+                    .space
+                    .compiled(std::slice::from_ref(&matter.premise), aside)?;
+                prover.in_first_alone(&premise, &light)
+            },
+        )
     }
 
     fn no_weaker(
@@ -165,7 +188,10 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             return Ok(None);
         }
         for (form, other) in self.pairs(matter, than) {
-            let (these, those) = (matter.kind.rules.under(&form)?, matter.kind.rules.under(&other)?);
+            let (these, those) = (
+                matter.kind.rules.under(&form)?,
+                matter.kind.rules.under(&other)?,
+            );
             if these.is_same(&those) {
                 continue;
             }
@@ -200,20 +226,21 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         those: &Rules<'b>,
     ) -> Result<bool, ProofFailed> {
         let rows = these.rows.iter().zip(&those.rows);
-        if rows.into_iter().any(|(this, that)| this.applies != that.applies) {
+        if rows
+            .into_iter()
+            .any(|(this, that)| this.applies != that.applies)
+        {
             return Ok(false);
         }
-        for (this, that) in these.raising().into_iter().zip(those.raising()) {
-            if this == that {
-                continue;
-            }
-            let lost = all([premise.clone(), that.clone(), not(this)]);
-            let lost = matter.kind.space.compiled(&[lost], &[])?;
-            if self.one_in(&lost)?.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let lost: Vec<Expr> = these
+            .raising()
+            .into_iter()
+            .zip(those.raising())
+            .filter(|(this, that)| this != that)
+            .map(|(this, that)| all([premise.clone(), that.clone(), not(this)]))
+            .collect();
+        let lost = matter.kind.space.compiled(&lost, &[])?;
+        Ok(self.one_in(&lost)?.is_none())
     }
 
     /// A request that is treated more lightly in this form than in the other.
@@ -238,16 +265,32 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             let loses = !both && given != GateLevel::Deny && !lost.is_empty();
             (is_lower || loses).then(|| {
                 let wrong = if is_lower {
-                    format!("{} asks for {}, {} for {}", form.in_words(), policies.gate, other.in_words(), before.gate)
+                    format!(
+                        "{} asks for {}, {} for {}",
+                        form.in_words(),
+                        policies.gate,
+                        other.in_words(),
+                        before.gate
+                    )
                 } else {
-                    format!("{}, {} asks for its role no more", form.in_words(), lost.join(" and "))
+                    format!(
+                        "{}, {} asks for its role no more",
+                        form.in_words(),
+                        lost.join(" and ")
+                    )
                 };
-                (wrong, vec![(form.in_words(), this), (other.in_words(), that)])
+                (
+                    wrong,
+                    vec![(form.in_words(), this), (other.in_words(), that)],
+                )
             })
         };
         let lighter = all([premise.clone(), these.lighter_than(those, both)]);
         let found = self.search(matter, these, form, &breaks, &mut |prover, aside| {
-            let lighter = matter.kind.space.compiled(std::slice::from_ref(&lighter), aside)?;
+            let lighter = matter
+                .kind
+                .space
+                .compiled(std::slice::from_ref(&lighter), aside)?;
             prover.one_in(&lighter)
         })?;
         if found.is_some() {
@@ -297,9 +340,15 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             let breaks = |asked: &Asked| {
                 let policies = weighed(bundle, matter.spoken, asked)?;
                 let fires = policies.fired.iter().any(|entry| entry.id.as_str() == id);
-                let left = policies.determining.iter().any(|entry| leaves_to(entry, role));
+                let left = policies
+                    .determining
+                    .iter()
+                    .any(|entry| leaves_to(entry, role));
                 (fires && left && policies.gate.level() != GateLevel::Deny).then(|| {
-                    let wrong = format!("`{id}` gives it away: the policies ask for {}", policies.gate);
+                    let wrong = format!(
+                        "`{id}` gives it away: the policies ask for {}",
+                        policies.gate
+                    );
                     (wrong, vec![(String::new(), asked.clone())])
                 })
             };
@@ -315,11 +364,18 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             let (_, prohibitions) = rules.up_to(GateLevel::TwoPerson);
             let taken = all([matter.premise.clone(), escalator.applies.clone()]);
             let taken = matter.kind.space.compiled(&[taken], &[])?;
-            let found = self.search(matter, rules, &Variant::Same, &breaks, &mut |prover, aside| {
-                let prohibitions: Vec<Expr> = prohibitions.iter().chain(aside).cloned().collect();
-                let left = matter.kind.space.compiled(&left, &prohibitions)?;
-                prover.in_both(&left, &taken)
-            })?;
+            let found = self.search(
+                matter,
+                rules,
+                &Variant::Same,
+                &breaks,
+                &mut |prover, aside| {
+                    let prohibitions: Vec<Expr> =
+                        prohibitions.iter().chain(aside).cloned().collect();
+                    let left = matter.kind.space.compiled(&left, &prohibitions)?;
+                    prover.in_both(&left, &taken)
+                },
+            )?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -344,13 +400,21 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         for condition in conditions {
             let policy = all([matter.premise.clone(), condition]);
             let policy = matter.kind.space.compiled_one(&policy)?;
-            let found = self.search(matter, &matter.kind.rules, &Variant::Same, &breaks, &mut |prover, aside| {
-                if aside.is_empty() {
-                    prover.failing(&policy)
-                } else {
-                    Err(ProofFailed::Disagreement("a policy that can fail did not".to_owned()))
-                }
-            })?;
+            let found = self.search(
+                matter,
+                &matter.kind.rules,
+                &Variant::Same,
+                &breaks,
+                &mut |prover, aside| {
+                    if aside.is_empty() {
+                        prover.failing(&policy)
+                    } else {
+                        Err(ProofFailed::Disagreement(
+                            "a policy that can fail did not".to_owned(),
+                        ))
+                    }
+                },
+            )?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -368,7 +432,10 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         let (_, refused) = rules.up_to(GateLevel::TwoPerson);
         match claim {
             Claim::NeverPermitted | Claim::NeverFailing | Claim::AtLeast(_) | Claim::AtMost(_) => {
-                let premise = matter.kind.space.compiled(std::slice::from_ref(&matter.premise), &[])?;
+                let premise = matter
+                    .kind
+                    .space
+                    .compiled(std::slice::from_ref(&matter.premise), &[])?;
                 Ok(self.one_in(&premise)?.is_some())
             }
             Claim::StaysWith(role) => {
@@ -425,7 +492,9 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
             if breaks(&asked).is_some() {
                 let smallest = asked.smallest(&|smaller| breaks(smaller).is_some());
                 let (wrong, sides) = breaks(&smallest).ok_or_else(|| {
-                    ProofFailed::Disagreement("a finding got lost while it was made smaller".to_owned())
+                    ProofFailed::Disagreement(
+                        "a finding got lost while it was made smaller".to_owned(),
+                    )
                 })?;
                 return Ok(Some(Outcome::Refuted {
                     counterexample: sides
@@ -552,8 +621,11 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         first: &CompiledPolicySet,
         second: &CompiledPolicySet,
     ) -> Result<Option<Env>, ProofFailed> {
-        at_once(self.compiler.check_disjoint_with_counterexample_opt(first, second))?
-            .map_err(no_answer)
+        at_once(
+            self.compiler
+                .check_disjoint_with_counterexample_opt(first, second),
+        )?
+        .map_err(no_answer)
     }
 
     /// A request that the first permits and the second does not.
@@ -562,21 +634,31 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         first: &CompiledPolicySet,
         second: &CompiledPolicySet,
     ) -> Result<Option<Env>, ProofFailed> {
-        at_once(self.compiler.check_implies_with_counterexample_opt(first, second))?
-            .map_err(no_answer)
+        at_once(
+            self.compiler
+                .check_implies_with_counterexample_opt(first, second),
+        )?
+        .map_err(no_answer)
     }
 
     /// A request that a set permits.
     pub(super) fn one_in(&mut self, set: &CompiledPolicySet) -> Result<Option<Env>, ProofFailed> {
-        at_once(self.compiler.check_always_denies_with_counterexample_opt(set))?.map_err(no_answer)
+        at_once(
+            self.compiler
+                .check_always_denies_with_counterexample_opt(set),
+        )?
+        .map_err(no_answer)
     }
 
     fn failing(
         &mut self,
         policy: &cedar_policy_symcc::CompiledPolicy,
     ) -> Result<Option<Env>, ProofFailed> {
-        at_once(self.compiler.check_never_errors_with_counterexample_opt(policy))?
-            .map_err(no_answer)
+        at_once(
+            self.compiler
+                .check_never_errors_with_counterexample_opt(policy),
+        )?
+        .map_err(no_answer)
     }
 }
 
@@ -584,7 +666,8 @@ fn no_answer(error: Error) -> ProofFailed {
     match error {
         Error::SolverError(failed) => ProofFailed::NoAnswer(failed.to_string()),
         Error::SolverUnknown => ProofFailed::NotCompiled(
-            "the solver gave up on it; policies with sums over numbers are hard to decide".to_owned(),
+            "the solver gave up on it; policies with sums over numbers are hard to decide"
+                .to_owned(),
         ),
         other => ProofFailed::not_compiled(&other),
     }
@@ -600,10 +683,7 @@ fn weighed<'b>(
     let policies = bundle.unguarded(&request).ok()??;
     let class = asked.change.class().ok()?;
     let question = crate::question::Question::new(bundle, &request, class).ok()?;
-    question
-        .is_spoken_of(spoken)
-        .ok()?
-        .then_some(policies)
+    question.is_spoken_of(spoken).ok()?.then_some(policies)
 }
 
 /// Whether a row leaves decisions to a role.

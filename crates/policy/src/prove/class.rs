@@ -22,11 +22,7 @@ pub(super) fn class(resource: &str) -> Expr {
         .rev()
         .fold(text(&ChangeClass::M5.to_string()), |rest, rule| {
             let class = rule.class.unwrap_or(ChangeClass::M5);
-            choose(
-                &condition(rule.when),
-                &text(&class.to_string()),
-                &rest,
-            )
+            choose(&condition(rule.when), &text(&class.to_string()), &rest)
         });
     let staged = equals(&attribute("resource", "destination"), &text("staged"));
     choose(
@@ -85,8 +81,12 @@ pub(super) fn well_formed() -> Expr {
         Direction::LessPrivate,
     ]
     .map(direction_name);
-    let interactions =
-        [Interaction::Create, Interaction::Update, Interaction::Delete].map(Interaction::as_str);
+    let interactions = [
+        Interaction::Create,
+        Interaction::Update,
+        Interaction::Delete,
+    ]
+    .map(Interaction::as_str);
     all([
         one_of(&of("interaction"), &interactions),
         one_of(&of("destination"), &["staged", "ehr"]),
@@ -141,8 +141,11 @@ mod tests {
 
     /// One permit for each class of each type, and one for what has none.
     static CLASSES: LazyLock<BTreeMap<&'static str, PolicySet>> = LazyLock::new(|| {
-        let types: BTreeSet<&str> =
-            weight::WEIGHTS.iter().flat_map(|rule| rule.resources).copied().collect();
+        let types: BTreeSet<&str> = weight::WEIGHTS
+            .iter()
+            .flat_map(|rule| rule.resources)
+            .copied()
+            .collect();
         types
             .into_iter()
             .map(|resource| {
@@ -161,7 +164,9 @@ mod tests {
     });
 
     fn translated(change: &Change) -> Option<ChangeClass> {
-        let uid: EntityUid = format!("{}::\"proposal\"", change.resource).parse().unwrap();
+        let uid: EntityUid = format!("{}::\"proposal\"", change.resource)
+            .parse()
+            .unwrap();
         let entity = Entity::new(
             uid.clone(),
             crate::question::attributes(change),
@@ -177,10 +182,17 @@ mod tests {
         )
         .unwrap();
         let entities = Entities::from_entities([entity], None).unwrap();
-        let answer =
-            Authorizer::new().is_authorized(&request, &CLASSES[change.resource.as_str()], &entities);
+        let answer = Authorizer::new().is_authorized(
+            &request,
+            &CLASSES[change.resource.as_str()],
+            &entities,
+        );
         assert!(answer.diagnostics().errors().next().is_none());
-        let named: Vec<String> = answer.diagnostics().reason().map(ToString::to_string).collect();
+        let named: Vec<String> = answer
+            .diagnostics()
+            .reason()
+            .map(ToString::to_string)
+            .collect();
         match named.as_slice() {
             [] => {
                 assert_eq!(answer.decision(), Decision::Deny);
@@ -197,8 +209,16 @@ mod tests {
         let some = prop::collection::btree_set(prop::sample::select(texts(members)), 0..4);
         (
             prop::sample::select(types),
-            prop::sample::select(vec![Interaction::Create, Interaction::Update, Interaction::Delete]),
-            prop::sample::select(vec![Destination::Ehr, Destination::Ehr, Destination::Staged]),
+            prop::sample::select(vec![
+                Interaction::Create,
+                Interaction::Update,
+                Interaction::Delete,
+            ]),
+            prop::sample::select(vec![
+                Destination::Ehr,
+                Destination::Ehr,
+                Destination::Staged,
+            ]),
             (code.clone(), code),
             (some.clone(), some),
             prop::sample::select(vec![
@@ -206,11 +226,24 @@ mod tests {
                 Direction::MorePrivate,
                 Direction::LessPrivate,
             ]),
-            prop::sample::select(vec![None, Some(Audience::Patient), Some(Audience::CareTeam)]),
+            prop::sample::select(vec![
+                None,
+                Some(Audience::Patient),
+                Some(Audience::CareTeam),
+            ]),
             prop::bool::ANY,
         )
             .prop_map(
-                |(resource, interaction, destination, (to, clinical), (categories, elements), direction, audience, from_template)| {
+                |(
+                    resource,
+                    interaction,
+                    destination,
+                    (to, clinical),
+                    (categories, elements),
+                    direction,
+                    audience,
+                    from_template,
+                )| {
                     let code = |text: Option<&str>| text.map(|text| Code::new(text).unwrap());
                     Change {
                         resource: ResourceType::new(resource).unwrap(),
@@ -220,7 +253,10 @@ mod tests {
                         to: code(to),
                         clinical_status: code(clinical),
                         request_intent: None,
-                        categories: categories.into_iter().map(|c| Code::new(c).unwrap()).collect(),
+                        categories: categories
+                            .into_iter()
+                            .map(|c| Code::new(c).unwrap())
+                            .collect(),
                         elements: elements.into_iter().map(str::to_owned).collect(),
                         direction,
                         audience,

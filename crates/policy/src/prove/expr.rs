@@ -153,6 +153,59 @@ pub(super) fn replaced(expr: &Expr, by: &dyn Fn(&Expr) -> Option<Expr>) -> Expr 
     }
 }
 
+/// Whether an expression holds another.
+pub(super) fn mentions(expr: &Expr, wanted: &Expr) -> bool {
+    expr == wanted
+        || match expr {
+            Value::Object(members) => members.values().any(|member| mentions(member, wanted)),
+            Value::Array(items) => items.iter().any(|item| mentions(item, wanted)),
+            _ => false,
+        }
+}
+
+/// An expression without what is decided already: `false && x`, `true || x` and the like.
+pub(super) fn folded(expr: &Expr) -> Expr {
+    let literal = |expr: &Expr| expr.get("Value").and_then(Value::as_bool);
+    let side = |operands: &Value, name: &str| operands.get(name).map(folded);
+    for (operator, decides) in [("&&", false), ("||", true)] {
+        let sides = expr
+            .get(operator)
+            .and_then(|operands| Some((side(operands, "left")?, side(operands, "right")?)));
+        if let Some((left, right)) = sides {
+            return match (literal(&left), literal(&right)) {
+                (Some(value), _) if value == decides => truth(decides),
+                (Some(_), _) => right,
+                // What could fail on the left would fail before the right is looked at.
+                (None, Some(value)) if value == decides && !can_fail(&left) => truth(decides),
+                (None, Some(value)) if value != decides => left,
+                _ => json!({ operator: { "left": left, "right": right } }),
+            };
+        }
+    }
+    if let Some(inner) = expr.get("!").and_then(|operands| side(operands, "arg")) {
+        return literal(&inner).map_or_else(|| not(&inner), |value| truth(!value));
+    }
+    if let Some(operands) = expr.get("if-then-else")
+        && let (Some(condition), Some(then), Some(otherwise)) = (
+            side(operands, "if"),
+            side(operands, "then"),
+            side(operands, "else"),
+        )
+    {
+        return match literal(&condition) {
+            Some(true) => then,
+            Some(false) => otherwise,
+            None => choose(&condition, &then, &otherwise),
+        };
+    }
+    expr.clone()
+}
+
+/// Whether an expression is plainly false.
+pub(super) fn is_never(expr: &Expr) -> bool {
+    expr.get("Value").and_then(Value::as_bool) == Some(false)
+}
+
 /// Whether an expression can fail although it is well typed: sums and products run over.
 pub(super) fn can_fail(expr: &Expr) -> bool {
     match expr {
@@ -171,7 +224,7 @@ pub(super) fn policy(
     action: &str,
     condition: &Expr,
 ) -> Result<Policy, ProofFailed> {
-    let condition = regrouped(condition);
+    let condition = regrouped(&folded(condition));
     let form = json!({
         "effect": if permits { "permit" } else { "forbid" },
         "principal": { "op": "All" },

@@ -130,13 +130,17 @@ impl fmt::Display for Proved {
         write!(f, "{word}  {}: {}", self.id, self.text)?;
         match &self.outcome {
             Outcome::Holds => Ok(()),
-            Outcome::Vacuous { why } | Outcome::Undecided { why } => write!(f, "\n           {why}"),
+            Outcome::Vacuous { why } | Outcome::Undecided { why } => {
+                write!(f, "\n           {why}")
+            }
             Outcome::Refuted {
                 counterexample,
                 wrong,
             } => {
                 write!(f, "\n           demanded: {}; but {wrong}", self.claim)?;
-                counterexample.iter().try_for_each(|shown| write!(f, "{shown}"))
+                counterexample
+                    .iter()
+                    .try_for_each(|shown| write!(f, "{shown}"))
             }
         }
     }
@@ -151,7 +155,10 @@ impl fmt::Display for Shown {
         for line in &self.request {
             write!(f, "{indent}{line}")?;
         }
-        for (word, said) in [("decided by  ", &self.decided_by), ("escalated by", &self.escalated_by)] {
+        for (word, said) in [
+            ("decided by  ", &self.decided_by),
+            ("escalated by", &self.escalated_by),
+        ] {
             for Said { policy, text } in said {
                 write!(f, "{indent}{word} {policy} ({text})")?;
             }

@@ -4,8 +4,8 @@
 //! one that sees more, so that a question may be about what they say together. Rows see nothing of what is
 //! added: the schema does not let them name it.
 
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, Policy, PolicySet, RequestEnv, Schema};
 use cedar_policy::SchemaFragment;
+use cedar_policy::{EntityId, EntityTypeName, EntityUid, Policy, PolicySet, RequestEnv, Schema};
 use cedar_policy_symcc::CompiledPolicySet;
 use chaperone_core::gate::GateLevel;
 use serde_json::Value;
@@ -14,7 +14,9 @@ use crate::bundle::Bundle;
 use crate::embedded;
 use crate::prove::ProofFailed;
 use crate::prove::class;
-use crate::prove::expr::{Expr, all, any, applies, attribute, known, not, policy, replaced, truth};
+use crate::prove::expr::{
+    Expr, all, any, applies, attribute, folded, is_never, known, not, policy, replaced, truth,
+};
 use crate::prove::variant::Variant;
 use crate::row::{Action, Escalator, Meaning, Row};
 use crate::set::Entry;
@@ -59,10 +61,8 @@ impl Space {
             name.parse::<EntityTypeName>()
                 .map_err(|error| failed(&error))
         };
-        let uid = EntityUid::from_type_name_and_id(
-            type_name("Action")?,
-            EntityId::new(action.as_str()),
-        );
+        let uid =
+            EntityUid::from_type_name_and_id(type_name("Action")?, EntityId::new(action.as_str()));
         Ok(Space {
             schema: Schema::from_json_value(schema).map_err(|error| failed(&error))?,
             requests: RequestEnv::new(type_name("Agent")?, uid, type_name(resource)?),
@@ -81,7 +81,12 @@ impl Space {
                 .iter()
                 .enumerate()
                 .map(|(number, condition)| {
-                    policy(&format!("{kind}-{number}"), permits, self.action.as_str(), condition)
+                    policy(
+                        &format!("{kind}-{number}"),
+                        permits,
+                        self.action.as_str(),
+                        condition,
+                    )
                 })
                 .collect::<Result<Vec<Policy>, ProofFailed>>()
         };
@@ -165,6 +170,9 @@ impl<'b> Rules<'b> {
                 continue;
             };
             let applies = rules.written_out(&applies(form));
+            if is_never(&applies) {
+                continue;
+            }
             match &entry.meaning {
                 Meaning::Row(row) => rules.rows.push(RowRule {
                     entry,
@@ -186,7 +194,7 @@ impl<'b> Rules<'b> {
     /// An expression with type and class written out, as every one here has them.
     pub(super) fn written_out(&self, expr: &Expr) -> Expr {
         let name = attribute("context", "class");
-        replaced(expr, &|part| {
+        let written = replaced(expr, &|part| {
             if *part == name {
                 return Some(self.class.clone());
             }
@@ -195,7 +203,8 @@ impl<'b> Rules<'b> {
             })?;
             let named = asked.get("entity_type").and_then(Value::as_str);
             Some(truth(named == Some(self.resource.as_str())))
-        })
+        });
+        folded(&written)
     }
 
     /// The same for a variant of every request.
@@ -264,12 +273,7 @@ impl<'b> Rules<'b> {
         let levels = GateLevel::ALL
             .into_iter()
             .filter(|level| *level < GateLevel::TwoPerson)
-            .map(|level| {
-                all([
-                    any(there.heavier(level)),
-                    not(&any(self.heavier(level))),
-                ])
-            });
+            .map(|level| all([any(there.heavier(level)), not(&any(self.heavier(level)))]));
         let lighter = any(levels);
         let compared = if both {
             all([there.permitted(), lighter])

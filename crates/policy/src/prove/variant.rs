@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::invariants::Than;
 use crate::prove::ProofFailed;
-use crate::prove::expr::{Expr, any, all, attribute, equals, known, replaced, text, truth};
+use crate::prove::expr::{
+    Expr, all, any, attribute, equals, folded, known, mentions, replaced, text, truth,
+};
 use crate::prove::witness::Asked;
 use crate::question::direction_name;
 
@@ -75,7 +77,11 @@ impl Variant {
     /// How a condition looks at this form of a request.
     pub(super) fn of(&self, expr: &Expr) -> Result<Expr, ProofFailed> {
         let fixed = |name: Expr, value: Expr| {
-            Ok(replaced(expr, &|part| (*part == name).then(|| value.clone())))
+            if !mentions(expr, &name) {
+                return Ok(expr.clone());
+            }
+            let replaced = replaced(expr, &|part| (*part == name).then(|| value.clone()));
+            Ok(folded(&replaced))
         };
         match self {
             Variant::Same => Ok(expr.clone()),
@@ -88,9 +94,10 @@ impl Variant {
                 };
                 fixed(attribute("resource", "destination"), text(name))
             }
-            Variant::Towards(direction) => {
-                fixed(attribute("resource", "direction"), text(direction_name(*direction)))
-            }
+            Variant::Towards(direction) => fixed(
+                attribute("resource", "direction"),
+                text(direction_name(*direction)),
+            ),
             Variant::Touching(name) => touching(expr, name),
             Variant::NotTouching(_) => Ok(expr.clone()),
         }
@@ -136,6 +143,9 @@ impl Variant {
 /// A condition's view of a request in which one element more is changed.
 fn touching(expr: &Expr, name: &str) -> Result<Expr, ProofFailed> {
     let elements = attribute("resource", "elements");
+    if !mentions(expr, &elements) {
+        return Ok(expr.clone());
+    }
     let unreadable = Cell::new(false);
     let seen = replaced(expr, &|part| {
         if *part == elements {
@@ -159,8 +169,10 @@ fn touching(expr: &Expr, name: &str) -> Result<Expr, ProofFailed> {
             "containsAll" if right == Some(&elements) => Some(all([holds, part.clone()])),
             "containsAll" => {
                 let members = other.get("Set").and_then(Value::as_array)?;
-                let rest: Vec<&Value> =
-                    members.iter().filter(|member| **member != text(name)).collect();
+                let rest: Vec<&Value> = members
+                    .iter()
+                    .filter(|member| **member != text(name))
+                    .collect();
                 Some(if rest.is_empty() {
                     truth(true)
                 } else {
@@ -187,7 +199,10 @@ pub(super) fn elements_named(expr: &Expr, names: &mut BTreeSet<String>) {
             for operands in members.values() {
                 let sides = [operands.get("left"), operands.get("right")];
                 if sides.contains(&Some(&elements)) {
-                    sides.into_iter().flatten().for_each(|side| texts(side, names));
+                    sides
+                        .into_iter()
+                        .flatten()
+                        .for_each(|side| texts(side, names));
                 }
                 elements_named(operands, names);
             }
@@ -201,7 +216,12 @@ pub(super) fn elements_named(expr: &Expr, names: &mut BTreeSet<String>) {
 pub(super) fn texts(expr: &Expr, found: &mut BTreeSet<String>) {
     match expr {
         Value::Object(members) => {
-            found.extend(members.get("Value").and_then(Value::as_str).map(str::to_owned));
+            found.extend(
+                members
+                    .get("Value")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+            );
             members.values().for_each(|member| texts(member, found));
         }
         Value::Array(items) => items.iter().for_each(|item| texts(item, found)),

@@ -131,8 +131,12 @@ impl Asked {
             "care_team" => Some(Audience::CareTeam),
             _ => None,
         };
-        let [from, to, clinical, request_intent] =
-            [text("from")?, text("to")?, text("clinical_status")?, text("request_intent")?];
+        let [from, to, clinical, request_intent] = [
+            text("from")?,
+            text("to")?,
+            text("clinical_status")?,
+            text("request_intent")?,
+        ];
         let change = Change {
             resource: ResourceType::new(resource).map_err(|_| missing("the type"))?,
             interaction,
@@ -153,9 +157,13 @@ impl Asked {
             audience,
             from_template: as_truth(of("from_template"), "from_template")?,
         };
-        let context = env.request.context().ok_or_else(|| missing("the context"))?;
+        let context = env
+            .request
+            .context()
+            .ok_or_else(|| missing("the context"))?;
         // A text that is no name at all is one that no policy compares names with.
-        let named = |text: String, fits: bool, other: &str| if fits { text } else { other.to_owned() };
+        let named =
+            |text: String, fits: bool, other: &str| if fits { text } else { other.to_owned() };
         let intent = names.of(&as_text(context.get("intent"), "intent")?);
         let fits = IntentId::new(&intent).is_ok();
         let intent = named(intent, fits, "other-intent");
@@ -181,7 +189,8 @@ impl Asked {
 
     /// The request as policy is asked it, by an intent that lists the change.
     pub(super) fn request(&self, bundle: &Bundle) -> Result<WriteRequest, ProofFailed> {
-        let unreadable = |error: &dyn std::fmt::Display| ProofFailed::NotReadable(error.to_string());
+        let unreadable =
+            |error: &dyn std::fmt::Display| ProofFailed::NotReadable(error.to_string());
         let mut held = Facts::default();
         for (name, value) in &self.established {
             let kind = facts::lookup(name)
@@ -225,7 +234,36 @@ impl Asked {
                 break;
             }
         }
+        let names: Vec<String> = asked.established.keys().cloned().collect();
+        for name in names {
+            asked.nearest_to_zero(&name, still);
+        }
         asked
+    }
+
+    /// Takes a number as near to zero as a finding lets it.
+    fn nearest_to_zero(&mut self, name: &str, still: &dyn Fn(&Asked) -> bool) {
+        for bit in (0..i64::BITS.saturating_sub(1)).rev() {
+            let Some(FactValue::Long(value)) = self.established.get(name) else {
+                return;
+            };
+            let (value, step) = (*value, 1_i64 << bit);
+            if value.unsigned_abs() < step.unsigned_abs() {
+                continue;
+            }
+            let nearer = if value > 0 {
+                value.saturating_sub(step)
+            } else {
+                value.saturating_add(step)
+            };
+            let mut smaller = self.clone();
+            smaller
+                .established
+                .insert(name.to_owned(), FactValue::Long(nearer));
+            if still(&smaller) {
+                *self = smaller;
+            }
+        }
     }
 
     fn simpler(&self) -> Vec<Box<dyn Fn(&Asked) -> Asked>> {
@@ -259,11 +297,18 @@ impl Asked {
             (self.claimed.keys().cloned().collect(), |asked, name| {
                 asked.claimed.remove(name);
             }),
-            (self.change.elements.iter().cloned().collect(), |asked, name| {
-                asked.change.elements.remove(name);
-            }),
             (
-                self.change.categories.iter().map(ToString::to_string).collect(),
+                self.change.elements.iter().cloned().collect(),
+                |asked, name| {
+                    asked.change.elements.remove(name);
+                },
+            ),
+            (
+                self.change
+                    .categories
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
                 |asked, name| asked.change.categories.retain(|code| code.as_str() != name),
             ),
         ];
@@ -367,7 +412,11 @@ impl Asked {
             Destination::Staged => "held in Chaperone",
             Destination::Ehr => "in the EHR",
         };
-        let mut what = vec![format!("{} {} {place}", change.interaction.as_str(), change.resource)];
+        let mut what = vec![format!(
+            "{} {} {place}",
+            change.interaction.as_str(),
+            change.resource
+        )];
         match (&change.from, &change.to) {
             (Some(from), Some(to)) => what.push(format!("status {from} to {to}")),
             (None, Some(to)) => what.push(format!("status {to}")),
@@ -451,6 +500,10 @@ fn fact(value: &EvalResult, names: &mut Names<'_>) -> Result<FactValue, ProofFai
                 .map(|member| as_text(Some(member.clone()), "a fact").map(|text| names.of(&text)))
                 .collect::<Result<_, _>>()?,
         ),
-        _ => return Err(ProofFailed::NotReadable("a fact of another type".to_owned())),
+        _ => {
+            return Err(ProofFailed::NotReadable(
+                "a fact of another type".to_owned(),
+            ));
+        }
     })
 }
