@@ -19,12 +19,15 @@ mod solver;
 use std::collections::BTreeMap;
 
 use chaperone_policy::Bundle;
-use chaperone_policy::prove::prove;
+use chaperone_policy::prove;
 use chaperone_policy::prove::report::{Outcome, Report, Shown};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::solver::Cvc5;
+
+/// Policies are walked by recursion, in an unoptimised build with large frames.
+const STACK_BYTES: usize = 64 << 20;
 
 const INVARIANTS: &str = "policies/invariants.cedar";
 
@@ -34,6 +37,19 @@ fn loaded(files: &BTreeMap<String, String>) -> Bundle {
     Bundle::load(files).unwrap_or_else(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{}", problems.join("\n"))
+    })
+}
+
+/// Proves one statement, or all.
+#[track_caller]
+fn proved(bundle: &Bundle, only: Option<&str>, solver: &mut Cvc5) -> Report {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || prove::prove(bundle, only, solver).unwrap())
+            .unwrap()
+            .join()
+            .unwrap()
     })
 }
 
@@ -52,7 +68,7 @@ fn every_statement_holds_of_the_default_bundle() {
         return;
     };
     let bundle = Bundle::load(&folder::governance()).unwrap();
-    let report = prove(&bundle, None, &mut solver).unwrap();
+    let report = proved(&bundle, None, &mut solver);
     assert!(report.holds(), "{report}");
 }
 
@@ -95,7 +111,7 @@ fn planted_weaknesses_pass_the_ordinary_check_and_are_refuted_by_requests_that_r
         }
         // The ordinary check finds nothing.
         let bundle = loaded(&files);
-        let report = prove(&bundle, Some(&weakness.refutes), &mut solver).unwrap();
+        let report = proved(&bundle, Some(&weakness.refutes), &mut solver);
         assert!(!report.holds());
         let shown = refuted(&report);
         println!("{}\n{report}\n", weakness.name);
@@ -151,7 +167,7 @@ fn a_statement_about_nothing_is_vacuous_and_none_holds_by_it() {
     );
     let bundle = loaded(&files);
     for id in ["about-nothing", "call-about-nothing"] {
-        let report = prove(&bundle, Some(id), &mut solver).unwrap();
+        let report = proved(&bundle, Some(id), &mut solver);
         assert!(!report.holds());
         assert!(
             matches!(report.proved[0].outcome, Outcome::Vacuous { .. }),
@@ -171,7 +187,7 @@ fn a_comparison_that_makes_no_difference_is_vacuous() {
         @id("tainted-provenance") @no_weaker_than("untainted") @text("Taint and provenance.")
         forbid (principal, action == Action::"escalate", resource is Provenance) when { true };"#,
     );
-    let report = prove(&loaded(&files), Some("tainted-provenance"), &mut solver).unwrap();
+    let report = proved(&loaded(&files), Some("tainted-provenance"), &mut solver);
     assert!(
         matches!(report.proved[0].outcome, Outcome::Vacuous { .. }),
         "{report}"
@@ -191,9 +207,9 @@ fn what_the_default_bundle_forbids_holds_for_a_bundle_that_states_nothing() {
         "when { resource.interaction == \"delete\" } unless { resource is Goal };",
         1,
     );
-    let report = prove(&loaded(&files), Some("nothing-deleted"), &mut solver).unwrap();
+    let report = proved(&loaded(&files), Some("nothing-deleted"), &mut solver);
     refuted(&report);
-    let promised = prove(&loaded(&files), Some("opting-out-never-waits"), &mut solver).unwrap();
+    let promised = proved(&loaded(&files), Some("opting-out-never-waits"), &mut solver);
     assert!(
         promised.proved.is_empty(),
         "a promise of the default bundle binds it alone"

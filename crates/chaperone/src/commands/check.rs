@@ -89,6 +89,10 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Policies are walked by recursion; a bundle may hold two thousand of them.
+#[cfg(feature = "prove")]
+const PROOF_STACK_BYTES: usize = 64 << 20;
+
 /// What came out of a proof.
 struct Proof {
     holds: bool,
@@ -99,7 +103,15 @@ struct Proof {
 #[cfg(feature = "prove")]
 fn proved(bundle: &Bundle, solver: Option<&Path>, only: Option<&str>) -> anyhow::Result<Proof> {
     let mut solver = crate::solver::Cvc5::start(solver)?;
-    let report = chaperone_policy::prove::prove(bundle, only, &mut solver)?;
+    let report = std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(PROOF_STACK_BYTES)
+            .spawn_scoped(scope, || {
+                chaperone_policy::prove::prove(bundle, only, &mut solver)
+            })
+            .map(std::thread::ScopedJoinHandle::join)
+    })?
+    .map_err(|_| anyhow::anyhow!("the proof ended unexpectedly"))??;
     if let (Some(id), true) = (only, report.proved.is_empty()) {
         anyhow::bail!("there is no statement `{id}`; policies/invariants.cedar names them");
     }

@@ -34,6 +34,9 @@ type Sides = Vec<(String, Asked)>;
 /// What is wrong with a request; `None` when nothing is.
 type Breaks<'f> = &'f dyn Fn(&Asked) -> Option<(String, Sides)>;
 
+/// What a solver found, if anything.
+type Model = Result<Option<Env>, ProofFailed>;
+
 /// A statement about changes of one type.
 struct Matter<'m, 'b> {
     kind: &'m Kind<'b>,
@@ -285,16 +288,33 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
                 )
             })
         };
-        let lighter = all([premise.clone(), these.lighter_than(those, both)]);
-        let found = self.search(matter, these, form, &breaks, &mut |prover, aside| {
-            let lighter = matter
-                .kind
-                .space
-                .compiled(std::slice::from_ref(&lighter), aside)?;
-            prover.one_in(&lighter)
-        })?;
-        if found.is_some() {
-            return Ok(found);
+        for level in these.levels() {
+            if both && level == GateLevel::TwoPerson {
+                continue;
+            }
+            let (permits, mut prohibitions) = these.up_to(level);
+            prohibitions.push(not(premise));
+            let compared = if both {
+                those.above(level)
+            } else {
+                those.up_to(level)
+            };
+            if both && compared.0.is_empty() {
+                continue;
+            }
+            let compared = matter.kind.space.compiled(&compared.0, &compared.1)?;
+            let found = self.search(matter, these, form, &breaks, &mut |prover, aside| {
+                let prohibitions: Vec<Expr> = prohibitions.iter().chain(aside).cloned().collect();
+                let light = matter.kind.space.compiled(&permits, &prohibitions)?;
+                if both {
+                    prover.in_both(&light, &compared)
+                } else {
+                    prover.in_first_alone(&light, &compared)
+                }
+            })?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
         if both {
             return Ok(None);
@@ -462,11 +482,25 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
                         continue;
                     }
                     // The comparison must make a difference somewhere: then it says something.
-                    let premise = form.of(&matter.premise)?;
-                    let heavier = all([premise, those.lighter_than(&these, both)]);
-                    let heavier = matter.kind.space.compiled(&[heavier], &[])?;
-                    if self.one_in(&heavier)?.is_some() {
-                        return Ok(true);
+                    let premise = not(&form.of(&matter.premise)?);
+                    for level in those.levels() {
+                        let (permits, mut prohibitions) = those.up_to(level);
+                        prohibitions.push(premise.clone());
+                        let light = matter.kind.space.compiled(&permits, &prohibitions)?;
+                        let graver = if both {
+                            these.above(level)
+                        } else {
+                            these.up_to(level)
+                        };
+                        let graver = matter.kind.space.compiled(&graver.0, &graver.1)?;
+                        let found = if both {
+                            self.in_both(&light, &graver)?
+                        } else {
+                            self.in_first_alone(&light, &graver)?
+                        };
+                        if found.is_some() {
+                            return Ok(true);
+                        }
                     }
                 }
                 Ok(false)
@@ -481,7 +515,7 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
         rules: &Rules<'b>,
         form: &Variant,
         breaks: Breaks<'_>,
-        ask: &mut dyn FnMut(&mut Self, &[Expr]) -> Result<Option<Env>, ProofFailed>,
+        ask: &mut dyn FnMut(&mut Self, &[Expr]) -> Model,
     ) -> Result<Option<Outcome>, ProofFailed> {
         let mut aside = Vec::new();
         for _ in 0..SET_ASIDE_MAX {

@@ -259,28 +259,34 @@ impl<'b> Rules<'b> {
         )
     }
 
-    /// Whether anything is permitted at all.
-    fn permitted(&self) -> Expr {
-        all([
-            any(self.rows.iter().map(|row| row.applies.clone())),
-            not(&any(self.prohibitions.iter().cloned())),
-        ])
+    /// What is permitted with a gate above a level.
+    pub(super) fn above(&self, level: GateLevel) -> (Vec<Expr>, Vec<Expr>) {
+        let heavier = self.heavier(level);
+        let (permits, mut prohibitions) = self.up_to(GateLevel::TwoPerson);
+        // Each is a policy of its own: what is written into one expression grows with every operator around it.
+        let rows = self.rows.iter().filter(|row| row.row.gate.level() > level);
+        let permits = if rows.clone().count() == heavier.len() {
+            rows.map(|row| row.applies.clone()).collect()
+        } else {
+            prohibitions.push(not(&any(heavier)));
+            permits
+        };
+        (permits, prohibitions)
     }
 
-    /// Whether a request is treated more lightly here than there; where both must be possible, what is not
-    /// offered there says nothing.
-    pub(super) fn lighter_than(&self, there: &Rules<'b>, both: bool) -> Expr {
-        let levels = GateLevel::ALL
-            .into_iter()
-            .filter(|level| *level < GateLevel::TwoPerson)
-            .map(|level| all([any(there.heavier(level)), not(&any(self.heavier(level)))]));
-        let lighter = any(levels);
-        let compared = if both {
-            all([there.permitted(), lighter])
-        } else {
-            any([not(&there.permitted()), lighter])
-        };
-        all([self.permitted(), compared])
+    /// The levels at which something is told apart.
+    pub(super) fn levels(&self) -> Vec<GateLevel> {
+        let mut known = Vec::new();
+        let mut levels = Vec::new();
+        for level in GateLevel::ALL {
+            let heavier = self.heavier(level);
+            let light = self.up_to(level).0.len();
+            if level < GateLevel::Deny && light > 0 && !known.contains(&(light, heavier.len())) {
+                known.push((light, heavier.len()));
+                levels.push(level);
+            }
+        }
+        levels
     }
 
     fn heavier(&self, level: GateLevel) -> Vec<Expr> {

@@ -23,6 +23,9 @@ use crate::prove::ProofFailed;
 /// Most rounds of leaving things out.
 const ROUNDS_MAX: usize = 4;
 
+/// A way to make a request simpler.
+type Step = Box<dyn Fn(&Asked) -> Asked>;
+
 /// What is asked about a change.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Asked {
@@ -266,8 +269,8 @@ impl Asked {
         }
     }
 
-    fn simpler(&self) -> Vec<Box<dyn Fn(&Asked) -> Asked>> {
-        let mut steps: Vec<Box<dyn Fn(&Asked) -> Asked>> = Vec::new();
+    fn simpler(&self) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
         let mut step = |change: fn(&mut Asked)| {
             steps.push(Box::new(move |asked: &Asked| {
                 let mut asked = asked.clone();
