@@ -22,12 +22,15 @@
 
 mod ehr;
 mod keys;
+mod memory;
 mod outside;
+pub mod simulation;
 mod store;
 mod time;
 
 pub use ehr::{FakeEhr, WriteFault, shown};
 pub use keys::MemoryKeyVault;
+pub use memory::MemoryStore;
 pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
 pub use store::{FaultyStore, Hold};
 pub use time::{SeededClock, SeededRandom};

@@ -1,0 +1,106 @@
+//! Bugs that can be planted, to see that the checker finds them. None of them is in the engine: each is a bent
+//! port, or a bent console between a person and the engine, that does what the contract of the port forbids.
+//! So a Chaperone that serves has no switch by which it could be made wrong.
+
+use crate::memory::Forgets;
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// One planted bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Bug { $($(#[$doc])* $name,)* }
+
+        impl Bug {
+            /// Every one.
+            pub const ALL: &'static [Bug] = &[$(Bug::$name,)*];
+
+            /// Its name on the command line.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Bug::$name => $text,)* }
+            }
+
+            /// What it does, in a line.
+            pub fn words(self) -> &'static str {
+                match self { $(Bug::$name => concat!($($doc),*),)* }
+            }
+
+            /// Reads its name.
+            pub fn parse(text: &str) -> Option<Bug> {
+                Bug::ALL.iter().copied().find(|bug| bug.as_str() == text)
+            }
+        }
+    };
+}
+
+bugs! {
+    /// The EHR connection sends again by itself when no answer comes, before anybody looked.
+    RetryBeforeReconcile = "retry-before-reconcile";
+    /// The EHR connection leaves out `If-Match`.
+    NoIfMatch = "no-if-match";
+    /// The EHR connection leaves out `If-None-Exist`.
+    NoIfNoneExist = "no-if-none-exist";
+    /// The EHR connection takes silence for "not applied".
+    UnknownIsFailed = "unknown-is-failed";
+    /// The EHR connection takes silence for success.
+    UnknownIsApplied = "unknown-is-applied";
+    /// The EHR connection sends a body that is not the approved one.
+    OtherBody = "other-body";
+    /// The store appends whatever version was expected, so that an approval counts more than once.
+    ApprovalNotConsumed = "approval-not-consumed";
+    /// The store forgets that a second factor was used.
+    FactorNotConsumed = "factor-not-consumed";
+    /// The console puts the right digest in the place of the one that was on the screen.
+    DigestNotCompared = "digest-not-compared";
+    /// The directory makes a second person of somebody's second account.
+    SamePersonTwice = "same-person-twice";
+    /// The store lets a writer whose lease has moved on start deliveries.
+    StaleEpochSends = "stale-epoch-sends";
+    /// The store shows deliveries no switch that was moved.
+    ModeNotChecked = "mode-not-checked";
+    /// The EHR connection shows no consent that was withdrawn.
+    ConsentNotChecked = "consent-not-checked";
+    /// The store gives out work out of its order.
+    OrderIgnored = "order-ignored";
+    /// The store says that a commit is durable before it is.
+    AckBeforeDurable = "ack-before-durable";
+    /// The store lets two workers have the same work.
+    ClaimShared = "claim-shared";
+    /// The store loses a leaf that it had shown.
+    LeafChanged = "leaf-changed";
+    /// Nobody looks for refusals: the store takes those that are recorded and keeps none.
+    RefusalsDropped = "refusals-dropped";
+}
+
+impl Bug {
+    /// What the store forgets under it.
+    pub(crate) fn forgets(self) -> Forgets {
+        let nothing = Forgets::default();
+        match self {
+            Bug::ApprovalNotConsumed => Forgets {
+                versions: true,
+                ..nothing
+            },
+            Bug::FactorNotConsumed => Forgets {
+                consumption: true,
+                ..nothing
+            },
+            Bug::StaleEpochSends => Forgets {
+                epochs: true,
+                ..nothing
+            },
+            Bug::ModeNotChecked => Forgets {
+                guards: true,
+                ..nothing
+            },
+            Bug::OrderIgnored => Forgets {
+                order: true,
+                ..nothing
+            },
+            Bug::ClaimShared => Forgets {
+                claims: true,
+                ..nothing
+            },
+            _ => nothing,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Authority: what every start of a delivery rests on, and whether what arrived is what was agreed to.
+
+use std::collections::BTreeSet;
+
+use chaperone_core::event::Event;
+use chaperone_core::evidence::{ApprovalRecord, Factor};
+use chaperone_core::gate::Gate;
+use chaperone_core::ids::{PersonId, WritebackId};
+use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::writeback::WritebackEvent;
+use serde_json::Value;
+
+use super::{Case, Property, Step, Story};
+use crate::simulation::server::ServerProfile;
+
+pub(super) fn check(case: &mut Case<'_>) {
+    let stories = std::mem::take(&mut case.stories);
+    for (id, story) in &stories {
+        approvals(case, *id, story);
+        for (step, start) in story.starts() {
+            let authority = authority(story, step);
+            if let Err(lacks) = authority {
+                case.broken(Property::Authorised, format!("{id} was started without {lacks}"));
+            }
+            if story.order().map(|order| order.digest) != Some(start.digest) {
+                case.broken(Property::ByteForByte, format!("{id} was started for another digest than was ruled on"));
+            }
+            if let Some(late) = late(story, step) {
+                case.broken(Property::InTime, format!("{id} was started {late} s after its deliver-by"));
+            }
+        }
+    }
+    switches(case, &stories);
+    case.stories = stories;
+    bodies(case);
+}
+
+/// What the start of a delivery lacks.
+fn authority(story: &Story, start: &Step) -> Result<(), String> {
+    let before = || story.steps.iter().filter(|step| step.seq < start.seq);
+    let ruling = before().find_map(|step| match &step.event {
+        WritebackEvent::Ruled { ruling, order } => Some((ruling, order)),
+        _ => None,
+    });
+    let Some((ruling, order)) = ruling else {
+        return Err("a ruling".to_owned());
+    };
+    let given: Vec<&ApprovalRecord> = before()
+        .filter_map(|step| match &step.event {
+            WritebackEvent::Approved { approval } if approval.digest == order.digest => Some(approval),
+            _ => None,
+        })
+        .collect();
+    let with_factor = |it: &&ApprovalRecord| it.factor != Factor::None;
+    match &ruling.gate {
+        Gate::Auto => Ok(()),
+        Gate::AutoVerified { facts } => before()
+            .any(|step| matches!(&step.event, WritebackEvent::Verified { facts: seen } if seen.is_superset(facts)))
+            .then_some(())
+            .ok_or_else(|| "the facts that its gate names".to_owned()),
+        Gate::Approve { roles } => given
+            .iter()
+            .any(|it| roles.contains(&it.role))
+            .then_some(())
+            .ok_or_else(|| "an approval".to_owned()),
+        Gate::Approve2f { roles } => given
+            .iter()
+            .filter(|it| roles.contains(&it.role))
+            .any(|it| with_factor(it))
+            .then_some(())
+            .ok_or_else(|| "an approval with a second factor".to_owned()),
+        Gate::TwoPerson { first, second } => {
+            let firsts = given.iter().filter(|it| it.role == *first).any(with_factor);
+            let seconds = given.iter().any(|it| it.role == *second);
+            (firsts && seconds)
+                .then_some(())
+                .ok_or_else(|| "the approvals of two people".to_owned())
+        }
+        Gate::Deny => Err("anything that could allow it".to_owned()),
+    }
+}
+
+/// How late a start is, in seconds.
+fn late(story: &Story, start: &Step) -> Option<i64> {
+    let queued = story.queued_before(start.seq)?;
+    let within = story.order()?.deliver_within_s;
+    let waited = start.at.duration_since(queued.at).as_secs();
+    (waited > within).then(|| waited.saturating_sub(within))
+}
+
+fn approvals(case: &mut Case<'_>, id: WritebackId, story: &Story) {
+    let Some(order) = story.order() else { return };
+    let requester = story.steps.iter().find_map(|step| match &step.event {
+        WritebackEvent::Proposed(proposal) => proposal.requester,
+        _ => None,
+    });
+    let gate = story.steps.iter().find_map(|step| match &step.event {
+        WritebackEvent::Ruled { ruling, .. } => Some(&ruling.gate),
+        _ => None,
+    });
+    let needed = match gate {
+        Some(Gate::Approve { .. } | Gate::Approve2f { .. }) => 1,
+        Some(Gate::TwoPerson { .. }) => 2,
+        _ => 0,
+    };
+    let truth = case.truth();
+    let human = |person: &PersonId| truth.humans.get(person).copied();
+    let mut humans = BTreeSet::new();
+    let mut given = 0;
+    let mut found = Vec::new();
+    for step in &story.steps {
+        let WritebackEvent::Approved { approval } = &step.event else { continue };
+        given += 1;
+        let who = human(&approval.person);
+        let meant = truth.agreed.iter().any(|agreed| {
+            agreed.writeback == id
+                && Some(agreed.human) == who
+                && agreed.digest == approval.digest
+                && agreed.at <= step.done
+                && (agreed.with_factor || approval.factor == Factor::None)
+        });
+        if !meant {
+            found.push((Property::Agreed, format!("nobody agreed to what is recorded as approved of {id}")));
+        }
+        if approval.digest != order.digest {
+            found.push((Property::Agreed, format!("another digest than the order's was approved of {id}")));
+        }
+        if step.at > order.approve_by {
+            found.push((Property::Agreed, format!("{id} was approved after its time")));
+        }
+        if !humans.insert(who) {
+            found.push((Property::TwoHumans, format!("one human approved {id} twice")));
+        }
+        let is_two = matches!(gate, Some(Gate::TwoPerson { .. }));
+        if is_two && requester.is_some() && requester.and_then(|it| human(&it)) == who {
+            found.push((Property::TwoHumans, format!("who asked for {id} is one of its two people")));
+        }
+    }
+    if given > needed {
+        found.push((Property::ApprovedOnce, format!("{given} approvals of {id} count where {needed} are needed")));
+    }
+    for (property, seen) in found {
+        case.broken(property, seen);
+    }
+}
+
+/// Nothing starts under a switch: in the order of the ledger, which is the order of commits.
+fn switches(case: &mut Case<'_>, stories: &std::collections::BTreeMap<WritebackId, Story>) {
+    let mut moved: Vec<(ModeScope, Mode)> = Vec::new();
+    let mut found = Vec::new();
+    for it in &case.recorded {
+        match &it.event {
+            Event::ModeSwitched { scope, mode, .. } => {
+                moved.retain(|(known, _)| known != scope);
+                moved.push((scope.clone(), *mode));
+            }
+            Event::Writeback(WritebackEvent::DeliveryStarted(_)) => {
+                let chaperone_core::event::StreamId::Writeback(id) = it.stream else { continue };
+                let applies = moved.iter().find(|(scope, mode)| {
+                    *mode != Mode::Normal && touches(scope, stories.get(&id))
+                });
+                if let Some((_, mode)) = applies {
+                    found.push(format!("{id} was started while a switch stood at {}", mode.as_str()));
+                }
+            }
+            _ => {}
+        }
+    }
+    for seen in found {
+        case.broken(Property::ModeKept, seen);
+    }
+}
+
+fn touches(scope: &ModeScope, story: Option<&Story>) -> bool {
+    let proposal = story.and_then(|story| {
+        story.steps.iter().find_map(|step| match &step.event {
+            WritebackEvent::Proposed(proposal) => Some(proposal),
+            _ => None,
+        })
+    });
+    match (scope, proposal) {
+        (ModeScope::Tenant, _) => true,
+        (ModeScope::Agent(agent), Some(it)) => it.agent == *agent,
+        (ModeScope::Intent(intent), Some(it)) => it.intent == *intent,
+        (ModeScope::Ehr(connection), Some(it)) => it.connection == *connection,
+        (ModeScope::Resource(_), _) | (_, None) => false,
+    }
+}
+
+/// What arrived, beside the order that was approved.
+fn bodies(case: &mut Case<'_>) {
+    let mut found = Vec::new();
+    for exchange in &case.state.ehr.history {
+        let request = &exchange.request;
+        let id = request.writeback;
+        let Some((digest, order)) = case.opened(id) else {
+            found.push(format!("{id} was sent, and its order cannot be opened"));
+            continue;
+        };
+        let ruled = case.stories.get(&id).and_then(Story::order).map(|it| it.digest);
+        if ruled != Some(digest) {
+            found.push(format!("the order of {id} is not the one that was ruled on"));
+        }
+        let text = |name: &str| order.get(name).and_then(Value::as_str);
+        if text("body") != Some(request.body.as_str()) {
+            found.push(format!("the body of {id} arrived otherwise than it was approved"));
+        }
+        let path = match &request.id {
+            Some(resource) => format!("{}/{resource}", request.kind),
+            None => request.kind.clone(),
+        };
+        if text("path") != Some(path.as_str()) {
+            found.push(format!("{id} went to {path}"));
+        }
+        if case.profile == ServerProfile::Full {
+            let conditions = [
+                ("if_none_exist", request.if_none_exist.as_deref()),
+                ("if_match", request.if_match.as_deref()),
+            ];
+            for (name, arrived) in conditions {
+                if text(name) != arrived {
+                    found.push(format!("{id} arrived without the {name} that was approved"));
+                }
+            }
+            if conditions.iter().all(|(_, arrived)| arrived.is_none()) {
+                found.push(format!("{id} arrived without a condition"));
+            }
+        }
+    }
+    for seen in found {
+        case.broken(Property::ByteForByte, seen);
+    }
+}

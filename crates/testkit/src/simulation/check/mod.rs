@@ -1,0 +1,239 @@
+//! The checker: what must hold after a seed, judged by what the EHR and the people of the world really did and
+//! by the ledger's leaves.
+//!
+//! It shares no code with the engine, the state machine or the ledger crate: of `chaperone_core` it takes the
+//! form of events, ids and digests, and folds, counts and hashes by itself.
+
+mod authority;
+mod delivery;
+mod ledger;
+mod promises;
+
+use std::collections::BTreeMap;
+
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{Event, Recorded, StreamId};
+use chaperone_core::ids::{TenantId, WritebackId};
+use chaperone_core::writeback::{DeliveryStart, OrderRef, WritebackEvent};
+use serde_json::Value;
+
+use super::faults::Fault;
+use super::server::ServerProfile;
+use super::state::{State, Truth};
+use super::world::Micros;
+
+macro_rules! properties {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// What must hold.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Property { $($(#[$doc])* $name,)* }
+
+        impl Property {
+            /// Every one.
+            pub const ALL: &'static [Property] = &[$(Property::$name,)*];
+
+            /// Its name in summaries.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Property::$name => $text,)* }
+            }
+
+            /// What it says, in a line.
+            pub fn words(self) -> &'static str {
+                match self { $(Property::$name => concat!($($doc),*),)* }
+            }
+        }
+    };
+}
+
+properties! {
+    /// Nothing is sent without a ruling and the approvals that it demands.
+    Authorised = "authorised";
+    /// An approval is what a person agreed to, of the digest that they saw, in time.
+    Agreed = "agreed";
+    /// An approval counts once, and so does a second factor.
+    ApprovedOnce = "approved-once";
+    /// Two people are two humans.
+    TwoHumans = "two-humans";
+    /// What arrives is what was approved, byte for byte, under the condition that was approved.
+    ByteForByte = "byte-for-byte";
+    /// Nothing is sent after its deliver-by.
+    InTime = "in-time";
+    /// Every send follows a durable start of its own.
+    StartedFirst = "started-first";
+    /// Where conditions are honoured, everything takes effect at most once.
+    OnceAtMost = "once-at-most";
+    /// Nothing is sent again before it is known, or a human said, that it was not applied.
+    NotAgainBlindly = "not-again-blindly";
+    /// What is recorded as not applied was not.
+    NotAppliedIsTrue = "not-applied-is-true";
+    /// What is recorded as delivered is at the EHR, and what is at the EHR is recorded as nothing else.
+    OutcomeIsTrue = "outcome-is-true";
+    /// Writes for one patient are sent in the order in which they entered the queue.
+    OrderKept = "order-kept";
+    /// Nothing starts under a switch that forbids it.
+    ModeKept = "mode-kept";
+    /// Nothing starts after consent was withdrawn.
+    ConsentKept = "consent-kept";
+    /// A writer whose lease has moved on sends nothing.
+    EpochKept = "epoch-kept";
+    /// What an agent or a person was told is in the ledger, and was before they were told.
+    ToldIsDurable = "told-is-durable";
+    /// One idempotency key makes one write-back.
+    OneForAKey = "one-for-a-key";
+    /// Everything that was taken in comes to an end.
+    ComesToRest = "comes-to-rest";
+    /// Every refusal that an agent was told is recorded is in the ledger.
+    RefusalsRecorded = "refusals-recorded";
+    /// The ledger has no gap, and its signed heads are heads of what it holds.
+    LedgerWhole = "ledger-whole";
+}
+
+/// Something that must hold and did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What must hold.
+    pub property: Property,
+    /// What was seen instead.
+    pub seen: String,
+}
+
+/// One event of a write-back, with when it became durable.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) seq: u64,
+    /// True time of the commit.
+    pub(crate) done: Micros,
+    /// What the node's clock said.
+    pub(crate) at: chaperone_core::Timestamp,
+    pub(crate) event: WritebackEvent,
+}
+
+/// One write-back as the ledger tells it.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Story {
+    pub(crate) fn order(&self) -> Option<&OrderRef> {
+        self.steps.iter().find_map(|step| match &step.event {
+            WritebackEvent::Ruled { order, .. } => Some(order),
+            _ => None,
+        })
+    }
+
+    /// Steps that were durable at a true time.
+    pub(crate) fn until(&self, at: Micros) -> impl DoubleEndedIterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.done <= at)
+    }
+
+    pub(crate) fn starts(&self) -> impl Iterator<Item = (&Step, &DeliveryStart)> {
+        self.steps.iter().filter_map(|step| match &step.event {
+            WritebackEvent::DeliveryStarted(start) => Some((step, start)),
+            _ => None,
+        })
+    }
+
+    /// The last event that put it into the queue, before some event.
+    pub(crate) fn queued_before(&self, seq: u64) -> Option<&Step> {
+        let enters = |step: &&Step| {
+            matches!(
+                step.event,
+                WritebackEvent::Ruled { .. }
+                    | WritebackEvent::Verified { .. }
+                    | WritebackEvent::Approved { .. }
+                    | WritebackEvent::Requeued { .. }
+            )
+        };
+        self.steps.iter().rev().filter(|step| step.seq < seq).find(enters)
+    }
+
+    /// What it came to.
+    pub(crate) fn end(&self) -> Option<&WritebackEvent> {
+        self.steps.last().map(|step| &step.event)
+    }
+}
+
+/// Everything that is judged.
+pub(crate) struct Case<'s> {
+    pub(crate) tenant: &'s TenantId,
+    pub(crate) state: &'s State,
+    pub(crate) profile: ServerProfile,
+    pub(crate) leaves: Vec<Vec<u8>>,
+    pub(crate) recorded: Vec<Recorded>,
+    pub(crate) stories: BTreeMap<WritebackId, Story>,
+    /// Orders as the vault holds them.
+    pub(crate) orders: &'s BTreeMap<WritebackId, Vec<u8>>,
+    pub(crate) faults: &'s BTreeMap<Fault, u64>,
+    pub(crate) is_at_rest: bool,
+    found: Vec<Violation>,
+}
+
+impl<'s> Case<'s> {
+    pub(crate) fn truth(&self) -> &'s Truth {
+        &self.state.truth
+    }
+
+    pub(crate) fn broken(&mut self, property: Property, seen: impl Into<String>) {
+        let seen = seen.into();
+        self.found.push(Violation { property, seen });
+    }
+
+    /// When an event became durable.
+    pub(crate) fn done(&self, seq: u64) -> Micros {
+        let at = usize::try_from(seq).unwrap_or(usize::MAX);
+        self.truth().committed.get(at).copied().unwrap_or(Micros::MAX)
+    }
+
+    pub(crate) fn happened(&self, fault: Fault) -> bool {
+        self.faults.get(&fault).is_some_and(|count| *count > 0)
+    }
+
+    /// An order, opened.
+    pub(crate) fn opened(&self, id: WritebackId) -> Option<(Digest, Value)> {
+        let bytes = self.orders.get(&id)?;
+        let order = serde_json::from_slice(bytes).ok()?;
+        Some((Digest::of_bytes(bytes), order))
+    }
+}
+
+/// Judges one seed.
+pub(crate) fn judge(
+    tenant: &TenantId,
+    state: &State,
+    orders: &BTreeMap<WritebackId, Vec<u8>>,
+    faults: &BTreeMap<Fault, u64>,
+    is_at_rest: bool,
+) -> Vec<Violation> {
+    let leaves = state.tables.of(tenant).leaves(0, u32::MAX);
+    let mut case = Case {
+        tenant,
+        state,
+        profile: state.ehr.profile,
+        recorded: Vec::with_capacity(leaves.len()),
+        leaves,
+        stories: BTreeMap::new(),
+        orders,
+        faults,
+        is_at_rest,
+        found: Vec::new(),
+    };
+    ledger::check(&mut case);
+    let recorded = std::mem::take(&mut case.recorded);
+    for it in &recorded {
+        if let (StreamId::Writeback(id), Event::Writeback(event)) = (&it.stream, &it.event) {
+            let step = Step {
+                seq: it.seq,
+                done: case.done(it.seq),
+                at: it.at,
+                event: event.clone(),
+            };
+            case.stories.entry(*id).or_default().steps.push(step);
+        }
+    }
+    case.recorded = recorded;
+    authority::check(&mut case);
+    delivery::check(&mut case);
+    promises::check(&mut case);
+    case.found
+}

@@ -1,0 +1,483 @@
+//! An EHR connection as one process has it: what `chaperone_connect::ehr` does, over the simulator's network.
+//!
+//! It is written anew, so it is not the adapter itself that is tested here but what the engine makes of one
+//! that keeps the contract of the port. What each answer proves is the same table.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chaperone_core::content::{content_digest, same_content};
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::ids::ConnectionId;
+use chaperone_core::ports::{
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
+    Reconciliation, Version, WriteFailed, WriteReceipt,
+};
+use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::writeback::{FailureCause, HumanNeeded};
+use serde_json::{Value, json};
+
+use super::bugs::Bug;
+use super::faults::Fault;
+use super::server::{Answer, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile, carries};
+use super::state::Sent;
+use super::world::{Asked, Inner, Journey, MILLI, Micros, Process, SECOND, World};
+
+/// How long an exchange may take.
+const PATIENCE: Micros = 15 * SECOND;
+/// The latest that a late write arrives: before a miss could mean anything.
+const LATE_MAX: Micros = 16 * SECOND;
+/// How often what was written is read back before giving up for now.
+const READ_BACKS_MAX: u32 = 3;
+const IDENTIFIER: &str = "urn:chaperone:writeback";
+const TYPES: [&str; 8] = [
+    "Appointment",
+    "DocumentReference",
+    "MedicationRequest",
+    "Observation",
+    "Patient",
+    "QuestionnaireResponse",
+    "ServiceRequest",
+    "Task",
+];
+
+/// The EHR connection of one process.
+pub(crate) struct SimEhr {
+    pub(crate) world: Arc<World>,
+    pub(crate) process: Process,
+    pub(crate) profile: ServerProfile,
+    pub(crate) connection: ConnectionId,
+    pub(crate) bug: Option<Bug>,
+}
+
+fn not_applied(cause: FailureCause) -> WriteFailed {
+    WriteFailed::NotApplied {
+        cause,
+        retry_after_ms: None,
+    }
+}
+
+fn cannot_tell() -> Reconciliation {
+    Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell)
+}
+
+impl SimEhr {
+    fn is_cut(&self, inner: &Inner) -> bool {
+        let node = inner.nodes.get(self.process.node);
+        node.is_some_and(|node| inner.now < node.no_ehr_until)
+    }
+
+    /// Reads something of the server as it is, or was a moment ago.
+    async fn look<T: Send + 'static>(
+        &self,
+        is_search: bool,
+        mut question: impl FnMut(&Server, Micros, Micros) -> T + Send + 'static,
+    ) -> Result<T, EhrReadFailed> {
+        let planned = self.world.with(|inner| {
+            let cut = self.is_cut(inner);
+            let Inner { chance, faults, trace, now, .. } = inner;
+            if cut || faults.happens(Fault::ReadFails, chance) {
+                trace.fault(*now, Fault::ReadFails, self.process);
+                return None;
+            }
+            let mut journey = Journey {
+                there: Some(chance.skewed(MILLI, 80 * MILLI)),
+                back: Some(chance.skewed(0, 20 * MILLI)),
+                again: None,
+                patience: PATIENCE,
+            };
+            if faults.happens(Fault::EhrSlow, chance) {
+                trace.fault(*now, Fault::EhrSlow, self.process);
+                journey.back = Some(chance.skewed(100 * MILLI, 20 * SECOND));
+            }
+            let mut lag = 0;
+            if is_search && faults.happens(Fault::StaleSearch, chance) {
+                trace.fault(*now, Fault::StaleSearch, self.process);
+                lag = chance.between(1, SEARCH_LAG);
+            }
+            Some((journey, lag))
+        });
+        let Some((journey, lag)) = planned else {
+            self.world.sleep(5 * MILLI).await;
+            return Err(EhrReadFailed::Unavailable);
+        };
+        let asked = self.world.ask(self.process, journey, move |inner| {
+            question(&inner.state.ehr, inner.now, lag)
+        });
+        match asked.await {
+            Asked::Answered(answer) => Ok(answer),
+            Asked::Silence => Err(EhrReadFailed::Unavailable),
+        }
+    }
+
+    async fn read_one(&self, kind: &str, id: &str) -> Result<Value, EhrReadFailed> {
+        let (kind, id) = (kind.to_owned(), id.to_owned());
+        self.look(false, move |server, _, _| server.now(&kind, &id).cloned())
+            .await?
+            .ok_or(EhrReadFailed::NotFound)
+    }
+
+    async fn send(&self, delivering: &Delivering) -> Result<Answer, WriteFailed> {
+        let order = delivering.order();
+        let id = match order.interaction {
+            Interaction::Create => None,
+            Interaction::Update => order.path.split_once('/').map(|(_, id)| id.to_owned()),
+            Interaction::Delete => return Err(not_applied(FailureCause::Rejected)),
+        };
+        let mut body = order.body.clone();
+        if self.bug == Some(Bug::OtherBody) {
+            body = body.replace("Call", "Ring");
+        }
+        let without = |bug: Bug, header: &Option<String>| {
+            header.clone().filter(|_| self.bug != Some(bug))
+        };
+        let mut request = Request {
+            number: 0,
+            writeback: order.writeback,
+            process: self.process,
+            kind: order.resource.as_str().to_owned(),
+            id,
+            if_none_exist: without(Bug::NoIfNoneExist, &order.if_none_exist),
+            if_match: without(Bug::NoIfMatch, &order.if_match),
+            body,
+        };
+        let planned = self.world.with(|inner| {
+            let journey = self.journey(inner)?;
+            let number = inner.state.truth.sends.len() as u64;
+            request.number = number;
+            inner.state.truth.sends.push(Sent {
+                number,
+                writeback: order.writeback,
+                attempt: delivering.attempt(),
+                process: self.process,
+                left: inner.now,
+            });
+            let line = format_args!(
+                "{} sends {} of {}, attempt {}",
+                self.process,
+                order.path,
+                name(order),
+                delivering.attempt()
+            );
+            let now = inner.now;
+            inner.trace.say(now, line);
+            Some(journey)
+        });
+        let Some((journey, mishap)) = planned else {
+            self.world.sleep(5 * MILLI).await;
+            return Err(not_applied(FailureCause::Unreachable));
+        };
+        let asked = self.world.ask(self.process, journey, move |inner| {
+            let now = inner.now;
+            let answer = inner.state.ehr.take(now, &request, mishap);
+            let did = inner.state.ehr.history.last().and_then(|it| it.effect.clone());
+            let did = did.map_or_else(|| "nothing".to_owned(), |it| format!("{}/{} version {}", it.kind, it.id, it.version));
+            let line = format_args!("EHR answers {} to send {}: {did}", answer.status, request.number);
+            inner.trace.say(now, line);
+            answer
+        });
+        match asked.await {
+            Asked::Answered(answer) => Ok(answer),
+            Asked::Silence => Err(WriteFailed::Unknown),
+        }
+    }
+
+    /// How a write travels, and what goes wrong at the server; none when nothing is sent.
+    fn journey(&self, inner: &mut Inner) -> Option<(Journey, Mishap)> {
+        let cut = self.is_cut(inner);
+        let Inner { chance, faults, trace, now, .. } = inner;
+        let mut happens = |fault: Fault, chance: &mut _| {
+            let happens = faults.happens(fault, chance);
+            if happens {
+                trace.fault(*now, fault, self.process);
+            }
+            happens
+        };
+        if happens(Fault::EhrUnreachable, chance) || (cut && chance.in_thousand(700)) {
+            return None;
+        }
+        let mut journey = Journey {
+            there: Some(chance.skewed(2 * MILLI, 150 * MILLI)),
+            back: Some(chance.skewed(MILLI, 50 * MILLI)),
+            again: None,
+            patience: PATIENCE,
+        };
+        if happens(Fault::EhrSlow, chance) {
+            journey.back = Some(chance.skewed(100 * MILLI, 20 * SECOND));
+        }
+        if cut || happens(Fault::WriteLost, chance) {
+            journey.there = None;
+        } else if happens(Fault::WriteLate, chance) {
+            journey.there = Some(chance.between(14 * SECOND, LATE_MAX));
+        } else if happens(Fault::WriteAnswerLost, chance) {
+            journey.back = None;
+        } else if happens(Fault::WriteTwice, chance) {
+            journey.again = Some((chance.skewed(MILLI, 2 * SECOND), false));
+        } else if happens(Fault::WriteTwiceSecondCounts, chance) {
+            journey.again = Some((chance.skewed(MILLI, 2 * SECOND), true));
+        }
+        let mishap = [
+            (Fault::ErrorBefore, Mishap::ErrorBefore),
+            (Fault::ErrorAfter, Mishap::ErrorAfter),
+            (Fault::TooManyRequests, Mishap::TooMany),
+            (Fault::KeepsOther, Mishap::KeepsOther),
+        ]
+        .into_iter()
+        .find(|(fault, _)| happens(*fault, chance));
+        Some((journey, mishap.map_or(Mishap::None, |(_, mishap)| mishap)))
+    }
+
+    async fn deliver(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        let order = delivering.order();
+        let is_conditional = order.strategy == Strategy::Conditional;
+        let is_create = order.interaction == Interaction::Create;
+        if is_conditional && is_create && delivering.attempt() > 1 {
+            if let Ok(Reconciliation::Applied(receipt)) = self.find_created(order).await {
+                return Ok(receipt);
+            }
+        }
+        if !is_conditional && !is_create {
+            self.base_unchanged(order).await?;
+        }
+        let mut sent = self.send(delivering).await;
+        if self.bug == Some(Bug::RetryBeforeReconcile) && sent == Err(WriteFailed::Unknown) {
+            sent = self.send(delivering).await;
+        }
+        let answer = match sent {
+            Err(WriteFailed::Unknown) if self.bug == Some(Bug::UnknownIsFailed) => {
+                return Err(not_applied(FailureCause::Unreachable));
+            }
+            Err(WriteFailed::Unknown) if self.bug == Some(Bug::UnknownIsApplied) => {
+                return Ok(WriteReceipt {
+                    location: format!("{}/unseen", order.resource),
+                    version: Some(Version("1".to_owned())),
+                    read_back: Some(Digest::of_bytes(order.body.as_bytes())),
+                    provenance_written: false,
+                });
+            }
+            sent => sent?,
+        };
+        match answer.status {
+            200 | 201 => {}
+            412 if is_conditional && is_create => return Err(WriteFailed::Unknown),
+            412 => return Err(WriteFailed::Stale),
+            429 => {
+                return Err(WriteFailed::NotApplied {
+                    cause: FailureCause::RateLimited,
+                    retry_after_ms: answer.retry_after_ms,
+                });
+            }
+            400..=499 => return Err(not_applied(FailureCause::Rejected)),
+            _ => return Err(WriteFailed::Unknown),
+        }
+        self.read_back(order, &answer).await
+    }
+
+    async fn base_unchanged(&self, order: &WriteOrder) -> Result<(), WriteFailed> {
+        let (_, id) = order.path.split_once('/').unwrap_or_default();
+        match self.read_one(order.resource.as_str(), id).await {
+            Ok(base) if order.base_digest == Some(content_digest(&base)) => Ok(()),
+            Ok(_) | Err(EhrReadFailed::NotFound) => Err(WriteFailed::Stale),
+            Err(_) => Err(not_applied(FailureCause::Unreachable)),
+        }
+    }
+
+    async fn read_back(&self, order: &WriteOrder, answer: &Answer) -> Result<WriteReceipt, WriteFailed> {
+        let is_conditional = order.strategy == Strategy::Conditional;
+        let kind = order.resource.as_str();
+        for _ in 0..READ_BACKS_MAX {
+            let (of, id, version) = (kind.to_owned(), answer.id.clone(), answer.version);
+            let found = self
+                .look(false, move |server, _, _| {
+                    let exact = |it: &&Value| version.is_none() || number_of(it) == version;
+                    let versions = server.versions(&of, &id);
+                    versions.iter().find(exact).cloned()
+                })
+                .await;
+            match found {
+                Ok(Some(found)) if is_same(order, &found) => {
+                    return Ok(receipt(order, &answer.id, &found));
+                }
+                Ok(Some(_)) => return Err(WriteFailed::Unknown),
+                Ok(None) | Err(_) => self.world.sleep(100 * MILLI).await,
+            }
+        }
+        if is_conditional {
+            return Err(WriteFailed::Unknown);
+        }
+        Ok(WriteReceipt {
+            location: format!("{kind}/{}", answer.id),
+            version: None,
+            read_back: None,
+            provenance_written: false,
+        })
+    }
+
+    async fn find_created(&self, order: &WriteOrder) -> Result<Reconciliation, EhrReadFailed> {
+        let value = order.writeback.to_string();
+        let kind = order.resource.as_str().to_owned();
+        let found = self
+            .look(true, move |server, now, lag| {
+                let mut found = server.found(&kind, now, lag);
+                found.retain(|it| carries(it, IDENTIFIER, &value));
+                found
+            })
+            .await?;
+        match found.as_slice() {
+            [] => Ok(Reconciliation::Missing),
+            [one] => self.found_or_earlier(order, one, None).await,
+            _ => Ok(Reconciliation::Undecidable(HumanNeeded::MoreThanOne)),
+        }
+    }
+
+    async fn find_updated(&self, order: &WriteOrder) -> Result<Reconciliation, EhrReadFailed> {
+        let (_, id) = order.path.split_once('/').unwrap_or_default();
+        let Some(base) = order.base_version.as_deref().and_then(|it| it.parse().ok()) else {
+            return Ok(cannot_tell());
+        };
+        match self.read_one(order.resource.as_str(), id).await {
+            Ok(now) if number_of(&now) == Some(base) => Ok(Reconciliation::Missing),
+            Ok(now) => self.found_or_earlier(order, &now, Some(base)).await,
+            Err(EhrReadFailed::NotFound) => Ok(cannot_tell()),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    async fn found_or_earlier(
+        &self,
+        order: &WriteOrder,
+        now: &Value,
+        base: Option<u64>,
+    ) -> Result<Reconciliation, EhrReadFailed> {
+        let id = now.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if is_same(order, now) {
+            return Ok(Reconciliation::Applied(receipt(order, &id, now)));
+        }
+        let (kind, of) = (order.resource.as_str().to_owned(), id.clone());
+        let versions = self.look(false, move |server, _, _| server.versions(&kind, &of)).await?;
+        let after_base = |it: &&Value| base.is_none_or(|base| number_of(it) > Some(base));
+        let earlier = versions.iter().take_while(after_base).find(|it| is_same(order, it));
+        Ok(match earlier {
+            Some(found) => Reconciliation::Applied(receipt(order, &id, found)),
+            None => Reconciliation::Undecidable(HumanNeeded::ContentDiffers),
+        })
+    }
+}
+
+fn name(order: &WriteOrder) -> String {
+    let id = order.writeback.to_string();
+    id.get(..12).unwrap_or(&id).to_owned()
+}
+
+fn is_same(order: &WriteOrder, found: &Value) -> bool {
+    serde_json::from_str::<Value>(&order.body).is_ok_and(|sent| same_content(&sent, found))
+}
+
+fn number_of(resource: &Value) -> Option<u64> {
+    resource.pointer("/meta/versionId")?.as_str()?.parse().ok()
+}
+
+fn receipt(order: &WriteOrder, id: &str, found: &Value) -> WriteReceipt {
+    let version = number_of(found);
+    WriteReceipt {
+        location: match version {
+            Some(version) => format!("{}/{id}/_history/{version}", order.resource),
+            None => format!("{}/{id}", order.resource),
+        },
+        version: version.map(|it| Version(it.to_string())),
+        read_back: Some(content_digest(found)),
+        provenance_written: order.strategy == Strategy::Conditional && order.provenance.is_some(),
+    }
+}
+
+#[async_trait]
+impl Ehr for SimEhr {
+    fn connection(&self) -> &ConnectionId {
+        &self.connection
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::Sandbox
+    }
+
+    fn endpoint(&self) -> &str {
+        "http://ehr.test/fhir"
+    }
+
+    fn profile(&self) -> DeliveryProfile {
+        let is_full = self.profile == ServerProfile::Full;
+        let support = InteractionSupport {
+            strategy: if is_full { Strategy::Conditional } else { Strategy::PlainPost },
+            provenance: is_full,
+            atomic: is_full,
+        };
+        let mut offered = std::collections::BTreeMap::new();
+        if self.profile != ServerProfile::ReadOnly {
+            for kind in TYPES {
+                for verb in ["create", "update"] {
+                    offered.insert(format!("{kind}.{verb}"), support.clone());
+                }
+            }
+        }
+        DeliveryProfile {
+            support: offered,
+            settle_ms: SETTLE_MS,
+        }
+    }
+
+    async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed> {
+        self.read_one(resource.as_str(), id).await
+    }
+
+    async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
+        if self.bug == Some(Bug::ConsentNotChecked) && search.resource.as_str() == "Consent" {
+            let resources = Vec::new();
+            return Ok(EhrRead { resources, more: false });
+        }
+        let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
+        let mut resources = self
+            .look(true, move |server, now, lag| {
+                let mut found = server.found(search.resource.as_str(), now, lag);
+                found.retain(|it| search.parameters.iter().all(|(name, value)| matches(it, name, value)));
+                found
+            })
+            .await?;
+        let more = resources.len() > limit;
+        resources.truncate(limit);
+        Ok(EhrRead { resources, more })
+    }
+
+    async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        self.deliver(delivering).await
+    }
+
+    async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
+        let order = delivering.order();
+        match (order.strategy, order.interaction) {
+            (Strategy::Conditional, Interaction::Create) => self.find_created(order).await,
+            (Strategy::Conditional, Interaction::Update) => self.find_updated(order).await,
+            _ => Ok(cannot_tell()),
+        }
+    }
+}
+
+/// Whether a resource matches one parameter, of the few that matter here; others filter nothing.
+fn matches(resource: &Value, name: &str, value: &str) -> bool {
+    let name = name.split(':').next().unwrap_or(name);
+    match name {
+        "_id" => value.split(',').any(|one| resource.get("id") == Some(&json!(one))),
+        "patient" | "subject" => {
+            let wanted = value.trim_start_matches("Patient/");
+            ["/subject/reference", "/patient/reference", "/participant/0/actor/reference"]
+                .into_iter()
+                .filter_map(|pointer| resource.pointer(pointer)?.as_str())
+                .any(|reference| reference.trim_start_matches("Patient/") == wanted)
+        }
+        "identifier" => {
+            let (system, value) = value.split_once('|').unwrap_or(("", value));
+            carries(resource, system, value)
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,438 @@
+//! People of the simulation: they decide what waits for them, late, twice, on two nodes, under two accounts; and
+//! they look up in the EHR what no machine can know. What they saw and meant is written into the truth.
+//!
+//! Signing in and codes are not simulated: a second factor is the record that the people part of the engine
+//! leaves when a code was right.
+
+use std::sync::Arc;
+
+use chaperone_core::digest::Digest;
+use chaperone_core::gate::Gate;
+use chaperone_core::ids::{AccountName, OverrideReason, PersonId, StepUpId, WritebackId};
+use chaperone_core::ports::{Commit, Listing, Record, RecordChange};
+use chaperone_core::principal::{Actor, Human, Role};
+use chaperone_core::writeback::{Refusal, StateName};
+use chaperone_engine::approve::{ApproveRequest, DecideFailed};
+use chaperone_engine::projection::WritebackRow;
+use serde_json::json;
+
+use super::bugs::Bug;
+use super::faults::Fault;
+use super::play::Play;
+use super::state::{Agreed, Looked};
+use super::world::{MILLI, OUTSIDE, SECOND};
+
+/// How often a person tries when the node does not answer.
+const TRIES_MAX: u32 = 8;
+/// How long after an outcome became unknown a person looks: nobody runs.
+const LOOKS_AFTER: u64 = 25 * SECOND;
+
+/// Who works here.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    bug: Option<Bug>,
+}
+
+/// Humans by number; the second account of one of them counts as the same human.
+const NURSE: u8 = 1;
+const REQUESTER: u8 = 2;
+const ASSISTANT: u8 = 3;
+const SCHEDULER: u8 = 4;
+const PRESCRIBER: u8 = 5;
+const PHARMACIST: u8 = 6;
+const OPERATOR: u8 = 7;
+/// The person that a wrong directory makes of the prescriber's second account.
+const GHOST: u8 = 9;
+
+impl Directory {
+    pub(crate) fn new(bug: Option<Bug>) -> Self {
+        Self { bug }
+    }
+
+    /// Every person with the human behind them.
+    pub(crate) fn humans() -> impl Iterator<Item = (PersonId, usize)> {
+        (1..=GHOST).map(|n| {
+            let human = if n == GHOST { PRESCRIBER } else { n };
+            (PersonId::from_random([n; 16]), usize::from(human))
+        })
+    }
+
+    fn human(account: u8, person: u8, roles: &[Role]) -> Option<Human> {
+        Some(Human {
+            account: AccountName::new(format!("person-{account}")).ok()?,
+            person: PersonId::from_random([person; 16]),
+            roles: roles.to_vec(),
+        })
+    }
+
+    fn of(account: u8, roles: &[Role]) -> Human {
+        Self::human(account, account, roles).unwrap_or_else(|| Human {
+            account: fallback(),
+            person: PersonId::from_random([account; 16]),
+            roles: roles.to_vec(),
+        })
+    }
+
+    pub(crate) fn nurse(&self) -> Human {
+        Self::of(NURSE, &[Role::Rn])
+    }
+
+    pub(crate) fn scheduler(&self) -> Human {
+        Self::of(SCHEDULER, &[Role::Scheduler])
+    }
+
+    /// The clinician who is present and asks.
+    pub(crate) fn requester(&self) -> Human {
+        Self::of(REQUESTER, &[Role::Clinician])
+    }
+
+    /// Another clinician.
+    fn prescriber(&self) -> Human {
+        Self::of(PRESCRIBER, &[Role::Clinician, Role::Him])
+    }
+
+    /// Their second account.
+    fn prescriber_again(&self) -> Human {
+        let person = match self.bug {
+            Some(Bug::SamePersonTwice) => GHOST,
+            _ => PRESCRIBER,
+        };
+        let roles = [Role::Pharmacist];
+        Self::human(8, person, &roles).unwrap_or_else(|| Self::of(PRESCRIBER, &roles))
+    }
+
+    fn pharmacist(&self) -> Human {
+        Self::of(PHARMACIST, &[Role::Pharmacist])
+    }
+
+    pub(crate) fn operator(&self) -> Human {
+        Self::of(OPERATOR, &[Role::ItAdmin])
+    }
+
+    fn holding(&self, role: Role) -> Human {
+        match role {
+            Role::Scheduler => self.scheduler(),
+            Role::MaRn => Self::of(ASSISTANT, &[Role::MaRn]),
+            Role::Rn => self.nurse(),
+            Role::Pharmacist => self.pharmacist(),
+            _ => self.prescriber(),
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a fixed name that is well formed")]
+fn fallback() -> AccountName {
+    AccountName::new("person").expect("a slug")
+}
+
+/// People decide about one write-back, if it waits for them.
+pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
+    let world = Arc::clone(&play.cluster.world);
+    let pause = world.with(|inner| {
+        let late = inner.faults.happens(Fault::DecidedLate, &mut inner.chance);
+        if late {
+            let now = inner.now;
+            inner.trace.fault(now, Fault::DecidedLate, id);
+        }
+        let most = if late { 1_000 * SECOND } else { 60 * SECOND };
+        let least = if late { 60 * SECOND } else { SECOND };
+        inner.chance.skewed(least, most)
+    });
+    world.sleep(pause).await;
+    let Some(row) = look(&play, id).await else { return };
+    let (Some(gate), Some(digest)) = (row.gate.clone(), row.digest) else { return };
+    if row.state != StateName::AwaitingApproval {
+        return;
+    }
+    if happens(&play, Fault::Rejected, id) {
+        if let Gate::Approve { roles } | Gate::Approve2f { roles } = &gate
+            && let Some(role) = roles.first()
+        {
+            reject(&play, play.people.holding(*role), id, digest).await;
+            return;
+        }
+    }
+    match gate {
+        Gate::Approve { roles } => {
+            if let Some(role) = roles.first() {
+                agree(&play, play.people.holding(*role), id, digest, false).await;
+            }
+        }
+        Gate::Approve2f { roles } => {
+            if let Some(role) = roles.first() {
+                agree(&play, play.people.holding(*role), id, digest, true).await;
+            }
+        }
+        Gate::TwoPerson { first, second } => {
+            agree(&play, play.people.holding(first), id, digest, true).await;
+            if happens(&play, Fault::SamePerson, id) {
+                agree(&play, play.people.prescriber_again(), id, digest, false).await;
+            }
+            let pause = world.with(|inner| inner.chance.skewed(SECOND, 30 * SECOND));
+            world.sleep(pause).await;
+            agree(&play, play.people.holding(second), id, digest, false).await;
+        }
+        Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => {}
+    }
+}
+
+fn happens(play: &Play, fault: Fault, whom: WritebackId) -> bool {
+    play.cluster.world.with(|inner| {
+        let happens = inner.faults.happens(fault, &mut inner.chance);
+        if happens {
+            let now = inner.now;
+            inner.trace.fault(now, fault, whom);
+        }
+        happens
+    })
+}
+
+async fn look(play: &Arc<Play>, id: WritebackId) -> Option<WritebackRow> {
+    for _ in 0..TRIES_MAX {
+        let node = play.some_node();
+        let row = play
+            .cluster
+            .on(node, move |engine| async move { engine.writeback(id).await.ok().flatten() })
+            .await;
+        if let Some(Some(row)) = row {
+            return Some(row);
+        }
+        play.cluster.world.sleep(2 * SECOND).await;
+    }
+    None
+}
+
+/// One person agrees to what is on their screen, perhaps twice at once, perhaps mistaking it for another.
+async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, with_factor: bool) {
+    let world = &play.cluster.world;
+    let seen = match happens(play, Fault::OtherDigest, id) {
+        true => world.with(|inner| Digest::of_bytes(&inner.chance.next().to_be_bytes())),
+        false => digest,
+    };
+    let number = world.with(|inner| {
+        let human = inner.state.truth.humans.get(&by.person).copied().unwrap_or_default();
+        let at = inner.now;
+        inner.trace.say(at, format_args!("human {human} agrees to {}", short(id)));
+        inner.state.truth.agreed.push(Agreed {
+            writeback: id,
+            digest: seen,
+            human,
+            at,
+            with_factor,
+            taken: false,
+        });
+        inner.state.truth.agreed.len().saturating_sub(1)
+    });
+    let factor = with_factor.then(|| second_factor(play, &by, seen));
+    let told = match play.cluster.bug {
+        Some(Bug::DigestNotCompared) => digest,
+        _ => seen,
+    };
+    let request = ApproveRequest {
+        writeback: id,
+        digest: told,
+        step_up: factor,
+        override_reason: None,
+        review_ms: 9_000,
+    };
+    if happens(play, Fault::DecidedTwice, id) {
+        let (play, by, request) = (Arc::clone(play), by.clone(), request.clone());
+        let world = Arc::clone(world);
+        world.spawn(OUTSIDE, async move { approve(&play, by, request, number).await });
+    }
+    approve(play, by.clone(), request.clone(), number).await;
+    if with_factor && happens(play, Fault::FactorAgain, id) {
+        // The same code is tried for whatever else waits for this person.
+        for other in waiting(play) {
+            if other.id != id {
+                let again = ApproveRequest {
+                    writeback: other.id,
+                    digest: other.digest.unwrap_or(seen),
+                    ..request.clone()
+                };
+                approve_unseen(play, by.clone(), again).await;
+            }
+        }
+    }
+}
+
+fn short(id: WritebackId) -> String {
+    let id = id.to_string();
+    id.get(..12).unwrap_or(&id).to_owned()
+}
+
+/// What the people part of the engine records when a code was right.
+fn second_factor(play: &Play, by: &Human, digest: Digest) -> StepUpId {
+    play.cluster.world.with(|inner| {
+        let mut raw = [0; 16];
+        for chunk in raw.chunks_mut(8) {
+            chunk.copy_from_slice(&inner.chance.next().to_be_bytes());
+        }
+        let id = StepUpId::from_random(raw);
+        let at = inner.clock(0);
+        let ends = at
+            .checked_add(jiff::SignedDuration::from_secs(300))
+            .unwrap_or(at);
+        let value = json!({
+            "person": by.person, "account": by.account, "digest": digest,
+            // A clock that is behind must not see a factor of the future.
+            "verified_at": at.checked_sub(jiff::SignedDuration::from_secs(5)).unwrap_or(at),
+        });
+        let record = Record::new("step_up", id, value).expiring(ends);
+        let mut commit = Commit::new(play.cluster.tenant().clone(), at, Actor::from(by));
+        commit.records.push(RecordChange::Create(record));
+        let _ = inner.state.tables.commit(&commit);
+        id
+    })
+}
+
+async fn approve(play: &Arc<Play>, by: Human, mut request: ApproveRequest, number: usize) {
+    for _ in 0..TRIES_MAX {
+        let node = play.some_node();
+        let (asked, who) = (request.clone(), by.clone());
+        let answer = play
+            .cluster
+            .on(node, move |engine| async move { engine.approve(&who, asked).await.map(|_| ()) })
+            .await;
+        match answer {
+            Some(Ok(())) => {
+                play.cluster.world.with(|inner| {
+                    if let Some(agreed) = inner.state.truth.agreed.get_mut(number) {
+                        agreed.taken = true;
+                    }
+                });
+                return;
+            }
+            Some(Err(DecideFailed::Refused(Refusal::OverrideReasonRequired))) => {
+                request.override_reason = OverrideReason::new("does-not-apply").ok();
+            }
+            Some(Err(
+                DecideFailed::Store(_)
+                | DecideFailed::Commit(_)
+                | DecideFailed::Keys(_)
+                | DecideFailed::Conflict,
+            ))
+            | None => {
+                let pause = play.cluster.world.with(|inner| inner.chance.skewed(SECOND, 10 * SECOND));
+                play.cluster.world.sleep(pause).await;
+            }
+            Some(Err(_)) => return,
+        }
+    }
+}
+
+/// A request that no person made in this way; what comes of it must be a refusal.
+async fn approve_unseen(play: &Arc<Play>, by: Human, request: ApproveRequest) {
+    let node = play.some_node();
+    let _ = play
+        .cluster
+        .on(node, move |engine| async move { engine.approve(&by, request).await.map(|_| ()) })
+        .await;
+}
+
+async fn reject(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest) {
+    for _ in 0..TRIES_MAX {
+        let (node, who) = (play.some_node(), by.clone());
+        let answer = play
+            .cluster
+            .on(node, move |engine| async move { engine.reject(&who, id, digest, "not now").await.map(|_| ()) })
+            .await;
+        if matches!(answer, Some(Ok(()) | Err(DecideFailed::Refused(_)))) {
+            return;
+        }
+        play.cluster.world.sleep(3 * SECOND).await;
+    }
+}
+
+/// Everything that waits for an approval, as the store has it.
+fn waiting(play: &Play) -> Vec<WritebackRow> {
+    rows(play, &["awaiting_approval"])
+}
+
+/// Rows of write-backs in some states.
+pub(crate) fn rows(play: &Play, states: &[&str]) -> Vec<WritebackRow> {
+    play.cluster.world.with(|inner| {
+        let listing = Listing {
+            limit: 1_000,
+            ..Listing::default()
+        };
+        let tenant = inner.state.tables.of(play.cluster.tenant());
+        tenant
+            .projections("writeback", &listing)
+            .into_iter()
+            .filter(|row| row.index.as_deref().is_some_and(|index| states.contains(&index)))
+            .filter_map(|row| serde_json::from_value(row.value).ok())
+            .collect()
+    })
+}
+
+/// Looks after what waits for a person, over and over: unknown outcomes, entries by hand, dead letters.
+pub(crate) async fn look_after(play: Arc<Play>) {
+    let world = Arc::clone(&play.cluster.world);
+    loop {
+        let pause = world.with(|inner| inner.chance.between(5 * SECOND, 20 * SECOND));
+        world.sleep(pause).await;
+        for row in rows(&play, &["unknown", "dead_letter", "delivering"]) {
+            look_at(&play, row).await;
+        }
+    }
+}
+
+async fn look_at(play: &Arc<Play>, row: WritebackRow) {
+    let world = &play.cluster.world;
+    let (id, by) = (row.id, play.people.prescriber());
+    let node = play.some_node();
+    match row.state {
+        StateName::Unknown if row.human_needed.is_some() => {
+            let applied = world.with(|inner| {
+                let last = inner.state.truth.sends.iter().rev().find(|it| it.writeback == id);
+                if last.is_some_and(|it| inner.now < it.left.saturating_add(LOOKS_AFTER)) {
+                    return None;
+                }
+                let history = &inner.state.ehr.history;
+                let applied = history.iter().any(|it| it.request.writeback == id && it.effect.is_some());
+                let at = inner.now;
+                inner.state.truth.looked.push(Looked { writeback: id, applied, at });
+                inner.trace.say(at, format_args!("a human looks at {}: applied {applied}", short(id)));
+                Some(applied)
+            });
+            let Some(applied) = applied else { return };
+            let _ = play
+                .cluster
+                .on(node, move |engine| async move {
+                    engine.resolve_unknown(&by, id, applied, "looked it up").await.map(|_| ())
+                })
+                .await;
+        }
+        StateName::DeadLetter => {
+            let requeue = world.with(|inner| inner.chance.in_thousand(400));
+            let _ = play
+                .cluster
+                .on(node, move |engine| async move {
+                    if requeue && engine.requeue(&by, id, "mended").await.is_ok() {
+                        return;
+                    }
+                    let _ = engine.abandon(&by, id, "not needed").await;
+                })
+                .await;
+        }
+        StateName::Delivering if row.deadline.is_some() => {
+            let choice = world.with(|inner| inner.chance.below(4));
+            let nurse = play.people.nurse();
+            let _ = play
+                .cluster
+                .on(node, move |engine| async move {
+                    match choice {
+                        0 => drop(engine.decline_entry(&nurse, id, "done by telephone").await),
+                        1 | 2 => drop(engine.attest_entry(&nurse, id, "entered").await),
+                        _ => {}
+                    }
+                })
+                .await;
+        }
+        _ => {}
+    }
+}
+
+/// The pause of somebody who will try again.
+pub(crate) const PATIENTLY: u64 = 200 * MILLI;

@@ -1,0 +1,118 @@
+//! What is true in the world: what rests in the store and at the EHR, and what really happened, which no node
+//! can see and the checker goes by.
+
+use std::collections::BTreeMap;
+
+use chaperone_core::digest::Digest;
+use chaperone_core::ids::{CorrelationId, PersonId, WritebackId};
+
+use super::server::Server;
+use super::world::{Micros, Process};
+use crate::memory::Tables;
+
+/// The world's things.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) tables: Tables,
+    pub(crate) ehr: Server,
+    pub(crate) truth: Truth,
+}
+
+/// What really happened.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    /// When each event became durable, by its sequence number.
+    pub(crate) committed: Vec<Micros>,
+    /// Every write that left a node, lost or not.
+    pub(crate) sends: Vec<Sent>,
+    /// What agents were told about what they proposed.
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    /// Write-backs that came of the same key.
+    pub(crate) twice: Vec<(WritebackId, WritebackId)>,
+    /// What agents were refused.
+    pub(crate) refused: Vec<RefusedCall>,
+    /// What people agreed to, as they saw it.
+    pub(crate) agreed: Vec<Agreed>,
+    /// Which person is which human.
+    pub(crate) humans: BTreeMap<PersonId, usize>,
+    /// What people said after looking at the EHR.
+    pub(crate) looked: Vec<Looked>,
+    /// Claims on work.
+    pub(crate) claimed: Vec<Claimed>,
+    /// Changes of the writer's lease.
+    pub(crate) leased: Vec<Leased>,
+    /// From when to when a patient, by logical id, did not consent.
+    pub(crate) withdrawn: Vec<Withdrawn>,
+    /// Logical id of the patient of each write-back that was acknowledged.
+    pub(crate) patient_of: BTreeMap<WritebackId, String>,
+    /// Whether a conformance report is in force.
+    pub(crate) is_shown: bool,
+    /// Checkpoints kept outside.
+    pub(crate) anchored: Vec<(u64, String)>,
+}
+
+/// One write as it left a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    /// Counts sends.
+    pub(crate) number: u64,
+    pub(crate) writeback: WritebackId,
+    pub(crate) attempt: u32,
+    pub(crate) process: Process,
+    pub(crate) left: Micros,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Acknowledged {
+    pub(crate) writeback: WritebackId,
+    pub(crate) at: Micros,
+    pub(crate) key: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RefusedCall {
+    pub(crate) correlation: CorrelationId,
+    pub(crate) code: &'static str,
+    pub(crate) recorded: bool,
+    pub(crate) at: Micros,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Agreed {
+    pub(crate) writeback: WritebackId,
+    /// What was on the screen.
+    pub(crate) digest: Digest,
+    pub(crate) human: usize,
+    pub(crate) at: Micros,
+    /// Whether they gave a second factor for it.
+    pub(crate) with_factor: bool,
+    /// Whether the engine said that it was taken.
+    pub(crate) taken: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Looked {
+    pub(crate) writeback: WritebackId,
+    pub(crate) applied: bool,
+    pub(crate) at: Micros,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    pub(crate) subject: String,
+    pub(crate) process: Process,
+    pub(crate) at: Micros,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Leased {
+    pub(crate) epoch: u64,
+    pub(crate) at: Micros,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Withdrawn {
+    pub(crate) patient: String,
+    pub(crate) from: Micros,
+    pub(crate) until: Option<Micros>,
+}
