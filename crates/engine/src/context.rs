@@ -250,14 +250,34 @@ pub fn check_bundle(bundle: &Bundle) -> Result<(), StartFailed> {
 }
 
 /// What the engine makes of a bundle.
+#[derive(Clone)]
 struct Compiled {
-    views: crate::read::CompiledViews,
-    words: Words,
-    tables: Tables,
-    transitions: Transitions,
-    rules: RuleSet,
-    consent_table: ConsentTable,
-    retention: RetentionRules,
+    views: Arc<crate::read::CompiledViews>,
+    words: Arc<Words>,
+    tables: Arc<Tables>,
+    transitions: Arc<Transitions>,
+    rules: Arc<RuleSet>,
+    consent_table: Arc<ConsentTable>,
+    retention: Arc<RetentionRules>,
+}
+
+/// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
+/// engines on one bundle, as a simulator does, makes it once.
+#[derive(Clone)]
+pub struct PreparedBundle {
+    bundle: Arc<Bundle>,
+    compiled: Compiled,
+}
+
+impl PreparedBundle {
+    /// Reads what an engine needs of a bundle.
+    ///
+    /// # Errors
+    /// [`StartFailed`] names the file, or the tool and the element.
+    pub fn of(bundle: Arc<Bundle>) -> Result<Self, StartFailed> {
+        let compiled = Compiled::of(&bundle, Definitions::r4())?;
+        Ok(Self { bundle, compiled })
+    }
 }
 
 impl Compiled {
@@ -294,17 +314,18 @@ impl Compiled {
             let why = std::error::Error::source(&failed).map(|why| format!(": {why}"));
             StartFailed::Rules(format!("{failed}{}", why.unwrap_or_default()))
         })?;
+        let retention = RetentionRules::of(bundle).map_err(|why| StartFailed::Table {
+            file: crate::retention::rules::FILE,
+            why: why.to_string(),
+        })?;
         Ok(Self {
-            views,
-            words,
-            tables,
-            transitions,
-            rules,
-            consent_table: crate::consent::table_of(bundle)?,
-            retention: RetentionRules::of(bundle).map_err(|why| StartFailed::Table {
-                file: crate::retention::rules::FILE,
-                why: why.to_string(),
-            })?,
+            views: Arc::new(views),
+            words: Arc::new(words),
+            tables: Arc::new(tables),
+            transitions: Arc::new(transitions),
+            rules: Arc::new(rules),
+            consent_table: Arc::new(crate::consent::table_of(bundle)?),
+            retention: Arc::new(retention),
         })
     }
 }
@@ -321,15 +342,15 @@ pub struct Engine {
     pub(crate) anchor: Arc<dyn Anchor>,
     pub(crate) config: EngineConfig,
     pub(crate) bundle: Arc<Bundle>,
-    pub(crate) views: crate::read::CompiledViews,
-    pub(crate) words: Words,
+    pub(crate) views: Arc<crate::read::CompiledViews>,
+    pub(crate) words: Arc<Words>,
     pub(crate) people: PeopleKept,
-    pub(crate) transitions: Transitions,
-    pub(crate) tables: Tables,
-    pub(crate) rules: RuleSet,
-    pub(crate) consent_table: ConsentTable,
+    pub(crate) transitions: Arc<Transitions>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) rules: Arc<RuleSet>,
+    pub(crate) consent_table: Arc<ConsentTable>,
     /// How long anything is kept.
-    pub(crate) retention: RetentionRules,
+    pub(crate) retention: Arc<RetentionRules>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -353,12 +374,22 @@ impl Engine {
         bundle: Arc<Bundle>,
         ports: Ports,
     ) -> Result<Arc<Self>, StartFailed> {
-        if ports.ehr.environment() == Environment::Production {
-            return Err(StartFailed::ProductionRefused(
-                ports.ehr.connection().clone(),
-            ));
-        }
+        refuse_production(&ports)?;
+        Self::start_prepared(config, PreparedBundle::of(bundle)?, ports).await
+    }
+
+    /// The same on a bundle that was read before.
+    ///
+    /// # Errors
+    /// [`StartFailed`]; nothing is served then.
+    pub async fn start_prepared(
+        config: EngineConfig,
+        prepared: PreparedBundle,
+        ports: Ports,
+    ) -> Result<Arc<Self>, StartFailed> {
+        refuse_production(&ports)?;
         let definitions = Definitions::r4();
+        let PreparedBundle { bundle, compiled } = prepared;
         let Compiled {
             views,
             words,
@@ -367,7 +398,7 @@ impl Engine {
             rules,
             consent_table,
             retention,
-        } = Compiled::of(&bundle, definitions)?;
+        } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
             store: ports.store,
@@ -540,6 +571,16 @@ impl Engine {
         Digest::of_parts(
             std::iter::once(self.config.tenant.as_str().as_bytes()).chain(parts.iter().copied()),
         )
+    }
+}
+
+/// Invariant 15.
+fn refuse_production(ports: &Ports) -> Result<(), StartFailed> {
+    match ports.ehr.environment() {
+        Environment::Production => Err(StartFailed::ProductionRefused(
+            ports.ehr.connection().clone(),
+        )),
+        Environment::Sandbox | Environment::Test => Ok(()),
     }
 }
 

@@ -16,6 +16,7 @@ mod outcome;
 mod queue;
 
 use std::pin::Pin;
+use std::task::Poll;
 
 use chaperone_core::digest::Digest;
 use chaperone_core::event::StreamId;
@@ -104,14 +105,17 @@ impl<'e> UnderWay<'e> {
 
     /// Waits until one of them has ended; forever when there is none. May be dropped and called again.
     pub async fn next(&mut self) {
-        let ended = tokio::select! {
-            Some(()) = self.ordered.next() => true,
-            Some(()) = self.free.next() => true,
-            else => false,
-        };
-        if !ended {
-            std::future::pending::<()>().await;
-        }
+        // Both are looked at each time, so that neither holds the other up, and always in the same order, so
+        // that the same history gives the same result.
+        std::future::poll_fn(|context| {
+            let ordered = self.ordered.poll_next_unpin(context);
+            let free = self.free.poll_next_unpin(context);
+            match (ordered, free) {
+                (Poll::Ready(Some(())), _) | (_, Poll::Ready(Some(()))) => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Waits for something else and lets them go on meanwhile. Each may hold a connection of the store in the
@@ -120,6 +124,7 @@ impl<'e> UnderWay<'e> {
         let mut other = std::pin::pin!(other);
         loop {
             tokio::select! {
+                biased;
                 done = &mut other => return done,
                 () = self.next() => {}
             }

@@ -74,6 +74,8 @@ pub mod egress;
 pub mod inventory;
 pub mod retention;
 
-pub use context::{Engine, EngineConfig, Ports, StartFailed, check_bundle, validator_over};
+pub use context::{
+    Engine, EngineConfig, Ports, PreparedBundle, StartFailed, check_bundle, validator_over,
+};
 pub use errors::{CallError, Retry};
 pub use key_use::record_key_change;

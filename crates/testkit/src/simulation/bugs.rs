@@ -5,10 +5,10 @@
 use crate::memory::Forgets;
 
 macro_rules! bugs {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal;)*) => {
         /// One planted bug.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Bug { $($(#[$doc])* $name,)* }
+        pub enum Bug { $($(#[doc = $doc])* $name,)* }
 
         impl Bug {
             /// Every one.

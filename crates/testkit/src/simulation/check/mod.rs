@@ -23,10 +23,10 @@ use super::state::{State, Truth};
 use super::world::Micros;
 
 macro_rules! properties {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal;)*) => {
         /// What must hold.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Property { $($(#[$doc])* $name,)* }
+        pub enum Property { $($(#[doc = $doc])* $name,)* }
 
         impl Property {
             /// Every one.

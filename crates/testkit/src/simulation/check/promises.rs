@@ -50,6 +50,7 @@ pub(super) fn check(case: &mut Case<'_>) {
     for it in &case.recorded {
         match &it.event {
             Event::CallRefused(refusal) => drop(known.insert(refusal.correlation)),
+            Event::ReadFailed { correlation, .. } => drop(known.insert(*correlation)),
             Event::RefusalsCounted { code, .. } => drop(counted.insert(code.as_str())),
             _ => {}
         }

@@ -1,0 +1,63 @@
+//! The simulator over a fixed number of seeds: nothing is violated, everything is reached, a seed repeats byte for
+//! byte, and planted bugs are found.
+//!
+//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 40); `chaperone simulate` runs more of them.
+
+#![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
+
+use std::sync::{Arc, LazyLock};
+
+use chaperone_engine::{Engine, PreparedBundle};
+use chaperone_policy::Bundle;
+use chaperone_testkit::simulation::{Coverage, Options, Outcome, StartEngine, simulate};
+
+static START: LazyLock<StartEngine> = LazyLock::new(|| {
+    let bundle = Bundle::load(&chaperone_policy::embedded::files());
+    let bundle = Arc::new(bundle.unwrap_or_else(|problems| panic!("{problems:?}")));
+    let prepared = PreparedBundle::of(bundle).unwrap_or_else(|failed| panic!("{failed}"));
+    Arc::new(move |config, ports| {
+        Box::pin(Engine::start_prepared(config, prepared.clone(), ports))
+    })
+});
+
+fn seeds() -> u64 {
+    let said = std::env::var("CHAPERONE_SIMULATED_SEEDS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(40)
+}
+
+/// A failure, to be read and to be played again.
+fn say(outcome: &Outcome) -> String {
+    let violations: Vec<String> = outcome
+        .violations
+        .iter()
+        .map(|it| format!("{}: {}", it.property.as_str(), it.seen))
+        .collect();
+    let last = outcome.trace.len().saturating_sub(150);
+    format!(
+        "seed {}\n{}\n{}",
+        outcome.seed,
+        outcome.trace.iter().skip(last).cloned().collect::<Vec<_>>().join("\n"),
+        violations.join("\n"),
+    )
+}
+
+#[test]
+fn no_seed_violates_anything() {
+    let mut reached = Coverage::default();
+    for seed in 0..seeds() {
+        let outcome = simulate(&START, Options::new(seed));
+        assert!(outcome.violations.is_empty(), "{}", say(&outcome));
+        reached.add(&outcome.coverage);
+    }
+    eprintln!("{reached:#?}");
+}
+
+#[test]
+fn a_seed_repeats_byte_for_byte() {
+    for seed in 0..8 {
+        let (one, other) = (simulate(&START, Options::new(seed)), simulate(&START, Options::new(seed)));
+        assert_eq!(one.trace, other.trace, "seed {seed}");
+        assert_eq!(one.trace_hash, other.trace_hash, "seed {seed}");
+        assert_eq!(one.steps, other.steps, "seed {seed}");
+    }
+}
