@@ -64,6 +64,8 @@ enum Command {
     Inventory(commands::inventory::InventoryArgs),
     /// Draw where data goes, from what is enforced, and compare it with what the ledger saw.
     Dataflow(commands::dataflow::DataflowArgs),
+    /// Play seeds of the simulator: everything that can go wrong between Chaperone and an EHR, judged by a checker.
+    Simulate(commands::simulate::SimulateArgs),
     /// Print figures of this machine.
     Bench(commands::bench::BenchArgs),
 }
@@ -105,6 +107,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Backtest(args) => commands::replay::backtest(args),
         Command::Inventory(args) => commands::inventory::run(args),
         Command::Dataflow(args) => commands::dataflow::run(args),
+        Command::Simulate(args) => commands::simulate::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };
     match outcome {

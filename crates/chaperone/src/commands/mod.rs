@@ -20,4 +20,5 @@ pub(crate) mod retention;
 pub(crate) mod scrub;
 pub(crate) mod serve;
 pub(crate) mod shred;
+pub(crate) mod simulate;
 pub(crate) mod validate;

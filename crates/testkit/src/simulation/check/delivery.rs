@@ -134,7 +134,8 @@ fn outcome(case: &Case<'_>, id: WritebackId, story: &Story, effects: &[&Exchange
     }
     match story.end() {
         Some(WritebackEvent::Delivered(receipt)) => {
-            if receipt.attested_by.is_none() && effects.is_empty() {
+            let is_there = || !effects.is_empty() || made_by_another(case, id);
+            if receipt.attested_by.is_none() && !is_there() {
                 found.push((Property::OutcomeIsTrue, format!("{id} is recorded as delivered, and nothing arrived")));
             }
         }
@@ -146,6 +147,30 @@ fn outcome(case: &Case<'_>, id: WritebackId, story: &Story, effects: &[&Exchange
         }
         _ => {}
     }
+}
+
+/// Whether another write-back made the very same change of the same resource: then the EHR holds what was
+/// approved, and nobody can tell whose it is.
+fn made_by_another(case: &Case<'_>, id: WritebackId) -> bool {
+    let Some((_, order)) = case.opened(id) else { return false };
+    let text = |name: &str| order.get(name).and_then(serde_json::Value::as_str);
+    case.state.ehr.history.iter().any(|it| {
+        let path = it.request.id.as_ref().map(|id| format!("{}/{id}", it.request.kind));
+        it.effect.is_some() && path.as_deref() == text("path") && same_but_for_meta(&it.request.body, text("body"))
+    })
+}
+
+/// The same change of the same base; what a server assigns does not count.
+fn same_but_for_meta(one: &str, other: Option<&str>) -> bool {
+    let read = |text: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        if let Some(members) = value.as_object_mut() {
+            members.remove("meta");
+            members.remove("text");
+        }
+        value
+    };
+    other.is_some_and(|other| read(one) == read(other))
 }
 
 fn consent(case: &Case<'_>, id: WritebackId, story: &Story, found: &mut Found) {
