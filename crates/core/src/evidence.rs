@@ -347,6 +347,7 @@ pub struct Delivering {
     order: WriteOrder,
     digest: Digest,
     attempt: u32,
+    not_after: Option<Timestamp>,
 }
 
 impl Delivering {
@@ -356,7 +357,20 @@ impl Delivering {
             order,
             digest,
             attempt,
+            not_after: None,
         }
+    }
+
+    /// The same, to be sent before a time: until then the writer's lease and its claim on the work hold.
+    #[must_use]
+    pub fn before(mut self, not_after: Timestamp) -> Self {
+        self.not_after = Some(not_after);
+        self
+    }
+
+    /// From when on it must not leave any more, by the sender's clock.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
     }
 
     /// What to send.

@@ -358,6 +358,7 @@ pub struct Engine {
     pub(crate) recent: Recent,
     pub(crate) refusals: Refusals,
     pub(crate) afterwork: Afterwork,
+    pub(crate) fence: crate::deliver::Fence,
     pub(crate) conformance: crate::conformance::Noticed,
     /// Whether the newest checkpoint is signed and not anchored yet.
     pub(crate) anchor_owed: AtomicBool,
@@ -425,6 +426,7 @@ impl Engine {
             recent: Recent::default(),
             refusals: Refusals::default(),
             afterwork: Afterwork::default(),
+            fence: crate::deliver::Fence::default(),
             conformance: crate::conformance::Noticed::default(),
             anchor_owed: AtomicBool::new(false),
             changed: watch::Sender::new(0),

@@ -4,7 +4,7 @@
 //! ```text
 //! claim work ─▶ load, check mode, consent, authority, deadline, digest; look again at what it rests on
 //!            ─▶ commit DeliveryStarted, guarded by stream version, modes and epoch
-//!            ─▶ send once
+//!            ─▶ look whether lease and claim still hold (`fence`), send once
 //!            ─▶ commit Delivered | NotApplied | Unknown | Voided | DeadLettered
 //! ```
 //! A crash before `DeliveryStarted` changes nothing. A crash after it leaves `Delivering`: the next
@@ -12,27 +12,32 @@
 //! anything else (invariant 5). There is no function that sends from `Delivering` or `Unknown`.
 
 mod checks;
+mod fence;
 mod outcome;
 mod queue;
 
 use std::pin::Pin;
 use std::task::Poll;
 
+use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::StreamId;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{
-    Claim, ClaimedWork, CommitFailed, Guard, Lane, LeaseRefused, StoreFailed, WorkKind, WriteFailed,
+    Claim, ClaimedWork, CommitFailed, Guard, Lane, LeaseRefused, StoreFailed, WorkKind,
+    WriteFailed, WriteReceipt,
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::writeback::{
-    Command, DeliveryStart, HumanNeeded, Ready, VoidReason, Writeback,
+    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, VoidReason, Writeback,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 
 pub(crate) use self::checks::{OrderUnusable, approval_ran_out};
+pub(crate) use self::fence::Fence;
+use self::fence::TakenUp;
 use self::queue::{deferred, held, held_by, later};
 use crate::consent::SendConsent;
 use crate::context::Engine;
@@ -172,6 +177,8 @@ impl Engine {
             LEASE_MS,
         );
         let lease = under_way.beside(lease).await?;
+        self.fence.renewed(&lease);
+        let taken_up = TakenUp::new(lease.epoch, now, self.config.claim_ms);
         let mut started = 0_usize;
         for lane in [Lane::Free, Lane::Ordered] {
             let places = LANE_MAX.saturating_sub(under_way.lane(lane).len());
@@ -191,13 +198,13 @@ impl Engine {
             for work in claimed {
                 under_way
                     .lane(lane)
-                    .push(Box::pin(self.advance(work, lease.epoch)));
+                    .push(Box::pin(self.advance(work, taken_up)));
             }
         }
         Ok(started)
     }
 
-    async fn advance(&self, work: ClaimedWork, epoch: u64) {
+    async fn advance(&self, work: ClaimedWork, taken_up: TakenUp) {
         let Ok(id) = work.item.subject.parse::<WritebackId>() else {
             tracing::error!(work = %work.item.id, "a work item names no write-back");
             return;
@@ -205,7 +212,7 @@ impl Engine {
         let advanced = match work.item.kind {
             WorkKind::Expire => self.expire_one(id, &work).await.map_err(ItemFailed::from),
             WorkKind::Deliver | WorkKind::Reconcile => {
-                self.advance_delivery(id, &work, epoch).await
+                self.advance_delivery(id, &work, taken_up).await
             }
         };
         if let Err(failed) = advanced {
@@ -220,11 +227,11 @@ impl Engine {
         &self,
         id: WritebackId,
         work: &ClaimedWork,
-        epoch: u64,
+        taken_up: TakenUp,
     ) -> Result<(), ItemFailed> {
         let hand = self.take_in_hand(id).await?;
         match hand.state.clone() {
-            Writeback::Ready(ready) => self.deliver(hand, &ready, work, epoch).await,
+            Writeback::Ready(ready) => self.deliver(hand, &ready, work, taken_up).await,
             // A human entry waits for its attestation; anything else was interrupted.
             Writeback::Delivering(s)
                 if s.ready().ruled().order.strategy == Strategy::HumanEntry =>
@@ -245,8 +252,9 @@ impl Engine {
         mut hand: InHand,
         ready: &Ready,
         work: &ClaimedWork,
-        epoch: u64,
+        taken_up: TakenUp,
     ) -> Result<(), ItemFailed> {
+        let epoch = taken_up.epoch;
         let now = self.now();
         let (modes, modes_version) = self.modes().await?;
         let proposal = &ready.ruled().proposal;
@@ -318,7 +326,20 @@ impl Engine {
         }
         self.store.commit(commit).await?;
         let delivering = begin(order, digest, attempt);
-        self.send(hand, &delivering, work).await
+        self.send(hand, &delivering, work, taken_up).await
+    }
+
+    /// Sends once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one site that writes to an EHR (invariant 3)"
+    )]
+    async fn write_before(
+        &self,
+        delivering: &Delivering,
+        until: Timestamp,
+    ) -> Result<WriteReceipt, WriteFailed> {
+        self.ehr.write(&delivering.clone().before(until)).await
     }
 
     /// Sends once and records what became of it.
@@ -327,12 +348,20 @@ impl Engine {
         mut hand: InHand,
         delivering: &Delivering,
         work: &ClaimedWork,
+        taken_up: TakenUp,
     ) -> Result<(), ItemFailed> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one site that writes to an EHR (invariant 3)"
-        )]
-        let sent = self.ehr.write(delivering).await;
+        let sent = match self.fence.open_until(taken_up, self.now()) {
+            Some(until) => self.write_before(delivering, until).await,
+            None => {
+                tracing::warn!(writeback = %hand.id, "a send came too late: lease or claim has run out");
+                Err(not_sent())
+            }
+        };
+        // A server says the same when its own answer was lost on the way and the message came twice.
+        let sent = match sent {
+            Err(WriteFailed::Stale) => self.stale_or_ours(delivering).await,
+            sent => sent,
+        };
         let now = self.now();
         let mut commit = self.commit_as(delivery());
         let change = match sent {
@@ -403,6 +432,14 @@ impl Engine {
 )]
 fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
     Delivering::begin(order, digest, attempt)
+}
+
+/// Nothing left this node.
+fn not_sent() -> WriteFailed {
+    WriteFailed::NotApplied {
+        cause: FailureCause::Unreachable,
+        retry_after_ms: None,
+    }
 }
 
 pub(crate) fn delivery() -> Actor {

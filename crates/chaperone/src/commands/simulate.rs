@@ -168,7 +168,9 @@ fn progress(args: &SimulateArgs) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(args.count);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {per_sec}, {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} seeds, {per_sec}, {eta} left")
+    {
         bar.set_style(style);
     }
     bar
@@ -226,11 +228,18 @@ fn report(tally: &Tally, args: &SimulateArgs, took: Duration) {
         }
         for violation in &outcome.violations {
             print_line("");
-            print_line(&format!("VIOLATED {}: {}", violation.property.as_str(), violation.seen));
+            print_line(&format!(
+                "VIOLATED {}: {}",
+                violation.property.as_str(),
+                violation.seen
+            ));
             print_line(violation.property.words().trim());
         }
         if !outcome.violations.is_empty() {
-            print_line(&format!("Seed {}; `chaperone simulate --seed {} --trace` plays it again.", outcome.seed, outcome.seed));
+            print_line(&format!(
+                "Seed {}; `chaperone simulate --seed {} --trace` plays it again.",
+                outcome.seed, outcome.seed
+            ));
         }
     }
     let reached = &tally.reached;

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use chaperone_core::Timestamp;
 use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
@@ -40,6 +41,8 @@ pub(super) struct Sendable<'a> {
     pub(super) body: Value,
     pub(super) target: Target<'a>,
     provenance: Option<Value>,
+    /// From when on nothing of it leaves.
+    not_after: Option<Timestamp>,
 }
 
 /// What the order writes to.
@@ -166,6 +169,7 @@ impl FhirEndpoint {
             body,
             target,
             provenance,
+            not_after: delivering.not_after(),
         })
     }
 
@@ -279,7 +283,7 @@ impl FhirEndpoint {
             Condition::None => {}
         }
         let request = request.body(order.body.clone());
-        let answer = self.send_once(request).await?;
+        let answer = self.send_once(request, sendable.not_after).await?;
         self.log_status(order, answer.status);
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             return Err(refused(&answer, condition, self.clock.now()));
@@ -333,7 +337,7 @@ impl FhirEndpoint {
         .ok_or_else(unsendable)?;
         let url = self.base.at("").ok_or_else(unsendable)?;
         let answer = self
-            .send_once(self.write_client.post(url).body(body))
+            .send_once(self.write_client.post(url).body(body), sendable.not_after)
             .await?;
         self.log_status(order, answer.status);
         if answer.status != StatusCode::OK {
@@ -360,7 +364,9 @@ impl FhirEndpoint {
             return false;
         };
         let body = with_target(template, &reference).to_string();
-        let sent = self.send_once(self.write_client.post(url).body(body)).await;
+        let sent = self
+            .send_once(self.write_client.post(url).body(body), sendable.not_after)
+            .await;
         let written = sent
             .as_ref()
             .is_ok_and(|answer| answer.status == StatusCode::CREATED);
@@ -405,10 +411,12 @@ impl FhirEndpoint {
             .is_ok_and(|found| !found.resources.is_empty())
     }
 
-    /// Sends a write once, with the write client's token.
+    /// Sends a write once, with the write client's token, unless it is too late: what was looked at before, and
+    /// the token, may have taken their time, and meanwhile another node may have taken over.
     pub(super) async fn send_once(
         &self,
         request: Outgoing<class::Phi>,
+        not_after: Option<Timestamp>,
     ) -> Result<Answer, WriteFailed> {
         let mut request = request
             .header(ACCEPT, FHIR_JSON)
@@ -423,6 +431,10 @@ impl FhirEndpoint {
                 .map_err(token_failed)?;
             request = request.header(AUTHORIZATION, header.clone());
             used = Some((auth, header));
+        }
+        if not_after.is_some_and(|until| self.clock.now() >= until) {
+            tracing::warn!(connection = %self.connection, "a send came too late and was not sent");
+            return Err(not_applied(FailureCause::Unreachable));
         }
         let answer = exchange(request, self.limits.body_bytes_max)
             .await

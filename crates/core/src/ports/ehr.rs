@@ -243,6 +243,9 @@ pub trait Ehr: Send + Sync + 'static {
     async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed>;
 
     /// Sends once, by the order's strategy, and reads back. Only `engine::deliver` calls this.
+    ///
+    /// Nothing leaves once [`Delivering::not_after`] has come, however long was looked at something before:
+    /// the time is looked at right before the send, and a send that is too late is `NotApplied`.
     async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed>;
 
     /// Finds out what became of a send. No effect at the EHR.

@@ -7,7 +7,7 @@ use chaperone_core::gate::ProofLevel;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{
     Commit, EhrReadFailed, KeyVaultFailed, Notice, PayloadClass, Reconciliation, WorkChange,
-    WorkKind, WriteReceipt,
+    WorkKind, WriteFailed, WriteReceipt,
 };
 use chaperone_core::writeback::{
     Command, DeliveryReceipt, FailureCause, HumanNeeded, NotAppliedBasis, VoidReason, Writeback,
@@ -37,6 +37,20 @@ impl Engine {
         let commit = self.commit_as(delivery());
         self.record_outcome(hand, commit, deferred(work, now, WorkKind::Reconcile))
             .await
+    }
+
+    /// The EHR says that the resource is no longer what the order was made from. Before that counts as somebody
+    /// else's change it is looked up whether it is our own: the network may bring a message twice, and an earlier
+    /// attempt may arrive late.
+    pub(super) async fn stale_or_ours(
+        &self,
+        delivering: &Delivering,
+    ) -> Result<WriteReceipt, WriteFailed> {
+        match self.ehr.reconcile(delivering).await {
+            Ok(Reconciliation::Applied(receipt)) => Ok(receipt),
+            Ok(Reconciliation::Missing | Reconciliation::Undecidable(_)) => Err(WriteFailed::Stale),
+            Err(_) => Err(WriteFailed::Unknown),
+        }
     }
 
     /// Finds out what became of a send, by reading back.

@@ -1,5 +1,6 @@
-//! The store contract, run on SQLite and on PostgreSQL: every case is a function of a store, and both
-//! backends run all of them. What only one backend can show is in `opening`, `isolation` and `recovery`.
+//! The store contract, run on SQLite, on PostgreSQL and on the simulator's store in memory: every case is a
+//! function of a store, and all of them run all cases. What only one backend can show is in `opening`,
+//! `isolation` and `recovery`.
 //!
 //! PostgreSQL comes from `scripts/with-postgres` or the variable `CHAPERONE_TEST_POSTGRES`; where there is
 //! none, these tests fail.
@@ -33,7 +34,7 @@ mod succession;
 mod work;
 
 /// Runs each case once per backend, under the same name.
-macro_rules! on_both_backends {
+macro_rules! on_all_backends {
     ($($module:ident: $($case:ident),* $(,)?;)*) => {
         mod sqlite {
             $($(
@@ -41,6 +42,15 @@ macro_rules! on_both_backends {
                 async fn $case() {
                     let bench = crate::bench::Bench::sqlite().await;
                     crate::$module::$case(bench.store()).await;
+                }
+            )*)*
+        }
+        mod memory {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let store = std::sync::Arc::new(chaperone_testkit::MemoryStore::default());
+                    crate::$module::$case(store).await;
                 }
             )*)*
         }
@@ -57,7 +67,7 @@ macro_rules! on_both_backends {
     };
 }
 
-on_both_backends! {
+on_all_backends! {
     aged:
         payloads_are_listed_by_age_and_erased,
         records_past_their_end_are_listed,

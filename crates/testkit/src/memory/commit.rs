@@ -17,6 +17,13 @@ const PARTS_MAX: usize = 10_000;
 /// Most bytes of its payloads.
 const BYTES_MAX: usize = 64 << 20;
 
+/// How long a record that ended stays, in microseconds.
+const KEPT_US: i64 = 3_600 * 1_000_000;
+/// Records that are swept for each that is written and will end.
+const SWEPT_FOR_EACH: usize = 4;
+/// Most records swept in one go.
+const SWEPT_MAX: usize = 500;
+
 /// Says why, as a store does that cannot take a commit at all.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
@@ -95,12 +102,15 @@ pub(super) fn apply(
         stream.push(recorded);
         stored.leaves.push(leaf);
     }
+    let ending = records.values().flatten().filter(|it| it.expires.is_some());
+    let swept = ending.count().saturating_mul(SWEPT_FOR_EACH);
     for (key, record) in records {
         match record {
             Some(record) => drop(stored.records.insert(key, record)),
             None => drop(stored.records.remove(&key)),
         }
     }
+    sweep(stored, micros(commit.at), swept.min(SWEPT_MAX));
     let mut works = works;
     for id in enqueued {
         if let Some(work) = works.remove(&id) {
@@ -146,6 +156,20 @@ pub(super) fn apply(
         stored.payloads.remove(address);
     }
     Ok(Committed { seqs })
+}
+
+/// Records that ended long ago make room for new ones that will end.
+fn sweep(stored: &mut Tenant, now: i64, most: usize) {
+    let mut old: Vec<(i64, RecordKey)> = stored
+        .records
+        .values()
+        .filter_map(|it| Some((micros(it.expires?), it.key.clone())))
+        .filter(|(end, _)| *end <= now.saturating_sub(KEPT_US))
+        .collect();
+    old.sort();
+    for (_, key) in old.into_iter().take(most) {
+        stored.records.remove(&key);
+    }
 }
 
 impl Draft<'_> {
@@ -234,12 +258,6 @@ impl Draft<'_> {
                 }
                 _ => return Err(differs(&record.key.collection)),
             },
-            RecordChange::Consume(key) if self.forgets.consumption => {
-                return match self.live(key) {
-                    Some(_) => Ok(()),
-                    None => Err(differs(&key.collection)),
-                };
-            }
             RecordChange::Consume(key) => {
                 if self.live(key).is_none() {
                     return Err(differs(&key.collection));
@@ -357,7 +375,10 @@ fn holds_zero(commit: &Commit) -> bool {
     let in_row = |row: &Record| {
         in_key(&row.key)
             || row.sort.contains('\0')
-            || row.index.as_deref().is_some_and(|index| index.contains('\0'))
+            || row
+                .index
+                .as_deref()
+                .is_some_and(|index| index.contains('\0'))
     };
     let in_record = |change: &RecordChange| match change {
         RecordChange::Create(row) | RecordChange::Put(row) | RecordChange::Update(row, _) => {

@@ -80,6 +80,18 @@ impl Tables {
         self.of_mut(tenant).projections.clear();
     }
 
+    /// Changes a stored leaf, as nobody may.
+    pub(crate) fn spoil(&mut self, tenant: &TenantId, nth: usize) {
+        if let Some(byte) = self
+            .of_mut(tenant)
+            .leaves
+            .get_mut(nth)
+            .and_then(|leaf| leaf.last_mut())
+        {
+            *byte = b' ';
+        }
+    }
+
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         let with_events = self.tenants.iter().filter(|(_, it)| it.size() > 0);
         with_events.map(|(tenant, _)| tenant.clone()).collect()
@@ -160,7 +172,9 @@ impl Store for MemoryStore {
         collection: &str,
         index: Option<&str>,
     ) -> Result<u64, StoreFailed> {
-        Ok(lock(&self.0).of(tenant).projections_count(collection, index))
+        Ok(lock(&self.0)
+            .of(tenant)
+            .projections_count(collection, index))
     }
 
     async fn projections_clear(&self, tenant: &TenantId) -> Result<(), StoreFailed> {

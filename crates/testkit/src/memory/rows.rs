@@ -22,8 +22,6 @@ pub(crate) struct Forgets {
     pub(crate) guards: bool,
     /// Whether a lease is still held.
     pub(crate) epochs: bool,
-    /// That single-use records go when they are used.
-    pub(crate) consumption: bool,
     /// The order of work with the same key.
     pub(crate) order: bool,
     /// That work somebody has is nobody else's.
@@ -32,7 +30,7 @@ pub(crate) struct Forgets {
 
 /// Where a work item stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(super) enum Standing {
     Waiting,
     Claimed,
     Held,
@@ -41,12 +39,12 @@ pub(crate) enum Standing {
 
 /// One work item.
 #[derive(Debug, Clone)]
-pub(crate) struct Work {
-    pub(crate) item: WorkItem,
-    pub(crate) standing: Standing,
-    pub(crate) claim: u64,
+pub(super) struct Work {
+    pub(super) item: WorkItem,
+    pub(super) standing: Standing,
+    pub(super) claim: u64,
     /// Microseconds; the past unless claimed.
-    pub(crate) claimed_until: i64,
+    pub(super) claimed_until: i64,
 }
 
 /// A place in the order in which work was enqueued.
@@ -66,11 +64,11 @@ pub(super) struct Payload {
 
 /// A lease as it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Held {
-    pub(crate) holder: String,
-    pub(crate) epoch: u64,
+pub(super) struct Held {
+    holder: String,
+    pub(super) epoch: u64,
     /// Microseconds.
-    pub(crate) until: i64,
+    pub(super) until: i64,
 }
 
 /// Everything of one tenant.
@@ -133,7 +131,12 @@ impl Tenant {
             .cloned()
     }
 
-    pub(crate) fn records(&self, collection: &str, listing: &Listing, now: Timestamp) -> Vec<Record> {
+    pub(crate) fn records(
+        &self,
+        collection: &str,
+        listing: &Listing,
+        now: Timestamp,
+    ) -> Vec<Record> {
         let live = |it: &&Record| it.expires.is_none_or(|end| micros(now) < micros(end));
         list(of(&self.records, collection).filter(live), listing)
     }
@@ -161,7 +164,11 @@ impl Tenant {
             .values()
             .filter(|it| it.sealed.class == listing.class && it.at < listing.before)
             .filter(|it| listing.key.as_ref().is_none_or(|key| *key == it.sealed.key))
-            .filter(|it| listing.after.is_none_or(|after| (it.at, it.sealed.address) > after))
+            .filter(|it| {
+                listing
+                    .after
+                    .is_none_or(|after| (it.at, it.sealed.address) > after)
+            })
             .map(|it| PayloadRow {
                 address: it.sealed.address,
                 class: it.sealed.class,
@@ -192,7 +199,11 @@ impl Tenant {
         counts
     }
 
-    pub(crate) fn records_expired(&self, before: Timestamp, limit: u32) -> Vec<(RecordKey, Timestamp)> {
+    pub(crate) fn records_expired(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Vec<(RecordKey, Timestamp)> {
         let mut ended: Vec<(RecordKey, Timestamp)> = self
             .records
             .values()
@@ -230,7 +241,10 @@ impl Tenant {
             .filter(|it| it.standing == Standing::Done && it.item.due < before)
             .collect();
         done.sort_by_key(|it| it.item.due);
-        done.iter().take(at_most(limit)).map(|it| it.item.id).collect()
+        done.iter()
+            .take(at_most(limit))
+            .map(|it| it.item.id)
+            .collect()
     }
 
     pub(crate) fn open_work(&self, limit: u32) -> Vec<WorkRow> {
@@ -247,7 +261,12 @@ impl Tenant {
         open.take(at_most(limit)).collect()
     }
 
-    pub(super) fn claim_due(&mut self, tenant: &TenantId, claim: &Claim, forgets: Forgets) -> Vec<ClaimedWork> {
+    pub(super) fn claim_due(
+        &mut self,
+        tenant: &TenantId,
+        claim: &Claim,
+        forgets: Forgets,
+    ) -> Vec<ClaimedWork> {
         let now = micros(claim.now);
         let mut first_of: BTreeMap<&str, WorkId> = BTreeMap::new();
         let mut due: Vec<(Timestamp, usize)> = Vec::new();
@@ -294,7 +313,13 @@ impl Tenant {
         claimed
     }
 
-    pub(super) fn lease(&mut self, name: &str, holder: &str, now: Timestamp, ttl_ms: i64) -> Result<Lease, LeaseRefused> {
+    pub(super) fn lease(
+        &mut self,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        ttl_ms: i64,
+    ) -> Result<Lease, LeaseRefused> {
         let epoch = match self.leases.get(name) {
             None => 1,
             Some(held) if held.holder == holder => held.epoch,
@@ -315,11 +340,6 @@ impl Tenant {
             epoch,
             until: timestamp(until),
         })
-    }
-
-    /// A lease as it stands.
-    pub(crate) fn held(&self, name: &str) -> Option<&Held> {
-        self.leases.get(name)
     }
 
     pub(crate) fn tree_hashes(&self, indexes: &[u64]) -> Result<Vec<Digest>, StoreFailed> {
@@ -349,7 +369,10 @@ impl Tenant {
         if checkpoint.size < size_before {
             return Err(corrupt("a checkpoint would shrink the tree"));
         }
-        if hashes.iter().any(|(index, _)| self.hashes.contains_key(index)) {
+        if hashes
+            .iter()
+            .any(|(index, _)| self.hashes.contains_key(index))
+        {
             return Err(corrupt("a tree hash would be replaced"));
         }
         self.hashes.extend(hashes.iter().copied());

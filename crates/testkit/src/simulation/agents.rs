@@ -71,7 +71,8 @@ impl Wish {
 
     /// The tool that finds what it is about, and the argument that names it.
     fn about(self) -> Option<(&'static str, Value, &'static str)> {
-        let span = json!({ "from": "2026-11-01T00:00:00Z", "until": "2027-03-09T00:00:00Z", "count": 50 });
+        let span =
+            json!({ "from": "2026-11-01T00:00:00Z", "until": "2027-03-09T00:00:00Z", "count": 50 });
         match self {
             Wish::Task | Wish::Lab => None,
             Wish::Booking => Some(("find_slots", span, "slot")),
@@ -107,7 +108,11 @@ pub(crate) async fn run(play: Arc<Play>, errand: Errand) {
         return;
     };
     let again = play.cluster.world.with(|inner| {
-        inner.state.truth.patient_of.insert(id, errand.patient.clone());
+        inner
+            .state
+            .truth
+            .patient_of
+            .insert(id, errand.patient.clone());
         let now = inner.now;
         let happens = inner.faults.happens(Fault::AskedAgain, &mut inner.chance);
         if happens {
@@ -137,7 +142,10 @@ async fn arguments(play: &Arc<Play>, errand: &Errand) -> Option<Map<String, Valu
     if let Some((tool, asked, name)) = errand.wish.about() {
         let (found, _) = ask(play, errand, tool, &as_map(asked)).await?;
         let all = found.get("resources").and_then(Value::as_array)?.clone();
-        let chosen = play.cluster.world.with(|inner| inner.chance.pick(&all).cloned())?;
+        let chosen = play
+            .cluster
+            .world
+            .with(|inner| inner.chance.pick(&all).cloned())?;
         let token = chosen.get("id")?.clone();
         arguments.as_object_mut()?.insert(name.to_owned(), token);
     }
@@ -160,15 +168,29 @@ fn as_map(value: Value) -> Map<String, Value> {
     }
 }
 
-async fn propose(play: &Arc<Play>, errand: &Errand, arguments: &Map<String, Value>) -> Option<WritebackId> {
+async fn propose(
+    play: &Arc<Play>,
+    errand: &Errand,
+    arguments: &Map<String, Value>,
+) -> Option<WritebackId> {
     let (answer, at) = ask(play, errand, errand.wish.tool(), arguments).await?;
     let id: WritebackId = answer.get("proposal")?.as_str()?.parse().ok()?;
-    let state = answer.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let state = answer
+        .get("state")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     play.cluster.world.with(|inner| {
         let key = errand.key.clone();
-        inner.trace.say(at, format_args!("agent is told: {key} is {id}, {state}"));
+        inner
+            .trace
+            .say(at, format_args!("agent is told: {key} is {id}, {state}"));
         let acknowledged = &mut inner.state.truth.acknowledged;
-        acknowledged.push(Acknowledged { writeback: id, at, key });
+        acknowledged.push(Acknowledged {
+            writeback: id,
+            at,
+            key,
+        });
     });
     Some(id)
 }
@@ -184,7 +206,11 @@ async fn ask(
     let mut refused: BTreeSet<&'static str> = BTreeSet::new();
     for _ in 0..TRIES_MAX {
         let node = play.some_node();
-        let (by, wish, patient) = (errand.wish.who(&play.people), errand.wish, errand.patient.clone());
+        let (by, wish, patient) = (
+            errand.wish.who(&play.people),
+            errand.wish,
+            errand.patient.clone(),
+        );
         let (arguments, tenant) = (arguments.clone(), play.cluster.tenant().clone());
         let envelope = world.with(|inner| inner.chance.next().to_le_bytes());
         let answer = play
@@ -200,11 +226,23 @@ async fn ask(
         match answer.flatten() {
             Some((Ok(answer), _)) => return Some((answer, now)),
             Some((Err(refusal), correlation)) => {
-                let CallError { code, retry, recorded, .. } = refusal;
+                let CallError {
+                    code,
+                    retry,
+                    recorded,
+                    ..
+                } = refusal;
                 world.with(|inner| {
-                    inner.trace.say(now, format_args!("agent is refused {tool}: {code}"));
+                    inner
+                        .trace
+                        .say(now, format_args!("agent is refused {tool}: {code}"));
                     let refusals = &mut inner.state.truth.refused;
-                    refusals.push(RefusedCall { correlation, code, recorded, at: now });
+                    refusals.push(RefusedCall {
+                        correlation,
+                        code,
+                        recorded,
+                        at: now,
+                    });
                 });
                 // A switch or a consent may be moved back; what is wrong in itself stays wrong.
                 if retry == Retry::Never && !refused.insert(code) {
@@ -242,7 +280,11 @@ async fn caller(
     for (to, from) in id.iter_mut().zip(envelope) {
         *to = from;
     }
-    let purpose = engine.bundle().intent(&grant.intent)?.purpose_of_use.clone();
+    let purpose = engine
+        .bundle()
+        .intent(&grant.intent)?
+        .purpose_of_use
+        .clone();
     Some(Caller {
         envelope: Arc::new(Envelope {
             id: EnvelopeId::from_random(id),

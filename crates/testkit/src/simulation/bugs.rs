@@ -47,8 +47,6 @@ bugs! {
     OtherBody = "other-body";
     /// The store appends whatever version was expected, so that an approval counts more than once.
     ApprovalNotConsumed = "approval-not-consumed";
-    /// The store forgets that a second factor was used.
-    FactorNotConsumed = "factor-not-consumed";
     /// The console puts the right digest in the place of the one that was on the screen.
     DigestNotCompared = "digest-not-compared";
     /// The directory makes a second person of somebody's second account.
@@ -78,10 +76,6 @@ impl Bug {
         match self {
             Bug::ApprovalNotConsumed => Forgets {
                 versions: true,
-                ..nothing
-            },
-            Bug::FactorNotConsumed => Forgets {
-                consumption: true,
                 ..nothing
             },
             Bug::StaleEpochSends => Forgets {

@@ -36,8 +36,12 @@ impl Coverage {
         let tables = inner.state.tables.of(tenant);
         for leaf in tables.leaves(0, u32::MAX) {
             reached.entries = reached.entries.saturating_add(1);
-            let Ok(recorded) = chaperone_core::event::Recorded::from_leaf(&leaf) else { continue };
-            let Event::Writeback(event) = recorded.event else { continue };
+            let Ok(recorded) = chaperone_core::event::Recorded::from_leaf(&leaf) else {
+                continue;
+            };
+            let Event::Writeback(event) = recorded.event else {
+                continue;
+            };
             let value = serde_json::to_value(&event).unwrap_or_default();
             let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
             let what = text("/what").unwrap_or_default();
@@ -58,11 +62,19 @@ impl Coverage {
         };
         for row in tables.projections("writeback", &listing) {
             reached.writebacks = reached.writebacks.saturating_add(1);
-            let count = reached.ends.entry(row.index.unwrap_or_default()).or_default();
+            let count = reached
+                .ends
+                .entry(row.index.unwrap_or_default())
+                .or_default();
             *count = count.saturating_add(1);
         }
         reached.sends = inner.state.truth.sends.len() as u64;
-        let effects = inner.state.ehr.history.iter().filter(|it| it.effect.is_some());
+        let effects = inner
+            .state
+            .ehr
+            .history
+            .iter()
+            .filter(|it| it.effect.is_some());
         reached.effects = effects.count() as u64;
         reached
     }

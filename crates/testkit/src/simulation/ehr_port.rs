@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 use super::bugs::Bug;
 use super::faults::Fault;
-use super::server::{Answer, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile, carries};
+use super::server::{
+    Answer, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile, carries,
+};
 use super::state::Sent;
 use super::world::{Asked, Inner, Journey, MILLI, Micros, Process, SECOND, World};
 
@@ -76,12 +78,19 @@ impl SimEhr {
     ) -> Result<T, EhrReadFailed> {
         let planned = self.world.with(|inner| {
             let cut = self.is_cut(inner);
-            let Inner { chance, faults, trace, now, .. } = inner;
+            let Inner {
+                chance,
+                faults,
+                trace,
+                now,
+                ..
+            } = inner;
             if cut || faults.happens(Fault::ReadFails, chance) {
                 trace.fault(*now, Fault::ReadFails, self.process);
                 return None;
             }
             let mut journey = Journey {
+                changes: false,
                 there: Some(chance.skewed(MILLI, 80 * MILLI)),
                 back: Some(chance.skewed(0, 20 * MILLI)),
                 again: None,
@@ -129,13 +138,11 @@ impl SimEhr {
         if self.bug == Some(Bug::OtherBody) {
             body = body.replace("Call", "Ring");
         }
-        let without = |bug: Bug, header: &Option<String>| {
-            header.clone().filter(|_| self.bug != Some(bug))
-        };
+        let without =
+            |bug: Bug, header: &Option<String>| header.clone().filter(|_| self.bug != Some(bug));
         let mut request = Request {
             number: 0,
             writeback: order.writeback,
-            process: self.process,
             kind: order.resource.as_str().to_owned(),
             id,
             if_none_exist: without(Bug::NoIfNoneExist, &order.if_none_exist),
@@ -143,11 +150,17 @@ impl SimEhr {
             body,
         };
         let planned = self.world.with(|inner| {
+            let clock = inner.clock(self.process.node);
+            if delivering.not_after().is_some_and(|until| clock >= until) {
+                let now = inner.now;
+                let line = format_args!("{} is too late to send {}", self.process, name(order));
+                inner.trace.say(now, line);
+                return None;
+            }
             let journey = self.journey(inner)?;
             let number = inner.state.truth.sends.len() as u64;
             request.number = number;
             inner.state.truth.sends.push(Sent {
-                number,
                 writeback: order.writeback,
                 attempt: delivering.attempt(),
                 process: self.process,
@@ -171,9 +184,20 @@ impl SimEhr {
         let asked = self.world.ask(self.process, journey, move |inner| {
             let now = inner.now;
             let answer = inner.state.ehr.take(now, &request, mishap);
-            let did = inner.state.ehr.history.last().and_then(|it| it.effect.clone());
-            let did = did.map_or_else(|| "nothing".to_owned(), |it| format!("{}/{} version {}", it.kind, it.id, it.version));
-            let line = format_args!("EHR answers {} to send {}: {did}", answer.status, request.number);
+            let did = inner
+                .state
+                .ehr
+                .history
+                .last()
+                .and_then(|it| it.effect.clone());
+            let did = did.map_or_else(
+                || "nothing".to_owned(),
+                |it| format!("{}/{} version {}", it.kind, it.id, it.version),
+            );
+            let line = format_args!(
+                "EHR answers {} to send {}: {did}",
+                answer.status, request.number
+            );
             inner.trace.say(now, line);
             answer
         });
@@ -186,7 +210,13 @@ impl SimEhr {
     /// How a write travels, and what goes wrong at the server; none when nothing is sent.
     fn journey(&self, inner: &mut Inner) -> Option<(Journey, Mishap)> {
         let cut = self.is_cut(inner);
-        let Inner { chance, faults, trace, now, .. } = inner;
+        let Inner {
+            chance,
+            faults,
+            trace,
+            now,
+            ..
+        } = inner;
         let mut happens = |fault: Fault, chance: &mut _| {
             let happens = faults.happens(fault, chance);
             if happens {
@@ -198,6 +228,7 @@ impl SimEhr {
             return None;
         }
         let mut journey = Journey {
+            changes: true,
             there: Some(chance.skewed(2 * MILLI, 150 * MILLI)),
             back: Some(chance.skewed(MILLI, 50 * MILLI)),
             again: None,
@@ -221,6 +252,8 @@ impl SimEhr {
             (Fault::ErrorBefore, Mishap::ErrorBefore),
             (Fault::ErrorAfter, Mishap::ErrorAfter),
             (Fault::TooManyRequests, Mishap::TooMany),
+            (Fault::Rejects, Mishap::Rejects),
+            (Fault::Unauthorised, Mishap::Unauthorised),
             (Fault::KeepsOther, Mishap::KeepsOther),
         ]
         .into_iter()
@@ -232,10 +265,12 @@ impl SimEhr {
         let order = delivering.order();
         let is_conditional = order.strategy == Strategy::Conditional;
         let is_create = order.interaction == Interaction::Create;
-        if is_conditional && is_create && delivering.attempt() > 1 {
-            if let Ok(Reconciliation::Applied(receipt)) = self.find_created(order).await {
-                return Ok(receipt);
-            }
+        if is_conditional
+            && is_create
+            && delivering.attempt() > 1
+            && let Ok(Reconciliation::Applied(receipt)) = self.find_created(order).await
+        {
+            return Ok(receipt);
         }
         if !is_conditional && !is_create {
             self.base_unchanged(order).await?;
@@ -268,6 +303,7 @@ impl SimEhr {
                     retry_after_ms: answer.retry_after_ms,
                 });
             }
+            401 | 403 => return Err(not_applied(FailureCause::Unauthorized)),
             400..=499 => return Err(not_applied(FailureCause::Rejected)),
             _ => return Err(WriteFailed::Unknown),
         }
@@ -283,7 +319,11 @@ impl SimEhr {
         }
     }
 
-    async fn read_back(&self, order: &WriteOrder, answer: &Answer) -> Result<WriteReceipt, WriteFailed> {
+    async fn read_back(
+        &self,
+        order: &WriteOrder,
+        answer: &Answer,
+    ) -> Result<WriteReceipt, WriteFailed> {
         let is_conditional = order.strategy == Strategy::Conditional;
         let kind = order.resource.as_str();
         for _ in 0..READ_BACKS_MAX {
@@ -350,14 +390,23 @@ impl SimEhr {
         now: &Value,
         base: Option<u64>,
     ) -> Result<Reconciliation, EhrReadFailed> {
-        let id = now.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let id = now
+            .get("id")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if is_same(order, now) {
             return Ok(Reconciliation::Applied(receipt(order, &id, now)));
         }
         let (kind, of) = (order.resource.as_str().to_owned(), id.clone());
-        let versions = self.look(false, move |server, _, _| server.versions(&kind, &of)).await?;
+        let versions = self
+            .look(false, move |server, _, _| server.versions(&kind, &of))
+            .await?;
         let after_base = |it: &&Value| base.is_none_or(|base| number_of(it) > Some(base));
-        let earlier = versions.iter().take_while(after_base).find(|it| is_same(order, it));
+        let earlier = versions
+            .iter()
+            .take_while(after_base)
+            .find(|it| is_same(order, it));
         Ok(match earlier {
             Some(found) => Reconciliation::Applied(receipt(order, &id, found)),
             None => Reconciliation::Undecidable(HumanNeeded::ContentDiffers),
@@ -408,7 +457,11 @@ impl Ehr for SimEhr {
     fn profile(&self) -> DeliveryProfile {
         let is_full = self.profile == ServerProfile::Full;
         let support = InteractionSupport {
-            strategy: if is_full { Strategy::Conditional } else { Strategy::PlainPost },
+            strategy: if is_full {
+                Strategy::Conditional
+            } else {
+                Strategy::PlainPost
+            },
             provenance: is_full,
             atomic: is_full,
         };
@@ -433,13 +486,21 @@ impl Ehr for SimEhr {
     async fn search(&self, search: EhrSearch) -> Result<EhrRead, EhrReadFailed> {
         if self.bug == Some(Bug::ConsentNotChecked) && search.resource.as_str() == "Consent" {
             let resources = Vec::new();
-            return Ok(EhrRead { resources, more: false });
+            return Ok(EhrRead {
+                resources,
+                more: false,
+            });
         }
         let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
         let mut resources = self
             .look(true, move |server, now, lag| {
                 let mut found = server.found(search.resource.as_str(), now, lag);
-                found.retain(|it| search.parameters.iter().all(|(name, value)| matches(it, name, value)));
+                found.retain(|it| {
+                    search
+                        .parameters
+                        .iter()
+                        .all(|(name, value)| matches(it, name, value))
+                });
                 found
             })
             .await?;
@@ -466,13 +527,19 @@ impl Ehr for SimEhr {
 fn matches(resource: &Value, name: &str, value: &str) -> bool {
     let name = name.split(':').next().unwrap_or(name);
     match name {
-        "_id" => value.split(',').any(|one| resource.get("id") == Some(&json!(one))),
+        "_id" => value
+            .split(',')
+            .any(|one| resource.get("id") == Some(&json!(one))),
         "patient" | "subject" => {
             let wanted = value.trim_start_matches("Patient/");
-            ["/subject/reference", "/patient/reference", "/participant/0/actor/reference"]
-                .into_iter()
-                .filter_map(|pointer| resource.pointer(pointer)?.as_str())
-                .any(|reference| reference.trim_start_matches("Patient/") == wanted)
+            [
+                "/subject/reference",
+                "/patient/reference",
+                "/participant/0/actor/reference",
+            ]
+            .into_iter()
+            .filter_map(|pointer| resource.pointer(pointer)?.as_str())
+            .any(|reference| reference.trim_start_matches("Patient/") == wanted)
         }
         "identifier" => {
             let (system, value) = value.split_once('|').unwrap_or(("", value));

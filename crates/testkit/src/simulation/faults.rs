@@ -34,6 +34,10 @@ faults! {
     Crash = "crash", 400;
     /// A node is stopped for longer than its lease and goes on.
     Stop = "stop", 400;
+    /// A node dies while it waits for what it asked.
+    CrashInFlight = "crash-in-flight", 50;
+    /// A node is stopped while it waits for what it asked.
+    StopInFlight = "stop-in-flight", 50;
     /// A node's clock jumps forward.
     ClockForward = "clock-forward", 200;
     /// A node's clock jumps back.
@@ -74,6 +78,10 @@ faults! {
     StaleSearch = "stale-search", 300;
     /// A read fails.
     ReadFails = "read-fails", 60;
+    /// The server refuses the content.
+    Rejects = "rejects", 60;
+    /// The server refuses our authority.
+    Unauthorised = "unauthorised", 40;
     /// The server keeps something else than it was sent.
     KeepsOther = "keeps-other", 30;
     /// The server adds elements of its own.

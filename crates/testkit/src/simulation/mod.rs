@@ -118,11 +118,15 @@ pub fn simulate(start: &StartEngine, options: Options) -> Outcome {
         cluster: Arc::clone(&cluster),
     });
     world.with(play::furnish);
+    let befallen = Arc::clone(&play);
+    world.fated(move |node, doom| play::befall(&befallen, node, doom));
     for node in 1..=drawn.nodes {
         cluster.boot(node, &play.connection);
     }
     world.spawn(OUTSIDE, show_conformance(Arc::clone(&play)));
-    world.run(options.steps, |inner| inner.state.truth.is_shown || inner.now > 60 * SECOND);
+    world.run(options.steps, |inner| {
+        inner.state.truth.is_shown || inner.now > 60 * SECOND
+    });
     world.with(|inner| inner.faults.begin());
     play::begin(&play);
     let trouble_ends = world.with(|inner| inner.now.saturating_add(TROUBLE));
@@ -311,7 +315,9 @@ fn open_orders(play: &Arc<Play>, steps: u64) -> BTreeMap<WritebackId, Vec<u8>> {
         for id in ids {
             let order = asked
                 .cluster
-                .on(1, move |engine: Arc<Engine>| async move { engine.order_bytes(id).await.ok() })
+                .on(1, move |engine: Arc<Engine>| async move {
+                    engine.order_bytes(id).await.ok()
+                })
                 .await;
             if let Some(order) = order.flatten() {
                 opened.insert(id, order);
@@ -321,6 +327,8 @@ fn open_orders(play: &Arc<Play>, steps: u64) -> BTreeMap<WritebackId, Vec<u8>> {
     });
     // It has to be there before anything is judged, whatever was used up before.
     let ends = world.with(|inner| inner.now.saturating_add(60 * SECOND));
-    world.run(steps.saturating_add(STEPS), |inner| inner.now >= ends || orders.is_told());
+    world.run(steps.saturating_add(STEPS), |inner| {
+        inner.now >= ends || orders.is_told()
+    });
     orders.take().unwrap_or_default()
 }

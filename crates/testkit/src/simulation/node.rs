@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use chaperone_core::digest::Digest;
 use chaperone_core::ids::{ConnectionId, TenantId};
 use chaperone_core::ports::{
     Anchor, AnchorFailed, DataKey, DestroyedKeys, KeyVault, KeyVaultFailed,
 };
-use chaperone_core::digest::Digest;
 use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::{Engine, EngineConfig, Ports, StartFailed};
 
@@ -40,7 +40,10 @@ const CLIENT_PATIENCE: Micros = 30 * SECOND;
 
 /// Makes an engine from settings and ports; which bundle it goes by is the caller's.
 pub type StartEngine = Arc<
-    dyn Fn(EngineConfig, Ports) -> Pin<Box<dyn Future<Output = Result<Arc<Engine>, StartFailed>> + Send>>
+    dyn Fn(
+            EngineConfig,
+            Ports,
+        ) -> Pin<Box<dyn Future<Output = Result<Arc<Engine>, StartFailed>> + Send>>
         + Send
         + Sync,
 >;
@@ -144,7 +147,10 @@ impl Cluster {
             let state = inner.nodes.get_mut(node)?;
             state.life = state.life.saturating_add(1);
             state.is_up = true;
-            let process = Process { node, life: state.life };
+            let process = Process {
+                node,
+                life: state.life,
+            };
             let now = inner.now;
             inner.trace.say(now, format_args!("{process} starts"));
             Some(process)
@@ -173,7 +179,9 @@ impl Cluster {
                 Err(failed) => {
                     self.world.with(|inner| {
                         let now = inner.now;
-                        inner.trace.say(now, format_args!("{process} does not start: {failed}"));
+                        inner
+                            .trace
+                            .say(now, format_args!("{process} does not start: {failed}"));
                     });
                     self.world.sleep(SECOND).await;
                 }
@@ -189,7 +197,11 @@ impl Cluster {
     }
 
     /// Asks a node something, as a client does: no answer when the node dies, or takes too long.
-    pub(crate) async fn on<T, F>(&self, node: usize, ask: impl FnOnce(Arc<Engine>) -> F) -> Option<T>
+    pub(crate) async fn on<T, F>(
+        &self,
+        node: usize,
+        ask: impl FnOnce(Arc<Engine>) -> F,
+    ) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -253,7 +265,9 @@ async fn integrate(world: Arc<World>, engine: Arc<Engine>) {
 }
 
 async fn afterwork(world: Arc<World>, engine: Arc<Engine>) {
-    let Some(mut queue) = engine.afterwork() else { return };
+    let Some(mut queue) = engine.afterwork() else {
+        return;
+    };
     while engine.run_afterwork(&mut queue).await {
         world.sleep(AFTERWORK_EVERY).await;
     }
@@ -269,7 +283,10 @@ struct SimKeys {
 impl SimKeys {
     fn answers(&self) -> Result<(), KeyVaultFailed> {
         self.world.with(|inner| {
-            if inner.faults.happens(Fault::KeysUnavailable, &mut inner.chance) {
+            if inner
+                .faults
+                .happens(Fault::KeysUnavailable, &mut inner.chance)
+            {
                 let now = inner.now;
                 inner.trace.fault(now, Fault::KeysUnavailable, self.process);
                 return Err(KeyVaultFailed::Unavailable("simulated".to_owned()));

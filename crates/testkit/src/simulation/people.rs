@@ -139,18 +139,21 @@ pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
         inner.chance.skewed(least, most)
     });
     world.sleep(pause).await;
-    let Some(row) = look(&play, id).await else { return };
-    let (Some(gate), Some(digest)) = (row.gate.clone(), row.digest) else { return };
+    let Some(row) = look(&play, id).await else {
+        return;
+    };
+    let (Some(gate), Some(digest)) = (row.gate.clone(), row.digest) else {
+        return;
+    };
     if row.state != StateName::AwaitingApproval {
         return;
     }
-    if happens(&play, Fault::Rejected, id) {
-        if let Gate::Approve { roles } | Gate::Approve2f { roles } = &gate
-            && let Some(role) = roles.first()
-        {
-            reject(&play, play.people.holding(*role), id, digest).await;
-            return;
-        }
+    if happens(&play, Fault::Rejected, id)
+        && let Gate::Approve { roles } | Gate::Approve2f { roles } = &gate
+        && let Some(role) = roles.first()
+    {
+        reject(&play, play.people.holding(*role), id, digest).await;
+        return;
     }
     match gate {
         Gate::Approve { roles } => {
@@ -192,7 +195,9 @@ async fn look(play: &Arc<Play>, id: WritebackId) -> Option<WritebackRow> {
         let node = play.some_node();
         let row = play
             .cluster
-            .on(node, move |engine| async move { engine.writeback(id).await.ok().flatten() })
+            .on(node, move |engine| async move {
+                engine.writeback(id).await.ok().flatten()
+            })
             .await;
         if let Some(Some(row)) = row {
             return Some(row);
@@ -210,9 +215,17 @@ async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, wit
         false => digest,
     };
     let number = world.with(|inner| {
-        let human = inner.state.truth.humans.get(&by.person).copied().unwrap_or_default();
+        let human = inner
+            .state
+            .truth
+            .humans
+            .get(&by.person)
+            .copied()
+            .unwrap_or_default();
         let at = inner.now;
-        inner.trace.say(at, format_args!("human {human} agrees to {}", short(id)));
+        inner
+            .trace
+            .say(at, format_args!("human {human} agrees to {}", short(id)));
         inner.state.truth.agreed.push(Agreed {
             writeback: id,
             digest: seen,
@@ -238,7 +251,10 @@ async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, wit
     if happens(play, Fault::DecidedTwice, id) {
         let (play, by, request) = (Arc::clone(play), by.clone(), request.clone());
         let world = Arc::clone(world);
-        world.spawn(OUTSIDE, async move { approve(&play, by, request, number).await });
+        world.spawn(
+            OUTSIDE,
+            async move { approve(&play, by, request, number).await },
+        );
     }
     approve(play, by.clone(), request.clone(), number).await;
     if with_factor && happens(play, Fault::FactorAgain, id) {
@@ -292,7 +308,9 @@ async fn approve(play: &Arc<Play>, by: Human, mut request: ApproveRequest, numbe
         let (asked, who) = (request.clone(), by.clone());
         let answer = play
             .cluster
-            .on(node, move |engine| async move { engine.approve(&who, asked).await.map(|_| ()) })
+            .on(node, move |engine| async move {
+                engine.approve(&who, asked).await.map(|_| ())
+            })
             .await;
         match answer {
             Some(Ok(())) => {
@@ -313,7 +331,10 @@ async fn approve(play: &Arc<Play>, by: Human, mut request: ApproveRequest, numbe
                 | DecideFailed::Conflict,
             ))
             | None => {
-                let pause = play.cluster.world.with(|inner| inner.chance.skewed(SECOND, 10 * SECOND));
+                let pause = play
+                    .cluster
+                    .world
+                    .with(|inner| inner.chance.skewed(SECOND, 10 * SECOND));
                 play.cluster.world.sleep(pause).await;
             }
             Some(Err(_)) => return,
@@ -326,7 +347,9 @@ async fn approve_unseen(play: &Arc<Play>, by: Human, request: ApproveRequest) {
     let node = play.some_node();
     let _ = play
         .cluster
-        .on(node, move |engine| async move { engine.approve(&by, request).await.map(|_| ()) })
+        .on(node, move |engine| async move {
+            engine.approve(&by, request).await.map(|_| ())
+        })
         .await;
 }
 
@@ -335,7 +358,9 @@ async fn reject(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest) {
         let (node, who) = (play.some_node(), by.clone());
         let answer = play
             .cluster
-            .on(node, move |engine| async move { engine.reject(&who, id, digest, "not now").await.map(|_| ()) })
+            .on(node, move |engine| async move {
+                engine.reject(&who, id, digest, "not now").await.map(|_| ())
+            })
             .await;
         if matches!(answer, Some(Ok(()) | Err(DecideFailed::Refused(_)))) {
             return;
@@ -360,7 +385,11 @@ pub(crate) fn rows(play: &Play, states: &[&str]) -> Vec<WritebackRow> {
         tenant
             .projections("writeback", &listing)
             .into_iter()
-            .filter(|row| row.index.as_deref().is_some_and(|index| states.contains(&index)))
+            .filter(|row| {
+                row.index
+                    .as_deref()
+                    .is_some_and(|index| states.contains(&index))
+            })
             .filter_map(|row| serde_json::from_value(row.value).ok())
             .collect()
     })
@@ -385,22 +414,40 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
     match row.state {
         StateName::Unknown if row.human_needed.is_some() => {
             let applied = world.with(|inner| {
-                let last = inner.state.truth.sends.iter().rev().find(|it| it.writeback == id);
+                let last = inner
+                    .state
+                    .truth
+                    .sends
+                    .iter()
+                    .rev()
+                    .find(|it| it.writeback == id);
                 if last.is_some_and(|it| inner.now < it.left.saturating_add(LOOKS_AFTER)) {
                     return None;
                 }
                 let history = &inner.state.ehr.history;
-                let applied = history.iter().any(|it| it.request.writeback == id && it.effect.is_some());
+                let applied = history
+                    .iter()
+                    .any(|it| it.request.writeback == id && it.effect.is_some());
                 let at = inner.now;
-                inner.state.truth.looked.push(Looked { writeback: id, applied, at });
-                inner.trace.say(at, format_args!("a human looks at {}: applied {applied}", short(id)));
+                inner.state.truth.looked.push(Looked {
+                    writeback: id,
+                    applied,
+                    at,
+                });
+                inner.trace.say(
+                    at,
+                    format_args!("a human looks at {}: applied {applied}", short(id)),
+                );
                 Some(applied)
             });
             let Some(applied) = applied else { return };
             let _ = play
                 .cluster
                 .on(node, move |engine| async move {
-                    engine.resolve_unknown(&by, id, applied, "looked it up").await.map(|_| ())
+                    engine
+                        .resolve_unknown(&by, id, applied, "looked it up")
+                        .await
+                        .map(|_| ())
                 })
                 .await;
         }

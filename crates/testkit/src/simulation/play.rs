@@ -8,11 +8,12 @@ use chaperone_core::writeback::StateName;
 use serde_json::{Value, json};
 
 use super::agents::{self, Errand, Wish};
+use super::bugs::Bug;
 use super::faults::Fault;
 use super::node::Cluster;
 use super::people::{self, Directory, PATIENTLY, rows};
 use super::state::Withdrawn;
-use super::world::{Inner, Micros, OUTSIDE, SECOND, instant};
+use super::world::{Doom, Inner, Micros, OUTSIDE, SECOND, instant};
 
 /// Patients of one seed.
 const PATIENTS: u64 = 2;
@@ -32,7 +33,10 @@ pub(crate) struct Play {
 impl Play {
     /// A node, by chance.
     pub(crate) fn some_node(&self) -> usize {
-        let drawn = self.cluster.world.with(|inner| inner.chance.below(self.nodes as u64));
+        let drawn = self
+            .cluster
+            .world
+            .with(|inner| inner.chance.below(self.nodes as u64));
         usize::try_from(drawn).unwrap_or(0).saturating_add(1)
     }
 }
@@ -79,7 +83,10 @@ pub(crate) fn furnish(inner: &mut Inner) {
         }
     }
     for n in 1..=4 {
-        inner.state.ehr.put(0, slot(n, "free", &after(200 + n), &after(201 + n)));
+        inner
+            .state
+            .ehr
+            .put(0, slot(n, "free", &after(200 + n), &after(201 + n)));
     }
 }
 
@@ -146,14 +153,28 @@ async fn trouble(play: Arc<Play>) {
         }
         if happens(Fault::StorePartition) {
             world.with(|inner| {
-                let until = inner.now.saturating_add(inner.chance.skewed(SECOND, 40 * SECOND));
-                inner.nodes.iter_mut().skip(node).take(1).for_each(|it| it.no_store_until = until);
+                let until = inner
+                    .now
+                    .saturating_add(inner.chance.skewed(SECOND, 40 * SECOND));
+                inner
+                    .nodes
+                    .iter_mut()
+                    .skip(node)
+                    .take(1)
+                    .for_each(|it| it.no_store_until = until);
             });
         }
         if happens(Fault::EhrPartition) {
             world.with(|inner| {
-                let until = inner.now.saturating_add(inner.chance.skewed(SECOND, 40 * SECOND));
-                inner.nodes.iter_mut().skip(node).take(1).for_each(|it| it.no_ehr_until = until);
+                let until = inner
+                    .now
+                    .saturating_add(inner.chance.skewed(SECOND, 40 * SECOND));
+                inner
+                    .nodes
+                    .iter_mut()
+                    .skip(node)
+                    .take(1)
+                    .for_each(|it| it.no_ehr_until = until);
             });
         }
         if happens(Fault::ModeSwitched) {
@@ -165,6 +186,14 @@ async fn trouble(play: Arc<Play>) {
         if happens(Fault::ForeignEdit) {
             world.with(edit);
         }
+    }
+}
+
+/// Carries out what happens to a node in the middle of something.
+pub(crate) fn befall(play: &Arc<Play>, node: usize, doom: Doom) {
+    match doom {
+        Doom::Crash => crash(play, node),
+        Doom::Stop => stop(play, node),
     }
 }
 
@@ -187,7 +216,11 @@ fn crash(play: &Arc<Play>, node: usize) {
 /// A node is stopped, often for longer than its lease and its claims.
 fn stop(play: &Arc<Play>, node: usize) {
     play.cluster.world.with(|inner| {
-        let until = inner.now.saturating_add(inner.chance.skewed(SECOND, 130 * SECOND));
+        let span = match inner.chance.below(2) {
+            0 => inner.chance.skewed(SECOND, 20 * SECOND),
+            _ => inner.chance.between(16 * SECOND, 130 * SECOND),
+        };
+        let until = inner.now.saturating_add(span);
         if let Some(state) = inner.nodes.get_mut(node) {
             state.stopped_until = until;
         }
@@ -199,6 +232,10 @@ fn stop(play: &Arc<Play>, node: usize) {
 
 fn jump(inner: &mut Inner, node: usize, sign: i64) {
     let by = inner.chance.skewed(SECOND, 100 * SECOND).cast_signed();
+    if sign < 0 {
+        let at = inner.now;
+        inner.state.truth.set_back.push((node, at));
+    }
     if let Some(state) = inner.nodes.get_mut(node) {
         let off = state.clock_off.saturating_add(by.saturating_mul(sign));
         state.clock_off = off.clamp(-120_000_000, 120_000_000);
@@ -228,7 +265,9 @@ async fn move_switch(play: &Arc<Play>, scope: ModeScope, mode: Mode, tries: u32)
         let (node, by, scope) = (play.some_node(), play.people.operator(), scope.clone());
         let moved = play
             .cluster
-            .on(node, move |engine| async move { engine.switch_mode(&by, scope, mode, "simulated").await })
+            .on(node, move |engine| async move {
+                engine.switch_mode(&by, scope, mode, "simulated").await
+            })
             .await;
         if matches!(moved, Some(Ok(()) | Err(SwitchFailed::NoChange))) {
             return;
@@ -274,8 +313,11 @@ async fn withdraw(play: Arc<Play>) {
         let now = inner.now;
         inner.state.ehr.remove("Consent", &format!("k-{patient}"));
         let open = inner.state.truth.withdrawn.iter_mut();
-        open.filter(|it| it.patient == patient && it.until.is_none()).for_each(|it| it.until = Some(now));
-        inner.trace.say(now, format_args!("{patient} consents again"));
+        open.filter(|it| it.patient == patient && it.until.is_none())
+            .for_each(|it| it.until = Some(now));
+        inner
+            .trace
+            .say(now, format_args!("{patient} consents again"));
     });
 }
 
@@ -288,7 +330,9 @@ fn edit(inner: &mut Inner) {
         _ => ("Appointment", format!("a{patient}{n}")),
     };
     let now = inner.now;
-    let Some(mut resource) = inner.state.ehr.now(kind, &id).cloned() else { return };
+    let Some(mut resource) = inner.state.ehr.now(kind, &id).cloned() else {
+        return;
+    };
     if let Some(members) = resource.as_object_mut() {
         match kind {
             "Slot" => members.insert("status".to_owned(), json!("busy")),
@@ -302,6 +346,9 @@ fn edit(inner: &mut Inner) {
 pub(crate) fn calm(play: &Arc<Play>) {
     play.cluster.world.with(|inner| {
         inner.faults.end();
+        if play.cluster.bug == Some(Bug::LeafChanged) {
+            inner.state.tables.spoil(play.cluster.tenant(), 1);
+        }
         let now = inner.now;
         inner.trace.say(now, "the trouble is over");
         for node in &mut inner.nodes {
@@ -322,7 +369,9 @@ pub(crate) fn writebacks(play: &Play) -> Vec<chaperone_core::ids::WritebackId> {
         };
         let tenant = inner.state.tables.of(play.cluster.tenant());
         let rows = tenant.projections("writeback", &listing);
-        rows.iter().filter_map(|row| row.key.key.parse().ok()).collect()
+        rows.iter()
+            .filter_map(|row| row.key.key.parse().ok())
+            .collect()
     })
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use chaperone_core::ids::WritebackId;
 use serde_json::{Value, json};
 
-use super::world::{MILLI, Micros, Process, instant};
+use super::world::{MILLI, Micros, instant};
 
 /// How long after a write a search may not find it yet, at most.
 pub(crate) const SEARCH_LAG: Micros = 1_500 * MILLI;
@@ -44,7 +44,6 @@ pub(crate) struct Request {
     /// Which send it belongs to; a message that the network brings twice has the same number.
     pub(crate) number: u64,
     pub(crate) writeback: WritebackId,
-    pub(crate) process: Process,
     pub(crate) kind: String,
     /// Of an update.
     pub(crate) id: Option<String>,
@@ -60,6 +59,8 @@ pub(crate) enum Mishap {
     ErrorBefore,
     ErrorAfter,
     TooMany,
+    Rejects,
+    Unauthorised,
     KeepsOther,
 }
 
@@ -85,7 +86,6 @@ pub(crate) struct Effect {
 pub(crate) struct Exchange {
     pub(crate) at: Micros,
     pub(crate) request: Request,
-    pub(crate) status: u16,
     pub(crate) effect: Option<Effect>,
 }
 
@@ -119,7 +119,12 @@ impl Server {
 
     /// Somebody else than Chaperone puts a resource there.
     pub(crate) fn put(&mut self, now: Micros, resource: Value) {
-        let text = |name: &str| resource.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text = |name: &str| {
+            resource
+                .get(name)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         if let (Some(kind), Some(id)) = (text("resourceType"), text("id")) {
             self.keep(now, &kind, &id, resource);
         }
@@ -135,7 +140,10 @@ impl Server {
             .resources
             .entry((kind.to_owned(), id.to_owned()))
             .or_default();
-        let version = versions.last().map_or(0, |kept| kept.version).saturating_add(1);
+        let version = versions
+            .last()
+            .map_or(0, |kept| kept.version)
+            .saturating_add(1);
         if let Some(members) = body.as_object_mut() {
             members.insert("id".to_owned(), json!(id));
             let meta = members.entry("meta").or_insert_with(|| json!({}));
@@ -196,13 +204,17 @@ impl Server {
         self.history.push(Exchange {
             at: now,
             request: request.clone(),
-            status: answer.status,
             effect,
         });
         answer
     }
 
-    fn judge(&mut self, now: Micros, request: &Request, mishap: Mishap) -> (Answer, Option<Effect>) {
+    fn judge(
+        &mut self,
+        now: Micros,
+        request: &Request,
+        mishap: Mishap,
+    ) -> (Answer, Option<Effect>) {
         let refuse = |status: u16| {
             let answer = Answer {
                 status,
@@ -215,6 +227,8 @@ impl Server {
         match mishap {
             Mishap::ErrorBefore => return refuse(503),
             Mishap::TooMany => return refuse(429),
+            Mishap::Rejects => return refuse(422),
+            Mishap::Unauthorised => return refuse(403),
             Mishap::None | Mishap::ErrorAfter | Mishap::KeepsOther => {}
         }
         if self.profile == ServerProfile::ReadOnly {
@@ -234,7 +248,9 @@ impl Server {
                 let wanted = request.if_match.as_deref().filter(|_| honours);
                 let wanted = wanted.map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
                 let version = self.version(&request.kind, id);
-                if wanted.is_some_and(|tag| version.map(|it| it.to_string()).as_deref() != Some(tag)) {
+                if wanted
+                    .is_some_and(|tag| version.map(|it| it.to_string()).as_deref() != Some(tag))
+                {
                     return refuse(412);
                 }
                 id.clone()

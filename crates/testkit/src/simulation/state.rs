@@ -47,6 +47,8 @@ pub(crate) struct Truth {
     pub(crate) patient_of: BTreeMap<WritebackId, String>,
     /// Whether a conformance report is in force.
     pub(crate) is_shown: bool,
+    /// When the clock of a node was set back.
+    pub(crate) set_back: Vec<(usize, Micros)>,
     /// Checkpoints kept outside.
     pub(crate) anchored: Vec<(u64, String)>,
 }
@@ -54,8 +56,6 @@ pub(crate) struct Truth {
 /// One write as it left a node.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
-    /// Counts sends.
-    pub(crate) number: u64,
     pub(crate) writeback: WritebackId,
     pub(crate) attempt: u32,
     pub(crate) process: Process,
@@ -100,7 +100,6 @@ pub(crate) struct Looked {
 #[derive(Debug, Clone)]
 pub(crate) struct Claimed {
     pub(crate) subject: String,
-    pub(crate) process: Process,
     pub(crate) at: Micros,
 }
 

@@ -69,13 +69,20 @@ impl SimStore {
         let cut = nodes
             .get(self.process.node)
             .is_some_and(|node| *now < node.no_store_until);
-        if (cut && is_remote && chance.in_thousand(700)) || faults.happens(Fault::StoreUnavailable, chance) {
+        if (cut && is_remote && chance.in_thousand(700))
+            || faults.happens(Fault::StoreUnavailable, chance)
+        {
             trace.fault(*now, Fault::StoreUnavailable, self.process);
             return None;
         }
         let mut journey = Journey {
+            changes: is_commit,
             there: Some(chance.skewed(30, 3 * MILLI)),
-            back: Some(if is_remote { chance.skewed(0, 2 * MILLI) } else { 0 }),
+            back: Some(if is_remote {
+                chance.skewed(0, 2 * MILLI)
+            } else {
+                0
+            }),
             again: None,
             patience: PATIENCE,
         };
@@ -108,9 +115,9 @@ impl SimStore {
             self.world.sleep(MILLI).await;
             return Err(unavailable());
         };
-        let asked = self
-            .world
-            .ask(self.process, journey, move |inner| question(&mut inner.state.tables));
+        let asked = self.world.ask(self.process, journey, move |inner| {
+            question(&mut inner.state.tables)
+        });
         match asked.await {
             Asked::Answered(answer) => Ok(answer),
             Asked::Silence => Err(unavailable()),
@@ -129,7 +136,11 @@ impl SimStore {
 }
 
 /// Applies a commit and remembers when.
-fn committed(inner: &mut Inner, process: Process, commit: &Commit) -> Result<Committed, CommitFailed> {
+fn committed(
+    inner: &mut Inner,
+    process: Process,
+    commit: &Commit,
+) -> Result<Committed, CommitFailed> {
     let done = inner.state.tables.commit(commit);
     let now = inner.now;
     if let Ok(done) = &done {
@@ -146,9 +157,13 @@ fn committed(inner: &mut Inner, process: Process, commit: &Commit) -> Result<Com
             Ok(_) => "committed".to_owned(),
             Err(failed) => format!("refused ({failed})"),
         };
-        inner.trace.say(now, format_args!("{process} {how}: {}", what.join(", ")));
+        inner
+            .trace
+            .say(now, format_args!("{process} {how}: {}", what.join(", ")));
     } else if let Err(failed) = &done {
-        inner.trace.say(now, format_args!("{process} refused ({failed})"));
+        inner
+            .trace
+            .say(now, format_args!("{process} refused ({failed})"));
     }
     done
 }
@@ -168,14 +183,19 @@ impl Store for SimStore {
         let journey = self.world.with(|inner| self.journey(inner, true));
         let Some(journey) = journey else {
             self.world.sleep(MILLI).await;
-            return Err(CommitFailed::Unavailable("the simulated store does not answer".into()));
+            return Err(CommitFailed::Unavailable(
+                "the simulated store does not answer".into(),
+            ));
         };
         let (process, bug) = (self.process, self.bug);
         let mut commit = commit;
         if bug == Some(Bug::RefusalsDropped) {
-            commit
-                .appends
-                .retain(|it| !matches!(it.event, Event::CallRefused(_) | Event::RefusalsCounted { .. }));
+            commit.appends.retain(|it| {
+                !matches!(
+                    it.event,
+                    Event::CallRefused(_) | Event::RefusalsCounted { .. }
+                )
+            });
         }
         let asked = self.world.ask(process, journey, move |inner| {
             if bug != Some(Bug::AckBeforeDurable) {
@@ -195,9 +215,9 @@ impl Store for SimStore {
         });
         match asked.await {
             Asked::Answered(done) => done,
-            Asked::Silence if self.flavour == Flavour::Sqlite => {
-                Err(CommitFailed::Unavailable("the simulated disk does not answer".into()))
-            }
+            Asked::Silence if self.flavour == Flavour::Sqlite => Err(CommitFailed::Unavailable(
+                "the simulated disk does not answer".into(),
+            )),
             Asked::Silence => Err(CommitFailed::Indeterminate("the connection broke".into())),
         }
     }
@@ -277,13 +297,16 @@ impl Store for SimStore {
         index: Option<&str>,
     ) -> Result<u64, StoreFailed> {
         let (collection, index) = (collection.to_owned(), index.map(str::to_owned));
-        self.of(tenant, move |it| it.projections_count(&collection, index.as_deref()))
-            .await
+        self.of(tenant, move |it| {
+            it.projections_count(&collection, index.as_deref())
+        })
+        .await
     }
 
     async fn projections_clear(&self, tenant: &TenantId) -> Result<(), StoreFailed> {
         let tenant = tenant.clone();
-        self.ask(move |tables| tables.projections_clear(&tenant)).await
+        self.ask(move |tables| tables.projections_clear(&tenant))
+            .await
     }
 
     async fn payload(
@@ -313,7 +336,8 @@ impl Store for SimStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<(RecordKey, Timestamp)>, StoreFailed> {
-        self.of(tenant, move |it| it.records_expired(before, limit)).await
+        self.of(tenant, move |it| it.records_expired(before, limit))
+            .await
     }
 
     async fn work_done(
@@ -342,7 +366,7 @@ impl Store for SimStore {
                 let line = format_args!("{process} claims {kind} {id}, claim {}", work.claim);
                 inner.trace.say(now, line);
                 let at = now;
-                inner.state.truth.claimed.push(Claimed { subject, process, at });
+                inner.state.truth.claimed.push(Claimed { subject, at });
             }
             claimed
         });
@@ -372,13 +396,18 @@ impl Store for SimStore {
         let (tenant, name, holder) = (tenant.clone(), name.to_owned(), holder.to_owned());
         let process = self.process;
         let asked = self.world.ask(process, journey, move |inner| {
-            let lease = inner.state.tables.lease(&tenant, &name, &holder, now, ttl_ms);
+            let lease = inner
+                .state
+                .tables
+                .lease(&tenant, &name, &holder, now, ttl_ms);
             let at = inner.now;
             if let Ok(Lease { epoch, .. }) = &lease {
                 let leased = &mut inner.state.truth.leased;
                 if leased.last().is_none_or(|last| last.epoch != *epoch) {
                     leased.push(Leased { epoch: *epoch, at });
-                    inner.trace.say(at, format_args!("{process} holds the lease, epoch {epoch}"));
+                    inner
+                        .trace
+                        .say(at, format_args!("{process} holds the lease, epoch {epoch}"));
                 }
             }
             lease

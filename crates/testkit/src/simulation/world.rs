@@ -21,7 +21,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::ports::Clock;
 
 use super::chance::Chance;
-use super::faults::Faults;
+use super::faults::{Fault, Faults};
 use super::state::State;
 use super::trace::Trace;
 use crate::time::lock;
@@ -108,6 +108,16 @@ pub(crate) struct NodeState {
     in_flight: Vec<Arc<AtomicBool>>,
 }
 
+/// What happens to a node in the middle of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doom {
+    Crash,
+    Stop,
+}
+
+/// Carries out what happens to nodes.
+type Fates = Box<dyn Fn(usize, Doom) + Send>;
+
 /// Everything but the tasks' code.
 pub(crate) struct Inner {
     pub(crate) now: Micros,
@@ -121,11 +131,16 @@ pub(crate) struct Inner {
     count: u64,
     tasks: BTreeMap<u64, Task>,
     next_task: u64,
+    doomed: Vec<(usize, Doom)>,
 }
 
 impl Inner {
     /// Lets something happen some time later.
-    pub(crate) fn later(&mut self, after: Micros, happening: impl FnOnce(&mut Inner) + Send + 'static) {
+    pub(crate) fn later(
+        &mut self,
+        after: Micros,
+        happening: impl FnOnce(&mut Inner) + Send + 'static,
+    ) {
         self.count = self.count.saturating_add(1);
         let tie = (self.chance.next() >> 32) as u32;
         self.queue.push(Reverse(Due {
@@ -157,6 +172,31 @@ impl Inner {
         instant(self.now, off)
     }
 
+    /// Whoever asked may not live to hear the answer. What only looks is met more seldom: there is more of it.
+    fn doom(&mut self, process: Process, journey: Journey) {
+        if process == OUTSIDE {
+            return;
+        }
+        for (fault, doom) in [
+            (Fault::CrashInFlight, Doom::Crash),
+            (Fault::StopInFlight, Doom::Stop),
+        ] {
+            let is_met = journey.changes || self.chance.in_thousand(40);
+            if is_met && self.faults.happens(fault, &mut self.chance) {
+                let (there, back) = (journey.there.unwrap_or(0), journey.back.unwrap_or(0));
+                let within = there.saturating_add(back).saturating_add(MILLI);
+                let after = self.chance.below(within);
+                self.later(after, move |inner| {
+                    if inner.lives(process) {
+                        let now = inner.now;
+                        inner.trace.fault(now, fault, process);
+                        inner.doomed.push((process.node, doom));
+                    }
+                });
+            }
+        }
+    }
+
     fn sent_by(&mut self, process: Process) -> Arc<AtomicBool> {
         let arrives = Arc::new(AtomicBool::new(true));
         if let Some(node) = self.nodes.get_mut(process.node) {
@@ -180,6 +220,7 @@ pub(crate) fn instant(now: Micros, off: i64) -> Timestamp {
 pub(crate) struct World {
     inner: Mutex<Inner>,
     ready: Arc<Mutex<VecDeque<u64>>>,
+    fates: Mutex<Option<Fates>>,
 }
 
 struct TaskWaker {
@@ -269,6 +310,8 @@ pub(crate) fn wait<T>() -> (Teller<T>, Waiting<T>) {
 /// When something asked takes effect and is answered; without a time it never is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Journey {
+    /// Whether it changes something.
+    pub(crate) changes: bool,
     pub(crate) there: Option<Micros>,
     pub(crate) back: Option<Micros>,
     /// Arrives once more, so long after the first time; the answer to that is lost, or the one that counts.
@@ -286,7 +329,13 @@ pub(crate) enum Asked<T> {
 }
 
 impl World {
-    pub(crate) fn new(chance: Chance, faults: Faults, nodes: usize, state: State, trace: Trace) -> Arc<Self> {
+    pub(crate) fn new(
+        chance: Chance,
+        faults: Faults,
+        nodes: usize,
+        state: State,
+        trace: Trace,
+    ) -> Arc<Self> {
         let inner = Inner {
             now: 0,
             chance,
@@ -299,11 +348,18 @@ impl World {
             count: 0,
             tasks: BTreeMap::new(),
             next_task: 0,
+            doomed: Vec::new(),
         };
         Arc::new(Self {
             inner: Mutex::new(inner),
             ready: Arc::default(),
+            fates: Mutex::default(),
         })
+    }
+
+    /// Says who carries out what happens to nodes.
+    pub(crate) fn fated(&self, fates: impl Fn(usize, Doom) + Send + 'static) {
+        *lock(&self.fates) = Some(Box::new(fates));
     }
 
     /// Looks at the world, or changes it. Never while a task's code runs inside.
@@ -342,6 +398,7 @@ impl World {
         let (teller, waiting) = wait();
         let mut inner = lock(&self.inner);
         let arrives = inner.sent_by(process);
+        inner.doom(process, journey);
         let patience = teller.clone();
         if let Some(there) = journey.there {
             inner.later(there, move |inner| {
@@ -368,8 +425,14 @@ impl World {
                 }
             });
         }
-        let is_certain = matches!((journey.there, journey.back, journey.again), (Some(_), Some(_), None));
-        let arrives_in = journey.there.unwrap_or(0).saturating_add(journey.back.unwrap_or(0));
+        let is_certain = matches!(
+            (journey.there, journey.back, journey.again),
+            (Some(_), Some(_), None)
+        );
+        let arrives_in = journey
+            .there
+            .unwrap_or(0)
+            .saturating_add(journey.back.unwrap_or(0));
         if !is_certain || arrives_in > journey.patience {
             inner.later(journey.patience, move |_| patience.tell(Asked::Silence));
         } else if process != OUTSIDE {
@@ -391,7 +454,9 @@ impl World {
         let mut gone = Vec::new();
         let mut inner = lock(&self.inner);
         let inner_now = &mut *inner;
-        let Some(state) = inner_now.nodes.get_mut(node) else { return };
+        let Some(state) = inner_now.nodes.get_mut(node) else {
+            return;
+        };
         state.is_up = false;
         state.stopped_until = 0;
         for arrives in state.in_flight.drain(..) {
@@ -414,7 +479,11 @@ impl World {
     }
 
     /// Runs until nothing is left to do, or somebody says that it is enough, or the steps are used up.
-    pub(crate) fn run(&self, steps_max: u64, mut is_enough: impl FnMut(&mut Inner) -> bool) -> bool {
+    pub(crate) fn run(
+        &self,
+        steps_max: u64,
+        mut is_enough: impl FnMut(&mut Inner) -> bool,
+    ) -> bool {
         loop {
             while let Some(id) = self.next_ready() {
                 self.poll(id);
@@ -432,15 +501,26 @@ impl World {
             };
             inner.now = inner.now.max(due.at);
             (due.happening)(&mut inner);
+            let doomed = std::mem::take(&mut inner.doomed);
+            drop(inner);
+            if let (false, Some(fates)) = (doomed.is_empty(), lock(&self.fates).as_ref()) {
+                doomed
+                    .into_iter()
+                    .for_each(|(node, doom)| fates(node, doom));
+            }
         }
     }
 
     /// Ends it: whatever still waits is dropped.
     pub(crate) fn end(&self) {
         let (tasks, queue) = self.with(|inner| {
-            (std::mem::take(&mut inner.tasks), std::mem::take(&mut inner.queue))
+            (
+                std::mem::take(&mut inner.tasks),
+                std::mem::take(&mut inner.queue),
+            )
         });
-        drop((tasks, queue));
+        let fates = lock(&self.fates).take();
+        drop((tasks, queue, fates));
         lock(&self.ready).clear();
     }
 

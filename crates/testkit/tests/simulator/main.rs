@@ -9,15 +9,13 @@ use std::sync::{Arc, LazyLock};
 
 use chaperone_engine::{Engine, PreparedBundle};
 use chaperone_policy::Bundle;
-use chaperone_testkit::simulation::{Coverage, Options, Outcome, StartEngine, simulate};
+use chaperone_testkit::simulation::{Bug, Coverage, Options, Outcome, StartEngine, simulate};
 
 static START: LazyLock<StartEngine> = LazyLock::new(|| {
     let bundle = Bundle::load(&chaperone_policy::embedded::files());
     let bundle = Arc::new(bundle.unwrap_or_else(|problems| panic!("{problems:?}")));
     let prepared = PreparedBundle::of(bundle).unwrap_or_else(|failed| panic!("{failed}"));
-    Arc::new(move |config, ports| {
-        Box::pin(Engine::start_prepared(config, prepared.clone(), ports))
-    })
+    Arc::new(move |config, ports| Box::pin(Engine::start_prepared(config, prepared.clone(), ports)))
 });
 
 fn seeds() -> u64 {
@@ -36,7 +34,13 @@ fn say(outcome: &Outcome) -> String {
     format!(
         "seed {}\n{}\n{}",
         outcome.seed,
-        outcome.trace.iter().skip(last).cloned().collect::<Vec<_>>().join("\n"),
+        outcome
+            .trace
+            .iter()
+            .skip(last)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n"),
         violations.join("\n"),
     )
 }
@@ -55,9 +59,36 @@ fn no_seed_violates_anything() {
 #[test]
 fn a_seed_repeats_byte_for_byte() {
     for seed in 0..8 {
-        let (one, other) = (simulate(&START, Options::new(seed)), simulate(&START, Options::new(seed)));
+        let (one, other) = (
+            simulate(&START, Options::new(seed)),
+            simulate(&START, Options::new(seed)),
+        );
         assert_eq!(one.trace, other.trace, "seed {seed}");
         assert_eq!(one.trace_hash, other.trace_hash, "seed {seed}");
         assert_eq!(one.steps, other.steps, "seed {seed}");
+    }
+}
+
+/// Seeds within which every planted bug must be found.
+const FOUND_WITHIN: u64 = 1_000;
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in Bug::ALL.iter().copied() {
+        let found = (0..FOUND_WITHIN).find_map(|seed| {
+            let options = Options {
+                bug: Some(bug),
+                ..Options::new(seed)
+            };
+            let outcome = simulate(&START, options);
+            outcome.violations.into_iter().next().map(|it| (seed, it))
+        });
+        let name = bug.as_str();
+        match found {
+            Some((seed, it)) => {
+                eprintln!("{name}: seed {seed}, {}: {}", it.property.as_str(), it.seen)
+            }
+            None => panic!("{name} was not found within {FOUND_WITHIN} seeds"),
+        }
     }
 }

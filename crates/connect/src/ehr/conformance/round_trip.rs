@@ -411,7 +411,9 @@ impl FhirEndpoint {
         request: Outgoing<class::Phi>,
         body: &Value,
     ) -> Option<Answer> {
-        self.send_once(request.body(body.to_string())).await.ok()
+        self.send_once(request.body(body.to_string()), None)
+            .await
+            .ok()
     }
 
     /// The ids of all drafts under an identifier; `None` when the search is not answered.

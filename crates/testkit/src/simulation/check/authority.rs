@@ -20,13 +20,22 @@ pub(super) fn check(case: &mut Case<'_>) {
         for (step, start) in story.starts() {
             let authority = authority(story, step);
             if let Err(lacks) = authority {
-                case.broken(Property::Authorised, format!("{id} was started without {lacks}"));
+                case.broken(
+                    Property::Authorised,
+                    format!("{id} was started without {lacks}"),
+                );
             }
             if story.order().map(|order| order.digest) != Some(start.digest) {
-                case.broken(Property::ByteForByte, format!("{id} was started for another digest than was ruled on"));
+                case.broken(
+                    Property::ByteForByte,
+                    format!("{id} was started for another digest than was ruled on"),
+                );
             }
             if let Some(late) = late(story, step) {
-                case.broken(Property::InTime, format!("{id} was started {late} s after its deliver-by"));
+                case.broken(
+                    Property::InTime,
+                    format!("{id} was started {late} s after its deliver-by"),
+                );
             }
         }
     }
@@ -47,7 +56,9 @@ fn authority(story: &Story, start: &Step) -> Result<(), String> {
     };
     let given: Vec<&ApprovalRecord> = before()
         .filter_map(|step| match &step.event {
-            WritebackEvent::Approved { approval } if approval.digest == order.digest => Some(approval),
+            WritebackEvent::Approved { approval } if approval.digest == order.digest => {
+                Some(approval)
+            }
             _ => None,
         })
         .collect();
@@ -66,7 +77,7 @@ fn authority(story: &Story, start: &Step) -> Result<(), String> {
         Gate::Approve2f { roles } => given
             .iter()
             .filter(|it| roles.contains(&it.role))
-            .any(|it| with_factor(it))
+            .any(with_factor)
             .then_some(())
             .ok_or_else(|| "an approval with a second factor".to_owned()),
         Gate::TwoPerson { first, second } => {
@@ -109,7 +120,9 @@ fn approvals(case: &mut Case<'_>, id: WritebackId, story: &Story) {
     let mut given = 0;
     let mut found = Vec::new();
     for step in &story.steps {
-        let WritebackEvent::Approved { approval } = &step.event else { continue };
+        let WritebackEvent::Approved { approval } = &step.event else {
+            continue;
+        };
         given += 1;
         let who = human(&approval.person);
         let meant = truth.agreed.iter().any(|agreed| {
@@ -120,24 +133,42 @@ fn approvals(case: &mut Case<'_>, id: WritebackId, story: &Story) {
                 && (agreed.with_factor || approval.factor == Factor::None)
         });
         if !meant {
-            found.push((Property::Agreed, format!("nobody agreed to what is recorded as approved of {id}")));
+            found.push((
+                Property::Agreed,
+                format!("nobody agreed to what is recorded as approved of {id}"),
+            ));
         }
         if approval.digest != order.digest {
-            found.push((Property::Agreed, format!("another digest than the order's was approved of {id}")));
+            found.push((
+                Property::Agreed,
+                format!("another digest than the order's was approved of {id}"),
+            ));
         }
         if step.at > order.approve_by {
-            found.push((Property::Agreed, format!("{id} was approved after its time")));
+            found.push((
+                Property::Agreed,
+                format!("{id} was approved after its time"),
+            ));
         }
         if !humans.insert(who) {
-            found.push((Property::TwoHumans, format!("one human approved {id} twice")));
+            found.push((
+                Property::TwoHumans,
+                format!("one human approved {id} twice"),
+            ));
         }
         let is_two = matches!(gate, Some(Gate::TwoPerson { .. }));
         if is_two && requester.is_some() && requester.and_then(|it| human(&it)) == who {
-            found.push((Property::TwoHumans, format!("who asked for {id} is one of its two people")));
+            found.push((
+                Property::TwoHumans,
+                format!("who asked for {id} is one of its two people"),
+            ));
         }
     }
     if given > needed {
-        found.push((Property::ApprovedOnce, format!("{given} approvals of {id} count where {needed} are needed")));
+        found.push((
+            Property::ApprovedOnce,
+            format!("{given} approvals of {id} count where {needed} are needed"),
+        ));
     }
     for (property, seen) in found {
         case.broken(property, seen);
@@ -155,12 +186,17 @@ fn switches(case: &mut Case<'_>, stories: &std::collections::BTreeMap<WritebackI
                 moved.push((scope.clone(), *mode));
             }
             Event::Writeback(WritebackEvent::DeliveryStarted(_)) => {
-                let chaperone_core::event::StreamId::Writeback(id) = it.stream else { continue };
+                let chaperone_core::event::StreamId::Writeback(id) = it.stream else {
+                    continue;
+                };
                 let applies = moved.iter().find(|(scope, mode)| {
                     *mode != Mode::Normal && touches(scope, stories.get(&id))
                 });
                 if let Some((_, mode)) = applies {
-                    found.push(format!("{id} was started while a switch stood at {}", mode.as_str()));
+                    found.push(format!(
+                        "{id} was started while a switch stood at {}",
+                        mode.as_str()
+                    ));
                 }
             }
             _ => {}
@@ -197,13 +233,21 @@ fn bodies(case: &mut Case<'_>) {
             found.push(format!("{id} was sent, and its order cannot be opened"));
             continue;
         };
-        let ruled = case.stories.get(&id).and_then(Story::order).map(|it| it.digest);
+        let ruled = case
+            .stories
+            .get(&id)
+            .and_then(Story::order)
+            .map(|it| it.digest);
         if ruled != Some(digest) {
-            found.push(format!("the order of {id} is not the one that was ruled on"));
+            found.push(format!(
+                "the order of {id} is not the one that was ruled on"
+            ));
         }
         let text = |name: &str| order.get(name).and_then(Value::as_str);
         if text("body") != Some(request.body.as_str()) {
-            found.push(format!("the body of {id} arrived otherwise than it was approved"));
+            found.push(format!(
+                "the body of {id} arrived otherwise than it was approved"
+            ));
         }
         let path = match &request.id {
             Some(resource) => format!("{}/{resource}", request.kind),

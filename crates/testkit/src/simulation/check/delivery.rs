@@ -23,7 +23,10 @@ pub(super) fn check(case: &mut Case<'_>) {
     }
     for (id, sends) in &sends {
         let Some(story) = stories.get(id) else {
-            found.push((Property::Authorised, format!("{id} was sent and is not in the ledger")));
+            found.push((
+                Property::Authorised,
+                format!("{id} was sent and is not in the ledger"),
+            ));
             continue;
         };
         started_first(case, *id, story, sends, &mut found);
@@ -38,7 +41,10 @@ pub(super) fn check(case: &mut Case<'_>) {
             .filter(|it| it.request.writeback == *id && it.effect.is_some())
             .collect();
         if case.profile == ServerProfile::Full && effects.len() > 1 {
-            found.push((Property::OnceAtMost, format!("{id} took effect {} times", effects.len())));
+            found.push((
+                Property::OnceAtMost,
+                format!("{id} took effect {} times", effects.len()),
+            ));
         }
         outcome(case, *id, story, &effects, &mut found);
         consent(case, *id, story, &mut found);
@@ -52,8 +58,28 @@ pub(super) fn check(case: &mut Case<'_>) {
 
 type Found = Vec<(Property, String)>;
 
-fn started_first(case: &Case<'_>, id: WritebackId, story: &Story, sends: &[&Sent], found: &mut Found) {
+fn started_first(
+    case: &Case<'_>,
+    id: WritebackId,
+    story: &Story,
+    sends: &[&Sent],
+    found: &mut Found,
+) {
     for sent in sends {
+        // A node that was stopped goes by its own clock when it goes on; one that was set back tells it wrongly.
+        let started = story
+            .starts()
+            .filter(|(step, _)| step.done <= sent.left)
+            .last();
+        let started = started.map_or(0, |(step, _)| step.done);
+        let was_set_back = case
+            .truth()
+            .set_back
+            .iter()
+            .any(|(node, at)| *node == sent.process.node && (started..=sent.left).contains(at));
+        if was_set_back {
+            continue;
+        }
         let last = story.until(sent.left).next_back().map(|step| &step.event);
         let start = match last {
             Some(WritebackEvent::DeliveryStarted(start)) if start.attempt == sent.attempt => start,
@@ -73,7 +99,10 @@ fn started_first(case: &Case<'_>, id: WritebackId, story: &Story, sends: &[&Sent
         let asked = sent.left.saturating_sub(LOOKS_FIRST);
         let epoch = case.truth().leased.iter().rev().find(|it| it.at <= asked);
         if epoch.is_some_and(|it| it.epoch > start.epoch) {
-            let seen = format!("{id} was sent under epoch {}, long after it had ended", start.epoch);
+            let seen = format!(
+                "{id} was sent under epoch {}, long after it had ended",
+                start.epoch
+            );
             found.push((Property::EpochKept, seen));
         }
     }
@@ -81,7 +110,10 @@ fn started_first(case: &Case<'_>, id: WritebackId, story: &Story, sends: &[&Sent
     for (step, start) in story.starts() {
         let held = leased.iter().rev().find(|it| it.at <= step.done);
         if held.is_none_or(|it| it.epoch != start.epoch) {
-            let seen = format!("{id} was started under epoch {}, which had ended", start.epoch);
+            let seen = format!(
+                "{id} was started under epoch {}, which had ended",
+                start.epoch
+            );
             found.push((Property::EpochKept, seen));
         }
     }
@@ -97,26 +129,39 @@ fn not_again(case: &Case<'_>, id: WritebackId, story: &Story, sends: &[&Sent], f
     for pair in sends.windows(2) {
         let [first, second] = pair else { continue };
         let between = |step: &&Step| first.left < step.done && step.done <= second.left;
-        let is_known = story.steps.iter().filter(between).any(|step| match &step.event {
-            WritebackEvent::NotApplied { .. } | WritebackEvent::DeadLettered { .. } => true,
-            WritebackEvent::FoundNotApplied { basis, .. } => match basis {
-                NotAppliedBasis::MissAfterSettle => case.profile == ServerProfile::Full,
-                NotAppliedBasis::Human { .. } => case
-                    .truth()
-                    .looked
-                    .iter()
-                    .any(|it| it.writeback == id && !it.applied && it.at <= step.done),
-            },
-            _ => false,
-        });
+        let is_known = story
+            .steps
+            .iter()
+            .filter(between)
+            .any(|step| match &step.event {
+                WritebackEvent::NotApplied { .. } | WritebackEvent::DeadLettered { .. } => true,
+                WritebackEvent::FoundNotApplied { basis, .. } => match basis {
+                    NotAppliedBasis::MissAfterSettle => case.profile == ServerProfile::Full,
+                    NotAppliedBasis::Human { .. } => case
+                        .truth()
+                        .looked
+                        .iter()
+                        .any(|it| it.writeback == id && !it.applied && it.at <= step.done),
+                },
+                _ => false,
+            });
         if !is_known {
-            let seen = format!("{id} was sent again at {:.3} s, and nobody knew of the first", second.left as f64 / 1e6);
+            let seen = format!(
+                "{id} was sent again at {:.3} s, and nobody knew of the first",
+                second.left as f64 / 1e6
+            );
             found.push((Property::NotAgainBlindly, seen));
         }
     }
 }
 
-fn outcome(case: &Case<'_>, id: WritebackId, story: &Story, effects: &[&Exchange], found: &mut Found) {
+fn outcome(
+    case: &Case<'_>,
+    id: WritebackId,
+    story: &Story,
+    effects: &[&Exchange],
+    found: &mut Found,
+) {
     // Whether a clock told wrongly that the settling time had passed.
     let clocks_hold = !case.happened(Fault::ClockForward) && !case.happened(Fault::ClockBack);
     let first = effects.first().map(|it| it.at);
@@ -129,21 +174,32 @@ fn outcome(case: &Case<'_>, id: WritebackId, story: &Story, effects: &[&Exchange
             _ => false,
         };
         if says_not_applied && first.is_some_and(|at| at < step.done.saturating_sub(SEARCH_LAG)) {
-            found.push((Property::NotAppliedIsTrue, format!("{id} is recorded as not applied, and was")));
+            found.push((
+                Property::NotAppliedIsTrue,
+                format!("{id} is recorded as not applied, and was"),
+            ));
         }
     }
     match story.end() {
         Some(WritebackEvent::Delivered(receipt)) => {
             let is_there = || !effects.is_empty() || made_by_another(case, id);
             if receipt.attested_by.is_none() && !is_there() {
-                found.push((Property::OutcomeIsTrue, format!("{id} is recorded as delivered, and nothing arrived")));
+                found.push((
+                    Property::OutcomeIsTrue,
+                    format!("{id} is recorded as delivered, and nothing arrived"),
+                ));
             }
         }
-        Some(WritebackEvent::Voided { .. } | WritebackEvent::Abandoned { .. } | WritebackEvent::Refused { .. })
-            if !effects.is_empty() =>
-        {
+        Some(
+            WritebackEvent::Voided { .. }
+            | WritebackEvent::Abandoned { .. }
+            | WritebackEvent::Refused { .. },
+        ) if !effects.is_empty() => {
             let end = story.end().map(name).unwrap_or_default();
-            found.push((Property::OutcomeIsTrue, format!("{id} took effect, and is recorded as {end}")));
+            found.push((
+                Property::OutcomeIsTrue,
+                format!("{id} took effect, and is recorded as {end}"),
+            ));
         }
         _ => {}
     }
@@ -152,11 +208,19 @@ fn outcome(case: &Case<'_>, id: WritebackId, story: &Story, effects: &[&Exchange
 /// Whether another write-back made the very same change of the same resource: then the EHR holds what was
 /// approved, and nobody can tell whose it is.
 fn made_by_another(case: &Case<'_>, id: WritebackId) -> bool {
-    let Some((_, order)) = case.opened(id) else { return false };
+    let Some((_, order)) = case.opened(id) else {
+        return false;
+    };
     let text = |name: &str| order.get(name).and_then(serde_json::Value::as_str);
     case.state.ehr.history.iter().any(|it| {
-        let path = it.request.id.as_ref().map(|id| format!("{}/{id}", it.request.kind));
-        it.effect.is_some() && path.as_deref() == text("path") && same_but_for_meta(&it.request.body, text("body"))
+        let path = it
+            .request
+            .id
+            .as_ref()
+            .map(|id| format!("{}/{id}", it.request.kind));
+        it.effect.is_some()
+            && path.as_deref() == text("path")
+            && same_but_for_meta(&it.request.body, text("body"))
     })
 }
 
@@ -175,7 +239,9 @@ fn same_but_for_meta(one: &str, other: Option<&str>) -> bool {
 
 fn consent(case: &Case<'_>, id: WritebackId, story: &Story, found: &mut Found) {
     let truth = case.truth();
-    let Some(patient) = truth.patient_of.get(&id) else { return };
+    let Some(patient) = truth.patient_of.get(&id) else {
+        return;
+    };
     let subject = id.to_string();
     for (step, _) in story.starts() {
         let claimed = truth
@@ -192,7 +258,10 @@ fn consent(case: &Case<'_>, id: WritebackId, story: &Story, found: &mut Found) {
                 && it.until.is_none_or(|until| until > step.done)
         });
         if is_refused {
-            found.push((Property::ConsentKept, format!("{id} was started after {patient} had withdrawn consent")));
+            found.push((
+                Property::ConsentKept,
+                format!("{id} was started after {patient} had withdrawn consent"),
+            ));
         }
     }
 }
@@ -214,11 +283,15 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
             WritebackEvent::Proposed(proposal) => proposal.patient,
             _ => None,
         });
-        let Some(patient) = patient.map(|it| it.to_string()) else { continue };
+        let Some(patient) = patient.map(|it| it.to_string()) else {
+            continue;
+        };
         let mut open: Option<(u64, Micros)> = None;
         for step in &story.steps {
             let enters = story.starts().any(|(start, _)| {
-                story.queued_before(start.seq).is_some_and(|it| it.seq == step.seq)
+                story
+                    .queued_before(start.seq)
+                    .is_some_and(|it| it.seq == step.seq)
             });
             let ends = matches!(
                 step.event,
@@ -232,20 +305,38 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
             match open {
                 None if enters => open = Some((step.seq, step.done)),
                 Some((seq, from)) if ends => {
-                    queue.push(Queued { id: *id, patient: patient.clone(), seq, from, until: step.done });
+                    queue.push(Queued {
+                        id: *id,
+                        patient: patient.clone(),
+                        seq,
+                        from,
+                        until: step.done,
+                    });
                     open = None;
                 }
                 _ => {}
             }
         }
         if let Some((seq, from)) = open {
-            queue.push(Queued { id: *id, patient, seq, from, until: Micros::MAX });
+            queue.push(Queued {
+                id: *id,
+                patient,
+                seq,
+                from,
+                until: Micros::MAX,
+            });
         }
     }
     for sent in &case.truth().sends {
         let at = sent.left;
         let waits = |it: &&Queued| it.from <= at && at < it.until;
-        let Some(own) = queue.iter().filter(waits).find(|it| it.id == sent.writeback) else { continue };
+        let Some(own) = queue
+            .iter()
+            .filter(waits)
+            .find(|it| it.id == sent.writeback)
+        else {
+            continue;
+        };
         let earlier = queue
             .iter()
             .filter(waits)

@@ -28,12 +28,18 @@ fn read(case: &mut Case<'_>) {
             continue;
         };
         if recorded.seq != at as u64 || recorded.tenant != *case.tenant {
-            case.broken(Property::LedgerWhole, format!("leaf {at} says it is {}", recorded.seq));
+            case.broken(
+                Property::LedgerWhole,
+                format!("leaf {at} says it is {}", recorded.seq),
+            );
         }
         let version = versions.entry(recorded.stream.clone()).or_default();
         *version = version.saturating_add(1);
         if recorded.version != *version {
-            let seen = format!("{} has version {} where {version} follows", recorded.stream, recorded.version);
+            let seen = format!(
+                "{} has version {} where {version} follows",
+                recorded.stream, recorded.version
+            );
             case.broken(Property::LedgerWhole, seen);
         }
         case.recorded.push(recorded);
@@ -71,7 +77,9 @@ impl Heads {
         let Some(last) = heads.next() else {
             return Digest::of_bytes(&[]);
         };
-        heads.fold(last, |right, left| hash(NODE, [left.as_bytes(), right.as_bytes()]))
+        heads.fold(last, |right, left| {
+            hash(NODE, [left.as_bytes(), right.as_bytes()])
+        })
     }
 }
 
@@ -90,13 +98,19 @@ fn heads(case: &mut Case<'_>) {
         newest = checkpoint.size;
         notes.insert(checkpoint.size, &checkpoint.note);
         if roots.get(&checkpoint.size) != Some(&checkpoint.root) {
-            let seen = format!("the head signed at {} is not the head of the leaves", checkpoint.size);
+            let seen = format!(
+                "the head signed at {} is not the head of the leaves",
+                checkpoint.size
+            );
             case.broken(Property::LedgerWhole, seen);
         }
     }
     for (size, note) in &case.truth().anchored {
         if notes.get(size) != Some(&note.as_str()) {
-            case.broken(Property::LedgerWhole, format!("what was anchored at {size} was never signed here"));
+            case.broken(
+                Property::LedgerWhole,
+                format!("what was anchored at {size} was never signed here"),
+            );
         }
     }
     let last_of_writebacks = case

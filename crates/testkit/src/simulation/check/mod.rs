@@ -145,7 +145,11 @@ impl Story {
                     | WritebackEvent::Requeued { .. }
             )
         };
-        self.steps.iter().rev().filter(|step| step.seq < seq).find(enters)
+        self.steps
+            .iter()
+            .rev()
+            .filter(|step| step.seq < seq)
+            .find(enters)
     }
 
     /// What it came to.
@@ -182,7 +186,11 @@ impl<'s> Case<'s> {
     /// When an event became durable.
     pub(crate) fn done(&self, seq: u64) -> Micros {
         let at = usize::try_from(seq).unwrap_or(usize::MAX);
-        self.truth().committed.get(at).copied().unwrap_or(Micros::MAX)
+        self.truth()
+            .committed
+            .get(at)
+            .copied()
+            .unwrap_or(Micros::MAX)
     }
 
     pub(crate) fn happened(&self, fault: Fault) -> bool {

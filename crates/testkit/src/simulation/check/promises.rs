@@ -11,11 +11,23 @@ pub(super) fn check(case: &mut Case<'_>) {
     let truth = case.truth();
     let mut found = Vec::new();
     for told in &truth.acknowledged {
-        let first = case.stories.get(&told.writeback).and_then(|story| story.steps.first());
+        let first = case
+            .stories
+            .get(&told.writeback)
+            .and_then(|story| story.steps.first());
         match first {
-            None => found.push((Property::ToldIsDurable, format!("{} was acknowledged for {} and is not there", told.writeback, told.key))),
+            None => found.push((
+                Property::ToldIsDurable,
+                format!(
+                    "{} was acknowledged for {} and is not there",
+                    told.writeback, told.key
+                ),
+            )),
             Some(step) if step.done > told.at => {
-                found.push((Property::ToldIsDurable, format!("{} was acknowledged before it was durable", told.writeback)));
+                found.push((
+                    Property::ToldIsDurable,
+                    format!("{} was acknowledged before it was durable", told.writeback),
+                ));
             }
             Some(_) => {}
         }
@@ -30,11 +42,20 @@ pub(super) fn check(case: &mut Case<'_>) {
             })
         });
         if !is_there {
-            found.push((Property::ToldIsDurable, format!("an approval of {} was taken and is not there", agreed.writeback)));
+            found.push((
+                Property::ToldIsDurable,
+                format!(
+                    "an approval of {} was taken and is not there",
+                    agreed.writeback
+                ),
+            ));
         }
     }
     for (first, second) in &truth.twice {
-        found.push((Property::OneForAKey, format!("one key made {first} and {second}")));
+        found.push((
+            Property::OneForAKey,
+            format!("one key made {first} and {second}"),
+        ));
     }
     if !case.is_at_rest {
         let open: Vec<String> = case
@@ -43,7 +64,10 @@ pub(super) fn check(case: &mut Case<'_>) {
             .filter(|(_, story)| !ended(story.end()))
             .map(|(id, _)| id.to_string())
             .collect();
-        found.push((Property::ComesToRest, format!("still open: {}", open.join(", "))));
+        found.push((
+            Property::ComesToRest,
+            format!("still open: {}", open.join(", ")),
+        ));
     }
     let mut known = BTreeSet::new();
     let mut counted = BTreeSet::new();
@@ -57,7 +81,14 @@ pub(super) fn check(case: &mut Case<'_>) {
     }
     for refused in truth.refused.iter().filter(|it| it.recorded) {
         if !known.contains(&refused.correlation) && !counted.contains(refused.code) {
-            found.push((Property::RefusalsRecorded, format!("a refusal ({}) at {:.3} s is not there", refused.code, refused.at as f64 / 1e6)));
+            found.push((
+                Property::RefusalsRecorded,
+                format!(
+                    "a refusal ({}) at {:.3} s is not there",
+                    refused.code,
+                    refused.at as f64 / 1e6
+                ),
+            ));
         }
     }
     for (property, seen) in found {
