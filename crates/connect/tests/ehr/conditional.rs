@@ -1,7 +1,7 @@
 //! The conditional strategy against a server that honours conditions: each way a send can end.
 
 use chaperone_core::evidence::Strategy;
-use chaperone_core::ports::{Ehr, Reconciliation, ServerKind, Version, WriteFailed};
+use chaperone_core::ports::{Clock as _, Ehr, Reconciliation, ServerKind, Version, WriteFailed};
 use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use chaperone_sandbox::{FaultKind, FaultRule, ServerProfile};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    Bench, attempt, bench, create, endpoint, kind, reconcile, task, update, write,
+    Bench, HandClock, attempt, bench, create, endpoint, kind, reconcile, task, update, write,
 };
 
 const CONDITIONAL: Strategy = Strategy::Conditional;
@@ -385,4 +385,24 @@ async fn a_profile_that_offers_less_than_the_order_asks_sends_nothing() {
     // But what was sent before the profile changed can still be found out.
     write(&bench.ehr, &order).await.unwrap();
     applied(reconcile(&lesser, &order).await);
+}
+
+#[tokio::test]
+async fn nothing_leaves_once_its_time_has_come() {
+    let bench = bench(ServerProfile::Full).await;
+    let order = create(&bench.ehr, 1, CONDITIONAL, &task(1, "call the patient"));
+    // The connection goes by a clock that stands still.
+    let now = HandClock::new().now();
+    let late = bench.ehr.write(&attempt(&order, 1).before(now)).await;
+    assert_eq!(late, Err(not_applied(FailureCause::Unreachable)));
+    assert_eq!(bench.count("Task"), 0);
+    let until = now.checked_add(jiff::SignedDuration::from_secs(1)).unwrap();
+    assert!(
+        bench
+            .ehr
+            .write(&attempt(&order, 1).before(until))
+            .await
+            .is_ok()
+    );
+    assert_eq!(bench.count("Task"), 1);
 }
