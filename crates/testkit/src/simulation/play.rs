@@ -60,13 +60,20 @@ pub(crate) fn furnish(inner: &mut Inner) {
             "resourceType": "Encounter", "id": format!("e{patient}"), "status": "in-progress",
             "class": { "code": "AMB" }, "subject": subject,
         }));
+        // One that is known, and one of which nobody knows anything: that takes two people.
+        let drug = match patient {
+            1 => json!({
+                "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "314076",
+                "display": "lisinopril 10 MG Oral Tablet",
+            }),
+            _ => {
+                json!({ "system": "urn:example:drugs", "code": "x1", "display": "examplol 10 MG Oral Tablet" })
+            }
+        };
         put(json!({
             "resourceType": "MedicationRequest", "id": format!("rx{patient}"), "status": "active", "intent": "order",
             "subject": subject, "authoredOn": "2026-11-01",
-            "medicationCodeableConcept": { "coding": [{
-                "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "314076",
-                "display": "lisinopril 10 MG Oral Tablet",
-            }] },
+            "medicationCodeableConcept": { "coding": [drug] },
             "dosageInstruction": [{
                 "timing": { "repeat": { "frequency": 1, "period": 1, "periodUnit": "d" } },
                 "doseAndRate": [{ "doseQuantity": {

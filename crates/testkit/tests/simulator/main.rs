@@ -1,7 +1,7 @@
 //! The simulator over a fixed number of seeds: nothing is violated, everything is reached, a seed repeats byte for
 //! byte, and planted bugs are found.
 //!
-//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 40); `chaperone simulate` runs more of them.
+//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 60); `chaperone simulate` runs more of them.
 
 #![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
@@ -18,9 +18,57 @@ static START: LazyLock<StartEngine> = LazyLock::new(|| {
     Arc::new(move |config, ports| Box::pin(Engine::start_prepared(config, prepared.clone(), ports)))
 });
 
+/// What must have gone wrong somewhere in so many seeds.
+const FAULTS: &[&str] = &[
+    "anchor-fails",
+    "asked-again",
+    "clock-back",
+    "clock-forward",
+    "commit-answer-lost",
+    "commit-lost",
+    "consent-withdrawn",
+    "crash",
+    "crash-in-flight",
+    "decided-late",
+    "decided-twice",
+    "ehr-partition",
+    "ehr-slow",
+    "error-after",
+    "foreign-edit",
+    "mode-switched",
+    "other-digest",
+    "read-fails",
+    "stale-search",
+    "stop",
+    "stop-in-flight",
+    "store-partition",
+    "store-slow",
+    "store-unavailable",
+    "write-answer-lost",
+    "write-late",
+    "write-lost",
+];
+
+/// Moves of write-backs that must have been made somewhere in so many seeds.
+const MOVES: &[&str] = &[
+    "abandoned",
+    "approved",
+    "delivered:P0",
+    "delivered:P2",
+    "delivered:P3",
+    "delivery_started",
+    "found_not_applied:human",
+    "found_not_applied:miss_after_settle",
+    "human_needed:endpoint_cannot_tell",
+    "outcome_unknown",
+    "refused:expiry",
+    "voided:consent",
+    "voided:deliver_by",
+];
+
 fn seeds() -> u64 {
     let said = std::env::var("CHAPERONE_SIMULATED_SEEDS").ok();
-    said.and_then(|text| text.parse().ok()).unwrap_or(40)
+    said.and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
 /// A failure, to be read and to be played again.
@@ -53,7 +101,20 @@ fn no_seed_violates_anything() {
         assert!(outcome.violations.is_empty(), "{}", say(&outcome));
         reached.add(&outcome.coverage);
     }
-    eprintln!("{reached:#?}");
+    // Nothing is shown by a play in which nothing happens.
+    for fault in FAULTS {
+        assert!(reached.faults.contains_key(fault), "{fault} did not happen");
+    }
+    for reach in MOVES {
+        assert!(
+            reached.moves.contains_key(*reach),
+            "{reach} was not reached: {:?}",
+            reached.moves
+        );
+    }
+    for end in ["abandoned", "delivered", "refused", "void"] {
+        assert!(reached.ends.contains_key(end), "nothing ended as {end}");
+    }
 }
 
 #[test]
