@@ -1,4 +1,4 @@
-//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, telling
+//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, undo runs, telling
 //! the ledger what left, and the stream of AuditEvents where one is configured.
 //!
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
@@ -39,6 +39,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// How many of these looks pass between two sweeps; the first comes after a few.
 const SWEEP_EVERY: u32 = 60;
 const SWEEP_FIRST: u32 = 2;
+/// How often runs that undo something are looked at.
+const UNDO_EVERY: Duration = Duration::from_secs(1);
 /// How long the stream of AuditEvents waits when there is nothing new.
 const STREAM_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits after a failure; twice as long after each further one, up to the second.
@@ -62,6 +64,7 @@ impl Workers {
             tokio::spawn(integrate(Arc::clone(engine), stopped.clone())),
             tokio::spawn(index(Arc::clone(engine), stopped.clone())),
             tokio::spawn(retain(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(undo(Arc::clone(engine), stopped.clone())),
             tokio::spawn(afterwork(Arc::clone(engine), stopped)),
         ];
         Self { stop, tasks }
@@ -199,6 +202,22 @@ async fn retain(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         rounds = rounds.wrapping_add(1);
         tokio::select! {
             () = tokio::time::sleep(RETENTION_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn undo(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        match engine.advance_undo_runs().await {
+            // What moved may let something else move.
+            Ok(moved) if moved > 0 => continue,
+            Ok(_) => {}
+            Err(failed) => tracing::warn!(error = %failed, "undo runs wait"),
+        }
+        // Not at every change: a busy system changes many times a second, and a run waits for people.
+        tokio::select! {
+            () = tokio::time::sleep(UNDO_EVERY) => {}
             _ = stopped.changed() => {}
         }
     }

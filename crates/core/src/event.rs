@@ -17,13 +17,14 @@ use crate::envelope::{Envelope, Grant};
 use crate::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken, TenantId,
-    ToolName, VendorId, WritebackId,
+    ToolName, UndoId, VendorId, WritebackId,
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
+use crate::undo::UndoEvent;
 use crate::writeback::WritebackEvent;
 
 /// Version of the leaf format.
@@ -51,6 +52,8 @@ pub enum StreamId {
     Tenant,
     /// The life of the tenant's keys: rotation, destruction, escrow.
     Keys,
+    /// One run that undoes what went wrong.
+    Undo(UndoId),
 }
 
 impl fmt::Display for StreamId {
@@ -65,6 +68,7 @@ impl fmt::Display for StreamId {
             StreamId::Retention => f.write_str("retention"),
             StreamId::Tenant => f.write_str("tenant"),
             StreamId::Keys => f.write_str("keys"),
+            StreamId::Undo(id) => write!(f, "undo/{id}"),
         }
     }
 }
@@ -88,6 +92,7 @@ impl TryFrom<String> for StreamId {
             Some(("grant", id)) => id.parse().map(StreamId::Grant),
             Some(("envelope", id)) => id.parse().map(StreamId::Envelope),
             Some(("account", name)) => name.parse().map(StreamId::Account),
+            Some(("undo", id)) => id.parse().map(StreamId::Undo),
             _ => Err(IdInvalid::Named { what: "stream" }),
         }
     }
@@ -472,6 +477,8 @@ pub enum Event {
         /// Since when.
         since: Timestamp,
     },
+    /// Something was undone, or is to be.
+    Undo(UndoEvent),
     /// A write-back moved.
     Writeback(WritebackEvent),
 }
@@ -485,7 +492,8 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys and retention, `writeback.`, `key.` or `retention.` and what happened.
+    /// The kind as indexed: for write-backs, keys, retention and undoing, `writeback.`, `key.`, `retention.` or `undo.`
+    /// and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -499,6 +507,7 @@ impl Event {
             Event::Writeback(_) => format!("writeback.{}", text("what")),
             Event::Key(_) => format!("key.{}", text("what")),
             Event::Retention(_) => format!("retention.{}", text("what")),
+            Event::Undo(_) => format!("undo.{}", text("what")),
             _ => text("kind"),
         }
     }

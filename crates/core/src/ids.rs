@@ -107,6 +107,8 @@ random_ids! {
     DataKeyId = "key";
     /// One legal hold.
     HoldId = "hold";
+    /// One run that undoes what went wrong.
+    UndoId = "undo";
 }
 
 macro_rules! named_ids {

@@ -146,6 +146,8 @@ pub enum SystemPart {
     CommandLine,
     /// The worker that deletes what has been kept long enough.
     Retention,
+    /// The worker that goes on with runs that undo what went wrong.
+    Undo,
 }
 
 impl From<&Human> for Actor {

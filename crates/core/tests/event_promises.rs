@@ -25,16 +25,19 @@ use chaperone_core::event::{
 };
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, VendorId,
-    WritebackId,
+    GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId,
+    VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
+use chaperone_core::undo::{
+    PersonNeeded, UndoCounts, UndoEvent, UndoLink, UndoPart, UndoSelection, UndoStep, VersionName,
+};
 use chaperone_core::writeback::{
-    FailureCause, HumanNeeded, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
+    FailureCause, HumanNeeded, Proposal, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
 use expect_test::expect_file;
 use sample::{address, at, digest, events, person, tenant, writeback};
@@ -338,6 +341,7 @@ fn kinds() -> Vec<Event> {
     }
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
+    kinds.extend(undo_kinds().into_iter().map(Event::Undo));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
 }
@@ -394,6 +398,56 @@ fn key_kinds() -> Vec<KeyEvent> {
         },
         KeyEvent::EscrowShown {
             reason: EscrowReason::FirstRun,
+        },
+    ]
+}
+
+fn undo_kinds() -> Vec<UndoEvent> {
+    let (one, by) = (writeback(1), writeback(2));
+    let moved = |step| UndoEvent::Moved {
+        writeback: one,
+        step,
+    };
+    vec![
+        UndoEvent::Started {
+            selection: Box::new(UndoSelection {
+                agent: Some(AgentId::new("prescribing-desk").unwrap()),
+                model: Some(VersionName::new("example-model-2026-06").unwrap()),
+                prompt: Some(VersionName::new("refill@2").unwrap()),
+                intent: Some(IntentId::new("submit-order").unwrap()),
+                from: Some(at(1)),
+                to: Some(at(60)),
+                writeback: Some(one),
+            }),
+            reason: address("undo"),
+            effects: 3,
+            unreadable: 1,
+        },
+        UndoEvent::Joined {
+            writeback: by,
+            on: one,
+        },
+        moved(UndoStep::Found),
+        moved(UndoStep::Waiting),
+        moved(UndoStep::SetAside),
+        moved(UndoStep::Withdrawn),
+        moved(UndoStep::Proposed { by }),
+        moved(UndoStep::Undone { by }),
+        moved(UndoStep::Nothing),
+        moved(UndoStep::Person {
+            needed: PersonNeeded::ChangedSince,
+            task: Some(by),
+        }),
+        moved(UndoStep::Person {
+            needed: PersonNeeded::NoBase,
+            task: None,
+        }),
+        UndoEvent::CompensationProposed {
+            run: UndoId::from_random([6; 16]),
+            by,
+        },
+        UndoEvent::Finished {
+            counts: UndoCounts::of(&[UndoStep::SetAside, UndoStep::Undone { by }]),
         },
     ]
 }
@@ -490,6 +544,24 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
     kinds.push(E::Quarantined {
         reason: QuarantineReason::BadRun,
     });
+    kinds.push(E::Released {
+        person: person(5),
+        reason: None,
+    });
+    for part in [UndoPart::Compensation, UndoPart::Task] {
+        // First, so that what follows is about the other.
+        kinds.insert(
+            0,
+            E::Proposed(Box::new(Proposal {
+                undo: Some(UndoLink {
+                    run: UndoId::from_random([6; 16]),
+                    of: writeback(3),
+                    part,
+                }),
+                ..sample::proposal()
+            })),
+        );
+    }
     kinds
 }
 
@@ -532,6 +604,13 @@ fn listed(event: &Event) -> bool {
             | RetentionEvent::ShredStarted { .. }
             | RetentionEvent::ShredEnded(_)
             | RetentionEvent::ShredReplayed(_),
+        )
+        | Event::Undo(
+            UndoEvent::Started { .. }
+            | UndoEvent::Joined { .. }
+            | UndoEvent::Moved { .. }
+            | UndoEvent::CompensationProposed { .. }
+            | UndoEvent::Finished { .. },
         )
         | Event::EgressPassed { .. }
         | Event::EgressRefused { .. }
@@ -661,6 +740,7 @@ fn a_leaf_of_a_newer_format_or_of_other_bytes_is_refused() {
 fn streams_read_back_and_nothing_else_does() {
     for stream in [
         StreamId::Writeback(writeback(1)),
+        StreamId::Undo(UndoId::from_random([6; 16])),
         StreamId::Modes,
         StreamId::Refusals,
         StreamId::Tenant,

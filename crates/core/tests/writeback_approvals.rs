@@ -25,7 +25,7 @@ use chaperone_core::writeback::{
 };
 use expect_test::{Expect, expect};
 use sample::{
-    APPROVE_WITHIN_S, DELIVER_WITHIN_S, REQUESTER, approval, approve_2f, at, attested,
+    APPROVE_WITHIN_S, DELIVER_WITHIN_S, REQUESTER, address, approval, approve_2f, at, attested,
     auto_verified, change, delivering, digest, fold, granted, person, receipt, roles, ruled_events,
     ruling, start, two_person, validation,
 };
@@ -469,8 +469,15 @@ fn quarantine_holds_and_release_returns_to_where_it_was() {
     };
     expect!["quarantined"].assert_eq(&act(&mut state, quarantine(), 61));
     expect!["refused: not-now"].assert_eq(&send(&mut state, 1, 62));
-    let release = Command::Release { person: person(5) };
-    expect!["ready"].assert_eq(&act(&mut state, release, 63));
+    let release = || Command::Release {
+        person: person(5),
+        reason: address("release"),
+    };
+    // Not once its time in the queue has run out meanwhile.
+    let mut late = state.clone();
+    let over = 61 + DELIVER_WITHIN_S + 1;
+    expect!["refused: outside-delivery-window"].assert_eq(&act(&mut late, release(), over));
+    expect!["ready"].assert_eq(&act(&mut state, release(), 63));
     assert_eq!(state, before);
     assert_eq!(send(&mut state, 1, 64), "delivering");
     expect!["refused: not-now"].assert_eq(&act(&mut state, quarantine(), 65));

@@ -240,7 +240,10 @@ fn attempt(state: &Writeback, drawn: &Drawn, now: i64) -> Option<WritebackEvent>
         Drawn::Quarantine => Command::Quarantine {
             reason: QuarantineReason::BadRun,
         },
-        Drawn::Release => Command::Release { person: person(5) },
+        Drawn::Release => Command::Release {
+            person: person(5),
+            reason: address("release"),
+        },
         Drawn::Compensate => Command::Compensate { by: writeback(3) },
         Drawn::Promote => Command::Promote { by: writeback(2) },
     };

@@ -329,7 +329,10 @@ fn every_state_against_every_command() {
             ),
             (
                 "release",
-                Box::new(|| Command::Release { person: person(5) }),
+                Box::new(|| Command::Release {
+                    person: person(5),
+                    reason: address("release"),
+                }),
             ),
             (
                 "compensate",

@@ -388,7 +388,7 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    async fn finish(
+    pub(crate) async fn finish(
         &self,
         mut hand: InHand,
         mut commit: Commit,
@@ -435,7 +435,7 @@ impl Engine {
         }
     }
 
-    async fn seal_reason(
+    pub(crate) async fn seal_reason(
         &self,
         hand: &InHand,
         reason: &str,
@@ -532,7 +532,7 @@ fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
         .ok_or_else(|| Refusal::RoleNotPermitted.into())
 }
 
-fn require(by: &Human, roles: &[Role]) -> Result<(), DecideFailed> {
+pub(crate) fn require(by: &Human, roles: &[Role]) -> Result<(), DecideFailed> {
     if roles.iter().any(|role| by.holds(*role)) {
         Ok(())
     } else {

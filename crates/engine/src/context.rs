@@ -34,6 +34,7 @@ use crate::retention::rules::RetentionRules;
 use crate::retention::tombstones::Tombstones;
 use crate::tables::Tables;
 use crate::tokens::TokenCache;
+use crate::undo::Remedies;
 
 /// Which bundle was recorded last. The tenant's stream holds far more than bundles, so it is not read
 /// for this.
@@ -259,6 +260,7 @@ struct Compiled {
     rules: Arc<RuleSet>,
     consent_table: Arc<ConsentTable>,
     retention: Arc<RetentionRules>,
+    remedies: Arc<Remedies>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -285,12 +287,19 @@ impl Compiled {
         for taken in [
             crate::open_envelope::DISPATCH,
             crate::open_envelope::COLLECT,
+            crate::undo::REMEDIATE,
         ] {
             if bundle.intents().any(|intent| intent.id.as_str() == taken) {
                 return Err(StartFailed::View(format!(
                     "the intent name `{taken}` is taken by a scope of its own; choose another"
                 )));
             }
+        }
+        let own = crate::undo::CHAPERONE;
+        if bundle.agents().any(|agent| agent.id.as_str() == own) {
+            return Err(StartFailed::View(format!(
+                "the agent name `{own}` is Chaperone's own; choose another"
+            )));
         }
         crate::ehr_event::check_table(bundle, definitions)?;
         let views =
@@ -326,6 +335,7 @@ impl Compiled {
             rules: Arc::new(rules),
             consent_table: Arc::new(crate::consent::table_of(bundle)?),
             retention: Arc::new(retention),
+            remedies: Arc::new(Remedies::of(bundle)?),
         })
     }
 }
@@ -351,6 +361,8 @@ pub struct Engine {
     pub(crate) consent_table: Arc<ConsentTable>,
     /// How long anything is kept.
     pub(crate) retention: Arc<RetentionRules>,
+    /// What undoes which type of resource.
+    pub(crate) remedies: Arc<Remedies>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -399,6 +411,7 @@ impl Engine {
             rules,
             consent_table,
             retention,
+            remedies,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -420,6 +433,7 @@ impl Engine {
             rules,
             consent_table,
             retention,
+            remedies,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

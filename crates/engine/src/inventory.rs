@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 28] = [
+pub const COLLECTIONS: [&str; 30] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -45,6 +45,8 @@ pub const COLLECTIONS: [&str; 28] = [
     "step_up",
     "token",
     "token_index",
+    "undo_item",
+    "undo_run",
     "writeback",
     "writeback_by_patient",
 ];

@@ -7,7 +7,8 @@
 //! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
 //! [`collect`]), the humans' side ([`people`], [`decide`], [`approve`], [`views`],
-//! [`switch_mode`], [`break_glass`], [`reveal`]), and the workers' side ([`deliver`], [`expire`], [`ledger`]);
+//! [`switch_mode`], [`break_glass`], [`reveal`]), the workers' side ([`deliver`], [`expire`], [`ledger`]), and how
+//! what went wrong is taken back ([`undo`]);
 //! what all of it looks like from outside is [`audit`], where anything rests is [`inventory`], how long it stays is
 //! [`retention`], what leaves is [`egress`], and where everything goes is [`dataflow`].
 
@@ -67,6 +68,7 @@ pub mod views;
 pub mod deliver;
 pub mod expire;
 pub mod ledger;
+pub mod undo;
 
 pub mod audit;
 pub mod dataflow;

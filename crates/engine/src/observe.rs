@@ -123,7 +123,7 @@ impl Engine {
         })
     }
 
-    fn observe_patient(&self, patient: &Value, facts: &mut Facts) {
+    pub(crate) fn observe_patient(&self, patient: &Value, facts: &mut Facts) {
         let deceased = match (
             patient.get("deceasedBoolean"),
             patient.get("deceasedDateTime"),

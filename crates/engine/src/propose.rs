@@ -25,19 +25,18 @@ use chaperone_core::ports::{
 use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{
-    Command, OrderRef, Proposal, RefusedBy, Writeback, WritebackEvent,
+    Command, OrderRef, Proposal, RefusedBy, Ruled, Writeback, WritebackEvent,
 };
 use chaperone_fhir::finding::Finding;
 use chaperone_phi::consent::Action;
 use serde_json::{Value, json};
 
 use self::answer::{Told, findings_for_agent, refusal};
-use self::change::change_of;
-pub(crate) use self::change::reaches_patient;
+pub(crate) use self::change::{change_of, reaches_patient};
 pub(crate) use self::gather::Inputs;
 use self::plausible::{Judged, Shown};
 pub(crate) use self::plausible::{Plausible, RuleSet};
-use self::validate::conformant;
+pub(crate) use self::validate::conformant;
 pub(crate) use self::validate::limits as proposal_limits;
 use crate::afterwork::Piece;
 use crate::call::{Admitted, proposal_answer};
@@ -122,6 +121,7 @@ impl Engine {
             request,
             payload,
             tainted,
+            undo: None,
         };
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
@@ -601,17 +601,21 @@ impl Engine {
     }
 }
 
+/// Whether it is a call for help or an opting out, which wait for nothing.
+pub(crate) fn never_waits(ruled: &Ruled) -> bool {
+    let change = &ruled.change;
+    (change.resource.as_str() == "Flag" && change.interaction == Interaction::Create)
+        || change.direction == Direction::MorePrivate
+}
+
 /// Writes for one patient keep their order; messages to the patient have an order of their own, because they wait
 /// for the morning and the record does not. Safety flags and opt-outs wait for nothing, not even for
 /// each other, so that no write of unknown outcome can hold them up (invariant 5).
-fn order_key(ruled: &chaperone_core::writeback::Ruled) -> Option<String> {
-    let change = &ruled.change;
-    let is_urgent = (change.resource.as_str() == "Flag"
-        && change.interaction == Interaction::Create)
-        || change.direction == Direction::MorePrivate;
-    if is_urgent {
+fn order_key(ruled: &Ruled) -> Option<String> {
+    if never_waits(ruled) {
         return None;
     }
+    let change = &ruled.change;
     let is_message = ["Communication", "CommunicationRequest"].contains(&change.resource.as_str());
     Some(match ruled.proposal.patient {
         Some(patient) if is_message => format!("message/{patient}"),

@@ -218,19 +218,23 @@ impl Engine {
             Err(ReplayFailed::Gone) => return Ok(OtherRuling::Unknown("gone")),
             Err(failed) => return Err(failed),
         };
-        let (Some(agent), Some(intent)) =
-            (bundle.agent(&asked.agent), bundle.intent(&asked.intent))
-        else {
-            return Ok(OtherRuling::NotDeclared);
+        // What Chaperone itself proposes, to undo something, is declared in no bundle.
+        let is_own = asked.agent.as_str() == crate::undo::CHAPERONE;
+        let declared = bundle
+            .agent(&asked.agent)
+            .zip(bundle.intent(&asked.intent))
+            .filter(|(agent, intent)| {
+                agent.intents.contains(&asked.intent)
+                    && intent.tools.contains(&asked.tool)
+                    && bundle.tool(&asked.tool).is_some()
+            });
+        let intent_writes = match declared {
+            Some((_, intent)) => intent.writes.clone(),
+            None if is_own => asked.intent_writes.clone(),
+            None => return Ok(OtherRuling::NotDeclared),
         };
-        let may_ask = agent.intents.contains(&asked.intent)
-            && intent.tools.contains(&asked.tool)
-            && bundle.tool(&asked.tool).is_some();
-        if !may_ask {
-            return Ok(OtherRuling::NotDeclared);
-        }
         let asked = WriteRequest {
-            intent_writes: intent.writes.clone(),
+            intent_writes,
             bundle: *bundle.digest(),
             ..asked
         };

@@ -106,6 +106,11 @@ impl InHand {
 }
 
 impl InHand {
+    /// The version of its stream as it was loaded, or as it stands in a commit.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// When it last moved.
     pub(crate) fn moved(&self) -> Timestamp {
         self.moved

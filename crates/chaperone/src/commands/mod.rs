@@ -21,4 +21,5 @@ pub(crate) mod scrub;
 pub(crate) mod serve;
 pub(crate) mod shred;
 pub(crate) mod simulate;
+pub(crate) mod undo;
 pub(crate) mod validate;

@@ -37,7 +37,7 @@ pub(super) enum Kind {
 }
 
 /// Every field that may appear: its name, its form, and what it is.
-pub(super) const FIELDS: [(&str, Kind, &str); 28] = [
+pub(super) const FIELDS: [(&str, Kind, &str); 29] = [
     (
         "attempt",
         Kind::Count(1_000),
@@ -76,6 +76,7 @@ pub(super) const FIELDS: [(&str, Kind, &str); 28] = [
     ("resource", Kind::Word, "type of a resource"),
     ("route", Kind::Route, "pattern of a route"),
     ("rule", Kind::Word, "a rule that something was refused by"),
+    ("run", Kind::Minted, "one undo run"),
     (
         "sqlite_code",
         Kind::Count(1_000_000),

@@ -117,8 +117,10 @@ pub enum Command<'a> {
     },
     /// Take it out of quarantine.
     Release {
-        /// The operator.
+        /// The person.
         person: PersonId,
+        /// Their reason.
+        reason: PayloadAddress,
     },
     /// Record that a linked write-back undid it.
     Compensate {
@@ -369,9 +371,18 @@ pub fn decide(
             possible(state, before_delivery)?;
             Ok(WritebackEvent::Quarantined { reason })
         }
-        Command::Release { person } => {
-            possible(state, matches!(state, Writeback::Quarantined(_)))?;
-            Ok(WritebackEvent::Released { person })
+        Command::Release { person, reason } => {
+            let Writeback::Quarantined(aside) = state else {
+                return Err(not_now());
+            };
+            // What ran out of time while it was set aside does not come back: it must be proposed anew.
+            if aside.is_over(now) {
+                return Err(Refusal::OutsideDeliveryWindow);
+            }
+            Ok(WritebackEvent::Released {
+                person,
+                reason: Some(reason),
+            })
         }
         Command::Compensate { by } => {
             possible(state, matches!(state, Writeback::Delivered(_)))?;

@@ -13,6 +13,7 @@ use crate::ids::{
     AgentId, ConnectionId, CorrelationId, EnvelopeId, IntentId, PatientToken, PersonId, ToolName,
     WritebackId,
 };
+use crate::undo::UndoLink;
 
 /// What was asked, by whom, inside which envelope. Texts are in the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Proposal {
     pub payload: PayloadAddress,
     /// Whether untrusted content was in the agent's context.
     pub tainted: bool,
+    /// For what Chaperone itself proposes: which effect it undoes. No agent can set it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub undo: Option<UndoLink>,
 }
 
 /// Where the write order rests and what was agreed to.
@@ -281,8 +285,11 @@ pub enum WritebackEvent {
     },
     /// It was taken out of quarantine, back to where it was.
     Released {
-        /// The operator.
+        /// The person.
         person: PersonId,
+        /// Their reason, in the vault.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<PayloadAddress>,
     },
     /// A linked write-back undid it.
     Compensated {

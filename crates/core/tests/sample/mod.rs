@@ -74,6 +74,7 @@ pub(crate) fn proposal() -> Proposal {
         request: digest("request"),
         payload: address("arguments"),
         tainted: false,
+        undo: None,
     }
 }
 
@@ -445,7 +446,10 @@ pub(crate) fn events() -> Vec<(String, WritebackEvent)> {
             E::Quarantined {
                 reason: QuarantineReason::Operator,
             },
-            E::Released { person: person(5) },
+            E::Released {
+                person: person(5),
+                reason: Some(address("release")),
+            },
             E::Compensated { by: writeback(3) },
             E::Promoted { by: writeback(2) },
         ]

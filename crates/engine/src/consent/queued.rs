@@ -91,17 +91,23 @@ impl Engine {
 
     fn send_allowed(&self, asked: &Asked, ready: &Ready, body: &Value) -> SendConsent {
         let proposal = &ready.ruled().proposal;
-        let Some(intent) = self.bundle.intent(&proposal.intent) else {
-            return SendConsent::Withdrawn;
+        // What puts the organisation's own record right is asked for by a person, and approved by others.
+        let (purpose, asker) = match (&proposal.undo, self.bundle.intent(&proposal.intent)) {
+            (Some(_), _) => (crate::undo::PURPOSE, Asker::Person),
+            (None, Some(intent)) => (
+                intent.purpose_of_use.as_str(),
+                Asker::Agent(proposal.agent.as_str()),
+            ),
+            (None, None) => return SendConsent::Withdrawn,
         };
         // What a patient says about consents is not subject to the consents it changes.
         if ready.ruled().change.resource.as_str() == "Consent" {
             return SendConsent::Holds;
         }
         let question = Question {
-            purpose: intent.purpose_of_use.as_str(),
+            purpose,
             action: Action::Write,
-            asker: Asker::Agent(proposal.agent.as_str()),
+            asker,
             subject: Subject::Resource(body),
             break_glass: false,
             can_notify: true,

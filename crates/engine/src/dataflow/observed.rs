@@ -148,6 +148,8 @@ impl Observed {
             return;
         };
         match event {
+            // What Chaperone itself proposes comes from nobody outside.
+            WritebackEvent::Proposed(proposal) if proposal.undo.is_some() => {}
             WritebackEvent::Proposed(proposal) => {
                 let tool = format!("tool:{}", proposal.tool);
                 self.call(&proposal.agent, &proposal.intent, &tool, at);

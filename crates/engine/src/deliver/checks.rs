@@ -4,7 +4,8 @@ use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, WriteOrder};
 use chaperone_core::ports::{ConsentDecision, ConsentQuestion};
-use chaperone_core::writeback::{DeliveryStart, InDelivery, Ready, VoidReason};
+use chaperone_core::resource::Code;
+use chaperone_core::writeback::{DeliveryStart, InDelivery, Proposal, Ready, VoidReason};
 
 use super::begin;
 use super::queue::later;
@@ -29,12 +30,7 @@ impl Engine {
         }
         let ruled = ready.ruled();
         let proposal = &ruled.proposal;
-        let intent = self
-            .bundle
-            .agent(&proposal.agent)
-            .filter(|agent| agent.intents.contains(&proposal.intent))
-            .and_then(|_| self.bundle.intent(&proposal.intent));
-        let Some(intent) = intent else {
+        let Some(purpose) = self.purpose_of(proposal) else {
             return Some(VoidReason::AuthorityChanged);
         };
         if ruled.ruling.bundle != *self.bundle.digest() {
@@ -44,8 +40,8 @@ impl Engine {
             tenant: self.config.tenant.clone(),
             environment: self.ehr.environment(),
             patient: proposal.patient,
-            intent: intent.id.clone(),
-            purpose: intent.purpose_of_use.clone(),
+            intent: proposal.intent.clone(),
+            purpose,
             resource: ruled.change.resource.clone(),
             write: true,
         };
@@ -53,6 +49,19 @@ impl Engine {
             ConsentDecision::Permit { .. } => None,
             ConsentDecision::Deny { .. } => Some(VoidReason::Consent),
         }
+    }
+
+    /// The purpose of use of a write-back, while whoever proposed it may still do so: an agent that is registered for
+    /// the intent, or Chaperone itself.
+    fn purpose_of(&self, proposal: &Proposal) -> Option<Code> {
+        if proposal.undo.is_some() {
+            return Code::new(crate::undo::PURPOSE).ok();
+        }
+        self.bundle
+            .agent(&proposal.agent)
+            .filter(|agent| agent.intents.contains(&proposal.intent))
+            .and_then(|_| self.bundle.intent(&proposal.intent))
+            .map(|intent| intent.purpose_of_use.clone())
     }
 
     /// The order as approved: the stored bytes must have the approved digest.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::errors::CallError;
 
 /// What the change is, from base and result alone; never from what the agent calls it.
-pub(super) fn change_of(
+pub(crate) fn change_of(
     write: &WriteAction,
     base: Option<&Value>,
     resource: &Value,

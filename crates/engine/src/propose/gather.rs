@@ -129,7 +129,7 @@ impl Engine {
         Ok((targets, resources))
     }
 
-    fn is_patient_data(&self, resource: &Value) -> bool {
+    pub(crate) fn is_patient_data(&self, resource: &Value) -> bool {
         !chaperone_fhir::references::patient_references(self.definitions, resource).is_empty()
             || resource.get("resourceType").and_then(Value::as_str) == Some("Patient")
     }

@@ -20,7 +20,7 @@ use crate::merge::instant;
 
 impl Engine {
     /// Schema and profiles, references bound to the patient, status transitions.
-    pub(super) fn validate(
+    pub(crate) fn validate(
         &self,
         write: &WriteAction,
         salt: &Salt,
@@ -119,7 +119,7 @@ pub(crate) fn limits() -> Limits {
     clippy::disallowed_methods,
     reason = "the one site: called with zero errors of schema, profile and business rules"
 )]
-pub(super) fn conformant(record: ValidationRecord) -> Conformant {
+pub(crate) fn conformant(record: ValidationRecord) -> Conformant {
     Conformant::attest(record)
 }
 

@@ -35,7 +35,7 @@ impl Part {
         let is_theirs = state.proposal().requester == Some(by.person)
             || state.approvals().iter().any(|a| a.person == by.person);
         let is_their_turn = match state {
-            Writeback::DeadLetter(_) => holds(&OPERATES),
+            Writeback::DeadLetter(_) | Writeback::Quarantined(_) => holds(&OPERATES),
             Writeback::Unknown(unknown) => unknown.human_needed().is_some() && holds(&RESOLVES),
             Writeback::Delivering(entry) => entry.is_human_entry() && holds(&ENTERS),
             // Whether it was entered all the same, somebody must look up.

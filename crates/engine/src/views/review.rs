@@ -16,6 +16,7 @@ use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::principal::Human;
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::retention::Deletion;
+use chaperone_core::undo::UndoLink;
 use chaperone_core::writeback::{
     OrderRef, Proposal, RefusedBy, Ruled, VoidReason, Writeback, WritebackEvent,
 };
@@ -57,6 +58,8 @@ pub struct Review {
     pub author: Option<String>,
     /// What the intent is for, from the bundle.
     pub purpose: Option<String>,
+    /// What it undoes, or asks a person about, where Chaperone itself proposed it.
+    pub undo: Option<UndoLink>,
     /// What this person can do.
     pub turn: Turn,
     /// What happened so far, oldest first.
@@ -317,6 +320,7 @@ impl Engine {
                 .bundle
                 .intent(&row.intent)
                 .map(|intent| intent.purpose.clone()),
+            undo: hand.state.proposal().undo.clone(),
             turn,
             timeline,
             ended: ended_words(&hand.state),

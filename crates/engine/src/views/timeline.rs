@@ -7,6 +7,7 @@ use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
+use chaperone_core::undo::{UndoEvent, UndoStep};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
     WritebackEvent,
@@ -94,6 +95,7 @@ pub fn actor_words(actor: &Actor) -> String {
                 SystemPart::Dispatcher => "dispatcher",
                 SystemPart::CommandLine => "command line",
                 SystemPart::Retention => "retention",
+                SystemPart::Undo => "undo",
             }
         ),
         Actor::Anonymous => "nobody known".to_owned(),
@@ -245,6 +247,7 @@ pub fn event_words(event: &Event) -> String {
         }
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),
+        Event::Undo(event) => undo_words(event),
         Event::Writeback(event) => writeback_words(event),
     }
 }
@@ -303,6 +306,43 @@ fn retention_words(event: &RetentionEvent) -> String {
     }
 }
 
+fn undo_words(event: &UndoEvent) -> String {
+    match event {
+        UndoEvent::Started { effects, .. } => {
+            format!("A run to undo {effects} effects was started")
+        }
+        UndoEvent::Joined { writeback, on } => {
+            format!("{writeback} rests on {on}, which is undone")
+        }
+        UndoEvent::Moved { writeback, step } => format!("{writeback}: {}", step_words(step)),
+        UndoEvent::CompensationProposed { by, .. } => {
+            format!("What would undo it was proposed: {by}")
+        }
+        UndoEvent::Finished { counts } => format!(
+            "Finished: {} undone, {} set aside, {} withdrawn, {} with a person, {} with nothing to undo",
+            counts.undone, counts.set_aside, counts.withdrawn, counts.person, counts.nothing
+        ),
+    }
+}
+
+/// How it stands with one effect of an undo run, in words.
+pub fn step_words(step: &UndoStep) -> String {
+    match step {
+        UndoStep::Found => "found".to_owned(),
+        UndoStep::Waiting => "on its way; what becomes of it must be known first".to_owned(),
+        UndoStep::SetAside => "set aside".to_owned(),
+        UndoStep::Withdrawn => "a draft, withdrawn".to_owned(),
+        UndoStep::Proposed { by } => format!("what undoes it is proposed: {by}"),
+        UndoStep::Undone { by } => format!("undone by {by}"),
+        UndoStep::Nothing => "nothing to undo".to_owned(),
+        UndoStep::Person { needed, task: None } => format!("a person must act: {}", needed.words()),
+        UndoStep::Person {
+            needed,
+            task: Some(task),
+        } => format!("a person must act: {}; asked by {task}", needed.words()),
+    }
+}
+
 fn sum(classes: &std::collections::BTreeMap<String, u32>) -> u64 {
     classes.values().copied().map(u64::from).sum()
 }
@@ -313,7 +353,13 @@ fn writeback_words(event: &WritebackEvent) -> String {
         E::Proposed(proposal) if proposal.tainted => {
             "Proposed; text from outside was in the agent's context".to_owned()
         }
-        E::Proposed(_) => "Proposed".to_owned(),
+        E::Proposed(proposal) => match &proposal.undo {
+            Some(link) => format!(
+                "Proposed by Chaperone itself, in {}, about {}",
+                link.run, link.of
+            ),
+            None => "Proposed".to_owned(),
+        },
         E::Validated { class, .. } => format!("Passed validation; class {class}"),
         E::Ruled { ruling, .. } => match &ruling.gate {
             Gate::Auto => "Ruled: nobody needs to agree".to_owned(),

@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock};
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, LEAF_FORMAT, Recorded, StreamId};
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, EnvelopeId, PatientToken, PersonId, WritebackId,
+    AccountName, AgentId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId, WritebackId,
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
+use chaperone_core::undo::UndoEvent;
 use chaperone_core::writeback::WritebackEvent;
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::{Request, Validator, ValidatorOptions};
@@ -154,6 +155,13 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             (StreamId::Tenant, of_system(SystemPart::Gateway))
         }
         Event::TokenMinted { .. } => (StreamId::Tenant, of_system(SystemPart::Gateway)),
+        Event::Undo(UndoEvent::Started { .. }) => {
+            (StreamId::Undo(UndoId::from_random([6; 16])), human())
+        }
+        Event::Undo(_) => (
+            StreamId::Undo(UndoId::from_random([6; 16])),
+            of_system(SystemPart::Undo),
+        ),
         Event::Key(_) => (StreamId::Keys, of_system(SystemPart::Setup)),
         Event::TenantInitialised { .. }
         | Event::BundleActivated { .. }

@@ -35,6 +35,7 @@ mod retention_rules;
 mod reviews;
 mod shredding;
 mod tokens;
+mod undo;
 
 /// Runs each case once per database, under the same name.
 macro_rules! on_both {
@@ -157,6 +158,18 @@ on_both! {
         a_call_says_which_tokens_it_followed,
         a_token_in_text_is_refused_and_not_followed,
         a_person_is_told_what_a_token_stands_for_with_a_reason;
+    undo:
+        what_was_delivered_is_marked_as_an_error_once_people_agree,
+        two_runs_make_one_compensation,
+        what_others_changed_since_takes_two_people_and_keeps_their_change,
+        what_was_not_sent_is_set_aside_and_a_person_decides,
+        an_unknown_outcome_is_found_out_before_it_is_undone,
+        what_a_person_entered_a_person_corrects,
+        what_rests_on_an_undone_effect_comes_to_light,
+        a_run_that_is_cut_short_goes_on_and_does_nothing_twice,
+        who_may_undo_and_what_it_takes,
+        a_model_a_prompt_and_a_time_select_what_they_made,
+        a_person_who_says_no_ends_it_and_is_asked_by_a_task;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

@@ -165,6 +165,7 @@ fn client_who(telling: &Telling<'_>, agent_is_client: bool) -> Value {
             SystemPart::Dispatcher => "dispatcher",
             SystemPart::CommandLine => "command-line",
             SystemPart::Retention => "retention",
+            SystemPart::Undo => "undo",
         }),
         Actor::Anonymous => json!({ "display": "not identified" }),
     }

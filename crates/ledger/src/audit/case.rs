@@ -6,6 +6,7 @@ use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
+use chaperone_core::undo::UndoEvent;
 use chaperone_core::writeback::{RefusedBy, VoidReason, WritebackEvent};
 
 use super::access::{Access, AccessKind, Work};
@@ -115,6 +116,10 @@ cases! {
     EgressPassed = "egress-passed",
     /// Something did not leave.
     EgressRefused = "egress-refused",
+    /// A person began to undo what went wrong.
+    UndoStarted = "undo-started",
+    /// A run came to its end.
+    UndoFinished = "undo-finished",
     /// An agent proposed a change.
     Proposed = "writeback-proposed",
     /// It is valid.
@@ -163,7 +168,8 @@ cases! {
 
 impl AuditCase {
     /// The kind of an event; `None` for what another event tells: how a read ended is told with the read, and
-    /// that a grant was used with the envelope it opened.
+    /// that a grant was used with the envelope it opened, and the steps of an undo run with its
+    /// write-backs.
     pub fn of(
         recorded: &Recorded,
         work: Option<&Work>,
@@ -212,6 +218,14 @@ impl AuditCase {
                 RetentionEvent::ShredEnded(_) => AuditCase::Shredded,
                 RetentionEvent::ShredReplayed(_) => AuditCase::ShredReplayed,
             },
+            Event::Undo(UndoEvent::Started { .. }) => AuditCase::UndoStarted,
+            Event::Undo(UndoEvent::Finished { .. }) => AuditCase::UndoFinished,
+            // The write-backs concerned tell it.
+            Event::Undo(
+                UndoEvent::Joined { .. }
+                | UndoEvent::Moved { .. }
+                | UndoEvent::CompensationProposed { .. },
+            ) => return None,
             Event::EgressPassed { .. } => AuditCase::EgressPassed,
             Event::EgressRefused { .. } => AuditCase::EgressRefused,
             Event::Writeback(event) => of_writeback(event, access),

@@ -12,6 +12,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::principal::Actor;
 use chaperone_core::retention::RetentionEvent;
+use chaperone_core::undo::UndoEvent;
 use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
 
@@ -193,6 +194,14 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             vec![entity("2", "13", identified("urn:chaperone:key", &key))]
         }
         Event::Retention(event) => vec![entity("2", "13", of_retention(telling, event))],
+        Event::Undo(_) => match &telling.recorded.stream {
+            StreamId::Undo(run) => vec![entity(
+                "2",
+                "13",
+                identified("urn:chaperone:undo", &run.to_string()),
+            )],
+            _ => Vec::new(),
+        },
         Event::Writeback(event) => of_write(telling, event),
         _ => Vec::new(),
     }
@@ -525,6 +534,31 @@ fn add_event(details: &mut Details, event: &Event) {
                 .maybe("to", used.to);
         }
         Event::Retention(event) => add_retention(details, event),
+        Event::Undo(UndoEvent::Started {
+            selection,
+            effects,
+            unreadable,
+            ..
+        }) => {
+            details
+                .maybe("agent", selection.agent.as_ref())
+                .maybe("model", selection.model.as_ref())
+                .maybe("prompt", selection.prompt.as_ref())
+                .maybe("intent", selection.intent.as_ref())
+                .maybe("from", selection.from)
+                .maybe("to", selection.to)
+                .maybe("writeback", selection.writeback)
+                .add("effects", effects)
+                .add("unreadable", unreadable);
+        }
+        Event::Undo(UndoEvent::Finished { counts }) => {
+            details
+                .add("undone", counts.undone)
+                .add("set-aside", counts.set_aside)
+                .add("withdrawn", counts.withdrawn)
+                .add("nothing", counts.nothing)
+                .add("with-a-person", counts.person);
+        }
         Event::Writeback(event) => add_writeback(details, event),
         _ => {}
     }

@@ -201,6 +201,36 @@ pub(super) async fn decline(
     }
 }
 
+/// What was set aside goes on.
+pub(super) async fn release(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let reason = fields.one("reason")?;
+    match state.engine.release_aside(&person.human, id, reason).await {
+        Ok(_) => Ok(back(id, "released")),
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
+    }
+}
+
+/// What was set aside is rejected.
+pub(super) async fn drop_aside(
+    State(state): State<ConsoleState>,
+    Path(id): Path<String>,
+    form: Submitted,
+) -> Result<Response, Refusal> {
+    let Submitted { person, fields } = form;
+    let id = id_of(&id)?;
+    let reason = fields.one("reason")?;
+    match state.engine.reject_aside(&person.human, id, reason).await {
+        Ok(_) => Ok(back(id, "dropped")),
+        Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
+    }
+}
+
 /// Where to go after an approval.
 pub(super) fn approved(state: StateName, id: WritebackId, from_list: bool) -> Response {
     let done = if state == StateName::AwaitingApproval {

@@ -34,6 +34,7 @@ mod setup;
 mod sign_in;
 mod step_up;
 mod stream;
+mod undo;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -117,6 +118,8 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/writebacks/{id}/resolve", post(decide::resolve))
         .route("/console/writebacks/{id}/attest", post(decide::attest))
         .route("/console/writebacks/{id}/decline", post(decide::decline))
+        .route("/console/writebacks/{id}/release", post(decide::release))
+        .route("/console/writebacks/{id}/drop", post(decide::drop_aside))
         .route(
             "/console/writebacks/{id}/step-up/{step}",
             get(step_up::show).post(step_up::submit),
@@ -136,6 +139,10 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/answers/{token}", get(answers::of_patient))
         .route("/console/retention", get(retention::show))
         .route("/console/modes", get(modes::show).post(modes::submit))
+        .route("/console/undo", get(undo::show))
+        .route("/console/undo/preview", post(undo::preview))
+        .route("/console/undo/start", post(undo::start))
+        .route("/console/undo/{run}", get(undo::run))
         .route("/console/ledger", get(ledger::show))
         .route("/console/ledger/verify", post(ledger::verify))
         .route("/console/ledger/{seq}", get(entry::show))

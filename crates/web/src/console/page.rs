@@ -24,6 +24,7 @@ pub(super) enum Here {
     Health,
     Answers,
     Retention,
+    Undo,
     People,
 }
 
@@ -91,6 +92,9 @@ impl Chrome {
         if chaperone_engine::retention::holds::may_hold(&person.human) {
             nav.push(entry(Here::Retention, "/console/retention", "Retention", 0));
         }
+        if chaperone_engine::undo::may_undo(&person.human) {
+            nav.push(entry(Here::Undo, "/console/undo", "Undo", 0));
+        }
         if person.human.holds(Role::ItAdmin) {
             nav.push(entry(Here::People, "/console/people", "People", 0));
         }
@@ -147,6 +151,8 @@ impl Done {
             "resolved" => "Recorded what you found in the EHR.",
             "attested" => "Your attestation is recorded.",
             "declined" => "Declined. It was given up, and the patient's other changes go on.",
+            "released" => "Let go on where it was.",
+            "dropped" => "Rejected. It will not be sent.",
             "switched" => "The switch was moved.",
             "enrolled" => "Your second factor is set up. You are ready.",
             _ => "",

@@ -40,6 +40,8 @@ pub(super) struct ReviewPage {
     pub(super) deleted: Vec<String>,
     pub(super) content: Option<ContentRows>,
     pub(super) why: WhyRows,
+    /// The write-back that it undoes, and the run.
+    pub(super) undoes: Vec<(String, String)>,
     pub(super) checks: Vec<CheckRow>,
     pub(super) validator: String,
     pub(super) rules: String,
@@ -151,6 +153,8 @@ pub(super) enum Operate {
     Unknown,
     /// Attest that it was entered.
     Attest,
+    /// Let what was set aside go on, or reject it.
+    Aside,
 }
 
 /// One line of a timeline.
@@ -230,6 +234,7 @@ impl ReviewPage {
             outcome,
             author,
             purpose,
+            undo,
             turn,
             timeline,
             ended,
@@ -282,6 +287,10 @@ impl ReviewPage {
             deleted,
             content,
             why,
+            undoes: undo
+                .map(|link| (link.of.to_string(), link.run.to_string()))
+                .into_iter()
+                .collect(),
             light: class <= ChangeClass::M2
                 && !row.tainted
                 && stages.iter().all(StageRecord::is_clean),
@@ -357,6 +366,7 @@ fn operate(row: &chaperone_engine::views::WritebackRow) -> Option<Operate> {
     use chaperone_core::evidence::Strategy;
     match row.state {
         StateName::DeadLetter => Some(Operate::DeadLetter),
+        StateName::Quarantined => Some(Operate::Aside),
         StateName::Unknown if row.human_needed.is_some() => Some(Operate::Unknown),
         StateName::Delivering if row.strategy == Some(Strategy::HumanEntry) => {
             Some(Operate::Attest)

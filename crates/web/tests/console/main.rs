@@ -15,3 +15,4 @@ mod emergency;
 mod exceptions;
 mod pages;
 mod sessions;
+mod undo;

@@ -348,6 +348,16 @@ impl Abandoned {
 }
 
 impl Quarantined {
+    /// Whether the time has passed in which it could still have been decided on, or sent.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        match &self.held {
+            Writeback::AwaitingApproval(s) => now > s.ruled.order.approve_by,
+            Writeback::AwaitingVerification(s) => now > s.ruled.order.approve_by,
+            Writeback::Ready(s) => now > s.deliver_by,
+            _ => false,
+        }
+    }
+
     /// The state it came from.
     pub fn held(&self) -> &Writeback {
         &self.held
