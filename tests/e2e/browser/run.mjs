@@ -1,9 +1,11 @@
 // Drives a running console with Chromium as a clinician would: sign in, open the inbox, read a proposal,
-// give a second factor, approve, see it delivered, check the ledger, sign out.
+// give a second factor, approve, see it delivered, check the ledger, sign out. Then, where somebody else may undo it,
+// they do: see what would be done, give a code, and watch until what undoes it waits for people.
 //
 // Inputs, by environment:
 //   BASE_URL        where Chaperone is, without /console
 //   ACCOUNT, PASSWORD, TOTP_SECRET   an account with a proposal that waits for its second factor
+//   UNDO_ACCOUNT, UNDO_PASSWORD, UNDO_TOTP_SECRET   optional: an account that may undo what was delivered
 //   CANARIES        optional: further texts about patients, one a line, that must not leak
 //   PLACES          optional: a file for everything in which nothing about a patient may be found
 //   CI_ARTIFACTS    optional: where pictures go (target/e2e-artifacts otherwise)
@@ -49,6 +51,11 @@ function inputs() {
     account: process.env.ACCOUNT,
     password: process.env.PASSWORD,
     authenticator: new Authenticator(process.env.TOTP_SECRET),
+    undoes: process.env.UNDO_ACCOUNT && {
+      account: process.env.UNDO_ACCOUNT,
+      password: process.env.UNDO_PASSWORD,
+      authenticator: new Authenticator(process.env.UNDO_TOTP_SECRET),
+    },
     canaries: (process.env.CANARIES ?? '').split('\n').filter(Boolean),
     artifacts: process.env.CI_ARTIFACTS ?? join(root, 'target', 'e2e-artifacts'),
     browser,
@@ -238,6 +245,54 @@ async function signOut(visit, review) {
   }
 }
 
+/** Somebody who may signs in; an administrator's sign-in takes a code. */
+async function signInToUndo(visit) {
+  const { page, input } = visit;
+  const { account, password, authenticator } = input.undoes;
+  const submit = async (code) => {
+    await page.getByRole('textbox', { name: 'Account' }).fill(account);
+    await page.getByLabel('Password').fill(password);
+    if (code) {
+      await page.getByLabel('Code').fill(code);
+    }
+    await page.getByRole('button', { name: 'Sign in' }).click();
+  };
+  await visit.open('/console');
+  await visit.heading('Sign in').waitFor();
+  await submit();
+  const inbox = visit.heading('Inbox');
+  await inbox.or(page.getByRole('alert')).waitFor();
+  if (!(await inbox.isVisible())) {
+    await submit(await authenticator.next());
+  }
+  await inbox.waitFor();
+}
+
+/** Undoes what was delivered: shown first, started with a reason and a code, watched without loading it again. */
+async function undoDelivered(visit, review) {
+  const { page, input } = visit;
+  await page.getByRole('link', { name: 'Undo', exact: true }).click();
+  await visit.heading('What went wrong?').waitFor();
+  await visit.look('undo');
+  await page.getByLabel('One write-back').fill(review.split('/').at(-1));
+  await page.getByRole('button', { name: 'Show what would be done' }).click();
+  const plan = page.getByRole('region', { name: /^What would be done/ });
+  await plan.getByText('second factor').first().waitFor();
+  await visit.look('undo-plan');
+
+  const start = async (code) => {
+    await page.getByLabel('Reason').fill('It was approved for the wrong visit.');
+    await page.getByLabel('Code from your authenticator app').fill(code);
+    await page.getByRole('button', { name: 'Undo', exact: true }).click();
+  };
+  await start(input.undoes.authenticator.wrong());
+  await page.getByRole('alert').waitFor();
+  await start(await input.undoes.authenticator.next());
+  await visit.heading('Undo run').waitFor();
+  await page.locator('#effects').getByText('What undoes it: waits for approval').waitFor({ timeout: DELIVERY_MS_MAX });
+  await visit.look('undo-run');
+}
+
 async function main() {
   const input = inputs();
   mkdirSync(input.artifacts, { recursive: true });
@@ -276,6 +331,12 @@ async function main() {
     await walkAround(visit);
     say('sign out');
     await signOut(visit, review);
+    if (input.undoes) {
+      say('sign in to undo it');
+      await signInToUndo(visit);
+      say('undo it');
+      await undoDelivered(visit, review);
+    }
   } catch (error) {
     failed.push(`could not ${step}: ${error.message}`);
     await visit.page.screenshot({ path: join(input.artifacts, 'failure.png'), fullPage: true }).catch(() => {});

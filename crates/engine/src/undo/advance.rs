@@ -14,7 +14,7 @@ use chaperone_core::ids::{UndoId, WritebackId};
 use chaperone_core::ports::{Commit, Expected, LISTED_MAX, Listing, RecordChange};
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::undo::{PersonNeeded, UndoCounts, UndoEvent, UndoPart, UndoStep};
-use chaperone_core::writeback::{Command, QuarantineReason, RefusedBy, Writeback};
+use chaperone_core::writeback::{Command, QuarantineReason, RefusedBy, StateName, Writeback};
 use serde::Serialize;
 
 use super::found::{Chosen, Found, Place};
@@ -90,6 +90,9 @@ impl Engine {
         if run.finished.is_none() {
             // Newest first: what rests on something goes before it.
             for (item, revision) in items.iter().rev().filter(|(item, _)| !item.step.is_last()) {
+                if self.is_still_waited_for(item).await? {
+                    continue;
+                }
                 match self.advance_effect(&run, item, *revision).await {
                     Ok(true) => moved = moved.saturating_add(1),
                     Ok(false) => {}
@@ -123,6 +126,30 @@ impl Engine {
             counts: counts(&items),
             finished,
         })
+    }
+
+    /// Whether what an effect waits for has not come yet, by the list alone: a run may wait for people for days.
+    async fn is_still_waited_for(&self, item: &Item) -> Result<bool, UndoFailed> {
+        let (of, states) = match &item.step {
+            UndoStep::Proposed { by } => (
+                *by,
+                [
+                    StateName::AwaitingApproval,
+                    StateName::Ready,
+                    StateName::Delivering,
+                    StateName::Unknown,
+                    StateName::DeadLetter,
+                ]
+                .as_slice(),
+            ),
+            UndoStep::Waiting => (
+                item.writeback,
+                [StateName::Delivering, StateName::Unknown].as_slice(),
+            ),
+            _ => return Ok(false),
+        };
+        let row = self.writeback(of).await?;
+        Ok(row.is_some_and(|row| states.contains(&row.state)))
     }
 
     /// Does what can be done about one effect. True when it stands elsewhere now.

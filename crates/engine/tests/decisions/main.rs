@@ -36,6 +36,7 @@ mod reviews;
 mod shredding;
 mod tokens;
 mod undo;
+mod undo_kinds;
 
 /// Runs each case once per database, under the same name.
 macro_rules! on_both {
@@ -170,6 +171,11 @@ on_both! {
         who_may_undo_and_what_it_takes,
         a_model_a_prompt_and_a_time_select_what_they_made,
         a_person_who_says_no_ends_it_and_is_asked_by_a_task;
+    undo_kinds:
+        a_booking_is_cancelled_and_one_that_others_changed_is_not,
+        a_message_is_taken_back_by_another_where_the_patient_may_be_written_to,
+        a_change_is_put_back_and_one_that_others_built_on_is_not,
+        what_cannot_be_undone_by_a_machine_goes_to_a_person;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

@@ -18,7 +18,7 @@ use crate::retention::factor;
 
 const WHY: &str = "the prompt was wrong since this morning";
 
-fn records() -> Human {
+pub(crate) fn records() -> Human {
     human(7, &[Role::Him])
 }
 
@@ -33,7 +33,7 @@ fn of_agent(agent: &str) -> UndoSelection {
     }
 }
 
-fn of_one(writeback: WritebackId) -> UndoSelection {
+pub(crate) fn of_one(writeback: WritebackId) -> UndoSelection {
     UndoSelection {
         writeback: Some(writeback),
         ..UndoSelection::default()
@@ -57,13 +57,13 @@ async fn start(
 }
 
 /// Starts a run and goes on with it until nothing moves.
-async fn undo(bench: &Bench, selection: UndoSelection) -> UndoId {
+pub(crate) async fn undo(bench: &Bench, selection: UndoSelection) -> UndoId {
     let run = start(bench, &records(), selection, false).await.unwrap();
     settle(bench, run).await;
     run
 }
 
-async fn settle(bench: &Bench, run: UndoId) {
+pub(crate) async fn settle(bench: &Bench, run: UndoId) {
     for _ in 0..16 {
         if bench.engine.advance_undo(run).await.unwrap().moved == 0 {
             return;
@@ -72,21 +72,21 @@ async fn settle(bench: &Bench, run: UndoId) {
     panic!("the run does not come to rest");
 }
 
-async fn step(bench: &Bench, run: UndoId, of: WritebackId) -> UndoStep {
+pub(crate) async fn step(bench: &Bench, run: UndoId, of: WritebackId) -> UndoStep {
     let status = bench.engine.undo_status(run).await.unwrap();
     let item = status.items.into_iter().find(|it| it.writeback == of);
     item.unwrap_or_else(|| panic!("{of} is not in the run"))
         .step
 }
 
-async fn proposed(bench: &Bench, run: UndoId, of: WritebackId) -> WritebackId {
+pub(crate) async fn proposed(bench: &Bench, run: UndoId, of: WritebackId) -> WritebackId {
     match step(bench, run, of).await {
         UndoStep::Proposed { by } => by,
         other => panic!("{other:?}"),
     }
 }
 
-async fn approve(
+pub(crate) async fn approve(
     bench: &Bench,
     by: &Human,
     id: WritebackId,
@@ -108,7 +108,7 @@ async fn approve(
 }
 
 /// A delivered task of p1, and its id at the EHR.
-async fn delivered_task(bench: &Bench, key: &str) -> (WritebackId, String) {
+pub(crate) async fn delivered_task(bench: &Bench, key: &str) -> (WritebackId, String) {
     let agent = bench
         .caller(&nurse(), "refill-agent", "refill-request", "p1")
         .await;
@@ -118,13 +118,13 @@ async fn delivered_task(bench: &Bench, key: &str) -> (WritebackId, String) {
     (id, place(bench, id))
 }
 
-fn place(bench: &Bench, id: WritebackId) -> String {
+pub(crate) fn place(bench: &Bench, id: WritebackId) -> String {
     let written = bench.ehr.written();
     let (_, at) = written.iter().find(|(by, _)| *by == id).unwrap();
     at.split_once('/').unwrap().1.to_owned()
 }
 
-fn status_at_ehr(bench: &Bench, kind: &str, id: &str) -> Value {
+pub(crate) fn status_at_ehr(bench: &Bench, kind: &str, id: &str) -> Value {
     bench.ehr.resource(kind, id).unwrap()["status"].clone()
 }
 

@@ -232,7 +232,7 @@ pub(super) async fn run(
         let mut words = capital(&step_words(&item.step));
         if let (UndoStep::Proposed { .. }, Some(compensation)) = (&item.step, item.compensation) {
             words = format!(
-                "What undoes it is {}{}",
+                "What undoes it: {}{}",
                 phrases::state(compensation).0,
                 needs(item.gate.as_ref())
             );

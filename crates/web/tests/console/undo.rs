@@ -94,7 +94,7 @@ async fn what_was_delivered_is_shown_undone_and_watched() {
     bench.engine.advance_undo_runs().await.unwrap();
     let page = bench.get(&run, &records.cookie).await;
     assert!(
-        page.body.contains("What undoes it is waits for approval"),
+        page.body.contains("What undoes it: waits for approval"),
         "{}",
         page.body
     );
