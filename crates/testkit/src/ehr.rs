@@ -289,6 +289,7 @@ impl Ehr for FakeEhr {
             "Condition",
             "Consent",
             "DocumentReference",
+            "Encounter",
             "MedicationRequest",
             "Observation",
             "Patient",

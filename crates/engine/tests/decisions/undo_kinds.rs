@@ -116,115 +116,107 @@ pub(crate) async fn a_message_is_taken_back_by_another_where_the_patient_may_be_
     );
 }
 
-const CORRECTION: &str = r#"
-id = "demographic-correction"
-purpose = "Correct how a patient is reached."
-purpose_of_use = "TREAT"
-ttl_s = 300
-patient = "required"
-tools = ["get_patient_context", "correct_phone"]
-writes = ["Patient.update"]
-
-[view]
-Patient = ["communication.language"]
-"#;
-
-const CORRECT_PHONE: &str = r#"
-name = "correct_phone"
-description = "Correct the telephone number."
+const SET_VISIT_REASON: &str = r#"
+name = "set_visit_reason"
+description = "Record why the patient came."
 
 [write]
-resource = "Patient"
+resource = "Encounter"
 interaction = "update"
 destination = "ehr"
-target = "record"
+target = "visit"
 
 [write.template]
-telecom = [{ system = "phone", value = "{number}", use = "mobile" }]
+status = "in-progress"
+reasonCode = [{ text = "{reason}" }]
 
-[inputs.record]
-description = "The patient, as get_patient_context named them."
+[inputs.visit]
+description = "The visit, as list_encounters named it."
 type = "token"
-resource = "Patient"
+resource = "Encounter"
 required = true
 
-[inputs.number]
-description = "The number."
+[inputs.reason]
+description = "Why."
 type = "string"
-max_length = 20
+max_length = 60
 required = true
 "#;
 
-/// A bench whose intake agent may change telephone numbers.
-async fn correcting(db: Db) -> Bench {
+/// A bench whose intake agent may change why a patient came; each has a visit.
+async fn visiting(db: Db) -> Bench {
     let mut bench = bench_on(db, Strategy::Conditional).await;
     let mut files = chaperone_policy::embedded::files();
-    let agent = files.get_mut("agents/intake-agent.toml").unwrap();
-    *agent = agent.replace(
-        "intents = [\"intake\"]",
-        "intents = [\"intake\", \"demographic-correction\"]",
-    );
-    for (path, text) in [
-        ("intents/demographic-correction.toml", CORRECTION),
-        ("tools/correct_phone.toml", CORRECT_PHONE),
+    let intake = files.get_mut("intents/intake.toml").unwrap();
+    for (from, to) in [
+        (
+            "    \"record_answers\",\n",
+            "    \"record_answers\",\n    \"list_encounters\",\n    \"set_visit_reason\",\n",
+        ),
+        (
+            "    \"Task.create.requested\",\n",
+            "    \"Task.create.requested\",\n    \"Encounter.update.in-progress\",\n",
+        ),
+        ("[view]\n", "[view]\nEncounter = [\"status\", \"period\"]\n"),
     ] {
-        files.insert(path.to_owned(), text.to_owned());
+        assert!(intake.contains(from), "{from}");
+        *intake = intake.replace(from, to);
     }
+    let tool = "tools/set_visit_reason.toml".to_owned();
+    files.insert(tool, SET_VISIT_REASON.to_owned());
     let bundle = bundle(&files);
     let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
     bench.engine = start(&bundle, store, ehr, clock).await;
     show(&bench.engine, &bench.ehr).await;
-    for id in ["p1", "p2"] {
+    for patient in ["p1", "p2"] {
         bench.ehr.put(json!({
-            "resourceType": "Patient", "id": id, "birthDate": "1950-02-03",
-            "telecom": [{ "system": "phone", "value": "555-0100", "use": "home" }],
+            "resourceType": "Encounter", "id": format!("visit-{patient}"), "status": "in-progress",
+            "class": { "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB" },
+            "subject": { "reference": format!("Patient/{patient}") },
+            "period": { "start": "2030-01-01T11:00:00Z" },
         }));
     }
     bench
 }
 
-async fn corrected(bench: &Bench, patient: &str) -> WritebackId {
+async fn reasoned(bench: &Bench, patient: &str) -> WritebackId {
     let agent = bench
-        .caller(&nurse(), "intake-agent", "demographic-correction", patient)
+        .caller(&nurse(), "intake-agent", "intake", patient)
         .await;
-    let read = bench.call(&agent, "get_patient_context", json!({})).await;
+    let read = bench.call(&agent, "list_encounters", json!({})).await;
     let arguments = json!({
-        "record": read["resources"][0]["id"], "number": "555-0199", "idempotency_key": patient,
+        "visit": read["resources"][0]["id"], "reason": "Cough", "idempotency_key": patient,
     });
-    let answer = bench.call(&agent, "correct_phone", arguments).await;
+    let answer = bench.call(&agent, "set_visit_reason", arguments).await;
     let id = answer["proposal"].as_str().unwrap().parse().unwrap();
     done(bench, id).await;
     id
 }
 
 pub(crate) async fn a_change_is_put_back_and_one_that_others_built_on_is_not(db: Db) {
-    let bench = correcting(db).await;
-    let number = |patient: &str| {
-        let patient = bench.ehr.resource("Patient", patient).unwrap();
-        patient["telecom"][0]["value"].clone()
+    let bench = visiting(db).await;
+    let visit = |patient: &str| {
+        let id = format!("visit-{patient}");
+        bench.ehr.resource("Encounter", &id).unwrap()
     };
-    let (id, other) = (corrected(&bench, "p1").await, corrected(&bench, "p2").await);
-    assert_eq!(
-        (number("p1"), number("p2")),
-        (json!("555-0199"), json!("555-0199"))
-    );
-    // Everything of a patient names them, and rests on nothing that was changed about them.
-    let desk = bench
-        .caller(&nurse(), "refill-agent", "refill-request", "p1")
-        .await;
-    let task = bench.task(&desk, "apart", json!([])).await;
+    let before = visit("p1");
+    let (id, other) = (reasoned(&bench, "p1").await, reasoned(&bench, "p2").await);
+    assert_eq!(visit("p1")["reasonCode"][0]["text"], "Cough");
     undone(&bench, id).await;
-    assert_eq!(number("p1"), "555-0100");
-    assert_ne!(bench.state(task.id).await, StateName::Quarantined);
+    let (mut now, mut before) = (visit("p1"), before);
+    for it in [&mut now, &mut before] {
+        it["meta"] = Value::Null;
+    }
+    assert_eq!(now, before);
 
-    let mut patient = bench.ehr.resource("Patient", "p2").unwrap();
-    patient["maritalStatus"] = json!({ "text": "married" });
-    bench.ehr.put(patient);
+    let mut changed = visit("p2");
+    changed["priority"] = json!({ "text": "urgent" });
+    bench.ehr.put(changed);
     assert_eq!(
         needs_person(&bench, other).await,
         PersonNeeded::ChangedSince
     );
-    assert_eq!(number("p2"), "555-0199");
+    assert_eq!(visit("p2")["reasonCode"][0]["text"], "Cough");
 }
 
 pub(crate) async fn what_cannot_be_undone_by_a_machine_goes_to_a_person(db: Db) {
