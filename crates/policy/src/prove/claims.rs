@@ -372,10 +372,21 @@ impl<'b, S: Solver + Send> Prover<'b, '_, S> {
                     (wrong, vec![(String::new(), asked.clone())])
                 })
             };
-            let left: Vec<Expr> = rules
+            // Taken over is what one row leaves to roles that are all replaced, or what several leave to such
+            // roles together; otherwise the decision stays among those that the row names.
+            let (whole, parts): (Vec<_>, Vec<_>) = rules
                 .rows
                 .iter()
                 .filter(|row| leaves_to(row.entry, role))
+                .partition(|row| row.row.deciders.is_subset(&escalator.escalator.replaces));
+            let common = parts
+                .iter()
+                .map(|row| row.row.deciders.clone())
+                .reduce(|known, next| known.intersection(&next).copied().collect());
+            let together = common.is_some_and(|left| left.is_subset(&escalator.escalator.replaces));
+            let left: Vec<Expr> = whole
+                .iter()
+                .chain(parts.iter().filter(|_| together))
                 .map(|row| row.applies.clone())
                 .collect();
             if left.is_empty() {
