@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::allow_attributes,
@@ -114,7 +115,6 @@ fn planted_weaknesses_pass_the_ordinary_check_and_are_refuted_by_requests_that_r
         let report = proved(&bundle, Some(&weakness.refutes), &mut solver);
         assert!(!report.holds());
         let shown = refuted(&report);
-        println!("{}\n{report}\n", weakness.name);
         let first = &shown[0];
         let asks = first.policies_ask.as_str();
         assert!(
