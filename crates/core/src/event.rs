@@ -165,6 +165,8 @@ pub enum DecisionKind {
     Decline,
     /// Say that it was entered by hand.
     Attest,
+    /// Let what was set aside go on.
+    Release,
 }
 
 impl DecisionKind {
@@ -178,6 +180,7 @@ impl DecisionKind {
             DecisionKind::Resolve => "resolve",
             DecisionKind::Decline => "decline",
             DecisionKind::Attest => "attest",
+            DecisionKind::Release => "release",
         }
     }
 }

@@ -154,7 +154,6 @@ impl Engine {
         by: &Human,
         request: ApproveRequest,
     ) -> Result<WritebackRow, DecideFailed> {
-        let now = self.now();
         if let Some(reason) = &request.override_reason
             && !self
                 .tables
@@ -167,7 +166,7 @@ impl Engine {
         let mut hand = self.take_in_hand(request.writeback).await?;
         let role = open_role(&hand.state, by)?;
         if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
-            return self.end_outdated(hand, now).await;
+            return self.end_outdated(hand, self.now()).await;
         }
         let mut commit = self.commit_as(Actor::from(by));
         let factor = match request.step_up {
@@ -177,6 +176,9 @@ impl Engine {
             }
             None => Factor::None,
         };
+        // After everything that had to be waited for, and for the record as well: what took too long is too late.
+        let now = self.now();
+        commit.at = now;
         let approval = granted(ApprovalRecord {
             digest: request.digest,
             person: by.person,

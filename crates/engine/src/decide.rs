@@ -2,7 +2,8 @@
 //!
 //! A decision that is taken is an event of the write-back. One that is refused moves nothing, and still says that
 //! somebody tried: the wrong digest, role, factor or time, or somebody else was first. It stands with the account of
-//! whoever tried. What each decision does is in `approve`.
+//! whoever tried. What each decision does is in `approve`,
+//! and for what was set aside in `undo::aside`.
 
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{DecisionKind, Event, StreamId};
@@ -126,6 +127,37 @@ impl Engine {
     ) -> Result<WritebackRow, DecideFailed> {
         let done = self.try_attest_entry(by, writeback, note).await;
         self.recorded(by, writeback, DecisionKind::Attest, done)
+            .await
+    }
+
+    /// Lets what was set aside go on where it was: with the approvals it had, while they still count, and under the
+    /// rules that ruled on it, while they are in force. Whether its base is still there is looked at when it is sent.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; it stays set aside then, and can be rejected and proposed anew.
+    pub async fn release_aside(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        reason: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let done = self.try_release_aside(by, writeback, reason).await;
+        self.recorded(by, writeback, DecisionKind::Release, done)
+            .await
+    }
+
+    /// Rejects what was set aside.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; it stays set aside then.
+    pub async fn reject_aside(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        reason: &str,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let done = self.try_reject_aside(by, writeback, reason).await;
+        self.recorded(by, writeback, DecisionKind::Reject, done)
             .await
     }
 

@@ -35,6 +35,7 @@ use chaperone_core::writeback::{
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 
+use self::checks::sends_until;
 pub(crate) use self::checks::{OrderUnusable, approval_ran_out};
 pub(crate) use self::fence::Fence;
 use self::fence::TakenUp;
@@ -296,6 +297,11 @@ impl Engine {
                 return self.defer(work, self.backoff_ms(LOOK_AGAIN), None).await;
             }
         }
+        // What was asked took its time: what would start now must still be in time.
+        let now = self.now();
+        if now > sends_until(ready) {
+            return self.void(hand, VoidReason::DeliverBy, work).await;
+        }
         let digest = ready.ruled().order.digest;
         let attempt = ready.attempts().saturating_add(1);
         let start = DeliveryStart {
@@ -305,6 +311,7 @@ impl Engine {
         };
         hand.step(Command::StartDelivery { start }, now)?;
         let mut commit = self.commit_as(delivery());
+        commit.at = now;
         commit.guards.push(Guard::StreamAt {
             stream: StreamId::Modes,
             version: modes_version,
@@ -326,6 +333,7 @@ impl Engine {
         }
         self.store.commit(commit).await?;
         let delivering = begin(order, digest, attempt);
+        let taken_up = taken_up.ending_by(sends_until(ready));
         self.send(hand, &delivering, work, taken_up).await
     }
 

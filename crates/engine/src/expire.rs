@@ -1,8 +1,9 @@
 //! Expiry: what nobody decided in time ends as refused, what nobody entered in time as void, and somebody
 //! is told.
 
+use chaperone_core::Timestamp;
 use chaperone_core::ids::WritebackId;
-use chaperone_core::ports::{ClaimedWork, Notice, WorkChange};
+use chaperone_core::ports::{ClaimedWork, CommitFailed, Notice, StoreFailed, WorkChange};
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::writeback::{Command, RefusedBy, VoidReason, Writeback};
 
@@ -17,22 +18,28 @@ impl Engine {
         id: WritebackId,
         work: &ClaimedWork,
     ) -> Result<(), MoveFailed> {
-        let now = self.now();
         let mut hand = self.take_in_hand(id).await?;
+        let now = self.now();
         let mut commit = self.commit_as(Actor::System {
             part: SystemPart::Expiry,
         });
+        // Taken up by a clock that was set back since: it would never be looked at again if this ended here.
+        if let Some(due) = ends_at(&hand.state).filter(|due| now < *due) {
+            commit.work.push(WorkChange::Defer {
+                id: work.item.id,
+                claim: Some(work.claim),
+                due,
+                kind: None,
+            });
+            self.store.commit(commit).await.map_err(unavailable)?;
+            return Ok(());
+        }
         let ended = match &hand.state {
-            Writeback::AwaitingApproval(waiting) if now >= waiting.ruled().order.approve_by => {
-                Some(("expired", refused_by_time()))
-            }
-            Writeback::AwaitingVerification(waiting) if now >= waiting.ruled().order.approve_by => {
+            Writeback::AwaitingApproval(_) | Writeback::AwaitingVerification(_) => {
                 Some(("expired", refused_by_time()))
             }
             // Whether it was entered and only the attestation is missing, a person must look up.
-            Writeback::Delivering(entry)
-                if entry.is_human_entry() && now >= entry.ready().deliver_by() =>
-            {
+            Writeback::Delivering(entry) if entry.is_human_entry() => {
                 let held = self.release_held(id, &mut commit).await?;
                 commit
                     .work
@@ -51,10 +58,7 @@ impl Engine {
             id: work.item.id,
             claim: Some(work.claim),
         });
-        self.store
-            .commit(commit)
-            .await
-            .map_err(|e| chaperone_core::ports::StoreFailed::Unavailable(Box::new(e)))?;
+        self.store.commit(commit).await.map_err(unavailable)?;
         if let Some(code) = code {
             let notice = Notice::OperatorNeeded {
                 writeback: id,
@@ -65,6 +69,20 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// When time ends it, for what time ends.
+fn ends_at(state: &Writeback) -> Option<Timestamp> {
+    match state {
+        Writeback::AwaitingApproval(waiting) => Some(waiting.ruled().order.approve_by),
+        Writeback::AwaitingVerification(waiting) => Some(waiting.ruled().order.approve_by),
+        Writeback::Delivering(entry) if entry.is_human_entry() => Some(entry.ready().deliver_by()),
+        _ => None,
+    }
+}
+
+fn unavailable(failed: CommitFailed) -> StoreFailed {
+    StoreFailed::Unavailable(Box::new(failed))
 }
 
 fn refused_by_time() -> Command<'static> {

@@ -43,6 +43,8 @@ pub enum WriteFault {
     LostBefore,
     /// It happened, and the caller does not know.
     LostAfter,
+    /// The network brings the message twice: the caller sees the answer to the second.
+    Twice,
 }
 
 #[derive(Debug, Default)]
@@ -365,6 +367,10 @@ impl Ehr for FakeEhr {
             Some(WriteFault::LostAfter) => {
                 Self::apply(&mut held, delivering)?;
                 Err(WriteFailed::Unknown)
+            }
+            Some(WriteFault::Twice) => {
+                Self::apply(&mut held, delivering)?;
+                Self::apply(&mut held, delivering)
             }
             None => Self::apply(&mut held, delivering),
         }

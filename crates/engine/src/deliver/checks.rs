@@ -25,7 +25,7 @@ pub(crate) enum OrderUnusable {
 impl Engine {
     /// Why a ready order must not be sent any more. Consent is asked again here, at send time.
     pub(super) async fn void_reason(&self, ready: &Ready, now: Timestamp) -> Option<VoidReason> {
-        if now > ready.deliver_by() || approval_ran_out(ready, now) {
+        if now > sends_until(ready) {
             return Some(VoidReason::DeliverBy);
         }
         let ruled = ready.ruled();
@@ -107,7 +107,18 @@ impl Engine {
 /// Whether what humans approved has waited longer than they were told it may. Putting a dead letter
 /// back into the queue does not make an approval younger.
 pub(crate) fn approval_ran_out(ready: &Ready, now: Timestamp) -> bool {
+    approvals_until(ready).is_some_and(|until| now > until)
+}
+
+/// Until when it may be sent.
+pub(super) fn sends_until(ready: &Ready) -> Timestamp {
+    let by = ready.deliver_by();
+    approvals_until(ready).map_or(by, |until| until.min(by))
+}
+
+/// Until when the newest approval may be acted on; nothing where nobody had to approve.
+fn approvals_until(ready: &Ready) -> Option<Timestamp> {
     let within_ms = ready.ruled().order.deliver_within_s.saturating_mul(1_000);
     let approved = ready.approvals().iter().map(|approval| approval.at).max();
-    approved.is_some_and(|at| now > later(at, within_ms))
+    approved.map(|at| later(at, within_ms))
 }

@@ -24,15 +24,23 @@ pub(crate) struct Fence(Mutex<Option<Lease>>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TakenUp {
     pub(super) epoch: u64,
-    /// Until when the claim holds.
-    claimed_until: Timestamp,
+    /// Until when the claim holds, and the order may be sent.
+    until: Timestamp,
 }
 
 impl TakenUp {
     pub(super) fn new(epoch: u64, now: Timestamp, claim_ms: i64) -> Self {
         Self {
             epoch,
-            claimed_until: later(now, claim_ms),
+            until: later(now, claim_ms),
+        }
+    }
+
+    /// Not longer than until then.
+    pub(super) fn ending_by(self, end: Timestamp) -> Self {
+        Self {
+            until: self.until.min(end),
+            ..self
         }
     }
 }
@@ -47,7 +55,7 @@ impl Fence {
     pub(super) fn open_until(&self, taken_up: TakenUp, now: Timestamp) -> Option<Timestamp> {
         let lease = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = lease.as_ref().filter(|it| it.epoch == taken_up.epoch)?;
-        let until = lease.until.min(taken_up.claimed_until);
+        let until = lease.until.min(taken_up.until);
         (now < until).then_some(until)
     }
 }
@@ -76,6 +84,12 @@ mod tests {
         fence.renewed(&lease(3, 90));
         assert_eq!(fence.open_until(taken_up, at(59)), Some(at(60)));
         assert_eq!(fence.open_until(taken_up, at(60)), None);
+        // The order's own time ends before.
+        assert_eq!(
+            fence.open_until(taken_up.ending_by(at(20)), at(19)),
+            Some(at(20))
+        );
+        assert_eq!(fence.open_until(taken_up.ending_by(at(20)), at(20)), None);
         // Another epoch: somebody else wrote in between.
         fence.renewed(&lease(5, 90));
         assert_eq!(fence.open_until(taken_up, at(20)), None);

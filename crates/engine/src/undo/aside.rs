@@ -1,4 +1,5 @@
 //! What becomes of what was set aside: a person lets it go on where it was, or rejects it, with a reason.
+//! Called by `decide`, which records what is refused.
 
 use chaperone_core::ids::WritebackId;
 use chaperone_core::principal::{Actor, Human};
@@ -10,20 +11,16 @@ use crate::deliver::approval_ran_out;
 use crate::projection::WritebackRow;
 
 impl Engine {
-    /// Lets what was set aside go on where it was: with the approvals it had, while they still count, and under the
-    /// rules that ruled on it, while they are in force. Whether its base is still there is looked at when it is sent.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; it stays set aside then, and can be rejected and proposed anew.
-    pub async fn release_aside(
+    /// [`Engine::release_aside`], without the record of a refusal.
+    pub(crate) async fn try_release_aside(
         &self,
         by: &Human,
         writeback: WritebackId,
         reason: &str,
     ) -> Result<WritebackRow, DecideFailed> {
         require(by, &OPERATES)?;
-        let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
+        let now = self.now();
         let Writeback::Quarantined(aside) = &hand.state else {
             return Err(Refusal::NotNow(hand.state.name()).into());
         };
@@ -44,11 +41,8 @@ impl Engine {
         self.finish(hand, commit).await
     }
 
-    /// Rejects what was set aside.
-    ///
-    /// # Errors
-    /// [`DecideFailed`]; it stays set aside then.
-    pub async fn reject_aside(
+    /// [`Engine::reject_aside`], without the record of a refusal.
+    pub(crate) async fn try_reject_aside(
         &self,
         by: &Human,
         writeback: WritebackId,

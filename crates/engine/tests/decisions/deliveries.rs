@@ -14,6 +14,8 @@ use chaperone_testkit::WriteFault;
 use serde_json::{Value, json};
 
 use crate::bench::*;
+use crate::undo::approve;
+use crate::undo_kinds::{proposed_reason, visiting};
 
 /// Polls what is under way until no more of it ends by itself.
 async fn settle(bench: &Bench, under_way: &mut UnderWay<'_>, hanging: usize) {
@@ -512,4 +514,26 @@ pub(crate) async fn a_rebuild_takes_nothing_back_that_moves_meanwhile(db: Db) {
     assert_eq!(bench.state(made).await, StateName::Ready);
     let agreement = examine(&*bench.store, &tenant()).await.unwrap();
     assert!(agreement.is_whole(), "{agreement:?}");
+}
+
+/// An EHR that says "changed since" is asked whose change it was: a message that came twice meets its own effect.
+pub(crate) async fn a_change_since_is_ours_or_somebody_elses(db: Db) {
+    let bench = visiting(db).await;
+    let who = human(11, &[Role::Scheduler, Role::Clinician, Role::MaRn]);
+    let (ours, theirs) = (
+        proposed_reason(&bench, "p1").await,
+        proposed_reason(&bench, "p2").await,
+    );
+    approve(&bench, &who, ours, true).await.unwrap();
+    bench.ehr.fail_next_write(WriteFault::Twice);
+    bench.deliver().await;
+    assert_eq!(bench.state(ours).await, StateName::Delivered);
+
+    approve(&bench, &who, theirs, true).await.unwrap();
+    bench.ehr.fail_next_write(WriteFault::Stale);
+    bench.deliver().await;
+    assert_eq!(bench.state(theirs).await, StateName::Void);
+    assert_eq!(bench.row(theirs).await.void, Some(VoidReason::Stale));
+    let written: Vec<WritebackId> = bench.ehr.written().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(written, [ours]);
 }

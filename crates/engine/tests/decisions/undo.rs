@@ -1,7 +1,7 @@
 //! Undoing what went wrong: what is set aside, what is compensated and by whose agreement, what goes to people, and
 //! that a run which is cut short goes on without doing anything twice.
 
-use chaperone_core::event::{Event, StreamId};
+use chaperone_core::event::{DecisionKind, Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{AgentId, UndoId, WritebackId};
@@ -412,8 +412,35 @@ pub(crate) async fn what_was_not_sent_is_set_aside_and_a_person_decides(db: Db) 
         late,
         Err(DecideFailed::Refused(Refusal::OutsideDeliveryWindow))
     ));
+    assert!(bench.engine.reject_aside(&desk, waits, WHY).await.is_err());
     let row = bench.engine.reject_aside(&it, waits, WHY).await.unwrap();
     assert_eq!(row.state, StateName::Refused);
+
+    // What was tried in vain is on record.
+    let tried: Vec<(DecisionKind, WritebackId)> = bench
+        .recorded()
+        .await
+        .into_iter()
+        .filter_map(|it| match it.event {
+            Event::DecisionRefused {
+                decision,
+                writeback,
+                ..
+            } => Some((decision, writeback)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        tried,
+        [
+            (DecisionKind::Approve, waits),
+            (DecisionKind::Release, queued),
+            (DecisionKind::Release, queued),
+            (DecisionKind::Release, queued),
+            (DecisionKind::Release, waits),
+            (DecisionKind::Reject, waits),
+        ]
+    );
 }
 
 pub(crate) async fn an_unknown_outcome_is_found_out_before_it_is_undone(db: Db) {

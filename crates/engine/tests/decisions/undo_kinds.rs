@@ -144,7 +144,7 @@ required = true
 "#;
 
 /// A bench whose intake agent may change why a patient came; each has a visit.
-async fn visiting(db: Db) -> Bench {
+pub(crate) async fn visiting(db: Db) -> Bench {
     let mut bench = bench_on(db, Strategy::Conditional).await;
     let mut files = chaperone_policy::embedded::files();
     let intake = files.get_mut("intents/intake.toml").unwrap();
@@ -179,7 +179,8 @@ async fn visiting(db: Db) -> Bench {
     bench
 }
 
-async fn reasoned(bench: &Bench, patient: &str) -> WritebackId {
+/// Proposed by the agent of [`visiting`], and not yet approved.
+pub(crate) async fn proposed_reason(bench: &Bench, patient: &str) -> WritebackId {
     let agent = bench
         .caller(&nurse(), "intake-agent", "intake", patient)
         .await;
@@ -188,7 +189,11 @@ async fn reasoned(bench: &Bench, patient: &str) -> WritebackId {
         "visit": read["resources"][0]["id"], "reason": "Cough", "idempotency_key": patient,
     });
     let answer = bench.call(&agent, "set_visit_reason", arguments).await;
-    let id = answer["proposal"].as_str().unwrap().parse().unwrap();
+    answer["proposal"].as_str().unwrap().parse().unwrap()
+}
+
+async fn reasoned(bench: &Bench, patient: &str) -> WritebackId {
+    let id = proposed_reason(bench, patient).await;
     done(bench, id).await;
     id
 }

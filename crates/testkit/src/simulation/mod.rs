@@ -326,7 +326,8 @@ fn open_orders(play: &Arc<Play>, steps: u64) -> BTreeMap<WritebackId, Vec<u8>> {
         teller.tell(opened);
     });
     // It has to be there before anything is judged, whatever was used up before.
-    let ends = world.with(|inner| inner.now.saturating_add(60 * SECOND));
+    // A node that was stopped at the last moment goes on well within this.
+    let ends = world.with(|inner| inner.now.saturating_add(600 * SECOND));
     world.run(steps.saturating_add(STEPS), |inner| {
         inner.now >= ends || orders.is_told()
     });
