@@ -165,6 +165,8 @@ pub enum DecisionKind {
     Decline,
     /// Say that it was entered by hand.
     Attest,
+    /// Verify a fact that its gate names.
+    Verify,
 }
 
 impl DecisionKind {
@@ -178,6 +180,7 @@ impl DecisionKind {
             DecisionKind::Resolve => "resolve",
             DecisionKind::Decline => "decline",
             DecisionKind::Attest => "attest",
+            DecisionKind::Verify => "verify",
         }
     }
 }

@@ -63,6 +63,7 @@ pub mod grant;
 pub mod people;
 pub mod reveal;
 pub mod switch_mode;
+pub mod verification;
 pub mod views;
 
 pub mod deliver;

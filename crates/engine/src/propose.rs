@@ -426,7 +426,11 @@ impl Engine {
         .map_err(move_failed)?;
         if matches!(hand.state, Writeback::AwaitingVerification(_)) {
             // Held, not refused, when the facts are not established yet.
-            match hand.step(Command::Verify { facts: &facts }, now) {
+            let verify = Command::Verify {
+                facts: &facts,
+                evidence: &[],
+            };
+            match hand.step(verify, now) {
                 Ok(()) | Err(MoveFailed::Refused(_)) => {}
                 Err(failed) => return Err(move_failed(failed)),
             }

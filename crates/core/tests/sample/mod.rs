@@ -408,6 +408,7 @@ pub(crate) fn events() -> Vec<(String, WritebackEvent)> {
         [
             E::Verified {
                 facts: BTreeSet::from(["slot_rechecked".to_owned()]),
+                evidence: Vec::new(),
             },
             E::Approved {
                 approval: approval(2, "bo", Role::Pharmacist),

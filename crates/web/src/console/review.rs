@@ -580,7 +580,7 @@ pub(super) async fn receipt(
     state.engine.may_open(&person.human, id).await?;
     match state.engine.receipt_of(id).await {
         Ok(receipt) => {
-            let body = serde_json::to_string_pretty(&receipt).map_err(|_| Refusal::Internal)?;
+            let body = receipt.to_file();
             let name = format!("attachment; filename=\"receipt-{id}.json\"");
             Ok((
                 [
