@@ -49,6 +49,7 @@ mod merge;
 mod observe;
 pub mod open_envelope;
 mod order;
+mod outside_text;
 pub mod propose;
 pub mod read;
 pub mod replay;
