@@ -246,6 +246,7 @@ fn order(
         },
         evidence: Vec::new(),
         rests_on: Default::default(),
+        resembles: Vec::new(),
         asked: None,
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }

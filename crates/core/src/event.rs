@@ -167,6 +167,8 @@ pub enum DecisionKind {
     Attest,
     /// Let what was set aside go on.
     Release,
+    /// Verify a fact that its gate names.
+    Verify,
 }
 
 impl DecisionKind {
@@ -181,6 +183,7 @@ impl DecisionKind {
             DecisionKind::Decline => "decline",
             DecisionKind::Attest => "attest",
             DecisionKind::Release => "release",
+            DecisionKind::Verify => "verify",
         }
     }
 }

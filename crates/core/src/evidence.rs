@@ -249,6 +249,26 @@ impl Strategy {
     }
 }
 
+/// A text from outside that says what a proposal says. Holds PHI; stands in orders alone.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resemblance {
+    /// The type of what the text stands in; absent when there was too much to compare.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resource: Option<ResourceType>,
+    /// The passage; absent when there was too much to compare.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub passage: Option<String>,
+    /// What the agent wrote.
+    pub proposed: String,
+}
+
+impl fmt::Debug for Resemblance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resemblance(withheld)")
+    }
+}
+
 /// Everything that was agreed to, complete: what is approved is what is sent, byte for byte
 /// (invariant 4). Rests in the vault as JSON; its digest is the digest of those bytes, which hold the salt.
 ///
@@ -310,6 +330,9 @@ pub struct WriteOrder {
     /// Facts that the ruling saw to be true and that must be so again right before each send.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub rests_on: BTreeSet<String>,
+    /// Where texts that agents were shown of the patient say the same, though the agent named no such source.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub resembles: Vec<Resemblance>,
     /// What policy was asked; absent in orders of versions that did not keep it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asked: Option<Box<WriteRequest>>,

@@ -112,6 +112,14 @@ impl Facts {
             .is_some_and(|f| f.kind > FactKind::Claimed && f.value == FactValue::Bool(true))
     }
 
+    /// The same about one payload: what was attested counts only when it is bound to it.
+    pub fn is_established_for(&self, name: &str, digest: &Digest) -> bool {
+        let is_bound = self.0.get(name).is_some_and(|fact| {
+            fact.kind != FactKind::Attested || fact.bound_to.as_ref() == Some(digest)
+        });
+        is_bound && self.is_established(name)
+    }
+
     /// All facts in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Fact)> {
         self.0.iter().map(|(name, fact)| (name.as_str(), fact))

@@ -9,7 +9,7 @@
 //!    human authority it needs, and what that conclusion may rest on.
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
 //!    patient. [`request`]: what policy is asked.
-//! 5. [`evidence`]: values that prove a step was taken. [`writeback`]: the state machine they drive. [`undo`]: how
+//! 5. [`evidence`] and [`verification`]: values that prove a step was taken. [`writeback`]: the state machine they drive. [`undo`]: how
 //!    what it did is taken back.
 //! 6. [`egress`]: which bytes may leave, and where to.
 //! 7. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
@@ -50,6 +50,7 @@ pub mod request;
 
 pub mod evidence;
 pub mod undo;
+pub mod verification;
 pub mod writeback;
 
 pub mod conformance;

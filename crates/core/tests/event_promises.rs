@@ -36,6 +36,7 @@ use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
 use chaperone_core::undo::{
     PersonNeeded, UndoCounts, UndoEvent, UndoLink, UndoPart, UndoSelection, UndoStep, VersionName,
 };
+use chaperone_core::verification::{VerificationRecord, VerifiedBy};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, Proposal, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
@@ -547,6 +548,19 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
     kinds.push(E::Released {
         person: person(5),
         reason: None,
+    });
+    kinds.push(E::Verified {
+        facts: ["patient_confirmed".to_owned()].into(),
+        evidence: vec![VerificationRecord {
+            fact: "patient_confirmed".to_owned(),
+            verified: VerifiedBy::Source {
+                source: EhrEventSource::new("portal").unwrap(),
+            },
+            patient: sample::proposal().patient,
+            digest: digest("order"),
+            at: at(30),
+            until: at(90),
+        }],
     });
     for part in [UndoPart::Compensation, UndoPart::Task] {
         // First, so that what follows is about the other.

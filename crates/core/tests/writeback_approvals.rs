@@ -15,10 +15,13 @@
 mod sample;
 
 use chaperone_core::change::Destination;
+use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{ApprovalRecord, Factor, Strategy};
-use chaperone_core::facts::{FactValue, Facts};
+use chaperone_core::facts::{Fact, FactKind, FactValue, Facts};
 use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::ids::{EhrEventSource, PatientToken};
 use chaperone_core::principal::Role;
+use chaperone_core::verification::{Verification, VerificationRecord, VerifiedBy};
 use chaperone_core::writeback::{
     Command, DELIVERY_ATTEMPTS_MAX, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis,
     StateName, Writeback, WritebackEvent, decide,
@@ -26,8 +29,8 @@ use chaperone_core::writeback::{
 use expect_test::{Expect, expect};
 use sample::{
     APPROVE_WITHIN_S, DELIVER_WITHIN_S, REQUESTER, address, approval, approve_2f, at, attested,
-    auto_verified, change, delivering, digest, fold, granted, person, receipt, roles, ruled_events,
-    ruling, start, two_person, validation,
+    auto_verified, change, delivering, digest, fold, granted, person, proposal, receipt, roles,
+    ruled_events, ruling, start, two_person, validation,
 };
 
 fn waiting(gate: Gate) -> Writeback {
@@ -215,7 +218,11 @@ fn a_verification_needs_established_facts_in_time() {
     };
     let verify = |facts: &Facts, second| {
         let mut state = waiting(auto_verified());
-        act(&mut state, Command::Verify { facts }, second)
+        let command = Command::Verify {
+            facts,
+            evidence: &[],
+        };
+        act(&mut state, command, second)
     };
     expect!["ready"].assert_eq(&verify(&established("slot_rechecked"), 60));
     expect!["refused: not-verified"].assert_eq(&verify(&established("something_else"), 60));
@@ -227,6 +234,106 @@ fn a_verification_needs_established_facts_in_time() {
         &established("slot_rechecked"),
         APPROVE_WITHIN_S + 1,
     ));
+}
+
+#[test]
+fn what_was_attested_of_other_content_verifies_nothing() {
+    let attested = |bound_to: Option<Digest>| {
+        let mut facts = Facts::default();
+        facts.add(
+            "slot_rechecked",
+            Fact {
+                kind: FactKind::Attested,
+                value: FactValue::Bool(true),
+                bound_to,
+            },
+        );
+        let mut state = waiting(auto_verified());
+        let command = Command::Verify {
+            facts: &facts,
+            evidence: &[],
+        };
+        act(&mut state, command, 60)
+    };
+    expect!["ready"].assert_eq(&attested(Some(digest("order"))));
+    expect!["refused: not-verified"].assert_eq(&attested(Some(digest("order."))));
+    expect!["refused: not-verified"].assert_eq(&attested(None));
+}
+
+#[test]
+fn evidence_for_other_content_verifies_nothing() {
+    let right = || VerificationRecord {
+        fact: "slot_rechecked".to_owned(),
+        verified: VerifiedBy::Source {
+            source: EhrEventSource::new("portal").unwrap(),
+        },
+        patient: proposal().patient,
+        digest: digest("order"),
+        at: at(30),
+        until: at(90),
+    };
+    let verify = |record: VerificationRecord, second| {
+        let evidence = [Verification::establish(record)];
+        let mut state = waiting(auto_verified());
+        let command = Command::Verify {
+            facts: &Facts::default(),
+            evidence: &evidence,
+        };
+        act(&mut state, command, second)
+    };
+    expect!["ready"].assert_eq(&verify(right(), 60));
+    expect!["ready"].assert_eq(&verify(right(), 30));
+    expect!["ready"].assert_eq(&verify(right(), 89));
+    for (what, wrong, second) in [
+        ("too late", right(), 90),
+        ("before it was given", right(), 29),
+        (
+            "other content",
+            VerificationRecord {
+                digest: digest("order."),
+                ..right()
+            },
+            60,
+        ),
+        (
+            "another patient",
+            VerificationRecord {
+                patient: Some(PatientToken::from_random([4; 16])),
+                ..right()
+            },
+            60,
+        ),
+        (
+            "no patient",
+            VerificationRecord {
+                patient: None,
+                ..right()
+            },
+            60,
+        ),
+        (
+            "another fact",
+            VerificationRecord {
+                fact: "patient_confirmed".to_owned(),
+                ..right()
+            },
+            60,
+        ),
+    ] {
+        assert_eq!(verify(wrong, second), "refused: not-verified", "{what}");
+    }
+    // What is recorded is what counted, and nothing beside it.
+    let beside = VerificationRecord {
+        fact: "patient_confirmed".to_owned(),
+        ..right()
+    };
+    let evidence = [right(), beside].map(Verification::establish);
+    let command = Command::Verify {
+        facts: &Facts::default(),
+        evidence: &evidence,
+    };
+    let event = decide(&waiting(auto_verified()), command, at(60)).unwrap();
+    assert!(matches!(event, WritebackEvent::Verified { evidence, .. } if evidence == [right()]));
 }
 
 fn ready(strategy: Strategy) -> Writeback {

@@ -156,7 +156,10 @@ fn attempt(state: &Writeback, drawn: &Drawn, now: i64) -> Option<WritebackEvent>
             } else {
                 facts.claim("slot_rechecked", FactValue::Bool(true));
             }
-            Command::Verify { facts: &facts }
+            Command::Verify {
+                facts: &facts,
+                evidence: &[],
+            }
         }
         Drawn::Approve {
             person,

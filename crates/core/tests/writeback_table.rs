@@ -195,11 +195,17 @@ fn every_state_against_every_command() {
             ),
             (
                 "verify",
-                Box::new(move || Command::Verify { facts: established }),
+                Box::new(move || Command::Verify {
+                    facts: established,
+                    evidence: &[],
+                }),
             ),
             (
                 "verify claimed",
-                Box::new(move || Command::Verify { facts: claimed }),
+                Box::new(move || Command::Verify {
+                    facts: claimed,
+                    evidence: &[],
+                }),
             ),
             (
                 "approve clinician",

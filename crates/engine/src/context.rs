@@ -18,6 +18,7 @@ use chaperone_fhir::status::Transitions;
 use chaperone_fhir::validator::ProfileOptions;
 use chaperone_fhir::{Definitions, Severity, Validator, ValidatorOptions};
 use chaperone_phi::consent::ConsentTable;
+use chaperone_phi::likeness::Likeness;
 use chaperone_policy::Bundle;
 use tokio::sync::watch;
 
@@ -261,6 +262,7 @@ struct Compiled {
     consent_table: Arc<ConsentTable>,
     retention: Arc<RetentionRules>,
     remedies: Arc<Remedies>,
+    likeness: Arc<Likeness>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -336,6 +338,7 @@ impl Compiled {
             consent_table: Arc::new(crate::consent::table_of(bundle)?),
             retention: Arc::new(retention),
             remedies: Arc::new(Remedies::of(bundle)?),
+            likeness: Arc::new(crate::outside_text::likeness_of(bundle)?),
         })
     }
 }
@@ -363,6 +366,8 @@ pub struct Engine {
     pub(crate) retention: Arc<RetentionRules>,
     /// What undoes which type of resource.
     pub(crate) remedies: Arc<Remedies>,
+    /// When a proposal says what a text said.
+    pub(crate) likeness: Arc<Likeness>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -412,6 +417,7 @@ impl Engine {
             consent_table,
             retention,
             remedies,
+            likeness,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -434,6 +440,7 @@ impl Engine {
             consent_table,
             retention,
             remedies,
+            likeness,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

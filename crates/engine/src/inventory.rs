@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 30] = [
+pub const COLLECTIONS: [&str; 32] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -37,6 +37,7 @@ pub const COLLECTIONS: [&str; 30] = [
     "idempotency",
     "legal_hold",
     "look",
+    "outside_text",
     "retention",
     "session",
     "setup",
@@ -47,6 +48,7 @@ pub const COLLECTIONS: [&str; 30] = [
     "token_index",
     "undo_item",
     "undo_run",
+    "verification",
     "writeback",
     "writeback_by_patient",
 ];

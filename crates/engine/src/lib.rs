@@ -49,6 +49,7 @@ mod merge;
 mod observe;
 pub mod open_envelope;
 mod order;
+mod outside_text;
 pub mod propose;
 pub mod read;
 pub mod replay;
@@ -63,6 +64,7 @@ pub mod grant;
 pub mod people;
 pub mod reveal;
 pub mod switch_mode;
+pub mod verification;
 pub mod views;
 
 pub mod deliver;

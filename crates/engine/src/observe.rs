@@ -24,7 +24,7 @@ use crate::propose::{Inputs, Plausible};
 const MAJORITY_YEARS: i16 = 18;
 const SLOT_FREE: &str = "slot_free";
 /// Observed facts that others can change at any moment, so that they are looked at again before a send.
-const LOOKED_AT_AGAIN: [&str; 1] = [SLOT_FREE];
+pub(crate) const LOOKED_AT_AGAIN: [&str; 1] = [SLOT_FREE];
 /// Most slots of one appointment.
 const SLOTS_MAX: usize = 16;
 

@@ -85,8 +85,11 @@ impl Engine {
             .await?;
         // From here on the slots are what they stand for; the request rests as the agent sent it.
         let resolved = self.resolve_slots(admitted).await?;
+        let as_sent = admitted;
         let admitted = resolved.as_ref().map_or(admitted, |it| &it.admitted);
-        let inputs = self.gather(admitted, write).await?;
+        let mut inputs = self.gather(admitted, write).await?;
+        // Compared as the agent wrote it: a slot means nothing outside its envelope.
+        inputs.resembles = self.resembling(as_sent, &inputs).await?;
         let id = WritebackId::from_random(self.random.id());
         let mut merged = self.merge(admitted, write, &inputs, id)?;
         self.consent_to_proposal(&consulted, &inputs, &merged.resource)?;
@@ -278,7 +281,8 @@ impl Engine {
     }
 
     /// Whether anything the proposal rests on is text from outside. Documents and messages are; so is
-    /// everything while the agent's context may hold them, or free text of any other kind.
+    /// everything while the agent's context may hold them, or free text of any other kind, and what says the same as
+    /// a text that agents were shown of this patient.
     fn is_tainted(&self, admitted: &Admitted<'_>, inputs: &Inputs) -> bool {
         const OUTSIDE: [&str; 3] = [
             "DocumentReference",
@@ -292,6 +296,7 @@ impl Engine {
             .any(|r| OUTSIDE.contains(&r.as_str()));
         reads_outside
             || !admitted.intent.text.is_empty()
+            || !inputs.resembles.is_empty()
             || inputs
                 .targets
                 .values()
@@ -426,7 +431,11 @@ impl Engine {
         .map_err(move_failed)?;
         if matches!(hand.state, Writeback::AwaitingVerification(_)) {
             // Held, not refused, when the facts are not established yet.
-            match hand.step(Command::Verify { facts: &facts }, now) {
+            let verify = Command::Verify {
+                facts: &facts,
+                evidence: &[],
+            };
+            match hand.step(verify, now) {
                 Ok(()) | Err(MoveFailed::Refused(_)) => {}
                 Err(failed) => return Err(move_failed(failed)),
             }
@@ -503,6 +512,7 @@ impl Engine {
             author,
             evidence: evidence_digests(admitted),
             rests_on: rests_on(&asked.facts),
+            resembles: inputs.resembles.clone(),
             asked: Some(Box::new(asked)),
         })
     }

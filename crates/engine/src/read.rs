@@ -8,6 +8,7 @@
 //! The ceiling is made durable while the EHR is answering, and the answer leaves only after both.
 //! One foreign hit empties the answer (invariant 8).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::bundle::{ReadAction, ToolAction};
@@ -33,6 +34,7 @@ use crate::context::Engine;
 use crate::errors::CallError;
 use crate::free_text::{Tally, TextReader};
 use crate::merge::instant;
+use crate::outside_text::ShownText;
 use crate::slots::by_word;
 use crate::tokens::{TokenFailed, TokenTarget};
 
@@ -118,6 +120,8 @@ pub(crate) struct Shown {
     notices: BTreeSet<String>,
     /// How many resources consent left out.
     left_out: u32,
+    /// The texts in it, as they are shown.
+    texts: Vec<ShownText>,
 }
 
 impl Engine {
@@ -176,6 +180,7 @@ impl Engine {
         };
         match shown {
             Ok((mut shown, more)) => {
+                self.keep_shown_texts(admitted, &shown.texts).await?;
                 // Logical ids can be guessed; what the ledger says about them must not confirm one.
                 let versions = [&shown.versions.as_bytes()[..]];
                 shown.versions = self
@@ -495,11 +500,17 @@ pub(crate) fn shown(
         tally: Tally::default(),
         notices: BTreeSet::new(),
         left_out: 0,
+        texts: Vec::new(),
     };
+    let read = RefCell::new(Vec::new());
     let lookups = Lookups {
         tokenise: &|target| tokens.get(target).cloned(),
         display: &no_display,
-        free_text: &|passage| texts.read(passage),
+        free_text: &|passage| {
+            let text = texts.read(passage)?;
+            read.borrow_mut().push(text.clone());
+            Some(text)
+        },
     };
     let mut versions = Vec::new();
     for resource in resources {
@@ -516,6 +527,14 @@ pub(crate) fn shown(
             text("id"),
             projected.version.unwrap_or_default()
         ));
+        if let Ok(resource) = ResourceType::new(text("resourceType")) {
+            shown
+                .texts
+                .extend(read.take().into_iter().map(|text| ShownText {
+                    resource: resource.clone(),
+                    text,
+                }));
+        }
         shown.fields.extend(projected.fields_shown);
         shown.text.extend(projected.text_shown);
         shown.withheld.extend(projected.withheld);

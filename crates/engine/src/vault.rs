@@ -72,12 +72,17 @@ impl Engine {
             .payload(&self.config.tenant, address)
             .await?
             .ok_or(VaultFailed::Missing)?;
+        self.open_sealed(&stored).await
+    }
+
+    /// Opens what was sealed, wherever it rests.
+    pub(crate) async fn open_sealed(&self, stored: &SealedPayload) -> Result<Vec<u8>, VaultFailed> {
         let key = self
             .keys
             .existing_key(&self.config.tenant, &stored.key)
             .await?;
         let place = self.associated(&stored.key, stored.class);
-        chaperone_phi::seal::open(&key, &place, address, &stored.sealed)
+        chaperone_phi::seal::open(&key, &place, &stored.address, &stored.sealed)
             .map(|opened| opened.expose().to_vec())
             .map_err(|_| VaultFailed::Sealed)
     }

@@ -2,7 +2,7 @@
 //! ledger holds it. Verifies offline, with the ledger's verifying key and nothing else.
 //!
 //! A receipt proves what it shows. It cannot prove that nothing was recorded afterwards; its
-//! checkpoint says up to when it speaks.
+//! checkpoint says up to when it speaks. The file has one spelling, so that any changed byte is named.
 
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{LeafInvalid, Recorded, StreamId};
@@ -64,6 +64,39 @@ pub enum ReceiptInvalid {
     /// Not a receipt.
     #[error("the file is not a receipt of the format `{RECEIPT_FORMAT}`")]
     Malformed,
+    /// Not readable from here on.
+    #[error("the file is not readable as a receipt at line {line}: {why}")]
+    Unreadable {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A receipt that is spelt otherwise than Chaperone writes it.
+    #[error("line {line} is not as Chaperone wrote it")]
+    Respelt {
+        /// The first such line, from 1.
+        line: usize,
+    },
+    /// The checkpoint kept outside is not to be believed.
+    #[error("the checkpoint kept outside does not verify")]
+    Outside(#[source] CheckpointInvalid),
+    /// No checkpoint kept outside is over as many entries.
+    #[error(
+        "no checkpoint kept outside is over {size} entries, as the receipt's is; take the file that grew since, or a receipt made since"
+    )]
+    NotOutside {
+        /// Entries under the receipt's checkpoint.
+        size: u64,
+    },
+    /// The ledger that signed the receipt is not the one whose checkpoint was kept outside.
+    #[error(
+        "the checkpoint of the receipt and the one kept outside are over {size} entries and differ: one history was replaced by another"
+    )]
+    OtherHistory {
+        /// Entries under both.
+        size: u64,
+    },
     /// The checkpoint is not to be believed.
     #[error("the checkpoint of the receipt does not verify")]
     Checkpoint(#[from] CheckpointInvalid),
@@ -113,18 +146,75 @@ impl Receipt {
         }
     }
 
+    /// The file: its one spelling, with a newline at the end.
+    pub fn to_file(&self) -> String {
+        // Text, numbers and digests in named fields always have a JSON form.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
     /// Reads a receipt file.
     ///
     /// # Errors
-    /// [`ReceiptInvalid::TooLong`] or [`ReceiptInvalid::Malformed`].
-    pub fn from_json(bytes: &[u8]) -> Result<Self, ReceiptInvalid> {
+    /// [`ReceiptInvalid::TooLong`], [`ReceiptInvalid::Unreadable`], [`ReceiptInvalid::Malformed`] for another
+    /// format, [`ReceiptInvalid::Respelt`].
+    pub fn from_file(bytes: &[u8]) -> Result<Self, ReceiptInvalid> {
         if bytes.len() > RECEIPT_BYTES_MAX {
             return Err(ReceiptInvalid::TooLong);
         }
-        serde_json::from_slice(bytes)
-            .ok()
-            .filter(|receipt: &Self| receipt.format == RECEIPT_FORMAT)
-            .ok_or(ReceiptInvalid::Malformed)
+        let receipt: Self =
+            serde_json::from_slice(bytes).map_err(|error| ReceiptInvalid::Unreadable {
+                line: error.line(),
+                why: error.to_string(),
+            })?;
+        if receipt.format != RECEIPT_FORMAT {
+            return Err(ReceiptInvalid::Malformed);
+        }
+        let written = receipt.to_file();
+        if written.as_bytes() == bytes {
+            return Ok(receipt);
+        }
+        let same = written
+            .as_bytes()
+            .iter()
+            .zip(bytes)
+            .take_while(|(one, other)| one == other);
+        let line = same.filter(|(one, _)| **one == b'\n').count();
+        Err(ReceiptInvalid::Respelt {
+            line: line.saturating_add(1),
+        })
+    }
+}
+
+impl Proven {
+    /// Holds the receipt's checkpoint against those that were kept outside the database.
+    ///
+    /// # Errors
+    /// [`ReceiptInvalid::Outside`] when one of them is not signed by the key, [`ReceiptInvalid::NotOutside`] when
+    /// none is over as many entries, [`ReceiptInvalid::OtherHistory`] when it has another root.
+    pub fn agrees_with(
+        &self,
+        outside: &[String],
+        key: &VerifyingKey,
+    ) -> Result<(), ReceiptInvalid> {
+        let size = self.head.size;
+        let mut is_known = false;
+        for note in outside {
+            let head = key.verify(note).map_err(ReceiptInvalid::Outside)?;
+            if head.size == size {
+                // After a restore two of a size can have been kept; the receipt's must be one of them.
+                if head.root == self.head.root {
+                    return Ok(());
+                }
+                is_known = true;
+            }
+        }
+        Err(if is_known {
+            ReceiptInvalid::OtherHistory { size }
+        } else {
+            ReceiptInvalid::NotOutside { size }
+        })
     }
 }
 
@@ -183,8 +273,7 @@ mod tests {
     fn a_receipt_survives_the_file_and_verifies() {
         let sample = Sample::with_checkpoints(11, &[11]);
         let receipt = receipt_of(&sample, &[0, 4, 8]);
-        let bytes = serde_json::to_vec(&receipt).unwrap();
-        let read = Receipt::from_json(&bytes).unwrap();
+        let read = Receipt::from_file(receipt.to_file().as_bytes()).unwrap();
         let proven = verify(&read, &sample.vkey()).unwrap();
         assert_eq!(
             proven
@@ -248,14 +337,56 @@ mod tests {
     }
 
     #[test]
-    fn any_changed_byte_of_the_file_is_noticed() {
+    fn any_changed_byte_of_the_file_is_named() {
         let sample = Sample::with_checkpoints(6, &[6]);
-        let bytes = serde_json::to_vec(&receipt_of(&sample, &[0, 4])).unwrap();
+        let bytes = receipt_of(&sample, &[0, 4]).to_file().into_bytes();
         for at in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[at] ^= 1;
-            let outcome = Receipt::from_json(&changed).and_then(|it| verify(&it, &sample.vkey()));
-            assert!(outcome.is_err(), "byte {at}");
+            // One bit, and a space: what JSON leaves aside counts too.
+            for byte in [bytes[at] ^ 1, b' '] {
+                let mut changed = bytes.clone();
+                if changed[at] == byte {
+                    continue;
+                }
+                changed[at] = byte;
+                let read = Receipt::from_file(&changed);
+                let outcome = read.and_then(|it| verify(&it, &sample.vkey()));
+                let named = outcome.unwrap_err().to_string();
+                let names = ["entry ", "checkpoint", "line ", "format"];
+                assert!(
+                    names.iter().any(|it| named.contains(it)),
+                    "byte {at}: {named}"
+                );
+            }
         }
+        let mut longer = bytes.clone();
+        longer.push(b'\n');
+        assert!(matches!(
+            Receipt::from_file(&longer),
+            Err(ReceiptInvalid::Respelt { .. })
+        ));
+    }
+
+    #[test]
+    fn a_checkpoint_kept_outside_is_of_the_same_history() {
+        let sample = Sample::with_checkpoints(11, &[4, 11]);
+        let proven = verify(&receipt_of(&sample, &[0, 4]), &sample.vkey()).unwrap();
+        let held = |outside: &[String]| proven.agrees_with(outside, &sample.vkey());
+        assert!(held(&sample.checkpoints).is_ok());
+        assert!(matches!(
+            held(&sample.checkpoints[..1]),
+            Err(ReceiptInvalid::NotOutside { size: 11 })
+        ));
+        assert!(matches!(held(&[]), Err(ReceiptInvalid::NotOutside { .. })));
+        let other = Sample::of_tenant("clinic-2", 11, &[11]);
+        assert!(matches!(
+            held(&other.checkpoints),
+            Err(ReceiptInvalid::Outside(_))
+        ));
+        let mut elsewhere = proven.clone();
+        elsewhere.head.root = Digest::of_bytes(b"another history");
+        assert!(matches!(
+            elsewhere.agrees_with(&sample.checkpoints, &sample.vkey()),
+            Err(ReceiptInvalid::OtherHistory { size: 11 })
+        ));
     }
 }

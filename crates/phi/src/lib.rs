@@ -12,6 +12,7 @@
 //! 5. [`view`]: the projection of a resource to the typed leaves of declared fields.
 //! 6. [`scrub`]: free text without identifiers, and whole resources and attachments of it.
 //! 7. [`deidentify`]: a Safe Harbor copy of a record.
+//! 8. [`likeness`]: whether a proposal says what a text from outside said.
 
 #![cfg_attr(
     test,
@@ -37,6 +38,7 @@ pub mod consent;
 
 pub mod view;
 
+pub mod likeness;
 pub mod scrub;
 
 pub mod deidentify;

@@ -49,6 +49,7 @@ pub use self::ages::{AGE_FOLDED, AGE_FOLDED_FROM};
 pub use self::budget::Budget;
 pub use self::class::Class;
 pub use self::finder::{Entity, EntityFinder, FinderFailed};
+pub(crate) use self::fold::fold as fold_text;
 pub use self::known::Known;
 pub use self::lexicon::{Lexicon, LexiconInvalid};
 pub use self::passage::FreeText;

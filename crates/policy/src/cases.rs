@@ -6,6 +6,7 @@
 //! - every case of its own gives exactly the expected gate, class, policies and denial,
 //! - every policy on `write` and `escalate` decides at least one of them, and each row of the matrix
 //!   one whose computed class is the row's `@class` and whose gate is the row's own,
+//! - every policy on them has a case beside its nearest neighbour ([`crate::pairs`]),
 //! - no case of the default bundle meets a weaker gate than it does there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use crate::bundle::read::files_in;
 use crate::bundle::{Bundle, scope};
 use crate::embedded;
+use crate::pairs::{self, PairLine, Pairs};
 use crate::problem::{Problems, line_of};
 use crate::row::Meaning;
 
@@ -47,13 +49,14 @@ pub struct CasesPassed {
 pub(crate) struct Cases {
     write: Vec<(String, WriteCase)>,
     access: Vec<(String, AccessCase)>,
+    pairs: Pairs,
 }
 
 /// A question for a ruling, with the expected answer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WriteCase {
-    name: String,
+pub(crate) struct WriteCase {
+    pub(crate) name: String,
     intent: IntentId,
     /// What the intent may propose; exactly the change when absent.
     #[serde(default)]
@@ -195,12 +198,17 @@ enum CaseEnvironment {
 pub(crate) fn parse_all(files: &BTreeMap<String, String>, problems: &mut Problems) -> Cases {
     let mut cases = Cases::default();
     for (path, stem, text) in files_in(files, "policies/cases/", ".json") {
+        if pairs::is_about_pairs(stem) {
+            continue;
+        }
         if stem.starts_with("access") {
             parse(path, text, &mut cases.access, problems);
         } else {
             parse(path, text, &mut cases.write, problems);
         }
     }
+    cases.pairs = pairs::parse(files, problems);
+    cases.write.extend(cases.pairs.neighbours());
     if cases.write.len().saturating_add(cases.access.len()) > CASES_MAX {
         problems.add(
             "policies/cases",
@@ -226,19 +234,22 @@ fn parse<'a, Case: Deserialize<'a>>(
     }
 }
 
-/// Runs the bundle's own cases and those of the default bundle.
+/// Runs the bundle's own cases and those of the default bundle. Returns what the pairs show.
 pub(crate) fn prove(
     bundle: &Bundle,
     files: &BTreeMap<String, String>,
     own: &Cases,
     problems: &mut Problems,
-) -> CasesPassed {
+) -> (CasesPassed, Vec<PairLine>) {
     let mut covered = Covered::default();
+    let mut answers = BTreeMap::new();
     for (path, case) in &own.write {
         let wrong = match ask(bundle, case) {
             Ok(record) => {
                 covered.note(bundle, &record);
-                exact(case, &record)
+                let wrong = exact(case, &record);
+                answers.insert(case.name.as_str(), record);
+                wrong
             }
             Err(why) => vec![why],
         };
@@ -256,6 +267,7 @@ pub(crate) fn prove(
         }
     }
     covered.check(bundle, problems);
+    let shown = own.pairs.prove(bundle, files, &answers, problems);
     let embedded_files = embedded::files();
     let mut unreadable = Problems::default();
     let default = parse_all(&embedded_files, &mut unreadable);
@@ -280,10 +292,11 @@ pub(crate) fn prove(
             );
         }
     }
-    CasesPassed {
+    let passed = CasesPassed {
         own: own.write.len().saturating_add(own.access.len()),
         embedded: default.write.len().saturating_add(default.access.len()),
-    }
+    };
+    (passed, shown)
 }
 
 fn report(

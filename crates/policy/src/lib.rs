@@ -12,8 +12,8 @@
 //! 4. `row`: what the annotations of a policy mean. `set`: policies parsed, validated and sorted
 //!    by what they apply to.
 //! 5. [`access`]: may this tool be called? [`ruling`]: what gate does this change meet?
-//! 6. [`cases`]: the tests a bundle carries, and the ones it cannot drop. [`matrix`]: the policies as
-//!    the table that clinical owners sign.
+//! 6. [`cases`]: the tests a bundle carries, and the ones it cannot drop. [`pairs`]: each beside its nearest
+//!    neighbour. [`matrix`]: the policies as the table that clinical owners sign.
 //! 7. [`invariants`]: what a bundle says must always hold. `prove`, behind the feature of that name:
 //!    whether it does, for every request.
 //! 8. [`embedded`]: the default bundle.
@@ -48,6 +48,7 @@ pub mod ruling;
 
 pub mod cases;
 pub mod matrix;
+pub mod pairs;
 
 pub mod invariants;
 #[cfg(feature = "prove")]

@@ -89,7 +89,7 @@ impl Bundle {
 }
 
 /// Rows by number and letter, escalators last.
-fn order(row: &str) -> (u32, String) {
+pub(crate) fn order(row: &str) -> (u32, String) {
     let digits: String = row.chars().take_while(char::is_ascii_digit).collect();
     (digits.parse().unwrap_or(u32::MAX), row.to_owned())
 }
@@ -206,14 +206,10 @@ impl Matrix {
             "# Write-back matrix: {} {}\n\nBundle digest `{}`.\n",
             self.bundle, self.version, self.digest
         );
-        let _ = writeln!(out, "| {} |", MatrixRow::HEADINGS.join(" | "));
-        let _ = writeln!(out, "|{}", "---|".repeat(MatrixRow::HEADINGS.len()));
-        for row in &self.rows {
-            let cells = row
-                .cells()
-                .map(|cell| cell.replace('|', "\\|").replace('\n', " "));
-            let _ = writeln!(out, "| {} |", cells.join(" | "));
-        }
+        out.push_str(&markdown_table(
+            &MatrixRow::HEADINGS,
+            self.rows.iter().map(MatrixRow::cells),
+        ));
         out
     }
 
@@ -222,18 +218,45 @@ impl Matrix {
     /// # Source
     /// RFC 4180.
     pub fn csv(&self) -> String {
-        let mut out = format!("{}\r\n", MatrixRow::HEADINGS.join(","));
-        for row in &self.rows {
-            out.push_str(&row.cells().map(csv_cell).join(","));
-            out.push_str("\r\n");
-        }
-        out
+        csv_table(&MatrixRow::HEADINGS, self.rows.iter().map(MatrixRow::cells))
     }
 
     /// As JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
     }
+}
+
+/// A table in Markdown, headings first.
+pub(crate) fn markdown_table<'a, const N: usize>(
+    headings: &[&str; N],
+    rows: impl Iterator<Item = [&'a str; N]>,
+) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "| {} |", headings.join(" | "));
+    let _ = writeln!(out, "|{}", "---|".repeat(N));
+    for row in rows {
+        let cells = row.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+        let _ = writeln!(out, "| {} |", cells.join(" | "));
+    }
+    out
+}
+
+/// A table as comma-separated values, headings first.
+///
+/// # Source
+/// RFC 4180.
+pub(crate) fn csv_table<'a, const N: usize>(
+    headings: &[&str; N],
+    rows: impl Iterator<Item = [&'a str; N]>,
+) -> String {
+    let mut out = format!("{}\r\n", headings.join(","));
+    for row in rows {
+        out.push_str(&row.map(csv_cell).join(","));
+        out.push_str("\r\n");
+    }
+    out
 }
 
 fn csv_cell(cell: &str) -> String {

@@ -188,12 +188,16 @@ pharmacist = ["pharmacy@clinic.example"]
 fn afterwards(installation: &Installation, proposals: &[Proposed]) -> String {
     let mut all = String::new();
     for proposed in proposals {
+        let file = installation.file(&format!("{}.receipt.json", proposed.id));
+        let out = file.to_str().unwrap();
         all.push_str(&printed(&installation.run(&[
             "ledger",
             "receipt",
-            "write",
             &proposed.id,
+            "--out",
+            out,
         ])));
+        all.push_str(&std::fs::read_to_string(&file).unwrap());
     }
     all.push_str(&printed(&installation.run(&["doctor"])));
     let export = installation.file("ledger-0.jsonl");

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use chaperone_connect::anchor::FileAnchor;
 use chaperone_sandbox::ServerProfile;
 use serde_json::{Value, json};
 
@@ -399,8 +400,10 @@ impl Evidence {
         let key = printed(&installation.run(&["ledger", "key"]))
             .trim()
             .to_owned();
-        let receipt = printed(&installation.run(&["ledger", "receipt", "write", &proposals[0]]));
-        fs::write(file("receipt.json"), receipt).unwrap();
+        let receipt = file("receipt.json");
+        let written =
+            installation.run(&["ledger", "receipt", &proposals[0], "--out", text(&receipt)]);
+        printed(&written);
         fs::copy(installation.anchors(), file("anchors")).unwrap();
         sandbox.stop().await;
         drop(installation);
@@ -573,35 +576,66 @@ async fn a_tail_cut_off_behind_the_newest_outside_checkpoint_is_missed() {
 async fn a_receipt_is_verified_offline_and_fails_when_it_was_touched() {
     let evidence = Evidence::collect().await;
     let receipt = fs::read_to_string(&evidence.receipt).unwrap();
-    let verify = |content: &str, key: &str| {
+    let key_file = evidence.folder.path().join("key");
+    fs::write(&key_file, &evidence.key).unwrap();
+    let verify_with = |content: &str, key: &str, more: &[&str]| {
         let file = evidence.folder.path().join("receipt-under-test.json");
         fs::write(&file, content).unwrap();
-        answered(&chaperone(&[
-            "ledger",
-            "receipt",
-            "verify",
-            text(&file),
-            "--key",
-            key,
-        ]))
+        let command = ["ledger", "verify", "--receipt", text(&file), "--key", key];
+        answered(&chaperone(&[&command[..], more].concat()))
     };
+    let verify = |content: &str, key: &str| verify_with(content, key, &[]);
     let (code, said) = verify(&receipt, &evidence.key);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("The receipt holds"), "{said}");
+    assert!(said.contains("was not held against a checkpoint"), "{said}");
+    for word in ["agent scheduler-agent: Proposed", "Ruled", "signed at"] {
+        assert!(said.contains(word), "{word} is not in\n{said}");
+    }
+
+    // The key from a file, and the checkpoints that were kept outside.
+    let anchors = evidence.folder.path().join("anchors");
+    let with_anchors = ["--checkpoint", text(&anchors)];
+    let (code, said) = verify_with(&receipt, text(&key_file), &with_anchors);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("kept outside the database says the same"),
+        "{said}"
+    );
+    let old = evidence.folder.path().join("first-checkpoint");
+    let first = FileAnchor::read_all(&anchors).unwrap().remove(0);
+    fs::write(&old, first.note).unwrap();
+    let (code, said) = verify_with(&receipt, text(&key_file), &["--checkpoint", text(&old)]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("no checkpoint kept outside is over"),
+        "{said}"
+    );
 
     assert!(receipt.contains("book_appointment"));
-    for (before, after) in [
-        ("book_appointment", "book_appointmant"),
+    for (before, after, named) in [
+        ("book_appointment", "book_appointmant", "entry "),
         (
             "\\\"what\\\":\\\"delivered\\\"",
             "\\\"what\\\":\\\"abandoned\\\"",
+            "entry ",
+        ),
+        ("chaperone-receipt/1", "chaperone-receipt/2", "format"),
+        ("\"seq\": ", "\"seq\":  ", "line "),
+        (
+            "\"checkpoint\": \"",
+            "\"checkpoint\": \"x",
+            "the checkpoint",
         ),
     ] {
         let touched = receipt.replacen(before, after, 1);
         assert_ne!(touched, receipt, "{before}");
         let (code, said) = verify(&touched, &evidence.key);
         assert_eq!(code, 1, "{said}");
-        assert!(said.contains("does not hold"), "{said}");
+        assert!(
+            said.contains("does not hold") && said.contains(named),
+            "{said}"
+        );
     }
 
     // Another ledger's key.

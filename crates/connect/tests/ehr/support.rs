@@ -170,6 +170,7 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
         },
         evidence: Vec::new(),
         rests_on: Default::default(),
+        resembles: Vec::new(),
         asked: None,
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }

@@ -15,6 +15,7 @@ use crate::evidence::{Approval, Conformant, Delivering, Factor, Ruling, Strategy
 use crate::facts::Facts;
 use crate::gate::{Gate, ProofLevel};
 use crate::ids::{PersonId, WritebackId};
+use crate::verification::{Verification, VerificationRecord};
 
 /// What somebody wants to happen to a write-back.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub enum Command<'a> {
     Verify {
         /// Everything known.
         facts: &'a Facts,
+        /// What was verified since the ruling.
+        evidence: &'a [Verification],
     },
     /// Approve.
     Approve {
@@ -249,7 +252,7 @@ pub fn decide(
                 order,
             })
         }
-        Command::Verify { facts } => {
+        Command::Verify { facts, evidence } => {
             let Writeback::AwaitingVerification(waiting) = state else {
                 return Err(not_now());
             };
@@ -261,10 +264,26 @@ pub fn decide(
                 _ => BTreeSet::new(),
             };
             // A gate that names no fact would verify itself.
-            if named.is_empty() || !named.iter().all(|name| facts.is_established(name)) {
+            let order = &waiting.ruled().order;
+            let patient = waiting.ruled().proposal.patient;
+            let known = |name: &str| facts.is_established_for(name, &order.digest);
+            // Evidence about another order, patient or time is none.
+            let evidence: Vec<VerificationRecord> = evidence
+                .iter()
+                .map(Verification::record)
+                .filter(|it| it.is_about(&order.digest, patient, now))
+                .filter(|it| named.contains(&it.fact) && !known(&it.fact))
+                .cloned()
+                .collect();
+            let is_shown =
+                |name: &String| known(name) || evidence.iter().any(|it| it.fact == *name);
+            if named.is_empty() || !named.iter().all(is_shown) {
                 return Err(Refusal::NotVerified);
             }
-            Ok(WritebackEvent::Verified { facts: named })
+            Ok(WritebackEvent::Verified {
+                facts: named,
+                evidence,
+            })
         }
         Command::Approve { approval } => approve(state, approval, now),
         Command::Refuse { refused } => {

@@ -14,6 +14,7 @@ use crate::ids::{
     WritebackId,
 };
 use crate::undo::UndoLink;
+use crate::verification::VerificationRecord;
 
 /// What was asked, by whom, inside which envelope. Texts are in the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +219,9 @@ pub enum WritebackEvent {
     Verified {
         /// Names of facts.
         facts: BTreeSet<String>,
+        /// What was verified after the ruling, where something was.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        evidence: Vec<VerificationRecord>,
     },
     /// A human approved.
     Approved {

@@ -238,6 +238,7 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
         },
         evidence: Vec::new(),
         rests_on: Default::default(),
+        resembles: Vec::new(),
         asked: None,
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     };
@@ -408,6 +409,7 @@ pub(crate) fn events() -> Vec<(String, WritebackEvent)> {
         [
             E::Verified {
                 facts: BTreeSet::from(["slot_rechecked".to_owned()]),
+                evidence: Vec::new(),
             },
             E::Approved {
                 approval: approval(2, "bo", Role::Pharmacist),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use chaperone_core::bundle::WriteAction;
+use chaperone_core::evidence::Resemblance;
 use chaperone_core::resource::ResourceType;
 use serde_json::Value;
 
@@ -25,6 +26,8 @@ pub(crate) struct Inputs {
     /// The patient, as the EHR has them now.
     pub(crate) patient: Option<Value>,
     pub(crate) encounter: Option<TokenTarget>,
+    /// Texts that agents were shown of the patient and that say what this proposal says.
+    pub(crate) resembles: Vec<Resemblance>,
 }
 
 impl Inputs {
@@ -85,6 +88,7 @@ impl Engine {
             patient_id,
             patient,
             encounter,
+            resembles: Vec::new(),
         })
     }
 

@@ -189,6 +189,7 @@ impl Engine {
             },
             evidence: Vec::new(),
             rests_on: rests_on(&draft.asked.facts),
+            resembles: Vec::new(),
             asked: Some(Box::new(draft.asked.clone())),
         })
     }

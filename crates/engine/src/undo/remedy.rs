@@ -399,6 +399,7 @@ fn inputs_of(sketch: &Sketch, patient_id: Option<String>, patient: Option<Value>
         patient_id,
         patient,
         encounter: None,
+        resembles: Vec::new(),
     }
 }
 

@@ -8,7 +8,9 @@ use chaperone_core::Timestamp;
 use chaperone_core::content::content_digest;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Event, StreamId};
-use chaperone_core::evidence::{RulesRecord, RulingRecord, StageRecord, Strategy, WriteOrder};
+use chaperone_core::evidence::{
+    Resemblance, RulesRecord, RulingRecord, StageRecord, Strategy, WriteOrder,
+};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::Phi;
@@ -95,6 +97,8 @@ pub struct ReviewContent {
     pub confidence: Option<f64>,
     /// What it rests on.
     pub sources: Vec<SourceView>,
+    /// Texts from outside that say the same, though the agent named no such source.
+    pub resembles: Vec<ResemblesView>,
     /// What validation found.
     pub findings: Vec<FindingView>,
     /// What the person who refused gave as the reason.
@@ -141,6 +145,29 @@ pub struct SourceView {
     pub words: String,
     /// Whether its text comes from outside the organisation's own staff.
     pub untrusted: bool,
+}
+
+/// A text from outside beside what was proposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResemblesView {
+    /// What the text stands in; empty when there was too much to compare.
+    pub stands_in: String,
+    /// The passage; empty when there was too much to compare.
+    pub passage: String,
+    /// What the agent wrote.
+    pub proposed: String,
+}
+
+fn resembles(order: &WriteOrder) -> Vec<ResemblesView> {
+    let view = |it: &Resemblance| ResemblesView {
+        stands_in: it
+            .resource
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        passage: it.passage.clone().unwrap_or_default(),
+        proposed: it.proposed.clone(),
+    };
+    order.resembles.iter().map(view).collect()
 }
 
 /// One finding of validation.
@@ -393,6 +420,7 @@ impl Engine {
             rationale: said.rationale,
             confidence: said.confidence,
             sources,
+            resembles: opened.map_or_else(Vec::new, |it| resembles(&it.order)),
             findings: Vec::new(),
             refusal_reason: None,
         })

@@ -1,5 +1,7 @@
 //! What happened, in words: one line per event, without anything about a patient.
 
+use std::collections::BTreeSet;
+
 use chaperone_core::Timestamp;
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
@@ -8,6 +10,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::{UndoEvent, UndoStep};
+use chaperone_core::verification::{VerificationRecord, VerifiedBy};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
     WritebackEvent,
@@ -70,6 +73,12 @@ impl Engine {
             .filter(|recorded| !(hidden && is_approval(recorded)))
             .map(TimelineEntry::from)
             .collect())
+    }
+}
+
+fn verified_by(record: &VerificationRecord) -> String {
+    match &record.verified {
+        VerifiedBy::Source { source } => format!("{} by {source}", record.fact),
     }
 }
 
@@ -371,7 +380,17 @@ fn writeback_words(event: &WritebackEvent) -> String {
             Gate::TwoPerson { .. } => "Ruled: two people must approve".to_owned(),
             Gate::Deny => "Ruled: denied".to_owned(),
         },
-        E::Verified { .. } => "The facts its gate names were established".to_owned(),
+        E::Verified { evidence, .. } if evidence.is_empty() => {
+            "The facts its gate names were established".to_owned()
+        }
+        E::Verified { evidence, .. } => {
+            let by: BTreeSet<String> = evidence.iter().map(verified_by).collect();
+            let by: Vec<String> = by.into_iter().collect();
+            format!(
+                "The facts its gate names were established, {}",
+                by.join(", ")
+            )
+        }
         E::Approved { approval } => {
             let factor = match approval.factor {
                 Factor::None => "",

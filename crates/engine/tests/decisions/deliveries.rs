@@ -139,7 +139,7 @@ async fn waiting_task(bench: &Bench) -> (WritebackId, ApproveRequest) {
     (row.id, request)
 }
 
-fn slot(id: &str, status: &str, service: Option<&str>) -> Value {
+pub(crate) fn slot(id: &str, status: &str, service: Option<&str>) -> Value {
     let mut slot = json!({
         "resourceType": "Slot", "id": id, "status": status,
         "start": "2031-03-03T09:00:00Z", "end": "2031-03-03T09:30:00Z",

@@ -30,6 +30,7 @@ mod plausible;
 mod proposals;
 mod reads;
 mod replays;
+mod resemblances;
 mod retention;
 mod retention_rules;
 mod reviews;
@@ -37,6 +38,7 @@ mod shredding;
 mod tokens;
 mod undo;
 mod undo_kinds;
+mod verifications;
 
 /// Runs each case once per database, under the same name.
 macro_rules! on_both {
@@ -177,6 +179,12 @@ on_both! {
         a_message_is_taken_back_by_another_where_the_patient_may_be_written_to,
         a_change_is_put_back_and_one_that_others_built_on_is_not,
         what_cannot_be_undone_by_a_machine_goes_to_a_person;
+    resemblances:
+        what_says_the_same_as_a_text_that_was_read_is_tainted_though_it_names_no_source,
+        what_cannot_be_compared_counts_as_alike;
+    verifications:
+        evidence_made_here_verifies_its_own_order_once,
+        evidence_of_other_things_leaves_it_held;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

@@ -32,6 +32,7 @@ pub use vendors::VENDORS_PATH;
 
 use crate::cases::{self, CasesPassed};
 use crate::invariants::Invariant;
+use crate::pairs::PairLine;
 use crate::problem::{LoadProblem, Problems};
 use crate::set::PolicySets;
 
@@ -92,6 +93,7 @@ pub struct Bundle {
     pub(crate) sets: PolicySets,
     invariants: Vec<Invariant>,
     cases: CasesPassed,
+    pairs: Vec<PairLine>,
 }
 
 /// Declarations that parsed, with the file each stands in.
@@ -146,8 +148,9 @@ impl Bundle {
             sets,
             invariants,
             cases: CasesPassed::default(),
+            pairs: Vec::new(),
         };
-        bundle.cases = cases::prove(&bundle, files, &cases, &mut problems);
+        (bundle.cases, bundle.pairs) = cases::prove(&bundle, files, &cases, &mut problems);
         if problems.is_empty() {
             Ok(bundle)
         } else {
@@ -243,6 +246,11 @@ impl Bundle {
     /// `chaperone check --prove` proves it.
     pub fn invariants(&self) -> &[Invariant] {
         &self.invariants
+    }
+
+    /// Each row, prohibition, escalator and vector beside its nearest neighbour, by row number.
+    pub fn pairs(&self) -> &[PairLine] {
+        &self.pairs
     }
 
     /// What was proved about the bundle when it was loaded.

@@ -75,10 +75,9 @@ fn links_and_named_files_exist() {
     none(&problems);
 }
 
-#[test]
-fn each_invariant_is_stated_once_and_names_tests_that_exist() {
-    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let functions: BTreeSet<String> = rust_files()
+/// The names of all functions of the repository.
+fn functions() -> BTreeSet<String> {
+    rust_files()
         .iter()
         .flat_map(|file| {
             file.text
@@ -88,7 +87,33 @@ fn each_invariant_is_stated_once_and_names_tests_that_exist() {
                 .collect::<Vec<_>>()
         })
         .filter_map(|rest| Some(rest.split(['(', '<']).next()?.trim().to_owned()))
+        .collect()
+}
+
+#[test]
+fn vectors_of_the_matrix_name_tests_that_exist() {
+    let path = "governance/policies/cases/vectors.json";
+    let text = std::fs::read_to_string(root().join(path)).unwrap();
+    let functions = functions();
+    let named: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.split_once("\"tests\": "))
+        .flat_map(|(_, tests)| tests.split('"'))
+        .filter(|word| word.contains('_'))
         .collect();
+    assert!(named.len() > 10, "{path} names no tests");
+    let problems: Vec<String> = named
+        .iter()
+        .filter(|name| !functions.contains(**name))
+        .map(|name| format!("{path}: there is no test `{name}`"))
+        .collect();
+    none(&problems);
+}
+
+#[test]
+fn each_invariant_is_stated_once_and_names_tests_that_exist() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let functions = functions();
     let mut problems = Vec::new();
     let mut stated = Vec::new();
     for line in text.lines() {

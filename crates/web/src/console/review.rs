@@ -12,7 +12,7 @@ use chaperone_core::phi::ExposedFor;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::ledger::LedgerFailed;
 use chaperone_engine::views::review::{
-    BaseState, FindingView, PatientShown, Review, ReviewContent,
+    BaseState, FindingView, PatientShown, ResemblesView, Review, ReviewContent,
 };
 use chaperone_engine::views::timeline::TimelineEntry;
 use chaperone_engine::views::{OverrideChoice, Turn};
@@ -116,6 +116,7 @@ pub(super) struct WhyRows {
     pub(super) rationale: String,
     pub(super) confidence: String,
     pub(super) sources: Vec<(String, bool)>,
+    pub(super) resembles: Vec<ResemblesView>,
     pub(super) tainted: bool,
 }
 
@@ -427,6 +428,7 @@ fn why(
             .flat_map(|c| &c.sources)
             .map(|source| (source.words.clone(), source.untrusted))
             .collect(),
+        resembles: content.map_or_else(Vec::new, |c| c.resembles.clone()),
         tainted: row.tainted,
     }
 }
@@ -580,7 +582,7 @@ pub(super) async fn receipt(
     state.engine.may_open(&person.human, id).await?;
     match state.engine.receipt_of(id).await {
         Ok(receipt) => {
-            let body = serde_json::to_string_pretty(&receipt).map_err(|_| Refusal::Internal)?;
+            let body = receipt.to_file();
             let name = format!("attachment; filename=\"receipt-{id}.json\"");
             Ok((
                 [

@@ -66,7 +66,7 @@ fn authority(story: &Story, start: &Step) -> Result<(), String> {
     match &ruling.gate {
         Gate::Auto => Ok(()),
         Gate::AutoVerified { facts } => before()
-            .any(|step| matches!(&step.event, WritebackEvent::Verified { facts: seen } if seen.is_superset(facts)))
+            .any(|step| matches!(&step.event, WritebackEvent::Verified { facts: seen, .. } if seen.is_superset(facts)))
             .then_some(())
             .ok_or_else(|| "the facts that its gate names".to_owned()),
         Gate::Approve { roles } => given

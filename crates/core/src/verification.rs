@@ -1,0 +1,73 @@
+//! Evidence that a verification step was really taken: what the gate `auto_verified` rests on beside what was
+//! observed when the change was ruled on.
+//!
+//! A piece of evidence is about one fact, one patient and one order digest, and holds for a while. An agent can
+//! make none: it comes from a source that the bundle trusts for the fact and that signed it, such as a portal. Evidence for other content, another patient, or of another
+//! time counts as none, so the write-back stays held. Where it is made: `engine::verification`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::digest::Digest;
+use crate::ids::{EhrEventSource, PatientToken};
+
+/// How a fact came to be verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case", deny_unknown_fields)]
+pub enum VerifiedBy {
+    /// A source that the bundle trusts for this fact signed it.
+    Source {
+        /// The source.
+        source: EhrEventSource,
+    },
+}
+
+/// One piece of evidence, as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerificationRecord {
+    /// The fact.
+    pub fact: String,
+    /// How it came to be verified.
+    pub verified: VerifiedBy,
+    /// Whose record it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub patient: Option<PatientToken>,
+    /// The order that it is about, and no other.
+    pub digest: Digest,
+    /// When it was verified.
+    pub at: Timestamp,
+    /// From when on it no longer counts.
+    pub until: Timestamp,
+}
+
+impl VerificationRecord {
+    /// Whether it is about this order of this patient, now.
+    pub fn is_about(&self, digest: &Digest, patient: Option<PatientToken>, now: Timestamp) -> bool {
+        self.digest == *digest && self.patient == patient && self.at <= now && now < self.until
+    }
+}
+
+/// Proof that a verification step was taken.
+#[derive(Clone)]
+pub struct Verification(VerificationRecord);
+
+impl Verification {
+    /// Establishes what was verified. Called by `engine::verification` alone.
+    pub fn establish(record: VerificationRecord) -> Self {
+        Self(record)
+    }
+
+    /// What was verified.
+    pub fn record(&self) -> &VerificationRecord {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verification({})", self.0.fact)
+    }
+}

@@ -1,0 +1,237 @@
+//! A booking waits until a source that the bundle trusts attests that the patient confirmed it: what counts, each
+//! beside its nearest neighbour that does not.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::hmac;
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{DecisionKind, Event};
+use chaperone_core::evidence::Strategy;
+use chaperone_core::ids::WritebackId;
+use chaperone_core::ports::Clock;
+use chaperone_core::verification::VerifiedBy;
+use chaperone_core::writeback::{StateName, WritebackEvent};
+use chaperone_engine::ehr_event::{Authenticated, Delivery};
+use chaperone_engine::verification::{Attestation, VerifyFailed, Verifying};
+use chaperone_engine::{Engine, EngineConfig};
+use chaperone_policy::Bundle;
+use serde_json::json;
+
+use crate::bench::*;
+use crate::deliveries::slot;
+
+/// The default bundle, in which one source may attest that a patient confirmed something.
+static TRUSTING: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
+    let mut files = chaperone_policy::embedded::files();
+    let rules = files.get_mut("rules/verification.toml").unwrap();
+    rules.push_str(
+        "\n[[sources]]\nsource = \"integration\"\nfacts = [\"patient_confirmed\"]\nvalid_s = 600\n",
+    );
+    bundle(&files)
+});
+
+struct Held {
+    bench: Bench,
+    ids: Vec<WritebackId>,
+}
+
+/// So many bookings that wait for the patient's confirmation, each in a slot of its own.
+async fn held(db: Db, count: usize) -> Held {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    let config = EngineConfig {
+        event_sources: event_sources(),
+        ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
+    };
+    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+    bench.engine = Engine::start(config, TRUSTING.clone(), ports)
+        .await
+        .unwrap();
+    let slots: Vec<_> = (0..count)
+        .map(|n| slot(&format!("s{n}"), "free", Some("124")))
+        .collect();
+    let (agent, tokens) = bench.scheduler(&slots).await;
+    let mut ids = Vec::new();
+    for (n, token) in tokens.iter().enumerate() {
+        let arguments = json!({
+            "idempotency_key": format!("held {n}"), "slot": token, "visit_type": "ROUTINE",
+            // What an agent says is no evidence.
+            "rationale": "The patient confirmed this on the telephone.",
+        });
+        let answer = bench.call(&agent, "confirm_appointment", arguments).await;
+        assert_eq!(answer["state"], "awaiting_verification", "{answer}");
+        ids.push(answer["proposal"].as_str().unwrap().parse().unwrap());
+    }
+    Held { bench, ids }
+}
+
+impl Held {
+    async fn source(&self) -> Authenticated {
+        let body = b"an attestation";
+        let timestamp = self.bench.engine.now().as_second().to_string();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+        let signed = [timestamp.as_bytes(), b".", body].concat();
+        let signature = format!("v1={}", hex::encode(hmac::sign(&key, &signed).as_ref()));
+        let delivery = Delivery {
+            source: "integration",
+            timestamp: Some(&timestamp),
+            signature: Some(&signature),
+            body,
+        };
+        let correlation = self.bench.engine.correlation();
+        let from = self.bench.engine.authenticate_event(delivery, correlation);
+        from.await.unwrap()
+    }
+
+    async fn digest(&self, id: WritebackId) -> Digest {
+        self.bench.row(id).await.digest.unwrap()
+    }
+
+    /// What is right for one of them.
+    async fn attestation(&self, n: usize) -> Attestation {
+        Attestation {
+            id: format!("confirmation {n}"),
+            writeback: self.ids[n],
+            digest: self.digest(self.ids[n]).await,
+            patient: "Patient/p1".to_owned(),
+            fact: "patient_confirmed".to_owned(),
+            at: self.bench.clock.now(),
+        }
+    }
+
+    async fn take(&self, attestation: Attestation) -> Result<Verifying, VerifyFailed> {
+        let from = self.source().await;
+        self.bench.engine.take_attestation(&from, attestation).await
+    }
+
+    async fn refused(&self, attestation: Attestation) -> &'static str {
+        let id = attestation.writeback;
+        let code = self.take(attestation).await.unwrap_err().code().unwrap();
+        assert_eq!(self.bench.state(id).await, StateName::AwaitingVerification);
+        code
+    }
+}
+
+pub(crate) async fn evidence_made_here_verifies_its_own_order_once(db: Db) {
+    let held = held(db, 2).await;
+    let right = held.attestation(0).await;
+    let passed = held.take(right.clone()).await.unwrap();
+    assert!(matches!(&passed, Verifying::Passed(row) if row.state == StateName::Ready));
+    // Once more for the same: nothing waits. The same for the other: it is about other content.
+    let again = held.take(right.clone()).await.unwrap_err();
+    assert_eq!(again.code(), Some("not-waiting"));
+    let other = Attestation {
+        writeback: held.ids[1],
+        ..right.clone()
+    };
+    assert_eq!(held.refused(other).await, "other-content");
+    // The other's own content under a used id.
+    let reused = Attestation {
+        id: right.id.clone(),
+        ..held.attestation(1).await
+    };
+    assert_eq!(held.refused(reused).await, "attestation-used");
+    held.bench.deliver().await;
+    let written = held.bench.ehr.written();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].0, held.ids[0]);
+    // What it rested on is in the ledger, and so is what was refused.
+    let recorded = held.bench.recorded().await;
+    let evidence = recorded.iter().find_map(|it| match &it.event {
+        Event::Writeback(WritebackEvent::Verified { evidence, .. }) => evidence.first(),
+        _ => None,
+    });
+    let evidence = evidence.unwrap();
+    assert_eq!(evidence.digest, right.digest);
+    assert!(
+        matches!(&evidence.verified, VerifiedBy::Source { source } if source.as_str() == "integration")
+    );
+    let refused: Vec<&str> = recorded
+        .iter()
+        .filter_map(|it| match &it.event {
+            Event::DecisionRefused {
+                decision: DecisionKind::Verify,
+                code,
+                ..
+            } => Some(code.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        refused,
+        ["not-waiting", "other-content", "attestation-used"]
+    );
+}
+
+pub(crate) async fn evidence_of_other_things_leaves_it_held(db: Db) {
+    let held = held(db, 1).await;
+    let right = held.attestation(0).await;
+    let at = |seconds: i64| {
+        let span = jiff::SignedDuration::from_secs(seconds);
+        held.bench.clock.now().checked_add(span).unwrap()
+    };
+    let cases = [
+        (
+            Attestation {
+                digest: Digest::of_bytes(b"other content"),
+                ..right.clone()
+            },
+            "other-content",
+        ),
+        (
+            Attestation {
+                patient: "Patient/p2".to_owned(),
+                ..right.clone()
+            },
+            "other-content",
+        ),
+        (
+            Attestation {
+                at: at(-600),
+                ..right.clone()
+            },
+            "out-of-time",
+        ),
+        (
+            Attestation {
+                at: at(61),
+                ..right.clone()
+            },
+            "out-of-time",
+        ),
+        (
+            Attestation {
+                fact: "slot_free".to_owned(),
+                ..right.clone()
+            },
+            "source-not-trusted",
+        ),
+        (
+            Attestation {
+                fact: "portal_patient".to_owned(),
+                ..right.clone()
+            },
+            "source-not-trusted",
+        ),
+    ];
+    for (wrong, code) in cases {
+        assert_eq!(held.refused(wrong).await, code);
+    }
+    // The slot went meanwhile: confirmed or not, nothing is booked by itself.
+    let mut taken = slot("s0", "free", Some("124"));
+    taken["status"] = json!("busy");
+    held.bench.ehr.put(taken);
+    let missing = held.take(right.clone()).await.unwrap();
+    assert!(
+        matches!(&missing, Verifying::Held { missing } if missing.iter().eq(["slot_free"])),
+        "{missing:?}"
+    );
+    held.bench.deliver().await;
+    assert!(held.bench.ehr.written().is_empty());
+    // It is free again, and the patient confirms once more.
+    held.bench.ehr.put(slot("s0", "free", Some("124")));
+    let again = Attestation {
+        id: "confirmed again".to_owned(),
+        ..right
+    };
+    assert!(matches!(held.take(again).await, Ok(Verifying::Passed(_))));
+}
