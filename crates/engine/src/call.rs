@@ -1,6 +1,7 @@
 //! A tool call: find the tool in the envelope, ask policy, check the arguments, do it.
 
 use chaperone_core::bundle::{InputType, IntentDeclaration, ToolAction, ToolDeclaration};
+use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{CorrelationId, PolicyId, ToolName, WritebackId};
 use chaperone_core::mode::{Mode, ModeSubject};
 use chaperone_core::request::{AccessDecision, AccessRequest};
@@ -222,11 +223,24 @@ fn told_gate(level: chaperone_core::gate::GateLevel) -> chaperone_core::gate::Ga
     }
 }
 
+/// The state as agents are told it. One person's approval may be a signature in the EHR, and that of two is always
+/// given here: said apart, the two would tell how far the gate was raised.
+fn told_state(row: &crate::projection::WritebackRow) -> chaperone_core::writeback::StateName {
+    use chaperone_core::writeback::StateName as S;
+    match (row.state, row.strategy) {
+        (S::Ready | S::Delivering | S::AwaitingSignature, Some(Strategy::EhrStaged)) => {
+            S::AwaitingApproval
+        }
+        (state, _) => state,
+    }
+}
+
 /// What agents are told about a proposal: state and gate, nothing from the record.
 pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
     use chaperone_core::writeback::{StateName as S, VoidReason};
-    let (poll_after_s, resume) = match row.state {
-        S::AwaitingApproval => (
+    let state = told_state(row);
+    let (poll_after_s, resume) = match state {
+        S::AwaitingApproval | S::AwaitingSignature => (
             Some(30),
             "a human decides; ask again with check_proposal_status",
         ),
@@ -255,11 +269,16 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         VoidReason::Stale => Some("stale"),
         VoidReason::DeliverBy => Some("too-late"),
         VoidReason::AuthorityChanged => Some("rules-changed"),
-        VoidReason::Consent | VoidReason::DigestMismatch => None,
+        VoidReason::NotSigned => Some("too-late"),
+        VoidReason::Consent
+        | VoidReason::DigestMismatch
+        | VoidReason::ChangedBeforeSigning
+        | VoidReason::SignerNotPermitted
+        | VoidReason::DeclinedAtEhr => None,
     });
     let mut answer = json!({
         "proposal": row.id,
-        "state": row.state,
+        "state": state,
         "gate": row.gate.as_ref().map(|gate| told_gate(gate.level())),
         "class": row.class,
         "poll_after": poll_after_s,

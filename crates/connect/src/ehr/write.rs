@@ -13,6 +13,7 @@ use chaperone_core::ports::{
     WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::signed_form::SignedForm;
 use chaperone_core::writeback::FailureCause;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
 
+use super::operation::{acknowledged, call, is_operation};
 use super::read::{FHIR_JSON, PREFER, Turn, is_id};
 use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
 use super::{FhirEndpoint, answer};
@@ -38,7 +40,10 @@ const READ_BACK_WAIT_MS: u64 = 100;
 pub(super) struct Sendable<'a> {
     pub(super) order: &'a WriteOrder,
     pub(super) digest: &'a Digest,
+    /// What is sent: for what is placed unsigned, the body with one element set back.
     pub(super) body: Value,
+    /// What a person's signature makes of it.
+    pub(super) signed_body: Option<Value>,
     pub(super) target: Target<'a>,
     provenance: Option<Value>,
     /// From when on nothing of it leaves.
@@ -80,6 +85,10 @@ pub(super) enum Unsendable {
     Condition,
     #[error("deletes are never sent")]
     Delete,
+    #[error("the order names no operation, or one where its strategy uses none")]
+    Operation,
+    #[error("the order is to be placed unsigned, and has no unsigned form")]
+    SignedForm,
 }
 
 impl FhirEndpoint {
@@ -89,7 +98,7 @@ impl FhirEndpoint {
     ) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
         let support = self.support(&order.resource, order.interaction);
-        let offered = offers(&support, order.strategy);
+        let offered = offers(&support, order);
         let mut sendable = offered
             .and_then(|()| self.sendable(delivering))
             .map_err(|why| {
@@ -111,7 +120,9 @@ impl FhirEndpoint {
         }
         match order.strategy {
             Strategy::Conditional => self.deliver_conditional(&sendable, support.atomic).await,
-            Strategy::PlainPost => self.deliver_plain(&sendable).await,
+            Strategy::PlainPost | Strategy::VendorOp | Strategy::EhrStaged => {
+                self.deliver_plain(&sendable).await
+            }
             Strategy::HumanEntry => Err(not_applied(FailureCause::Rejected)),
         }
     }
@@ -151,7 +162,20 @@ impl FhirEndpoint {
         if !has_condition {
             return Err(Unsendable::Condition);
         }
+        if (order.strategy == Strategy::VendorOp)
+            != order.operation.as_deref().is_some_and(is_operation)
+        {
+            return Err(Unsendable::Operation);
+        }
         let body = body_of(&order.body, &order.resource).ok_or(Unsendable::Body)?;
+        let (body, signed_body) = match (order.strategy, &order.signed_form) {
+            (Strategy::EhrStaged, Some(form)) if target == Target::New => {
+                let unsigned = form.unsigned_of(&body).ok_or(Unsendable::SignedForm)?;
+                (unsigned, Some(body))
+            }
+            (Strategy::EhrStaged, _) | (_, Some(_)) => return Err(Unsendable::SignedForm),
+            (_, None) => (body, None),
+        };
         let id = body.get("id").and_then(Value::as_str);
         if target.known_id().is_some() && id != target.known_id() {
             return Err(Unsendable::Body);
@@ -167,6 +191,7 @@ impl FhirEndpoint {
             order,
             digest: delivering.digest(),
             body,
+            signed_body,
             target,
             provenance,
             not_after: delivering.not_after(),
@@ -263,6 +288,9 @@ impl FhirEndpoint {
     /// Sends the target alone.
     async fn send_target(&self, sendable: &Sendable<'_>) -> Result<Accepted, WriteFailed> {
         let order = sendable.order;
+        if let Some(operation) = &order.operation {
+            return self.send_operation(sendable, operation).await;
+        }
         let url = self
             .base
             .at(&order.path)
@@ -282,7 +310,12 @@ impl FhirEndpoint {
             }
             Condition::None => {}
         }
-        let request = request.body(order.body.clone());
+        // Byte for byte as approved; what is placed unsigned is the same with one element set back.
+        let body = match &sendable.signed_body {
+            None => order.body.clone(),
+            Some(_) => sendable.body.to_string(),
+        };
+        let request = request.body(body);
         let answer = self.send_once(request, sendable.not_after).await?;
         self.log_status(order, answer.status);
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
@@ -294,6 +327,27 @@ impl FhirEndpoint {
             sendable.target.known_id(),
             condition,
         )
+    }
+
+    /// Sends the target to an operation of the EHR's own.
+    async fn send_operation(
+        &self,
+        sendable: &Sendable<'_>,
+        operation: &str,
+    ) -> Result<Accepted, WriteFailed> {
+        let order = sendable.order;
+        let unsendable = || not_applied(FailureCause::Rejected);
+        let url = self.base.at(operation).ok_or_else(unsendable)?;
+        let message_id = format!("urn:chaperone:writeback|{}", order.writeback);
+        let body = call(&message_id, &order.body).ok_or_else(unsendable)?;
+        let request = self.write_client.post(url).body(body);
+        let answer = self.send_once(request, sendable.not_after).await?;
+        self.log_status(order, answer.status);
+        if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
+            return Err(refused(&answer, Condition::None, self.clock.now()));
+        }
+        let said = answer.json().ok_or(WriteFailed::Unknown)?;
+        acknowledged(&said, &order.resource, sendable.target.known_id())
     }
 
     /// Sends target and Provenance as one transaction.
@@ -436,15 +490,45 @@ impl FhirEndpoint {
             tracing::warn!(connection = %self.connection, "a send came too late and was not sent");
             return Err(not_applied(FailureCause::Unreachable));
         }
+        if let Some(until) = not_after {
+            // No longer than lease and claim hold: an answer that comes later is looked up by whoever has them then.
+            let left = until.duration_since(self.clock.now()).as_millis();
+            let left = u64::try_from(left).unwrap_or(1).max(1);
+            request = request.within_ms(left.min(self.limits.exchange_timeout_ms));
+        }
         let answer = exchange(request, self.limits.body_bytes_max)
             .await
             .map_err(broken)?;
+        self.hear_wish_to_rest(&answer);
         if let Some((auth, header)) = used
             && answer.status == StatusCode::UNAUTHORIZED
         {
             auth.forget(&header).await;
         }
         Ok(answer)
+    }
+
+    /// Remembers until when the EHR wants no writes. What the answer proves about this one is judged elsewhere.
+    ///
+    /// # Source
+    /// RFC 9110, section 10.2.3; RFC 6585, section 4.
+    fn hear_wish_to_rest(&self, answer: &Answer) {
+        let is_wish = matches!(
+            answer.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let now = self.clock.now();
+        let Some(wait_ms) = answer.retry_after_ms(now).filter(|_| is_wish) else {
+            return;
+        };
+        let wait = jiff::SignedDuration::from_millis(wait_ms);
+        if let Ok(until) = now.checked_add(wait) {
+            let mut rests = self
+                .rests_until
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            *rests = (*rests).max(Some(until));
+        }
     }
 
     /// Reads what was written, the exact version where the server told it, and compares.
@@ -533,13 +617,25 @@ fn receipt(
 }
 
 /// Whether the endpoint still offers a strategy, or a stronger one.
-fn offers(support: &InteractionSupport, asked: Strategy) -> Result<(), Unsendable> {
-    match (asked, support.strategy) {
+fn offers(support: &InteractionSupport, order: &WriteOrder) -> Result<(), Unsendable> {
+    match (order.strategy, support.strategy) {
         (Strategy::HumanEntry, _) => Err(Unsendable::ByHuman),
         (Strategy::Conditional, Strategy::Conditional)
-        | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost) => Ok(()),
+        | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost)
+        | (Strategy::EhrStaged, Strategy::EhrStaged) => Ok(()),
+        (Strategy::VendorOp, Strategy::VendorOp) if order.operation == support.operation => Ok(()),
+        // A draft that is to stay one is simply posted.
+        (Strategy::PlainPost, Strategy::EhrStaged) if is_no_signed_form(order) => Ok(()),
         _ => Err(Unsendable::Profile),
     }
+}
+
+/// Whether the body has no effect that only a signature at the server may give it.
+fn is_no_signed_form(order: &WriteOrder) -> bool {
+    let body = body_of(&order.body, &order.resource);
+    SignedForm::of(&order.resource)
+        .zip(body)
+        .is_some_and(|(form, body)| form.is_unsigned(&body))
 }
 
 fn condition_of(sendable: &Sendable<'_>) -> Condition {

@@ -535,7 +535,15 @@ fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
         if order.provenance.is_none() {
             drops.push("Provenance is not kept by this EHR; the ledger keeps who did what.");
         }
-        if order.strategy != Strategy::Conditional {
+        if order.strategy == Strategy::EhrStaged {
+            drops.push(
+                "Nothing is approved here: it is placed unsigned, and counts once it is signed in the EHR as it is shown.",
+            );
+        } else if order.strategy == Strategy::VendorOp {
+            drops.push(
+                "The EHR files it by an operation of its own: without condition or version, and if its answer is lost, a person looks.",
+            );
+        } else if order.strategy != Strategy::Conditional {
             drops.push(
                 "No conditional write: if somebody changes the record in the last moment, it is seen only afterwards.",
             );
