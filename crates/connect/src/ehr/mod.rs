@@ -31,6 +31,7 @@ pub mod conformance;
 mod operation;
 mod read;
 mod reconcile;
+mod sendable;
 mod signature;
 mod transaction;
 mod write;

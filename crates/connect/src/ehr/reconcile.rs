@@ -13,7 +13,8 @@ use super::FhirEndpoint;
 use super::answer::{read_etag, version_of};
 
 use super::read::{Turn, is_id};
-use super::write::{Sendable, Target, location};
+use super::sendable::{Sendable, Target};
+use super::write::location;
 
 /// Two would do to see that there is more than one.
 const HITS_MAX: u32 = 3;

@@ -19,7 +19,8 @@ use serde_json::Value;
 use super::FhirEndpoint;
 use super::answer::{read_location, version_of};
 use super::read::{Turn, is_id};
-use super::write::{Sendable, location as location_of};
+use super::sendable::Sendable;
+use super::write::location as location_of;
 
 /// Most Provenances of one resource that are looked through.
 const SIGNATURES_MAX: u32 = 20;

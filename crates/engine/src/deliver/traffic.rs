@@ -167,7 +167,7 @@ impl Traffic {
         if opened(sending.state) && !opened(before) {
             metrics::counter!("chaperone_ehr_sending_stopped_total", "operation" => kind.as_str())
                 .increment(1);
-            tracing::warn!(operation = kind.as_str(), "the EHR fails: nothing is sent for a while");
+            tracing::warn!("the EHR fails: nothing of one kind is sent for a while");
         }
         done
     }
