@@ -5,7 +5,9 @@ pub(crate) mod audit_stream;
 pub(crate) mod destinations;
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
+mod profile;
 mod retention;
+mod sending;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,13 +17,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use chaperone_connect::egress::Gate;
-use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
+use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint};
 use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
 use chaperone_core::key_event::EscrowReason;
-use chaperone_core::ports::{Environment, Notifier, ServerKind};
+use chaperone_core::ports::{Environment, Notifier};
 use chaperone_core::principal::Role;
 use chaperone_engine::consent::ConsentSource;
 use chaperone_engine::{Engine, EngineConfig, validator_over};
@@ -29,6 +31,7 @@ use chaperone_fhir::catalogue::Catalogue;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
 
+use self::profile::EhrProfile;
 use crate::bundle_files;
 use crate::compose::{self, Basics, Places};
 use crate::package_store::{self, PackageStore};
@@ -36,6 +39,11 @@ use crate::workers;
 
 /// The file that `chaperone init` writes.
 pub(crate) const TEMPLATE: &str = include_str!("../chaperone.toml");
+
+/// The writer's lease, in milliseconds: renewed several times a second, and the longest that nobody sends once the
+/// node that has it is gone.
+const LEASE_MS_MIN: i64 = 2_000;
+const LEASE_MS_MAX: i64 = 120_000;
 
 /// A configuration file.
 #[derive(Debug, Deserialize)]
@@ -133,6 +141,14 @@ pub(crate) struct Ehr {
     #[serde(default)]
     pub(crate) consent: Consent,
     #[serde(default)]
+    pub(crate) operation: Option<String>,
+    #[serde(default)]
+    pub(crate) signs_with_second_factor: bool,
+    #[serde(default)]
+    pub(crate) signers: Vec<profile::Signer>,
+    #[serde(default)]
+    pub(crate) sending: sending::Sending,
+    #[serde(default)]
     pub(crate) smart: Option<Smart>,
 }
 
@@ -143,16 +159,6 @@ pub(crate) enum Consent {
     #[default]
     Read,
     NoneAtThisEhr,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum EhrProfile {
-    #[default]
-    Probe,
-    Full,
-    Plain,
-    ReadOnly,
 }
 
 #[derive(Debug, Deserialize)]
@@ -192,6 +198,7 @@ pub(crate) struct Times {
     deliver_within_grave_s: Option<i64>,
     session_idle_s: Option<i64>,
     claim_ms: Option<i64>,
+    lease_ms: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -351,6 +358,10 @@ impl Config {
                 "`times.claim_ms` ({claim_ms}) must be at least three times `ehr.exchange_timeout_ms` ({exchange_ms})"
             );
         }
+        let lease_ms = self.engine().lease_ms;
+        if !(LEASE_MS_MIN..=LEASE_MS_MAX).contains(&lease_ms) {
+            bail!("`times.lease_ms` ({lease_ms}) must be from {LEASE_MS_MIN} to {LEASE_MS_MAX}");
+        }
         Ok(())
     }
 
@@ -360,6 +371,8 @@ impl Config {
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
         let mut engine = self.engine();
         engine.validator = validator_over(self.catalogue(&bundle)?);
+        self.ehr.sending.apply(&mut engine)?;
+        engine.signers = self.ehr.signers_by_name()?;
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
         let gate = self.gate(&bundle, basics)?;
         let place = self.keys.place(&gate, basics)?;
@@ -459,6 +472,7 @@ impl Config {
             ),
             (times.session_idle_s, &mut config.session_idle_s),
             (times.claim_ms, &mut config.claim_ms),
+            (times.lease_ms, &mut config.lease_ms),
         ] {
             if let Some(seconds) = wanted {
                 *setting = seconds;
@@ -501,20 +515,7 @@ impl Ehr {
 
     /// What the adapter is made from.
     pub(crate) fn endpoint(&self) -> anyhow::Result<EhrConfig> {
-        let transactions_are_atomic = self.transactions_are_atomic;
-        let kind = |kind| ProfileSource::Kind {
-            kind,
-            types: Vec::new(),
-            transactions_are_atomic,
-        };
-        let profile = match self.profile {
-            EhrProfile::Probe => ProfileSource::Probed {
-                transactions_are_atomic,
-            },
-            EhrProfile::Full => kind(ServerKind::Full),
-            EhrProfile::Plain => kind(ServerKind::Plain),
-            EhrProfile::ReadOnly => kind(ServerKind::ReadOnly),
-        };
+        let profile = self.profile_source()?;
         let auth = match &self.smart {
             None => EhrAuth::Open,
             Some(smart) => EhrAuth::SmartBackend {

@@ -227,6 +227,8 @@ fn order(
         body: body.to_string(),
         provenance: Some(provenance.to_string()),
         strategy,
+        operation: None,
+        signed_form: None,
         gate: Gate::Auto,
         class: ChangeClass::M0,
         bundle: Digest::of_bytes(b"bundle"),

@@ -202,9 +202,8 @@ mod tests {
 
     fn found(round_trip: bool, outcomes: &[CheckOutcome]) -> Conformance {
         let support = InteractionSupport {
-            strategy: Strategy::Conditional,
             provenance: true,
-            atomic: false,
+            ..InteractionSupport::by(Strategy::Conditional)
         };
         Conformance {
             round_trip,

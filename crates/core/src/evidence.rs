@@ -26,6 +26,7 @@ use crate::ids::{
 use crate::principal::Role;
 use crate::request::WriteRequest;
 use crate::resource::{Interaction, ResourceType};
+use crate::signed_form::SignedForm;
 
 /// What one validation stage found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +187,11 @@ pub enum Factor {
         /// When it was verified.
         at: Timestamp,
     },
+    /// The EHR's own signature on the version that was placed there unsigned.
+    EhrSignature {
+        /// When it was given, by the EHR's clock.
+        at: Timestamp,
+    },
 }
 
 /// One human's approval of one digest.
@@ -234,6 +240,10 @@ pub enum Strategy {
     Conditional,
     /// One send, read back by content. Proof P2.
     PlainPost,
+    /// An operation of the EHR's own that acknowledges; read back by content. Proof P2, or P1 where it cannot be read.
+    VendorOp,
+    /// Placed unsigned; a person signs it in the EHR, and that signature is the approval. Proof P2.
+    EhrStaged,
     /// A human enters it and attests. Proof P0.
     HumanEntry,
 }
@@ -243,7 +253,7 @@ impl Strategy {
     pub fn proof(self) -> ProofLevel {
         match self {
             Strategy::Conditional => ProofLevel::P3,
-            Strategy::PlainPost => ProofLevel::P2,
+            Strategy::PlainPost | Strategy::VendorOp | Strategy::EhrStaged => ProofLevel::P2,
             Strategy::HumanEntry => ProofLevel::P0,
         }
     }
@@ -315,6 +325,12 @@ pub struct WriteOrder {
     pub provenance: Option<String>,
     /// How it will be sent.
     pub strategy: Strategy,
+    /// The EHR's own operation that it is sent to, where the strategy uses one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub operation: Option<String>,
+    /// For what is placed unsigned: the element by which it differs from the body until it is signed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signed_form: Option<SignedForm>,
     /// The gate it had to pass.
     pub gate: Gate,
     /// Its class.

@@ -9,9 +9,10 @@
 //!    human authority it needs, and what that conclusion may rest on.
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
 //!    patient. [`request`]: what policy is asked.
-//! 5. [`evidence`] and [`verification`]: values that prove a step was taken. [`writeback`]: the state machine they drive. [`undo`]: how
+//! 5. [`evidence`] and [`verification`]: values that prove a step was taken. [`signed_form`]: what is signed elsewhere.
+//!    [`writeback`]: the state machine they drive. [`undo`]: how
 //!    what it did is taken back.
-//! 6. [`egress`]: which bytes may leave, and where to.
+//! 6. [`egress`]: which bytes may leave, and where to. [`breaker`]: when a server is left alone.
 //! 7. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
 //!    goes and what is held back.
 //! 8. [`ports`]: contracts for store, EHR, keys and people.
@@ -49,6 +50,7 @@ pub mod envelope;
 pub mod request;
 
 pub mod evidence;
+pub mod signed_form;
 pub mod undo;
 pub mod verification;
 pub mod writeback;
@@ -56,6 +58,7 @@ pub mod writeback;
 pub mod conformance;
 pub mod retention;
 
+pub mod breaker;
 pub mod egress;
 
 pub mod event;

@@ -525,9 +525,16 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
         VoidReason::DeliverBy,
         VoidReason::DigestMismatch,
         VoidReason::AuthorityChanged,
+        VoidReason::NotSigned,
+        VoidReason::ChangedBeforeSigning,
+        VoidReason::SignerNotPermitted,
+        VoidReason::DeclinedAtEhr,
     ] {
         kinds.push(E::Voided { reason });
     }
+    kinds.push(E::Approved {
+        approval: sample::signature(3, "cy", Role::Clinician),
+    });
     for cause in [
         FailureCause::RateLimited,
         FailureCause::ServerError,
@@ -649,6 +656,7 @@ fn listed(event: &Event) -> bool {
             | W::Refused { .. }
             | W::Voided { .. }
             | W::DeliveryStarted(_)
+            | W::DraftPlaced(_)
             | W::Delivered(_)
             | W::NotApplied { .. }
             | W::OutcomeUnknown

@@ -20,7 +20,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chaperone_core::change::{ChangeClass, Destination};
-use chaperone_core::evidence::{Conformant, Factor, Ruling, Strategy};
+use chaperone_core::evidence::{
+    Approval, ApprovalRecord, Conformant, Factor, Ruling, Strategy,
+};
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::principal::Role;
@@ -31,7 +33,7 @@ use chaperone_core::writeback::{
 use expect_test::expect_file;
 use sample::{
     address, approval, approve_2f, at, attested, change, delivering, digest, events, granted,
-    order, person, receipt, ruling, start, states, validation, what, writeback,
+    order, person, receipt, ruling, signature, start, states, two_person, validation, what, writeback,
 };
 
 /// A grid with one row per thing tried and one column per state; cells are letters, explained below
@@ -155,6 +157,18 @@ fn every_state_against_every_command() {
                 ..approval(3, "cy", Role::Clinician)
             },
         )));
+        let signed = |record| -> &'static Approval { Box::leak(Box::new(granted(record))) };
+        let signs = signed(signature(3, "cy", Role::Clinician));
+        let may_not = signed(signature(2, "bo", Role::Pharmacist));
+        let too_late = signed(ApprovalRecord {
+            factor: Factor::EhrSignature { at: at(90_000) },
+            ..signature(3, "cy", Role::Clinician)
+        });
+        let other_order = signed(ApprovalRecord {
+            digest: digest("other"),
+            ..signature(3, "cy", Role::Clinician)
+        });
+        let of_two = leak(class_m4(two_person()));
         let attempt = &*Box::leak(Box::new(attempt));
         let other_attempt = &*Box::leak(Box::new(other_attempt));
         vec![
@@ -222,6 +236,60 @@ fn every_state_against_every_command() {
             (
                 "approve without 2f",
                 Box::new(move || Command::Approve { approval: bare }),
+            ),
+            (
+                "sign clinician",
+                Box::new(move || Command::Approve { approval: signs }),
+            ),
+            (
+                "sign pharmacist",
+                Box::new(move || Command::Approve { approval: may_not }),
+            ),
+            (
+                "sign tomorrow",
+                Box::new(move || Command::Approve { approval: too_late }),
+            ),
+            (
+                "sign other digest",
+                Box::new(move || Command::Approve { approval: other_order }),
+            ),
+            (
+                "rule staged in EHR",
+                Box::new(move || Command::Rule {
+                    ruling: right,
+                    order: order(Strategy::EhrStaged),
+                }),
+            ),
+            (
+                "rule two staged in EHR",
+                Box::new(move || Command::Rule {
+                    ruling: of_two,
+                    order: order(Strategy::EhrStaged),
+                }),
+            ),
+            (
+                "place draft",
+                Box::new(|| Command::PlaceDraft {
+                    receipt: receipt(ProofLevel::P2),
+                }),
+            ),
+            (
+                "place draft, attested",
+                Box::new(|| Command::PlaceDraft {
+                    receipt: attested(5),
+                }),
+            ),
+            (
+                "confirm signed",
+                Box::new(|| Command::ConfirmSigned {
+                    receipt: receipt(ProofLevel::P2),
+                }),
+            ),
+            (
+                "confirm signed, attested",
+                Box::new(|| Command::ConfirmSigned {
+                    receipt: attested(5),
+                }),
             ),
             (
                 "refuse",

@@ -1,10 +1,12 @@
 //! A tool call: find the tool in the envelope, ask policy, check the arguments, do it.
 
 use chaperone_core::bundle::{InputType, IntentDeclaration, ToolAction, ToolDeclaration};
+use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{CorrelationId, PolicyId, ToolName, WritebackId};
 use chaperone_core::mode::{Mode, ModeSubject};
 use chaperone_core::request::{AccessDecision, AccessRequest};
 use chaperone_core::resource::ResourceType;
+use chaperone_core::signed_form::SignedForm;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Arguments, input_schema};
@@ -222,11 +224,42 @@ fn told_gate(level: chaperone_core::gate::GateLevel) -> chaperone_core::gate::Ga
     }
 }
 
+/// The state as agents are told it. One person's approval may be a signature in the EHR, and that of two is always
+/// given here: said apart, the two would tell how far the gate was raised.
+fn told_state(row: &crate::projection::WritebackRow) -> chaperone_core::writeback::StateName {
+    use chaperone_core::writeback::StateName as S;
+    let is_signed_somewhere = row
+        .resource
+        .as_ref()
+        .is_some_and(|resource| SignedForm::of(resource).is_some());
+    match (row.state, row.strategy) {
+        (S::Ready | S::Delivering | S::AwaitingSignature, Some(Strategy::EhrStaged)) => {
+            S::AwaitingApproval
+        }
+        // What one signature cannot decide is entered by hand after people agreed here.
+        (S::Ready | S::Delivering, Some(Strategy::HumanEntry)) if is_signed_somewhere => {
+            S::AwaitingApproval
+        }
+        // Not signed, or not as it was placed: nobody agreed.
+        (S::Void, Some(Strategy::EhrStaged)) if row.void.is_some_and(nobody_agreed) => S::Refused,
+        (state, _) => state,
+    }
+}
+
+fn nobody_agreed(void: chaperone_core::writeback::VoidReason) -> bool {
+    use chaperone_core::writeback::VoidReason as V;
+    match void {
+        V::NotSigned | V::ChangedBeforeSigning | V::SignerNotPermitted | V::DeclinedAtEhr => true,
+        V::Stale | V::Consent | V::DeliverBy | V::DigestMismatch | V::AuthorityChanged => false,
+    }
+}
+
 /// What agents are told about a proposal: state and gate, nothing from the record.
 pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
     use chaperone_core::writeback::{StateName as S, VoidReason};
-    let (poll_after_s, resume) = match row.state {
-        S::AwaitingApproval => (
+    let state = told_state(row);
+    let (poll_after_s, resume) = match state {
+        S::AwaitingApproval | S::AwaitingSignature => (
             Some(30),
             "a human decides; ask again with check_proposal_status",
         ),
@@ -255,11 +288,16 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         VoidReason::Stale => Some("stale"),
         VoidReason::DeliverBy => Some("too-late"),
         VoidReason::AuthorityChanged => Some("rules-changed"),
-        VoidReason::Consent | VoidReason::DigestMismatch => None,
+        VoidReason::Consent
+        | VoidReason::DigestMismatch
+        | VoidReason::NotSigned
+        | VoidReason::ChangedBeforeSigning
+        | VoidReason::SignerNotPermitted
+        | VoidReason::DeclinedAtEhr => None,
     });
     let mut answer = json!({
         "proposal": row.id,
-        "state": row.state,
+        "state": state,
         "gate": row.gate.as_ref().map(|gate| told_gate(gate.level())),
         "class": row.class,
         "poll_after": poll_after_s,

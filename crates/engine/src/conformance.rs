@@ -403,8 +403,10 @@ impl Engine {
         let change = &ruled.change;
         Ok(match self.write_back().await? {
             WriteBack::On { profile, .. } => {
-                let shown = profile.of(&change.resource, change.interaction).strategy;
-                shown.proof() >= strategy.proof()
+                covers(
+                    profile.of(&change.resource, change.interaction).strategy,
+                    strategy,
+                )
             }
             WriteBack::Off(why) => {
                 tracing::warn!(
@@ -433,6 +435,16 @@ impl Engine {
             WriteBack::On { profile, .. } => claimed.met_with(profile),
             WriteBack::Off(_) => claimed,
         })
+    }
+}
+
+/// Whether what was shown of an endpoint lets an order be sent in its way.
+fn covers(shown: Strategy, wanted: Strategy) -> bool {
+    match wanted {
+        Strategy::VendorOp | Strategy::EhrStaged => shown == wanted,
+        // A draft that is to stay one goes plainly where the rest is signed.
+        Strategy::PlainPost => !matches!(shown, Strategy::VendorOp | Strategy::HumanEntry),
+        Strategy::Conditional | Strategy::HumanEntry => shown.proof() >= wanted.proof(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! What every use case works with: the ports, the bundle in force and the settings of one tenant.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use chaperone_core::Timestamp;
+use chaperone_core::breaker::BreakerRules;
 use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, StreamId};
-use chaperone_core::ids::{ConnectionId, CorrelationId, TenantId};
+use chaperone_core::ids::{AccountName, ConnectionId, CorrelationId, TenantId};
 use chaperone_core::mode::{Mode, ModeSubject, Modes};
 use chaperone_core::ports::{
     Anchor, Clock, CommitFailed, ConsentHook, Ehr, Environment, Expected, KeyVault, Notifier,
@@ -85,10 +87,18 @@ pub struct EngineConfig {
     pub session_idle_s: i64,
     /// How long a work claim holds, in milliseconds. Longer than any EHR call.
     pub claim_ms: i64,
+    /// How long the writer's lease lives without being renewed, in milliseconds.
+    pub lease_ms: i64,
     /// First delay after a failed attempt, in milliseconds; doubles with each attempt.
     pub backoff_ms: i64,
     /// Longest delay between attempts, in milliseconds.
     pub backoff_ms_max: i64,
+    /// Deliveries under way at once at most, at least two.
+    pub deliveries_under_way_max: usize,
+    /// When sending to the EHR stops for a while because it fails.
+    pub breaker: BreakerRules,
+    /// Whose signatures in the EHR count: the account here, by the signer's name there, `Practitioner/[id]`.
+    pub signers: BTreeMap<String, AccountName>,
     /// What proposals are validated with: the bundle's conformance packages over R4.
     pub validator: Arc<Validator>,
     /// Who may announce events of the EHR.
@@ -119,8 +129,12 @@ impl EngineConfig {
             step_up_s: 300,
             session_idle_s: 15 * 60,
             claim_ms: 60_000,
+            lease_ms: 15_000,
             backoff_ms: 500,
             backoff_ms_max: 60_000,
+            deliveries_under_way_max: 32,
+            breaker: BreakerRules::default(),
+            signers: BTreeMap::new(),
             validator: r4_validator(),
             event_sources: EventSources::default(),
             consent_source: ConsentSource::default(),
@@ -376,6 +390,7 @@ pub struct Engine {
     pub(crate) refusals: Refusals,
     pub(crate) afterwork: Afterwork,
     pub(crate) fence: crate::deliver::Fence,
+    pub(crate) traffic: crate::deliver::Traffic,
     pub(crate) conformance: crate::conformance::Noticed,
     /// Whether the newest checkpoint is signed and not anchored yet.
     pub(crate) anchor_owed: AtomicBool,
@@ -448,6 +463,7 @@ impl Engine {
             refusals: Refusals::default(),
             afterwork: Afterwork::default(),
             fence: crate::deliver::Fence::default(),
+            traffic: crate::deliver::Traffic::default(),
             conformance: crate::conformance::Noticed::default(),
             anchor_owed: AtomicBool::new(false),
             changed: watch::Sender::new(0),

@@ -2,7 +2,8 @@
 //!
 //! One attempt, as a timeline. Every commit is durable before the next line.
 //! ```text
-//! claim work ─▶ load, check mode, consent, authority, deadline, digest; look again at what it rests on
+//! claim work ─▶ load, check mode, consent, authority, deadline, digest; look again at what it rests on;
+//!               `traffic`: does the EHR take anything at present?
 //!            ─▶ commit DeliveryStarted, guarded by stream version, modes and epoch
 //!            ─▶ look whether lease and claim still hold (`fence`), send once
 //!            ─▶ commit Delivered | NotApplied | Unknown | Voided | DeadLettered
@@ -15,6 +16,8 @@ mod checks;
 mod fence;
 mod outcome;
 mod queue;
+mod signature;
+mod traffic;
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -40,6 +43,9 @@ pub(crate) use self::checks::{OrderUnusable, approval_ran_out};
 pub(crate) use self::fence::Fence;
 use self::fence::TakenUp;
 use self::queue::{deferred, held, held_by, later};
+use self::traffic::{Leave, places};
+pub use self::traffic::{SendKind, Sending};
+pub(crate) use self::traffic::Traffic;
 use crate::consent::SendConsent;
 use crate::context::Engine;
 use crate::transition::{InHand, MoveFailed};
@@ -49,8 +55,6 @@ use crate::vault::VaultFailed;
 pub(crate) const HELD: &str = "held_work";
 /// Name of the lease that the one writing region holds.
 const WRITER_LEASE: &str = "writer";
-/// How long the writer's lease lives, in milliseconds.
-const LEASE_MS: i64 = 15_000;
 /// Which step of the back-off an EHR gets that did not say whether an order still holds.
 const LOOK_AGAIN: u32 = 4;
 /// How long an order waits for a conformance report before it looks again, in milliseconds.
@@ -109,6 +113,16 @@ impl<'e> UnderWay<'e> {
         }
     }
 
+    /// How many are under way.
+    pub fn len(&self) -> usize {
+        self.ordered.len().saturating_add(self.free.len())
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Waits until one of them has ended; forever when there is none. May be dropped and called again.
     pub async fn next(&mut self) {
         // Both are looked at each time, so that neither holds the other up, and always in the same order, so
@@ -139,7 +153,7 @@ impl<'e> UnderWay<'e> {
 
     /// Waits until all of them have ended.
     pub async fn finish(&mut self) {
-        while !(self.ordered.is_empty() && self.free.is_empty()) {
+        while !self.is_empty() {
             self.next().await;
         }
     }
@@ -175,14 +189,16 @@ impl Engine {
             WRITER_LEASE,
             &self.config.node,
             now,
-            LEASE_MS,
+            self.config.lease_ms,
         );
         let lease = under_way.beside(lease).await?;
         self.fence.renewed(&lease);
         let taken_up = TakenUp::new(lease.epoch, now, self.config.claim_ms);
         let mut started = 0_usize;
         for lane in [Lane::Free, Lane::Ordered] {
-            let places = LANE_MAX.saturating_sub(under_way.lane(lane).len());
+            let limits = (LANE_MAX, self.config.deliveries_under_way_max);
+            let in_all = under_way.len();
+            let places = places(lane, under_way.lane(lane).len(), in_all, limits);
             if places == 0 {
                 continue;
             }
@@ -202,6 +218,7 @@ impl Engine {
                     .push(Box::pin(self.advance(work, taken_up)));
             }
         }
+        metrics::gauge!("chaperone_deliveries_under_way").set(under_way.len() as f64);
         Ok(started)
     }
 
@@ -240,6 +257,9 @@ impl Engine {
                 self.hold_entry(id, s.ready().deliver_by(), work).await
             }
             Writeback::Delivering(_) => self.lose(hand, work).await,
+            Writeback::AwaitingSignature(waiting) => {
+                self.look_for_signature(hand, &waiting, work).await
+            }
             Writeback::Unknown(unknown) if unknown.human_needed().is_some() => {
                 self.hold(id, work).await
             }
@@ -268,12 +288,23 @@ impl Engine {
         if let Some(reason) = self.void_reason(ready, now).await {
             return self.void(hand, reason, work).await;
         }
+        if !Self::can_be_signed(ready, now) {
+            return self.void(hand, VoidReason::NotSigned, work).await;
+        }
         if !modes.effective(subject).delivers() {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
         if !self.may_send(ready).await? {
             return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
         }
+        let ruled = ready.ruled();
+        let leave = match SendKind::of(ruled.order.strategy, ruled.change.interaction) {
+            None => None,
+            Some(kind) => match self.traffic.leave(kind, self.config.breaker, now) {
+                Ok(leave) => Some(leave),
+                Err(until) => return self.defer_until(work, until).await,
+            },
+        };
         let order = match self.approved_order(ready).await {
             Ok(order) => order,
             Err(OrderUnusable::Differs) => {
@@ -334,7 +365,7 @@ impl Engine {
         self.store.commit(commit).await?;
         let delivering = begin(order, digest, attempt);
         let taken_up = taken_up.ending_by(sends_until(ready));
-        self.send(hand, &delivering, work, taken_up).await
+        self.send(hand, &delivering, work, taken_up, leave).await
     }
 
     /// Sends once.
@@ -357,9 +388,16 @@ impl Engine {
         delivering: &Delivering,
         work: &ClaimedWork,
         taken_up: TakenUp,
+        leave: Option<Leave<'_>>,
     ) -> Result<(), ItemFailed> {
         let sent = match self.fence.open_until(taken_up, self.now()) {
-            Some(until) => self.write_before(delivering, until).await,
+            Some(until) => {
+                let sent = self.write_before(delivering, until).await;
+                if let Some(leave) = leave {
+                    leave.told(&sent, self.ehr.rests_until(), self.now());
+                }
+                sent
+            }
             None => {
                 tracing::warn!(writeback = %hand.id, "a send came too late: lease or claim has run out");
                 Err(not_sent())
@@ -377,6 +415,9 @@ impl Engine {
                 let receipt = self
                     .receipt(&hand, delivering, receipt, &mut commit)
                     .await?;
+                if delivering.order().strategy == Strategy::EhrStaged {
+                    return self.placed(hand, commit, receipt, work).await;
+                }
                 hand.step(
                     Command::ConfirmDelivery {
                         delivering,

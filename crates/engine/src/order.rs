@@ -1,9 +1,13 @@
 //! The write order: everything that is agreed to, complete, with its Provenance template.
 
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{AgentVersion, ApprovalRecord, RulingRecord, Strategy, WriteOrder};
-use chaperone_core::gate::ProofLevel;
-use chaperone_core::resource::Interaction;
+use chaperone_core::evidence::{
+    AgentVersion, ApprovalRecord, RulingRecord, Strategy, ValidationRecord, WriteOrder,
+};
+use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::ports::InteractionSupport;
+use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::signed_form::SignedForm;
 use serde_json::{Value, json};
 
 use crate::merge::WRITEBACK_SYSTEM;
@@ -14,11 +18,70 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 
 /// The strategy for a row's least proof: what the endpoint offers, or human entry when that shows
 /// too little.
-pub(crate) fn strategy_for(offered: Strategy, proof_min: ProofLevel) -> Strategy {
+fn strategy_for(offered: Strategy, proof_min: ProofLevel) -> Strategy {
     if offered.proof() >= proof_min {
         offered
     } else {
         Strategy::HumanEntry
+    }
+}
+
+/// How one order is sent: by the strategy, or otherwise where that does not fit this very change.
+pub(crate) struct Way {
+    /// The strategy.
+    pub(crate) strategy: Strategy,
+    /// The EHR's own operation, where it uses one.
+    pub(crate) operation: Option<String>,
+    /// By which element it waits for its signature in the EHR, where it is placed unsigned.
+    pub(crate) signed_form: Option<SignedForm>,
+}
+
+/// How an order goes to an endpoint. A signature in the EHR stands for one person's approval alone: where two must
+/// agree, where a second factor is demanded and the EHR asks for none, and where whoever approves must say why they
+/// do so over a warning, people approve here and then enter it by hand.
+pub(crate) fn way_of(
+    support: &InteractionSupport,
+    ruling: &RulingRecord,
+    validation: &ValidationRecord,
+    change: (&ResourceType, Interaction, &str),
+) -> Way {
+    let (resource, interaction, body) = change;
+    let by = |strategy| Way {
+        strategy,
+        operation: None,
+        signed_form: None,
+    };
+    match strategy_for(support.strategy, ruling.proof_min) {
+        Strategy::VendorOp => Way {
+            operation: support.operation.clone(),
+            ..by(Strategy::VendorOp)
+        },
+        Strategy::EhrStaged => {
+            let form = SignedForm::of(resource);
+            let body: Option<Value> = serde_json::from_str(body).ok();
+            let (Some(form), Some(body)) = (form, body) else {
+                return by(Strategy::HumanEntry);
+            };
+            // A draft that is to stay one waits for nobody's signature.
+            if form.is_unsigned(&body) {
+                return by(Strategy::PlainPost);
+            }
+            let signature_suffices = match &ruling.gate {
+                Gate::Approve { .. } => true,
+                Gate::Approve2f { .. } => support.signs_with_second_factor,
+                _ => false,
+            };
+            let is_new = interaction == Interaction::Create && form.is_signed(&body);
+            if signature_suffices && is_new && !validation.needs_override() {
+                Way {
+                    signed_form: Some(form),
+                    ..by(Strategy::EhrStaged)
+                }
+            } else {
+                by(Strategy::HumanEntry)
+            }
+        }
+        strategy => by(strategy),
     }
 }
 

@@ -126,6 +126,10 @@ impl WritebackRow {
                 row.attempts = s.start().attempt;
                 row.deadline = s.is_human_entry().then(|| s.ready().deliver_by());
             }
+            Writeback::AwaitingSignature(s) => {
+                row.attempts = s.start().attempt;
+                row.deadline = Some(s.sign_by());
+            }
             Writeback::Void(s) => row.void = Some(s.reason()),
             Writeback::Refused(s) => row.rules_changed = *s.by() == RefusedBy::RulesChanged,
             Writeback::Unknown(s) => {

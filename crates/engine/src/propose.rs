@@ -44,7 +44,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, provenance_template, strategy_for};
+use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
 use crate::projection::{BY_STATE, row_of};
 use crate::transition::{InHand, MoveFailed};
 
@@ -463,7 +463,9 @@ impl Engine {
         let record = ruling.record();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&write.resource, write.interaction);
-        let strategy = strategy_for(support.strategy, record.proof_min);
+        let change = (&write.resource, write.interaction, merged.body.as_str());
+        let way = way_of(&support, record, &validation, change);
+        let strategy = way.strategy;
         let base_text = |pointer: &str| {
             inputs
                 .base
@@ -505,6 +507,8 @@ impl Engine {
             body: merged.body.clone(),
             provenance,
             strategy,
+            operation: way.operation,
+            signed_form: way.signed_form,
             gate: record.gate.clone(),
             class: record.class,
             bundle: record.bundle,

@@ -10,6 +10,7 @@
 
 pub mod agents;
 mod displays;
+mod drops;
 pub mod health;
 pub mod inbox;
 pub mod ledger_pages;

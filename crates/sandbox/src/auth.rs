@@ -120,7 +120,7 @@ fn letter(letter: char) -> Option<Permission> {
 
 fn needed(interaction: &Interaction) -> Option<(Permission, &'static str)> {
     let permission = match interaction {
-        Interaction::Metadata | Interaction::Bundle => return None,
+        Interaction::Metadata | Interaction::Bundle | Interaction::FileEntry => return None,
         Interaction::Read { .. }
         | Interaction::VersionRead { .. }
         | Interaction::History { .. } => Permission::Read,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::definitions::{ParameterKind, RESOURCE_TYPES, ResourceType};
+use crate::filing::OPERATION;
 use crate::profile::ServerProfile;
 
 /// The statement for a profile; `token_url` is set when SMART Backend Services are required.
@@ -33,6 +34,13 @@ pub(crate) fn statement(
         rest.insert(
             "interaction".to_owned(),
             json!([{"code": "transaction"}, {"code": "batch"}]),
+        );
+    }
+    if profile.files_entries() {
+        let definition = "urn:chaperone:sandbox:file-entry";
+        rest.insert(
+            "operation".to_owned(),
+            json!([{"name": OPERATION.trim_start_matches('$'), "definition": definition}]),
         );
     }
     json!({
@@ -73,8 +81,12 @@ fn resource(kind: &ResourceType, profile: ServerProfile) -> Value {
         codes.extend(["vread", "history-instance"]);
     }
     codes.push("search-type");
-    if profile.accepts_writes() {
-        codes.extend(["create", "update", "delete"]);
+    for (code, is_offered) in [
+        ("create", profile.creates(kind.name)),
+        ("update", profile.updates(kind.name)),
+        ("delete", profile.deletes()),
+    ] {
+        codes.extend(is_offered.then_some(code));
     }
     let interaction: Vec<Value> = codes.iter().map(|code| json!({"code": code})).collect();
     let versioning = if !profile.shows_versions() {
@@ -103,7 +115,7 @@ fn resource(kind: &ResourceType, profile: ServerProfile) -> Value {
         "interaction": interaction,
         "versioning": versioning,
         "readHistory": profile.shows_versions(),
-        "updateCreate": profile.accepts_writes(),
+        "updateCreate": profile.updates(kind.name),
         "conditionalCreate": profile.honours_conditions(),
         "conditionalRead": "not-supported",
         "conditionalUpdate": false,
@@ -141,6 +153,16 @@ mod tests {
         assert_eq!(plain["rest"][0]["resource"][0]["conditionalCreate"], false);
         assert_eq!(plain["rest"][0]["resource"][0]["versioning"], "no-version");
         assert!(plain["rest"][0]["interaction"].is_null());
+
+        let vendor = of(ServerProfile::Vendor).to_string();
+        assert!(!vendor.contains("\"create\"") && vendor.contains("\"file-entry\""));
+        let staged = of(ServerProfile::Staged);
+        let orders = types(&staged)
+            .iter()
+            .position(|kind| *kind == "MedicationRequest")
+            .unwrap();
+        let orders = staged["rest"][0]["resource"][orders].to_string();
+        assert!(orders.contains("\"create\"") && !orders.contains("\"update\""));
 
         let read_only = of(ServerProfile::ReadOnly).to_string();
         assert!(!read_only.contains("\"create\"") && !read_only.contains("\"delete\""));

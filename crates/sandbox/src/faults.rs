@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::definitions::ResourceType;
+use crate::filing::OPERATION;
 use crate::interaction::Interaction;
 
 /// The most rules that wait at once; the oldest go first when more arrive.
@@ -56,7 +57,8 @@ pub enum FaultKind {
 /// Which requests fail, how, and how often.
 ///
 /// A request matches by its interaction, not by its bare HTTP method: a search sent by POST counts
-/// as `GET`. A transaction counts as `POST` on `Bundle`, and as each of its entries (and as `POST`
+/// as `GET`. A message to the vendor's operation counts as `POST` on `$file-entry` and as what it does. A transaction
+/// counts as `POST` on `Bundle`, and as each of its entries (and as `POST`
 /// on the entries' types).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +149,7 @@ fn face(interaction: &Interaction) -> Face {
     match interaction {
         Interaction::Metadata => ("GET", "metadata"),
         Interaction::Bundle => ("POST", "Bundle"),
+        Interaction::FileEntry => ("POST", OPERATION),
         Interaction::Create { .. } => ("POST", name.unwrap_or("")),
         Interaction::Update { .. } => ("PUT", name.unwrap_or("")),
         Interaction::Delete { .. } => ("DELETE", name.unwrap_or("")),

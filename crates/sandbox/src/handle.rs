@@ -16,6 +16,7 @@ use crate::profile::ServerProfile;
 use crate::requests::ReceivedRequest;
 use crate::seed::{SeedReport, seed};
 use crate::server::Shared;
+use crate::signing::{provenance, signed};
 use crate::storage::{Change, Storage, Version};
 
 /// A cheap handle on a sandbox; outlives the server.
@@ -78,6 +79,36 @@ impl SandboxHandle {
     pub fn put(&self, resource: &Value) -> Result<(), LoadError> {
         let now = (self.shared.clock)();
         crate::load::put(&mut self.write(), resource, now)
+    }
+
+    /// Signs a resource that waits for it, as a person on the server's own screens: `signer` is `Practitioner/[id]`.
+    /// False for what is not there or waits for no signature, and under profiles where nobody signs.
+    ///
+    /// # Errors
+    /// A full store.
+    pub fn sign(
+        &self,
+        resource_type_name: &str,
+        id: &str,
+        signer: &str,
+    ) -> Result<bool, LoadError> {
+        if !self.shared.profile.takes_unsigned_only() {
+            return Ok(false);
+        }
+        let present = self.resource(resource_type_name, id);
+        let Some(next) = present.and_then(|it| signed(resource_type_name, &it)) else {
+            return Ok(false);
+        };
+        let now = (self.shared.clock)();
+        let mut storage = self.write();
+        crate::load::put(&mut storage, &next, now)?;
+        let number = resource_type(resource_type_name)
+            .and_then(|kind| storage.newest(kind, id))
+            .map_or(0, |version| version.number);
+        let target = format!("{resource_type_name}/{id}/_history/{number}");
+        let own_id = format!("signature-{id}-{number}");
+        crate::load::put(&mut storage, &provenance(&target, signer, &own_id, now), now)?;
+        Ok(true)
     }
 
     /// The newest version of a resource, unless deleted or unknown.

@@ -8,6 +8,7 @@
 use axum::http::Method;
 
 use crate::definitions::{ResourceType, resource_type};
+use crate::filing::OPERATION;
 use crate::outcome::Refusal;
 
 /// The longest logical id (FHIR R4 `id`).
@@ -18,6 +19,8 @@ const ID_CHARACTERS_MAX: usize = 64;
 pub(crate) enum Interaction {
     Metadata,
     Bundle,
+    /// The vendor's operation; what it writes is in its body.
+    FileEntry,
     Read {
         kind: Kind,
         id: String,
@@ -76,6 +79,7 @@ impl Interaction {
         match (method, segments.as_slice()) {
             (&Method::GET | &Method::HEAD, ["metadata"]) => Ok(Self::Metadata),
             (&Method::POST, []) => Ok(Self::Bundle),
+            (&Method::POST, [name]) if *name == OPERATION => Ok(Self::FileEntry),
             (&Method::GET | &Method::HEAD, [name]) => Ok(Self::Search {
                 kind: kind(name)?,
                 query: query.to_owned(),
@@ -120,7 +124,7 @@ impl Interaction {
     /// The resource type it concerns; `None` for the whole system.
     pub(crate) fn kind(&self) -> Option<&'static ResourceType> {
         match self {
-            Self::Metadata | Self::Bundle => None,
+            Self::Metadata | Self::Bundle | Self::FileEntry => None,
             Self::Read { kind, .. }
             | Self::VersionRead { kind, .. }
             | Self::History { kind, .. }
@@ -134,7 +138,11 @@ impl Interaction {
     /// Whether it can change a resource.
     pub(crate) fn writes(&self) -> bool {
         match self {
-            Self::Bundle | Self::Create { .. } | Self::Update { .. } | Self::Delete { .. } => true,
+            Self::Bundle
+            | Self::FileEntry
+            | Self::Create { .. }
+            | Self::Update { .. }
+            | Self::Delete { .. } => true,
             Self::Metadata
             | Self::Read { .. }
             | Self::VersionRead { .. }

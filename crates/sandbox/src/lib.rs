@@ -12,7 +12,7 @@
 //!
 //! 1. [`Sandbox`], [`SandboxConfig`], [`ServerProfile`]: what can be started.
 //! 2. `definitions`, `dates`, `index`: which resource types and search parameters exist.
-//! 3. `storage`, `criteria`, `search`, `operations`, `transaction`: what the server does.
+//! 3. `storage`, `criteria`, `search`, `operations`, `transaction`, `filing`, `signing`: what the server does.
 //! 4. `interaction`, `server`, `connection`, `auth`, `capability`, `outcome`: how it is reached.
 //! 5. `faults`, `requests`: how it is made to fail, and what it saw.
 //! 6. `load`, `seed`, [`synthetic`]: what is in it.
@@ -37,6 +37,7 @@ mod criteria;
 mod dates;
 mod definitions;
 mod faults;
+mod filing;
 mod handle;
 mod index;
 mod interaction;
@@ -49,6 +50,7 @@ mod running;
 mod search;
 mod seed;
 mod server;
+mod signing;
 mod storage;
 pub mod synthetic;
 mod transaction;

@@ -17,6 +17,7 @@ use crate::definitions::ResourceType;
 use crate::interaction::{Interaction, pairs};
 use crate::outcome::Refusal;
 use crate::profile::ServerProfile;
+use crate::signing::may_come_in;
 use crate::search::{Handling, Query, matching, run};
 use crate::storage::{ChangeKind, Resource, Storage, Version};
 
@@ -90,8 +91,15 @@ pub(crate) fn offered(interaction: &Interaction, profile: ServerProfile) -> Resu
     {
         return Err(Refusal::unknown_type());
     }
-    if interaction.writes() && !profile.accepts_writes() {
-        return Err(Refusal::not_offered("writing"));
+    let is_written_so = match interaction {
+        Interaction::FileEntry => profile.files_entries(),
+        Interaction::Create { kind } => profile.creates(kind.0.name),
+        Interaction::Update { kind, .. } => profile.updates(kind.0.name),
+        Interaction::Delete { .. } => profile.deletes(),
+        _ => true,
+    };
+    if !is_written_so {
+        return Err(Refusal::not_offered("writing in this way"));
     }
     match interaction {
         Interaction::Bundle if !profile.takes_bundles() => {
@@ -143,6 +151,7 @@ pub(crate) fn perform_read(
         }
         Interaction::Metadata
         | Interaction::Bundle
+        | Interaction::FileEntry
         | Interaction::Create { .. }
         | Interaction::Update { .. }
         | Interaction::Delete { .. } => Err(Refusal::not_offered("this interaction here")),
@@ -167,6 +176,13 @@ pub(crate) fn perform(
         Interaction::Create { kind } => {
             let resource = body(resource)?;
             check_type(&resource, kind.0)?;
+            if circumstances.profile.takes_unsigned_only() && !may_come_in(kind.0.name, &resource) {
+                return Err(Refusal::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "business-rule",
+                    "orders and notes are signed here: send them unsigned",
+                ));
+            }
             if let Some(existing) = existing(storage, kind.0, conditions)? {
                 return Ok(Answer::of_version(StatusCode::OK, &existing));
             }

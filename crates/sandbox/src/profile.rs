@@ -2,6 +2,8 @@
 //!
 //! Not authorisation: a profile says what the server can do at all. Start at [`ServerProfile`].
 
+use crate::signing::is_signed_here;
+
 /// A server profile: how capable the sandbox pretends to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ServerProfile {
@@ -13,6 +15,10 @@ pub enum ServerProfile {
     Plain,
     /// Everything of `Full` that reads; every write is refused with 405.
     ReadOnly,
+    /// Reads as `Plain`; every write goes by one operation, `$file-entry`, which acknowledges.
+    Vendor,
+    /// Orders and notes come in unsigned and are signed here by people; the rest as `Plain`, with versions to read.
+    Staged,
 }
 
 impl ServerProfile {
@@ -23,23 +29,47 @@ impl ServerProfile {
             Self::Full => "full",
             Self::Plain => "plain",
             Self::ReadOnly => "read-only",
+            Self::Vendor => "vendor",
+            Self::Staged => "staged",
         }
     }
 
     /// Whether versions are shown: ETag, `meta.versionId`, vread and history.
     pub(crate) fn shows_versions(self) -> bool {
         match self {
-            Self::Full | Self::ReadOnly => true,
-            Self::Plain => false,
+            Self::Full | Self::ReadOnly | Self::Staged => true,
+            Self::Plain | Self::Vendor => false,
         }
     }
 
-    /// Whether create, update, delete are offered.
-    pub(crate) fn accepts_writes(self) -> bool {
+    /// Whether resources of a type can be created at their own place.
+    pub(crate) fn creates(self, resource_type: &str) -> bool {
         match self {
             Self::Full | Self::Plain => true,
-            Self::ReadOnly => false,
+            // Its Provenances are those of signatures given here.
+            Self::Staged => resource_type != "Provenance",
+            Self::ReadOnly | Self::Vendor => false,
         }
+    }
+
+    /// Whether resources of a type can be replaced at their own place.
+    pub(crate) fn updates(self, resource_type: &str) -> bool {
+        self.creates(resource_type) && !(self == Self::Staged && is_signed_here(resource_type))
+    }
+
+    /// Whether resources of a type can be deleted.
+    pub(crate) fn deletes(self) -> bool {
+        matches!(self, Self::Full | Self::Plain)
+    }
+
+    /// Whether writes go by an operation of its own.
+    pub(crate) fn files_entries(self) -> bool {
+        self == Self::Vendor
+    }
+
+    /// Whether what comes in must be unsigned where people sign it here.
+    pub(crate) fn takes_unsigned_only(self) -> bool {
+        self == Self::Staged
     }
 
     /// Whether If-None-Exist and If-Match have any effect.
@@ -55,8 +85,8 @@ impl ServerProfile {
     /// Whether the resource type exists on this server.
     pub(crate) fn holds(self, resource_type: &str) -> bool {
         match self {
-            Self::Full | Self::ReadOnly => true,
-            Self::Plain => resource_type != "Provenance",
+            Self::Full | Self::ReadOnly | Self::Staged => true,
+            Self::Plain | Self::Vendor => resource_type != "Provenance",
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -84,6 +84,7 @@ impl Sandbox {
                 base_url.clone(),
                 config.profile.shows_versions(),
             )),
+            filed: Mutex::default(),
             faults: Faults::default(),
             requests: RequestLog::default(),
             authority,

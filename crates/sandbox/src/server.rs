@@ -7,7 +7,7 @@
 //! note it → token → interaction → body → permission → profile → fault → carry out → answer
 //! ```
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,6 +25,7 @@ use crate::auth::{Authority, Denied, TokenRequest};
 use crate::config::Clock;
 use crate::connection::Scissors;
 use crate::faults::{FaultKind, FaultRule, Faults, HOLD_MS_MAX, faces};
+use crate::filing::{Filed, entry, file};
 use crate::interaction::Interaction;
 use crate::operations::{Answer, Circumstances, Conditions, offered, perform, perform_read};
 use crate::outcome::Refusal;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) profile: ServerProfile,
     pub(crate) clock: Clock,
     pub(crate) storage: RwLock<Storage>,
+    pub(crate) filed: Mutex<Filed>,
     pub(crate) faults: Faults,
     pub(crate) requests: RequestLog,
     pub(crate) authority: Option<Authority>,
@@ -171,13 +173,17 @@ async fn answer(shared: &Shared, incoming: &Incoming<'_>, body: Body) -> Result<
         Interaction::Search { query, .. } if *incoming.method == Method::POST => {
             append_form(query, incoming.headers, &body)?;
         }
-        Interaction::Bundle | Interaction::Create { .. } | Interaction::Update { .. } => {
+        Interaction::Bundle
+        | Interaction::FileEntry
+        | Interaction::Create { .. }
+        | Interaction::Update { .. } => {
             resource = Some(json_body(incoming.headers, &body)?);
         }
         _ => {}
     }
     let entries = match (&interaction, &resource) {
         (Interaction::Bundle, Some(bundle)) => interactions(bundle),
+        (Interaction::FileEntry, Some(message)) => entry(message).into_iter().collect(),
         _ => Vec::new(),
     };
     if !open_to_all {
@@ -263,6 +269,10 @@ fn carry_out(
     let answer = match (interaction, resource) {
         (Interaction::Bundle, Some(bundle)) => {
             perform_bundle(&mut storage, &bundle, circumstances)?
+        }
+        (Interaction::FileEntry, Some(message)) => {
+            let mut filed = shared.filed.lock().unwrap_or_else(PoisonError::into_inner);
+            file(&mut storage, &mut filed, &message, circumstances)?
         }
         (_, resource) => perform(
             &mut storage,

@@ -111,7 +111,10 @@ fn asked(entry: &Value) -> Result<Asked, Refusal> {
     let url = text("url").ok_or_else(|| Refusal::invalid("the request has no url"))?;
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let interaction = Interaction::parse(&method, path, query)?;
-    if matches!(interaction, Interaction::Bundle | Interaction::Metadata) {
+    if matches!(
+        interaction,
+        Interaction::Bundle | Interaction::FileEntry | Interaction::Metadata
+    ) {
         return Err(Refusal::invalid("request.url names no resource type"));
     }
     Ok(Asked {

@@ -8,13 +8,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use chaperone_core::Timestamp;
 use chaperone_core::conformance::Conformance;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy};
 use chaperone_core::ids::{ConnectionId, WritebackId};
 use chaperone_core::ports::{
     DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, Version, WriteFailed, WriteReceipt,
+    Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
@@ -37,6 +38,8 @@ pub fn shown(ehr: &dyn Ehr) -> Conformance {
 pub enum WriteFault {
     /// Certainly nothing happened.
     Refuse(FailureCause),
+    /// Certainly nothing happened: it asks to be left alone for so many milliseconds.
+    Busy(i64),
     /// The resource changed since.
     Stale,
     /// Nothing happened, and the caller does not know.
@@ -51,6 +54,9 @@ pub enum WriteFault {
 struct Held {
     resources: BTreeMap<(String, String), Value>,
     by_writeback: BTreeMap<WritebackId, String>,
+    /// What became of what was placed unsigned, by location.
+    signatures: BTreeMap<String, Signature>,
+    rests_until: Option<Timestamp>,
     written: Vec<(WritebackId, String)>,
     faults: VecDeque<WriteFault>,
     down: bool,
@@ -58,6 +64,7 @@ struct Held {
     unsearchable: BTreeSet<String>,
     /// Types that cannot be read.
     unreadable: BTreeSet<String>,
+    arrived: usize,
     searched: Vec<String>,
     next: u64,
 }
@@ -131,6 +138,22 @@ impl FakeEhr {
     /// How many writes hang now.
     pub fn hanging(&self) -> usize {
         self.hanging.load(Ordering::SeqCst)
+    }
+
+    /// How many writes arrived, whatever became of them.
+    pub fn arrived(&self) -> usize {
+        lock(&self.held).arrived
+    }
+
+    /// Says from now on, beside whatever it answers, that it wants to be left alone until a time.
+    pub fn wants_rest_until(&self, until: Timestamp) {
+        lock(&self.held).rests_until = Some(until);
+    }
+
+    /// What became of what was placed unsigned at `[type]/[id]`; until this is called it is awaited.
+    pub fn decide_signature(&self, location: &str, signature: Signature) {
+        let mut held = lock(&self.held);
+        held.signatures.insert(location.to_owned(), signature);
     }
 
     /// Lets all hanging writes go on, and no more hang.
@@ -216,6 +239,9 @@ impl FakeEhr {
         if expected.is_some_and(|tag| tag != before.to_string()) {
             return Err(WriteFailed::Stale);
         }
+        if let Some(form) = &order.signed_form {
+            body = form.unsigned_of(&body).ok_or(rejected)?;
+        }
         if let Some(object) = body.as_object_mut() {
             object.insert("id".to_owned(), json!(id));
         }
@@ -280,9 +306,11 @@ impl Ehr for FakeEhr {
     fn profile(&self) -> DeliveryProfile {
         let conditional = self.strategy == Strategy::Conditional;
         let support = InteractionSupport {
-            strategy: self.strategy,
             provenance: conditional,
             atomic: conditional,
+            operation: (self.strategy == Strategy::VendorOp).then(|| "$file-entry".to_owned()),
+            signs_with_second_factor: self.strategy == Strategy::EhrStaged,
+            ..InteractionSupport::by(self.strategy)
         };
         let types = [
             "Appointment",
@@ -357,10 +385,15 @@ impl Ehr for FakeEhr {
             self.hanging.fetch_sub(1, Ordering::SeqCst);
         }
         let mut held = lock(&self.held);
+        held.arrived += 1;
         match held.faults.pop_front() {
             Some(WriteFault::Refuse(cause)) => Err(WriteFailed::NotApplied {
                 cause,
                 retry_after_ms: None,
+            }),
+            Some(WriteFault::Busy(wait_ms)) => Err(WriteFailed::NotApplied {
+                cause: FailureCause::RateLimited,
+                retry_after_ms: Some(wait_ms),
             }),
             Some(WriteFault::Stale) => Err(WriteFailed::Stale),
             Some(WriteFault::LostBefore) => Err(WriteFailed::Unknown),
@@ -376,10 +409,34 @@ impl Ehr for FakeEhr {
         }
     }
 
+    fn rests_until(&self) -> Option<Timestamp> {
+        lock(&self.held).rests_until
+    }
+
+    async fn signature(
+        &self,
+        _delivering: &Delivering,
+        location: &str,
+    ) -> Result<Signature, EhrReadFailed> {
+        let held = lock(&self.held);
+        if held.down {
+            return Err(EhrReadFailed::Unavailable);
+        }
+        let decided = held.signatures.get(location).cloned();
+        Ok(decided.unwrap_or(Signature::Awaited))
+    }
+
     async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
         let held = lock(&self.held);
         if held.down {
             return Err(EhrReadFailed::Unavailable);
+        }
+        // Those that can be asked by our identifier, and prove nothing by not finding it.
+        if matches!(self.strategy, Strategy::VendorOp | Strategy::EhrStaged)
+            && let Some(location) = held.by_writeback.get(&delivering.order().writeback)
+        {
+            let receipt = receipt(location.clone(), delivering.order(), 1);
+            return Ok(Reconciliation::Applied(receipt));
         }
         if self.strategy != Strategy::Conditional {
             return Ok(Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell));

@@ -187,6 +187,8 @@ fn in_words(report: &ConformanceReport) -> String {
         let strategy = match entry.strategy {
             chaperone_core::evidence::Strategy::Conditional => "conditional, read back",
             chaperone_core::evidence::Strategy::PlainPost => "plain, read back",
+            chaperone_core::evidence::Strategy::VendorOp => "by the EHR's own operation, read back",
+            chaperone_core::evidence::Strategy::EhrStaged => "placed unsigned, signed in the EHR",
             chaperone_core::evidence::Strategy::HumanEntry => "entered by people",
         };
         let provenance = match (entry.provenance, entry.atomic) {

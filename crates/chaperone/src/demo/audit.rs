@@ -81,6 +81,29 @@ struct History {
     cleared_before_start: bool,
     is_update: bool,
     delivered: bool,
+    /// Placed unsigned, to be signed in the EHR.
+    is_staged: bool,
+    cleared_before_end: bool,
+}
+
+impl History {
+    fn is_cleared(&self) -> bool {
+        self.needed.is_some_and(|n| self.approvers.len() >= n)
+            && (!self.needs_factor || self.factors > 0)
+    }
+
+    /// Whether what nobody had approved came in unsigned, and is either unsigned still or was approved by whoever
+    /// signed it, before it counted as delivered.
+    fn is_signed_as_placed(&self, versions: &[Value]) -> bool {
+        let is_unsigned = |version: Option<&Value>| {
+            version
+                .and_then(|it| it.get("status")?.as_str())
+                .is_some_and(|status| status == "draft")
+        };
+        self.is_staged
+            && is_unsigned(versions.first())
+            && (is_unsigned(versions.last()) || self.cleared_before_end)
+    }
 }
 
 /// Counts.
@@ -172,6 +195,7 @@ fn step(recorded: &Value, history: &mut History, summary: &mut Summary) {
         "proposed" => summary.proposals += 1,
         "validated" => history.is_update = text("/event/change/interaction") == "update",
         "ruled" => {
+            history.is_staged = text("/event/order/strategy") == "ehr-staged";
             let gate = text("/event/ruling/gate/gate").to_owned();
             history.needed = match gate.as_str() {
                 "auto" => Some(0),
@@ -194,14 +218,17 @@ fn step(recorded: &Value, history: &mut History, summary: &mut Summary) {
             history
                 .approvers
                 .insert(text("/event/approval/person").to_owned());
-            history.factors += usize::from(text("/event/approval/factor/factor") == "totp");
+            let factor = text("/event/approval/factor/factor");
+            // The sandbox EHR asks for a second factor when somebody signs.
+            history.factors += usize::from(["totp", "ehr_signature"].contains(&factor));
         }
         "delivery_started" => {
-            history.cleared_before_start =
-                history.needed.is_some_and(|n| history.approvers.len() >= n)
-                    && (!history.needs_factor || history.factors > 0);
+            history.cleared_before_start = history.is_cleared();
         }
-        "delivered" => history.delivered = true,
+        "delivered" => {
+            history.delivered = true;
+            history.cleared_before_end = history.is_cleared();
+        }
         "refused" => {
             let by = text("/event/refused/by");
             let code = match by {
@@ -234,7 +261,13 @@ fn judge(world: &World, histories: &BTreeMap<String, History>, summary: &mut Sum
                     .resource(change.resource_type, &change.id);
                 match resource.as_ref().and_then(writeback_of) {
                     Some(id) => {
-                        let cleared = histories.get(&id).is_some_and(|h| h.cleared_before_start);
+                        let cleared = histories.get(&id).is_some_and(|history| {
+                            let versions = world
+                                .sandbox
+                                .handle
+                                .history(change.resource_type, &change.id);
+                            history.cleared_before_start || history.is_signed_as_placed(&versions)
+                        });
                         summary.unapproved += u64::from(!cleared);
                         *copies.entry(id).or_default() += 1;
                     }
@@ -253,7 +286,7 @@ fn judge(world: &World, histories: &BTreeMap<String, History>, summary: &mut Sum
     summary.duplicates = copies.values().map(|n| n.saturating_sub(1)).sum();
 }
 
-fn writeback_of(resource: &Value) -> Option<String> {
+pub(super) fn writeback_of(resource: &Value) -> Option<String> {
     resource
         .get("identifier")?
         .as_array()?

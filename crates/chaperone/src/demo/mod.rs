@@ -27,6 +27,10 @@ pub(crate) enum Profile {
     Plain,
     /// No writes: humans enter everything.
     ReadOnly,
+    /// Every write by one operation of its own, which acknowledges.
+    Vendor,
+    /// Orders are placed unsigned and signed in the EHR; the rest as plain.
+    Staged,
 }
 
 /// Arguments of `demo`.

@@ -5,8 +5,10 @@
 
 use anyhow::Context as _;
 use chaperone_core::digest::Digest;
+use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::GateLevel;
 use chaperone_core::ids::{AgentId, GrantId, IntentId, OverrideReason, WritebackId};
+use chaperone_core::writeback::StateName;
 use chaperone_engine::approve::ApproveRequest;
 use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::projection::WritebackRow;
@@ -296,6 +298,10 @@ async fn decide_orders(world: &World, orders: &[Asked]) -> anyhow::Result<()> {
     for (asked, clinician) in orders.iter().zip(CLINICIANS) {
         let row = row(world, asked).await?;
         let digest = row.digest.context("a waiting order has a digest")?;
+        if row.strategy == Some(Strategy::EhrStaged) {
+            sign_in_ehr(world, asked, clinician).await?;
+            continue;
+        }
         let level = row.gate.as_ref().map(chaperone_core::gate::Gate::level);
         approve(world, asked, clinician, digest, true).await?;
         if level == Some(GateLevel::TwoPerson) {
@@ -303,6 +309,38 @@ async fn decide_orders(world: &World, orders: &[Asked]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the EHR takes orders unsigned, the clinician signs there, and that is the approval.
+async fn sign_in_ehr(world: &World, asked: &Asked, account: &str) -> anyhow::Result<()> {
+    const KIND: &str = "MedicationRequest";
+    until(world, asked, StateName::AwaitingSignature).await?;
+    let is_ours = |resource: &Value| {
+        super::audit::writeback_of(resource).is_some_and(|id| id == asked.id.to_string())
+    };
+    let handle = &world.sandbox.handle;
+    let placed = handle.resources(KIND).into_iter().find(is_ours);
+    let id = placed
+        .as_ref()
+        .and_then(|it| it.get("id")?.as_str())
+        .context("an order that was placed is in the EHR")?;
+    anyhow::ensure!(
+        handle.sign(KIND, id, &super::world::signer(account))?,
+        "the order does not wait for a signature"
+    );
+    until(world, asked, StateName::Delivered).await
+}
+
+/// Waits until a write-back has come to a state.
+async fn until(world: &World, asked: &Asked, state: StateName) -> anyhow::Result<()> {
+    const LOOKS_MAX: u32 = 300;
+    for _ in 0..LOOKS_MAX {
+        if row(world, asked).await?.state == state {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("{} did not become {state}", asked.id)
 }
 
 async fn refills(world: &World) -> anyhow::Result<Vec<Asked>> {

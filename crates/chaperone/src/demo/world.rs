@@ -34,6 +34,16 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// How long after a send a miss means "not applied", in milliseconds. The sandbox answers at once.
 const SETTLE_MS: i64 = 200;
 
+/// The sandbox's own operation, under the profile that has one.
+const OPERATION: &str = "$file-entry";
+/// Who signs in the EHR, where orders are signed there: accounts of the cast.
+const SIGNERS: [&str; 3] = ["clinician", "clinician-2", "clinician-3"];
+
+/// The name of one of the cast in the EHR.
+pub(crate) fn signer(account: &str) -> String {
+    format!("Practitioner/demo-{account}")
+}
+
 /// Everything that is up.
 pub(crate) struct World {
     pub(crate) engine: Arc<Engine>,
@@ -76,8 +86,14 @@ impl World {
             None => format!("sqlite:{}", folder.path().join("chaperone.db").display()),
         };
         let anchors = folder.path().join("anchors");
+        let mut config = EngineConfig::new(tenant, base_url.clone());
+        if args.profile == Profile::Staged {
+            for account in SIGNERS {
+                config.signers.insert(signer(account), account.parse()?);
+            }
+        }
         let engine = compose::engine(
-            EngineConfig::new(tenant, base_url.clone()),
+            config,
             bundle,
             &Places {
                 database: &database,
@@ -233,6 +249,8 @@ async fn ehr(args: &DemoArgs, basics: &Basics) -> anyhow::Result<(RunningSandbox
         Profile::Full => ServerProfile::Full,
         Profile::Plain => ServerProfile::Plain,
         Profile::ReadOnly => ServerProfile::ReadOnly,
+        Profile::Vendor => ServerProfile::Vendor,
+        Profile::Staged => ServerProfile::Staged,
     };
     let clock = Arc::clone(&basics.clock);
     let sandbox =
@@ -249,6 +267,16 @@ async fn ehr(args: &DemoArgs, basics: &Basics) -> anyhow::Result<(RunningSandbox
             .context("a bundle cannot be loaded")?;
     }
     sandbox.handle.seed_operational(now)?;
+    if args.profile == Profile::Staged {
+        for account in SIGNERS {
+            let practitioner = serde_json::json!({
+                "resourceType": "Practitioner",
+                "id": format!("demo-{account}"),
+                "active": true,
+            });
+            sandbox.handle.put(&practitioner)?;
+        }
+    }
     let mut patients: Vec<String> = sandbox
         .handle
         .resources("Patient")
@@ -298,10 +326,23 @@ fn bundles_from(path: &Path) -> anyhow::Result<Vec<Value>> {
 }
 
 fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
-    let kind = match profile {
-        Profile::Full => ServerKind::Full,
-        Profile::Plain => ServerKind::Plain,
-        Profile::ReadOnly => ServerKind::ReadOnly,
+    let kind = |kind| ProfileSource::Kind {
+        kind,
+        types: Vec::new(),
+        transactions_are_atomic: true,
+    };
+    let source = match profile {
+        Profile::Full => kind(ServerKind::Full),
+        Profile::Plain => kind(ServerKind::Plain),
+        Profile::ReadOnly => kind(ServerKind::ReadOnly),
+        Profile::Vendor => ProfileSource::Vendor {
+            operation: OPERATION.to_owned(),
+            types: Vec::new(),
+        },
+        Profile::Staged => ProfileSource::Staging {
+            signs_with_second_factor: true,
+            types: Vec::new(),
+        },
     };
     Ok(EhrConfig {
         connection: ConnectionId::new("sandbox")?,
@@ -309,11 +350,7 @@ fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
         base_url: base_url.to_owned(),
         auth: EhrAuth::Open,
         limits: EhrLimits::default(),
-        profile: ProfileSource::Kind {
-            kind,
-            types: Vec::new(),
-            transactions_are_atomic: true,
-        },
+        profile: source,
         settle_ms: SETTLE_MS,
         extra_root_pem: None,
     })

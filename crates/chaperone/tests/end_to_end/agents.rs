@@ -27,6 +27,11 @@ const RETRY_AFTER_S_MAX: u64 = 10;
 
 /// An agent of the bundle with its key.
 pub(crate) fn agent(installation: &Installation, id: &str) -> AgentClient {
+    agent_at(installation, id, &installation.base_url)
+}
+
+/// The same in front of another node.
+pub(crate) fn agent_at(installation: &Installation, id: &str, base_url: &str) -> AgentClient {
     install_cryptography();
     let credential = AgentCredential {
         agent: AgentId::new(id).unwrap(),
@@ -35,7 +40,7 @@ pub(crate) fn agent(installation: &Installation, id: &str) -> AgentClient {
         algorithm: AgentAlgorithm::EdDsa,
     };
     AgentClient::new(
-        &installation.base_url,
+        base_url,
         credential,
         Arc::new(SystemClock),
         Arc::new(OsRandom),

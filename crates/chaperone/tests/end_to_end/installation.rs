@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) settle_ms: u64,
     /// error, warn, info or debug.
     pub(crate) log_level: &'static str,
+    /// The writer's lease, in milliseconds.
+    pub(crate) lease_ms: u64,
     /// Further sections.
     pub(crate) further: String,
 }
@@ -54,6 +57,7 @@ impl Settings {
             exchange_timeout_ms: 600,
             settle_ms: 300,
             log_level: "debug",
+            lease_ms: 15_000,
             further: String::new(),
         }
     }
@@ -67,6 +71,7 @@ impl Settings {
             exchange_timeout_ms,
             settle_ms,
             log_level,
+            lease_ms,
             further,
         } = self;
         let claim_ms = exchange_timeout_ms * 3;
@@ -91,6 +96,7 @@ settle_ms = {settle_ms}
 exchange_timeout_ms = {exchange_timeout_ms}
 [times]
 claim_ms = {claim_ms}
+lease_ms = {lease_ms}
 [log]
 level = "{log_level}"
 json = true
@@ -133,6 +139,9 @@ pub(crate) struct Installation {
     folder: TempDir,
     /// Where the server will be.
     pub(crate) base_url: String,
+    /// Where a second node will be, when one is started.
+    second: SocketAddr,
+    second_url: OnceLock<String>,
     /// The agents' private keys, PKCS#8 PEM, by agent.
     pub(crate) agent_keys: BTreeMap<String, String>,
 }
@@ -170,6 +179,8 @@ impl Installation {
         Self {
             folder,
             base_url: format!("http://{address}"),
+            second: free_address(),
+            second_url: OnceLock::new(),
             agent_keys,
         }
     }
@@ -244,6 +255,31 @@ impl Installation {
 
     /// Starts the server and waits until it is ready.
     pub(crate) async fn start(&self) -> Server {
+        self.start_with(&self.config(), &self.base_url).await
+    }
+
+    /// The address of the second node.
+    pub(crate) fn second_url(&self) -> &str {
+        self.second_url
+            .get_or_init(|| format!("http://{}", self.second))
+    }
+
+    /// Starts a second node on the same store, with the same keys and public address, and a place of its own for
+    /// checkpoints; waits until it is ready.
+    pub(crate) async fn start_second(&self) -> Server {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let first = self.base_url.trim_start_matches("http://");
+        let listen = format!("address = \"{first}\"");
+        assert!(text.contains(&listen));
+        let text = text
+            .replace(&listen, &format!("address = \"{}\"", self.second))
+            .replace("dir = \"anchors\"", "dir = \"anchors-2\"");
+        let config = self.home().join("second.toml");
+        fs::write(&config, format!("node = \"node-2\"\n{text}")).unwrap();
+        self.start_with(&config, self.second_url()).await
+    }
+
+    async fn start_with(&self, config: &Path, url: &str) -> Server {
         let log = File::options()
             .create(true)
             .append(true)
@@ -252,7 +288,7 @@ impl Installation {
         let child = Command::new(env!("CARGO_BIN_EXE_chaperone"))
             .arg("serve")
             .arg("--config")
-            .arg(self.config())
+            .arg(config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -262,7 +298,7 @@ impl Installation {
             child,
             log: self.log(),
         };
-        server.ready(&self.base_url).await;
+        server.ready(url).await;
         server
     }
 }
@@ -300,13 +336,27 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
+    /// SIGSTOP: it does nothing until it is told to go on, and does not know.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let told = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(told.success());
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
         let deadline = Instant::now() + STOPPED_WITHIN;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -1,7 +1,7 @@
 //! The binary from the outside: real processes, the sandbox EHR over HTTP, both databases.
 //!
 //! Not the place for rules of single crates: what is asserted here holds for the product as it is
-//! installed and run. Start at [`kill`] (nothing is lost and nothing takes effect twice), then
+//! installed and run. Start at [`kill`] (nothing is lost and nothing takes effect twice) and [`chaos`], then
 //! [`faults`], [`canary`] (nothing of a patient gets out) and [`cli`].
 
 #![allow(
@@ -23,6 +23,7 @@ mod export;
 mod installation;
 mod mail;
 mod needle;
+mod postgres;
 mod searched;
 mod validate;
 mod wire;
@@ -32,6 +33,7 @@ mod cluster;
 
 mod audit;
 mod canary;
+mod chaos;
 mod cli;
 mod faults;
 mod keys;

@@ -211,6 +211,14 @@ impl<C: Declared> Outgoing<C> {
         self
     }
 
+    /// With so many milliseconds for the whole exchange, in place of the client's.
+    pub(crate) fn within_ms(mut self, timeout_ms: u64) -> Self {
+        self.request = self
+            .request
+            .timeout(std::time::Duration::from_millis(timeout_ms));
+        self
+    }
+
     /// With a JSON body.
     pub(crate) fn json(mut self, body: &Value) -> Self {
         self.request = self.request.json(body);

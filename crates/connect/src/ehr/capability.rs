@@ -3,11 +3,13 @@
 //! Not proof: a statement is a claim. What it cannot say (whether transactions are atomic) an operator
 //! must, and what it does not claim is entered by humans.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ports::{DeliveryProfile, InteractionSupport, ServerKind};
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::signed_form::SignedForm;
 use serde_json::Value;
 
 /// Most entries of a CapabilityStatement that are looked at.
@@ -65,15 +67,11 @@ pub fn profile_of_kind(
 ) -> DeliveryProfile {
     let entry = match kind {
         ServerKind::Full => InteractionSupport {
-            strategy: Strategy::Conditional,
             provenance: true,
             atomic: transactions_are_atomic,
+            ..InteractionSupport::by(Strategy::Conditional)
         },
-        ServerKind::Plain => InteractionSupport {
-            strategy: Strategy::PlainPost,
-            provenance: false,
-            atomic: false,
-        },
+        ServerKind::Plain => InteractionSupport::by(Strategy::PlainPost),
         ServerKind::ReadOnly => {
             return DeliveryProfile {
                 support: BTreeMap::new(),
@@ -81,17 +79,7 @@ pub fn profile_of_kind(
             };
         }
     };
-    let all: Vec<ResourceType>;
-    let types = if types.is_empty() {
-        all = WRITABLE_TYPES
-            .iter()
-            .filter_map(|name| ResourceType::new(name).ok())
-            .collect();
-        all.as_slice()
-    } else {
-        types
-    };
-    let support = types
+    let support = or_all(types)
         .iter()
         .flat_map(|resource| {
             [Interaction::Create, Interaction::Update]
@@ -99,6 +87,64 @@ pub fn profile_of_kind(
         })
         .collect();
     DeliveryProfile { support, settle_ms }
+}
+
+/// The profile of a server that takes every write by one operation of its own.
+pub fn profile_of_vendor(
+    operation: &str,
+    types: &[ResourceType],
+    settle_ms: i64,
+) -> DeliveryProfile {
+    let entry = InteractionSupport {
+        operation: Some(operation.to_owned()),
+        ..InteractionSupport::by(Strategy::VendorOp)
+    };
+    let support = or_all(types)
+        .iter()
+        .flat_map(|resource| {
+            [Interaction::Create, Interaction::Update]
+                .map(|interaction| (DeliveryProfile::key(resource, interaction), entry.clone()))
+        })
+        .collect();
+    DeliveryProfile { support, settle_ms }
+}
+
+/// The profile of a server that takes orders and notes unsigned, for people to sign on its screens, and the rest
+/// plainly. What is signed there it lets nobody change from outside.
+pub fn profile_of_staging(
+    signs_with_second_factor: bool,
+    types: &[ResourceType],
+    settle_ms: i64,
+) -> DeliveryProfile {
+    let mut support = BTreeMap::new();
+    for resource in or_all(types).iter() {
+        let create = DeliveryProfile::key(resource, Interaction::Create);
+        if SignedForm::of(resource).is_some() {
+            let entry = InteractionSupport {
+                signs_with_second_factor,
+                ..InteractionSupport::by(Strategy::EhrStaged)
+            };
+            support.insert(create, entry);
+        } else {
+            let plain = InteractionSupport::by(Strategy::PlainPost);
+            let update = DeliveryProfile::key(resource, Interaction::Update);
+            support.insert(create, plain.clone());
+            support.insert(update, plain);
+        }
+    }
+    DeliveryProfile { support, settle_ms }
+}
+
+/// The types given, or all of [`WRITABLE_TYPES`] when there are none.
+fn or_all(types: &[ResourceType]) -> Cow<'_, [ResourceType]> {
+    if !types.is_empty() {
+        return Cow::Borrowed(types);
+    }
+    let all = WRITABLE_TYPES
+        .iter()
+        .filter_map(|name| ResourceType::new(name).ok())
+        .collect();
+    Cow::Owned(all)
 }
 
 /// The profile that a CapabilityStatement claims.
@@ -147,9 +193,9 @@ pub fn profile_of_statement(
         for (interaction, strategy) in strategies {
             let Some(strategy) = strategy else { continue };
             let entry = InteractionSupport {
-                strategy,
                 provenance,
                 atomic: atomic && strategy == Strategy::Conditional,
+                ..InteractionSupport::by(strategy)
             };
             support.insert(DeliveryProfile::key(&resource, interaction), entry);
         }
@@ -289,6 +335,29 @@ mod tests {
                 .support
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn what_is_signed_at_the_server_is_placed_there_and_never_changed_from_outside() {
+        let (create, update) = (Interaction::Create, Interaction::Update);
+        let staging = profile_of_staging(true, &[], 0);
+        for signed in ["MedicationRequest", "ServiceRequest", "DocumentReference"] {
+            assert_eq!(strategy(&staging, signed, create), Strategy::EhrStaged);
+            assert_eq!(strategy(&staging, signed, update), Strategy::HumanEntry);
+        }
+        assert_eq!(strategy(&staging, "Task", update), Strategy::PlainPost);
+        let task = ResourceType::new("Task").unwrap();
+        let vendor = profile_of_vendor("$file-entry", std::slice::from_ref(&task), 0);
+        let entry = vendor.of(&task, update);
+        assert_eq!(entry.strategy, Strategy::VendorOp);
+        assert_eq!(entry.operation.as_deref(), Some("$file-entry"));
+        assert_eq!(strategy(&vendor, "Patient", update), Strategy::HumanEntry);
+        // Two ways that show as much are two ways: nothing was shown for the one by the other.
+        let plain = profile_of_kind(ServerKind::Plain, std::slice::from_ref(&task), false, 0);
+        assert!(vendor.met_with(&plain).support.is_empty());
+        let other = profile_of_vendor("$other", std::slice::from_ref(&task), 0);
+        assert!(vendor.met_with(&other).support.is_empty());
+        assert_eq!(vendor.met_with(&vendor), vendor);
     }
 
     #[test]

@@ -60,6 +60,20 @@ pub enum ProfileSource {
         /// As for a probed one.
         transactions_are_atomic: bool,
     },
+    /// Declared as a server that takes every write by one operation of its own.
+    Vendor {
+        /// The operation, such as `$file-entry`.
+        operation: String,
+        /// As for a kind.
+        types: Vec<ResourceType>,
+    },
+    /// Declared as a server that takes orders and notes unsigned, for people to sign on its screens.
+    Staging {
+        /// Whether it asks for a second factor when they sign.
+        signs_with_second_factor: bool,
+        /// As for a kind.
+        types: Vec<ResourceType>,
+    },
     /// Declared entry by entry.
     Declared(DeliveryProfile),
 }
@@ -130,6 +144,14 @@ pub enum EhrConfigInvalid {
          `exchange_timeout_ms`"
     )]
     Limits {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// What is to take the writes is no operation.
+    #[error(
+        "EHR connection `{connection}`: `operation` must be `$` and lower-case letters, digits and `-`, such as `$file-entry`"
+    )]
+    Operation {
         /// Which connection.
         connection: ConnectionId,
     },

@@ -3,7 +3,8 @@
 //! Not here: which reads and writes are allowed, when a send is tried again, what a patient may see.
 //!
 //! Reading order: [`EhrConfig`], [`FhirEndpoint`]; `capability` (what the server can do), `read`,
-//! `write` with `answer` (what a status proves about a send) and `transaction`, `reconcile`. When two
+//! `write` with `answer` (what a status proves about a send), `transaction` and `operation`, `reconcile`, `signature`
+//! (what people sign at the server). When two
 //! resources say the same is defined in `chaperone_core::content`.
 //!
 //! What a broken send proves:
@@ -13,6 +14,7 @@
 //! | no connection (name, refusal, TLS), no token | not applied: nothing was written |
 //! | time-out, reset or end after the connection stood | unknown |
 //! | 5xx, 408, an unexpected status, a 2xx that does not say what was made | unknown |
+//! | an acknowledgement of an operation that does not say what was filed | unknown |
 //! | 409 on a conditional create | unknown: another attempt may be under way |
 //! | 412 on a conditional create | unknown: more than one resource carries the identifier |
 //! | 409 or 412 on a conditional update | stale |
@@ -26,21 +28,25 @@ mod answer;
 mod capability;
 mod config;
 pub mod conformance;
+mod operation;
 mod read;
 mod reconcile;
+mod sendable;
+mod signature;
 mod transaction;
 mod write;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use chaperone_core::Timestamp;
 use chaperone_core::egress::Channel;
 use chaperone_core::evidence::Delivering;
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
     Clock, DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, Random,
-    Reconciliation, WriteFailed, WriteReceipt,
+    Reconciliation, Signature, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::ResourceType;
 use serde_json::Value;
@@ -52,7 +58,9 @@ use crate::smart::SmartClient;
 
 use read::Turn;
 
-pub use capability::{WRITABLE_TYPES, profile_of_kind, profile_of_statement};
+pub use capability::{
+    WRITABLE_TYPES, profile_of_kind, profile_of_staging, profile_of_statement, profile_of_vendor,
+};
 pub use config::{EhrAuth, EhrConfig, EhrConfigInvalid, EhrLimits, ProfileSource};
 
 pub use chaperone_core::search::escape_search_value;
@@ -74,6 +82,8 @@ pub struct FhirEndpoint {
     own_reads_under_way: Semaphore,
     // How this server has shown that it answers searches.
     search_by: OnceLock<SearchBy>,
+    // Until when it asked not to be written to.
+    rests_until: Mutex<Option<Timestamp>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -177,6 +187,20 @@ impl FhirEndpoint {
                 profile_of_kind(kind, &types, atomic, config.settle_ms),
                 atomic,
             ),
+            ProfileSource::Vendor { operation, types } => {
+                if !operation::is_operation(&operation) {
+                    return Err(EhrConfigInvalid::Operation { connection });
+                }
+                let profile = profile_of_vendor(&operation, &types, config.settle_ms);
+                (profile, false)
+            }
+            ProfileSource::Staging {
+                signs_with_second_factor,
+                types,
+            } => {
+                let second = signs_with_second_factor;
+                (profile_of_staging(second, &types, config.settle_ms), false)
+            }
             ProfileSource::Declared(profile) => (profile, false),
         };
         Ok(Self {
@@ -194,6 +218,7 @@ impl FhirEndpoint {
             read_auth,
             write_auth,
             search_by: OnceLock::new(),
+            rests_until: Mutex::default(),
             clock,
         })
     }
@@ -279,6 +304,13 @@ impl Ehr for FhirEndpoint {
             .clone()
     }
 
+    fn rests_until(&self) -> Option<Timestamp> {
+        *self
+            .rests_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed> {
         self.read_one(Turn::Asked, resource, id).await
     }
@@ -302,6 +334,14 @@ impl Ehr for FhirEndpoint {
             "sent to the EHR"
         );
         outcome
+    }
+
+    async fn signature(
+        &self,
+        delivering: &Delivering,
+        location: &str,
+    ) -> Result<Signature, EhrReadFailed> {
+        self.find_signature(delivering, location).await
     }
 
     async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {

@@ -13,7 +13,8 @@ use super::FhirEndpoint;
 use super::answer::{read_etag, version_of};
 
 use super::read::{Turn, is_id};
-use super::write::{Sendable, Target, location};
+use super::sendable::{Sendable, Target};
+use super::write::location;
 
 /// Two would do to see that there is more than one.
 const HITS_MAX: u32 = 3;
@@ -33,8 +34,35 @@ impl FhirEndpoint {
         match (sent.order.strategy, sent.target) {
             (Strategy::Conditional, Target::New) => self.find_created(&sent).await,
             (Strategy::Conditional, Target::Existing { id }) => self.find_updated(&sent, id).await,
-            (Strategy::PlainPost | Strategy::HumanEntry, _) => Ok(cannot_tell()),
+            // What is found there, with our identifier and what was sent, took effect, and nothing is sent again.
+            // Not found proves nothing: these endpoints do not promise to find what they filed.
+            (Strategy::VendorOp | Strategy::EhrStaged, Target::New) => {
+                match self.find_by_identifier(&sent).await? {
+                    Reconciliation::Missing => Ok(cannot_tell()),
+                    found => Ok(found),
+                }
+            }
+            (Strategy::PlainPost | Strategy::HumanEntry | Strategy::VendorOp | Strategy::EhrStaged, _) => {
+                Ok(cannot_tell())
+            }
         }
+    }
+
+    async fn find_by_identifier(
+        &self,
+        sent: &Sendable<'_>,
+    ) -> Result<Reconciliation, EhrReadFailed> {
+        let identifier = (
+            "urn:chaperone:writeback".to_owned(),
+            sent.order.writeback.to_string(),
+        );
+        // A type without identifiers carries none, so nothing can be looked for.
+        if !carries(&sent.body, &identifier) {
+            return Ok(cannot_tell());
+        }
+        let value = format!("{}|{}", identifier.0, identifier.1);
+        let parameters = vec![("identifier".to_owned(), value)];
+        self.find_one(sent, parameters, &identifier).await
     }
 
     pub(super) async fn find_created(
@@ -45,6 +73,15 @@ impl FhirEndpoint {
         else {
             return Ok(cannot_tell());
         };
+        self.find_one(sent, parameters, &identifier).await
+    }
+
+    async fn find_one(
+        &self,
+        sent: &Sendable<'_>,
+        parameters: Vec<(String, String)>,
+        identifier: &(String, String),
+    ) -> Result<Reconciliation, EhrReadFailed> {
         let search = EhrSearch {
             resource: sent.order.resource.clone(),
             parameters,
@@ -56,7 +93,7 @@ impl FhirEndpoint {
             Err(failed) => return Err(failed),
         };
         // A server that ignored the criterion proves nothing, whatever it returned.
-        if found.iter().any(|hit| !carries(hit, &identifier)) {
+        if found.iter().any(|hit| !carries(hit, identifier)) {
             return Ok(cannot_tell());
         }
         match found.as_slice() {

@@ -9,18 +9,19 @@ use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ports::{
-    EhrReadFailed, EhrSearch, InteractionSupport, Reconciliation, Version, WriteFailed,
-    WriteReceipt,
+    EhrReadFailed, EhrSearch, Reconciliation, Version, WriteFailed, WriteReceipt,
 };
-use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::resource::ResourceType;
 use chaperone_core::writeback::FailureCause;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
 use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
 
-use super::read::{FHIR_JSON, PREFER, Turn, is_id};
+use super::operation::{acknowledged, call};
+use super::read::{FHIR_JSON, PREFER, Turn};
+use super::sendable::{Sendable, Target, offers};
 use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
 use super::{FhirEndpoint, answer};
 use crate::egress::{Outgoing, class, exchange};
@@ -34,54 +35,6 @@ const READ_BACK_ATTEMPTS_MAX: u32 = 3;
 /// The wait before reading back again, in milliseconds, times the attempt.
 const READ_BACK_WAIT_MS: u64 = 100;
 
-/// An order that has been checked and can be sent.
-pub(super) struct Sendable<'a> {
-    pub(super) order: &'a WriteOrder,
-    pub(super) digest: &'a Digest,
-    pub(super) body: Value,
-    pub(super) target: Target<'a>,
-    provenance: Option<Value>,
-    /// From when on nothing of it leaves.
-    not_after: Option<Timestamp>,
-}
-
-/// What the order writes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target<'a> {
-    New,
-    Existing { id: &'a str },
-}
-
-impl<'a> Target<'a> {
-    fn known_id(self) -> Option<&'a str> {
-        match self {
-            Target::New => None,
-            Target::Existing { id } => Some(id),
-        }
-    }
-}
-
-/// Why an order is not sent; each is a fault in the order or the configuration, not of the EHR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unsendable {
-    #[error("the order is for another connection or endpoint")]
-    Elsewhere,
-    #[error("the order's path does not fit its type and interaction")]
-    Path,
-    #[error("the order's body is not a resource of its type and id")]
-    Body,
-    #[error("the order's Provenance is not a Provenance")]
-    Provenance,
-    #[error("the order is to be entered by a human")]
-    ByHuman,
-    #[error("the endpoint's profile no longer offers the order's strategy")]
-    Profile,
-    #[error("the order lacks the condition or base its strategy rests on")]
-    Condition,
-    #[error("deletes are never sent")]
-    Delete,
-}
-
 impl FhirEndpoint {
     pub(super) async fn deliver(
         &self,
@@ -89,7 +42,7 @@ impl FhirEndpoint {
     ) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
         let support = self.support(&order.resource, order.interaction);
-        let offered = offers(&support, order.strategy);
+        let offered = offers(&support, order);
         let mut sendable = offered
             .and_then(|()| self.sendable(delivering))
             .map_err(|why| {
@@ -111,7 +64,9 @@ impl FhirEndpoint {
         }
         match order.strategy {
             Strategy::Conditional => self.deliver_conditional(&sendable, support.atomic).await,
-            Strategy::PlainPost => self.deliver_plain(&sendable).await,
+            Strategy::PlainPost | Strategy::VendorOp | Strategy::EhrStaged => {
+                self.deliver_plain(&sendable).await
+            }
             Strategy::HumanEntry => Err(not_applied(FailureCause::Rejected)),
         }
     }
@@ -124,53 +79,6 @@ impl FhirEndpoint {
     ) -> Result<T, tokio::time::error::Elapsed> {
         let limit = Duration::from_millis(self.limits.exchange_timeout_ms);
         tokio::time::timeout(limit, step).await
-    }
-
-    /// Checks everything about an order that can be checked without asking the EHR, and without regard
-    /// to what the EHR offers today: an order that was sent yesterday is read the same way.
-    pub(super) fn sendable<'a>(
-        &self,
-        delivering: &'a Delivering,
-    ) -> Result<Sendable<'a>, Unsendable> {
-        let order = delivering.order();
-        let endpoint = order.endpoint.trim_end_matches('/');
-        if order.connection != self.connection || endpoint != self.base.as_str() {
-            return Err(Unsendable::Elsewhere);
-        }
-        let target = target_of(order)?;
-        let has_condition = match (order.strategy, target) {
-            (Strategy::Conditional, Target::New) => {
-                order.if_none_exist.as_deref().is_some_and(is_header)
-            }
-            (Strategy::Conditional, Target::Existing { .. }) => {
-                order.if_match.as_deref().is_some_and(is_header)
-            }
-            (_, Target::New) => true,
-            (_, Target::Existing { .. }) => order.base_digest.is_some(),
-        };
-        if !has_condition {
-            return Err(Unsendable::Condition);
-        }
-        let body = body_of(&order.body, &order.resource).ok_or(Unsendable::Body)?;
-        let id = body.get("id").and_then(Value::as_str);
-        if target.known_id().is_some() && id != target.known_id() {
-            return Err(Unsendable::Body);
-        }
-        let provenance = match order.provenance.as_deref() {
-            Some(text) => {
-                let kind = ResourceType::new("Provenance").map_err(|_| Unsendable::Provenance)?;
-                Some(body_of(text, &kind).ok_or(Unsendable::Provenance)?)
-            }
-            None => None,
-        };
-        Ok(Sendable {
-            order,
-            digest: delivering.digest(),
-            body,
-            target,
-            provenance,
-            not_after: delivering.not_after(),
-        })
     }
 
     /// What an earlier attempt did after all, if it shows now. Without this look, a transaction that
@@ -263,6 +171,9 @@ impl FhirEndpoint {
     /// Sends the target alone.
     async fn send_target(&self, sendable: &Sendable<'_>) -> Result<Accepted, WriteFailed> {
         let order = sendable.order;
+        if let Some(operation) = &order.operation {
+            return self.send_operation(sendable, operation).await;
+        }
         let url = self
             .base
             .at(&order.path)
@@ -282,7 +193,12 @@ impl FhirEndpoint {
             }
             Condition::None => {}
         }
-        let request = request.body(order.body.clone());
+        // Byte for byte as approved; what is placed unsigned is the same with one element set back.
+        let body = match &sendable.signed_body {
+            None => order.body.clone(),
+            Some(_) => sendable.body.to_string(),
+        };
+        let request = request.body(body);
         let answer = self.send_once(request, sendable.not_after).await?;
         self.log_status(order, answer.status);
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
@@ -294,6 +210,27 @@ impl FhirEndpoint {
             sendable.target.known_id(),
             condition,
         )
+    }
+
+    /// Sends the target to an operation of the EHR's own.
+    async fn send_operation(
+        &self,
+        sendable: &Sendable<'_>,
+        operation: &str,
+    ) -> Result<Accepted, WriteFailed> {
+        let order = sendable.order;
+        let unsendable = || not_applied(FailureCause::Rejected);
+        let url = self.base.at(operation).ok_or_else(unsendable)?;
+        let message_id = format!("urn:chaperone:writeback|{}", order.writeback);
+        let body = call(&message_id, &order.body).ok_or_else(unsendable)?;
+        let request = self.write_client.post(url).body(body);
+        let answer = self.send_once(request, sendable.not_after).await?;
+        self.log_status(order, answer.status);
+        if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
+            return Err(refused(&answer, Condition::None, self.clock.now()));
+        }
+        let said = answer.json().ok_or(WriteFailed::Unknown)?;
+        acknowledged(&said, &order.resource, sendable.target.known_id())
     }
 
     /// Sends target and Provenance as one transaction.
@@ -436,15 +373,45 @@ impl FhirEndpoint {
             tracing::warn!(connection = %self.connection, "a send came too late and was not sent");
             return Err(not_applied(FailureCause::Unreachable));
         }
+        if let Some(until) = not_after {
+            // No longer than lease and claim hold: an answer that comes later is looked up by whoever has them then.
+            let left = until.duration_since(self.clock.now()).as_millis();
+            let left = u64::try_from(left).unwrap_or(1).max(1);
+            request = request.within_ms(left.min(self.limits.exchange_timeout_ms));
+        }
         let answer = exchange(request, self.limits.body_bytes_max)
             .await
             .map_err(broken)?;
+        self.hear_wish_to_rest(&answer);
         if let Some((auth, header)) = used
             && answer.status == StatusCode::UNAUTHORIZED
         {
             auth.forget(&header).await;
         }
         Ok(answer)
+    }
+
+    /// Remembers until when the EHR wants no writes. What the answer proves about this one is judged elsewhere.
+    ///
+    /// # Source
+    /// RFC 9110, section 10.2.3; RFC 6585, section 4.
+    fn hear_wish_to_rest(&self, answer: &Answer) {
+        let is_wish = matches!(
+            answer.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let now = self.clock.now();
+        let Some(wait_ms) = answer.retry_after_ms(now).filter(|_| is_wish) else {
+            return;
+        };
+        let wait = jiff::SignedDuration::from_millis(wait_ms);
+        if let Ok(until) = now.checked_add(wait) {
+            let mut rests = self
+                .rests_until
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            *rests = (*rests).max(Some(until));
+        }
     }
 
     /// Reads what was written, the exact version where the server told it, and compares.
@@ -532,46 +499,12 @@ fn receipt(
     }
 }
 
-/// Whether the endpoint still offers a strategy, or a stronger one.
-fn offers(support: &InteractionSupport, asked: Strategy) -> Result<(), Unsendable> {
-    match (asked, support.strategy) {
-        (Strategy::HumanEntry, _) => Err(Unsendable::ByHuman),
-        (Strategy::Conditional, Strategy::Conditional)
-        | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost) => Ok(()),
-        _ => Err(Unsendable::Profile),
-    }
-}
-
 fn condition_of(sendable: &Sendable<'_>) -> Condition {
     match (sendable.order.strategy, sendable.target) {
         (Strategy::Conditional, Target::New) => Condition::NoneExist,
         (Strategy::Conditional, Target::Existing { .. }) => Condition::Match,
         _ => Condition::None,
     }
-}
-
-fn target_of(order: &WriteOrder) -> Result<Target<'_>, Unsendable> {
-    match order.interaction {
-        Interaction::Create if order.path == order.resource.as_str() => Ok(Target::New),
-        Interaction::Update => order
-            .path
-            .split_once('/')
-            .filter(|(kind, id)| *kind == order.resource.as_str() && is_id(id))
-            .map(|(_, id)| Target::Existing { id })
-            .ok_or(Unsendable::Path),
-        Interaction::Create => Err(Unsendable::Path),
-        Interaction::Delete => Err(Unsendable::Delete),
-    }
-}
-
-fn body_of(text: &str, resource: &ResourceType) -> Option<Value> {
-    let body: Value = serde_json::from_str(text).ok()?;
-    let kind = body.get("resourceType")?.as_str()?;
-    (kind == resource.as_str()).then_some(body)
-}
-
-fn is_header(text: &str) -> bool {
-    !text.trim().is_empty() && HeaderValue::from_str(text).is_ok()
 }
 
 fn with_target(provenance: &Value, reference: &str) -> Value {

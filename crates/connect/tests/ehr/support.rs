@@ -151,6 +151,8 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
         body: body.to_string(),
         provenance: Some(provenance()),
         strategy,
+        operation: None,
+        signed_form: None,
         gate: Gate::Auto,
         class: ChangeClass::M0,
         bundle: Digest::of_bytes(b"bundle"),

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Timestamp;
 use crate::digest::Digest;
 use crate::evidence::{Delivering, Strategy};
 use crate::ids::ConnectionId;
@@ -46,6 +47,25 @@ pub struct InteractionSupport {
     pub provenance: bool,
     /// Whether target and Provenance can go in one atomic transaction.
     pub atomic: bool,
+    /// The operation that takes the write, where the strategy uses one, such as `$file-entry`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub operation: Option<String>,
+    /// Whether the EHR asks for a second factor when a person signs there.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub signs_with_second_factor: bool,
+}
+
+impl InteractionSupport {
+    /// By a strategy, with nothing beside it.
+    pub fn by(strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            provenance: false,
+            atomic: false,
+            operation: None,
+            signs_with_second_factor: false,
+        }
+    }
 }
 
 /// What an endpoint can do, per type and interaction.
@@ -73,14 +93,23 @@ impl DeliveryProfile {
             .filter_map(|(key, ours)| {
                 let theirs = other.support.get(key)?;
                 let weaker = if ours.strategy.proof() <= theirs.strategy.proof() {
-                    ours.strategy
+                    ours
                 } else {
-                    theirs.strategy
+                    theirs
                 };
+                // Two ways that show as much are still two ways: neither was shown for the other.
+                let differ = ours.strategy != theirs.strategy
+                    && ours.strategy.proof() == theirs.strategy.proof();
+                if differ || ours.operation != theirs.operation && weaker.operation.is_some() {
+                    return None;
+                }
                 let met = InteractionSupport {
-                    strategy: weaker,
+                    strategy: weaker.strategy,
                     provenance: ours.provenance && theirs.provenance,
                     atomic: ours.atomic && theirs.atomic,
+                    operation: weaker.operation.clone(),
+                    signs_with_second_factor: ours.signs_with_second_factor
+                        && theirs.signs_with_second_factor,
                 };
                 Some((key.clone(), met))
             })
@@ -96,11 +125,7 @@ impl DeliveryProfile {
         self.support
             .get(&Self::key(resource, interaction))
             .cloned()
-            .unwrap_or(InteractionSupport {
-                strategy: Strategy::HumanEntry,
-                provenance: false,
-                atomic: false,
-            })
+            .unwrap_or(InteractionSupport::by(Strategy::HumanEntry))
     }
 }
 
@@ -218,6 +243,26 @@ pub enum Reconciliation {
     Undecidable(HumanNeeded),
 }
 
+/// What became of something that was placed unsigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    /// It stands as it was placed.
+    Awaited,
+    /// Somebody signed what was placed, and nothing but the signature changed.
+    Given {
+        /// Who, as the EHR names them: `Practitioner/[id]`.
+        signer: String,
+        /// When, by the EHR's clock.
+        at: Timestamp,
+        /// What the signed version can show.
+        receipt: WriteReceipt,
+    },
+    /// It is not what was placed any more, or it was signed after a change, or nobody knows by whom.
+    Changed,
+    /// It was taken away or cancelled there.
+    Declined,
+}
+
 /// An EHR connection. Reads and writes use separate credentials where the EHR has them.
 ///
 /// **Concurrency.** Any number of calls. **Time.** Every call has a limit of its own.
@@ -236,6 +281,12 @@ pub trait Ehr: Send + Sync + 'static {
     /// What it can do.
     fn profile(&self) -> DeliveryProfile;
 
+    /// Until when it asked, in an answer to a write, to be left alone (429 or 503 with `Retry-After`). A time that
+    /// has passed counts as none. What reads hear concerns reads alone.
+    fn rests_until(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Reads one resource by logical id.
     async fn read(&self, resource: &ResourceType, id: &str) -> Result<Value, EhrReadFailed>;
 
@@ -247,6 +298,17 @@ pub trait Ehr: Send + Sync + 'static {
     /// Nothing leaves once [`Delivering::not_after`] has come, however long was looked at something before:
     /// the time is looked at right before the send, and a send that is too late is `NotApplied`.
     async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed>;
+
+    /// Looks whether what was placed unsigned at a location is signed. No effect at the EHR. Only for orders that are
+    /// delivered by [`Strategy::EhrStaged`]; an EHR that does not work so answers `Unsupported`.
+    async fn signature(
+        &self,
+        delivering: &Delivering,
+        location: &str,
+    ) -> Result<Signature, EhrReadFailed> {
+        let _ = (delivering, location);
+        Err(EhrReadFailed::Unsupported)
+    }
 
     /// Finds out what became of a send. No effect at the EHR.
     async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed>;

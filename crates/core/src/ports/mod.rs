@@ -11,7 +11,7 @@ mod work;
 
 pub use ehr::{
     DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, ServerKind, Version, WriteFailed, WriteReceipt,
+    Reconciliation, ServerKind, Signature, Version, WriteFailed, WriteReceipt,
 };
 pub use keys::{DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, key_digest};
 pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};

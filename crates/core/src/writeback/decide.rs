@@ -7,7 +7,7 @@ use super::event::{
     DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis, OrderRef,
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
-use super::state::{StateName, Writeback};
+use super::state::{AwaitingSignature, StateName, Writeback};
 use crate::Timestamp;
 use crate::change::{Change, Unclassifiable};
 use crate::digest::PayloadAddress;
@@ -66,6 +66,16 @@ pub enum Command<'a> {
         /// The evidence that an attempt was under way.
         delivering: &'a Delivering,
         /// What can be shown.
+        receipt: DeliveryReceipt,
+    },
+    /// Record that the EHR has it unsigned, sent just now or found there.
+    PlaceDraft {
+        /// What can be shown.
+        receipt: DeliveryReceipt,
+    },
+    /// Record that the EHR has it signed.
+    ConfirmSigned {
+        /// What the signed version can show.
         receipt: DeliveryReceipt,
     },
     /// Record that the attempt did not take effect.
@@ -185,6 +195,9 @@ pub enum Refusal {
     /// Too early or too late to send.
     #[error("the order is not due, or its time has run out")]
     OutsideDeliveryWindow,
+    /// No single signature in the EHR can stand for what this gate demands.
+    #[error("a signature in the EHR cannot stand for the approval that this change needs")]
+    SignatureNotEnough,
     /// The proof is weaker than the row accepts.
     #[error("the proof reached is weaker than this change accepts")]
     ProofTooWeak,
@@ -209,6 +222,7 @@ impl Refusal {
             Refusal::DigestMismatch => "order-digest-mismatch",
             Refusal::AttemptOutOfOrder => "attempt-out-of-order",
             Refusal::OutsideDeliveryWindow => "outside-delivery-window",
+            Refusal::SignatureNotEnough => "signature-not-enough",
             Refusal::ProofTooWeak => "proof-too-weak",
         }
     }
@@ -246,6 +260,13 @@ pub fn decide(
             }
             if record.gate.level() < class.floor() {
                 return Err(Refusal::BelowFloor);
+            }
+            let signed_by_one = matches!(
+                record.gate,
+                Gate::Approve { .. } | Gate::Approve2f { .. } | Gate::Deny
+            ) && !validated.validation().needs_override();
+            if order.strategy == Strategy::EhrStaged && !signed_by_one {
+                return Err(Refusal::SignatureNotEnough);
             }
             Ok(WritebackEvent::Ruled {
                 ruling: Box::new(record.clone()),
@@ -300,10 +321,11 @@ pub fn decide(
             Ok(WritebackEvent::Refused { refused })
         }
         Command::Void { reason } => {
-            possible(
+            let is_agreed = matches!(
                 state,
-                matches!(state, Writeback::Ready(_) | Writeback::Delivering(_)),
-            )?;
+                Writeback::Ready(_) | Writeback::Delivering(_) | Writeback::AwaitingSignature(_)
+            );
+            possible(state, is_agreed)?;
             Ok(WritebackEvent::Voided { reason })
         }
         Command::StartDelivery { start } => start_delivery(state, start, now),
@@ -317,7 +339,25 @@ pub fn decide(
             if *delivering.digest() != in_delivery.start().digest {
                 return Err(Refusal::DigestMismatch);
             }
+            possible(state, !in_delivery.is_placed_unsigned())?;
             proven(state, &receipt)?;
+            Ok(WritebackEvent::Delivered(receipt))
+        }
+        Command::PlaceDraft { receipt } => {
+            let unsigned = match state {
+                Writeback::Delivering(s) => s.is_placed_unsigned(),
+                Writeback::Unknown(s) => s.is_placed_unsigned(),
+                _ => false,
+            };
+            possible(state, unsigned)?;
+            proven_by_machine(state, &receipt)?;
+            Ok(WritebackEvent::DraftPlaced(receipt))
+        }
+        Command::ConfirmSigned { receipt } => {
+            let is_signed =
+                matches!(state, Writeback::AwaitingSignature(s) if s.approval().is_some());
+            possible(state, is_signed)?;
+            proven_by_machine(state, &receipt)?;
             Ok(WritebackEvent::Delivered(receipt))
         }
         Command::FailDelivery { cause, retry_at } => {
@@ -336,7 +376,11 @@ pub fn decide(
             Ok(WritebackEvent::OutcomeUnknown)
         }
         Command::FindApplied { receipt } => {
-            possible(state, matches!(state, Writeback::Unknown(_)))?;
+            // What has no effect unsigned is not delivered by being found, nor by anybody's word.
+            possible(
+                state,
+                matches!(state, Writeback::Unknown(s) if !s.is_placed_unsigned()),
+            )?;
             proven(state, &receipt)?;
             Ok(WritebackEvent::Delivered(receipt))
         }
@@ -432,6 +476,7 @@ fn approve(
 ) -> Result<WritebackEvent, Refusal> {
     let waiting = match state {
         Writeback::AwaitingApproval(waiting) => waiting,
+        Writeback::AwaitingSignature(waiting) => return sign(waiting, approval, now),
         Writeback::Ready(_)
         | Writeback::Delivering(_)
         | Writeback::Unknown(_)
@@ -451,7 +496,12 @@ fn approve(
     if ruled.validation.needs_override() && record.override_reason.is_none() {
         return Err(Refusal::OverrideReasonRequired);
     }
-    let has_factor = record.factor != Factor::None;
+    let has_factor = match record.factor {
+        Factor::None => false,
+        // Nothing of it is in the EHR yet, so nobody can have signed it there.
+        Factor::EhrSignature { .. } => return Err(Refusal::NotNow(state.name())),
+        _ => true,
+    };
     match &ruled.ruling.gate {
         Gate::Approve { roles } if roles.contains(&record.role) => {}
         Gate::Approve2f { roles } if roles.contains(&record.role) => {
@@ -493,6 +543,37 @@ fn approve(
     })
 }
 
+/// A signature in the EHR as the approval: of what was placed, by one who may, in time.
+fn sign(
+    waiting: &AwaitingSignature,
+    approval: &Approval,
+    now: Timestamp,
+) -> Result<WritebackEvent, Refusal> {
+    let record = approval.record();
+    let ruled = waiting.ready().ruled();
+    let Factor::EhrSignature { at } = record.factor else {
+        return Err(Refusal::NotNow(StateName::AwaitingSignature));
+    };
+    if waiting.approval().is_some() {
+        return Err(Refusal::ApprovalConsumed);
+    }
+    if record.digest != ruled.order.digest || record.digest != waiting.start().digest {
+        return Err(Refusal::ApprovalMismatch);
+    }
+    // It may be seen late, where the EHR could not be asked; what counts is when it was given.
+    if at > waiting.sign_by() || at > now {
+        return Err(Refusal::ApprovalExpired);
+    }
+    match &ruled.ruling.gate {
+        Gate::Approve { roles } | Gate::Approve2f { roles } if roles.contains(&record.role) => {
+            Ok(WritebackEvent::Approved {
+                approval: record.clone(),
+            })
+        }
+        _ => Err(Refusal::RoleNotPermitted),
+    }
+}
+
 fn start_delivery(
     state: &Writeback,
     start: DeliveryStart,
@@ -528,4 +609,12 @@ fn proven(state: &Writeback, receipt: &DeliveryReceipt) -> Result<(), Refusal> {
     } else {
         Err(Refusal::ProofTooWeak)
     }
+}
+
+/// The same where nobody's attestation stands in.
+fn proven_by_machine(state: &Writeback, receipt: &DeliveryReceipt) -> Result<(), Refusal> {
+    if receipt.attested_by.is_some() {
+        return Err(Refusal::ProofTooWeak);
+    }
+    proven(state, receipt)
 }

@@ -110,6 +110,14 @@ pub enum VoidReason {
     DigestMismatch,
     /// Agent, policy bundle or intent are no longer what they were.
     AuthorityChanged,
+    /// It was placed unsigned, and nobody signed it in the EHR in time.
+    NotSigned,
+    /// It was placed unsigned, and changed in the EHR before it was signed, or with the signature.
+    ChangedBeforeSigning,
+    /// It was placed unsigned, and somebody signed it in the EHR who may not approve it here.
+    SignerNotPermitted,
+    /// It was placed unsigned, and taken away in the EHR.
+    DeclinedAtEhr,
 }
 
 /// The start of one attempt.
@@ -240,6 +248,8 @@ pub enum WritebackEvent {
     },
     /// An attempt began.
     DeliveryStarted(DeliveryStart),
+    /// The EHR has it unsigned; it counts once a person signs it there.
+    DraftPlaced(DeliveryReceipt),
     /// The EHR has it.
     Delivered(DeliveryReceipt),
     /// The attempt did not take effect; it will be tried again.

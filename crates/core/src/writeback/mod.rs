@@ -10,6 +10,8 @@
 //!                                                Ready ◀── not applied ── Unknown
 //!                                                DeadLetter ─▶ Ready (requeued) | Abandoned
 //!            a human entry waits in Delivering: ─▶ Delivered (attested) | Abandoned | Void (too late)
+//!            what is signed in the EHR goes Validated ─▶ Ready ─▶ Delivering ─▶ AwaitingSignature ─▶ Delivered (signed)
+//!                                                                                            └─▶ Void (not signed, changed, …)
 //! ```
 //!
 //! One struct per state with private fields; a transition consumes the state and takes its evidence.
@@ -46,7 +48,7 @@ pub use event::{
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
 pub use state::{
-    Abandoned, AwaitingApproval, AwaitingVerification, Compensated, DeadLetter, Delivered, Illegal,
+    Abandoned, AwaitingApproval, AwaitingSignature, AwaitingVerification, Compensated, DeadLetter, Delivered, Illegal,
     InDelivery, Proposed, Quarantined, Ready, Refused, Ruled, Staged, StateName, Unknown,
     Validated, Void, Writeback,
 };

@@ -72,6 +72,8 @@ states! {
     Delivering(Box<InDelivery>) = "delivering";
     /// An attempt's outcome is not known.
     Unknown(Box<Unknown>) = "unknown";
+    /// The EHR has it unsigned.
+    AwaitingSignature(Box<AwaitingSignature>) = "awaiting_signature";
     /// The EHR has it.
     Delivered(Box<Delivered>) = "delivered";
     /// Tried often enough.
@@ -168,6 +170,16 @@ pub struct Unknown {
     start: DeliveryStart,
     since: Timestamp,
     human_needed: Option<HumanNeeded>,
+}
+
+/// The EHR has it unsigned, and a person's signature there is awaited. It has no effect until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwaitingSignature {
+    ready: Ready,
+    start: DeliveryStart,
+    placed: DeliveryReceipt,
+    since: Timestamp,
+    approval: Option<ApprovalRecord>,
 }
 
 /// The EHR has it.

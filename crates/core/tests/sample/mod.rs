@@ -198,6 +198,14 @@ pub(crate) fn receipt(proof: ProofLevel) -> DeliveryReceipt {
     }
 }
 
+/// A signature in the EHR, given ten seconds before the tables are made.
+pub(crate) fn signature(n: u8, name: &str, role: Role) -> ApprovalRecord {
+    ApprovalRecord {
+        factor: Factor::EhrSignature { at: at(50) },
+        ..approval(n, name, role)
+    }
+}
+
 pub(crate) fn attested(by: u8) -> DeliveryReceipt {
     DeliveryReceipt {
         proof: ProofLevel::P0,
@@ -226,6 +234,8 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
         body: "{}".to_owned(),
         provenance: None,
         strategy: Strategy::Conditional,
+        operation: None,
+        signed_form: None,
         gate: approve_2f(),
         class: ChangeClass::M4,
         bundle: digest("bundle"),
@@ -295,6 +305,15 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
         in_delivery.clone(),
         &[E::Delivered(receipt(ProofLevel::P3))],
     );
+    // What is signed in the EHR waits for nobody here.
+    let placing = then(
+        ruled_events(approve_2f(), Destination::Ehr, Strategy::EhrStaged),
+        &[E::DeliveryStarted(start(1))],
+    );
+    let to_sign = then(placing.clone(), &[E::DraftPlaced(receipt(ProofLevel::P2))]);
+    let signed = E::Approved {
+        approval: signature(3, "cy", Role::Clinician),
+    };
     let dead = then(
         in_delivery.clone(),
         &[E::DeadLettered {
@@ -330,6 +349,9 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
                 &[E::DeliveryStarted(start(1))],
             ),
         ),
+        ("to-sign", to_sign.clone()),
+        ("signed", then(to_sign, &[signed])),
+        ("lost-draft", then(placing, &[E::OutcomeUnknown])),
         ("unknown", unknown.clone()),
         (
             "ask-human",
@@ -421,6 +443,7 @@ pub(crate) fn events() -> Vec<(String, WritebackEvent)> {
                 reason: VoidReason::Stale,
             },
             E::DeliveryStarted(start(1)),
+            E::DraftPlaced(receipt(ProofLevel::P2)),
             E::Delivered(receipt(ProofLevel::P3)),
             E::NotApplied {
                 cause: FailureCause::Unreachable,

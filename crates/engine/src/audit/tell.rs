@@ -142,7 +142,10 @@ impl Engine {
 
     /// Where a delivery is, as the EHR names it.
     async fn location_of(&self, recorded: &Recorded) -> Result<Option<String>, AuditFailed> {
-        let Event::Writeback(WritebackEvent::Delivered(receipt)) = &recorded.event else {
+        let Event::Writeback(
+            WritebackEvent::Delivered(receipt) | WritebackEvent::DraftPlaced(receipt),
+        ) = &recorded.event
+        else {
             return Ok(None);
         };
         match self.unseal_text(&receipt.location).await {

@@ -87,6 +87,9 @@ impl Engine {
                 let receipt = self
                     .receipt(&hand, &delivering, receipt, &mut commit)
                     .await?;
+                if delivering.order().strategy == Strategy::EhrStaged {
+                    return self.placed(hand, commit, receipt, work).await;
+                }
                 match hand.step(Command::FindApplied { receipt }, now) {
                     Ok(()) => {
                         self.record_outcome(hand, commit, self.completed(work))

@@ -64,6 +64,22 @@ impl Engine {
         .await
     }
 
+    /// Again at a time, and a little after it, so that what waited together does not come back together.
+    pub(super) async fn defer_until(
+        &self,
+        work: &ClaimedWork,
+        until: Timestamp,
+    ) -> Result<(), ItemFailed> {
+        let due = later(until, self.backoff_ms(1));
+        self.change_work(WorkChange::Defer {
+            id: work.item.id,
+            claim: Some(work.claim),
+            due,
+            kind: None,
+        })
+        .await
+    }
+
     pub(super) async fn change_work(&self, change: WorkChange) -> Result<(), ItemFailed> {
         let mut commit = self.commit_as(delivery());
         commit.work.push(change);

@@ -65,6 +65,7 @@ impl Outcome {
             | StateName::Ready
             | StateName::Delivering
             | StateName::Unknown
+            | StateName::AwaitingSignature
             | StateName::DeadLetter
             | StateName::Quarantined => None,
         }

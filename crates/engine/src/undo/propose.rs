@@ -14,7 +14,7 @@ use super::{CHAPERONE, UndoFailed, UndoRun};
 use crate::context::{Engine, after};
 use crate::merge::instant;
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, strategy_for};
+use crate::order::{if_none_exist, order_bytes, way_of};
 use crate::propose::conformant;
 use crate::transition::InHand;
 
@@ -140,7 +140,9 @@ impl Engine {
         let resource = draft.write.resource.clone();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&resource, interaction);
-        let strategy = strategy_for(support.strategy, record.proof_min);
+        let change = (&resource, interaction, draft.body.as_str());
+        let way = way_of(&support, record, &draft.validation, change);
+        let strategy = way.strategy;
         let is_conditional = strategy == Strategy::Conditional;
         let is_create = interaction == Interaction::Create;
         let of_base = |pointer: &str| {
@@ -177,6 +179,8 @@ impl Engine {
             body: draft.body.clone(),
             provenance,
             strategy,
+            operation: way.operation,
+            signed_form: way.signed_form,
             gate: record.gate.clone(),
             class: record.class,
             bundle: record.bundle,

@@ -155,7 +155,9 @@ impl Engine {
                 Writeback::Staged(staged) if staged.promoted_by().is_some() => Planned::Nothing,
                 Writeback::Staged(_) => Planned::Withdraw,
                 Writeback::Ready(ready) if never_waits(ready.ruled()) => Planned::Wait,
-                Writeback::Delivering(_) | Writeback::Unknown(_) => Planned::Wait,
+                Writeback::Delivering(_)
+                | Writeback::Unknown(_)
+                | Writeback::AwaitingSignature(_) => Planned::Wait,
                 Writeback::Delivered(delivered) if chosen.on.is_none() => {
                     self.planned_for(delivered, &hand).await?
                 }

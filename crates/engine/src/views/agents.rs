@@ -71,6 +71,7 @@ impl Outcomes {
             | StateName::Ready
             | StateName::Delivering
             | StateName::Unknown
+            | StateName::AwaitingSignature
             | StateName::DeadLetter
             | StateName::Quarantined => self.waiting += 1,
         }

@@ -11,6 +11,7 @@ use chaperone_core::writeback::StateName;
 use super::{ROWS_MAX, ViewFailed};
 use crate::conformance::WriteBack;
 use crate::context::Engine;
+use crate::deliver::Sending;
 use crate::projection::WritebackRow;
 
 /// Most queue rows shown.
@@ -69,6 +70,8 @@ pub struct EhrHealth {
     pub now: Result<(), EhrReadFailed>,
     /// Until when writes may be sent, or why they may not, in words.
     pub write_back: Result<Timestamp, String>,
+    /// How sending of each kind stands at this node.
+    pub sending: Vec<Sending>,
 }
 
 /// One piece of unfinished work.
@@ -163,6 +166,7 @@ impl Engine {
             environment: self.ehr.environment(),
             now,
             write_back,
+            sending: self.traffic.standing(self.now()),
         })
     }
 }

@@ -46,12 +46,13 @@ pub struct QueueSummary {
     pub oldest: chaperone_core::Timestamp,
 }
 
-const PENDING: [StateName; 7] = [
+const PENDING: [StateName; 8] = [
     StateName::AwaitingApproval,
     StateName::AwaitingVerification,
     StateName::Ready,
     StateName::Delivering,
     StateName::Unknown,
+    StateName::AwaitingSignature,
     StateName::DeadLetter,
     StateName::Quarantined,
 ];

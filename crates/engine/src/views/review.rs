@@ -28,6 +28,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::displays::{for_words, with_displays};
+use super::drops::drops_of;
 use super::part::Part;
 use super::patients::PatientHeader;
 use super::timeline::{TimelineEntry, is_approval};
@@ -556,24 +557,11 @@ fn hides_approvals(state: &Writeback, by: &Human) -> bool {
 
 fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
     let order = &opened.order;
-    let mut drops = Vec::new();
-    if order.strategy == Strategy::HumanEntry {
-        drops.push("This EHR takes no such write: a person enters it and attests.");
-    } else {
-        if order.provenance.is_none() {
-            drops.push("Provenance is not kept by this EHR; the ledger keeps who did what.");
-        }
-        if order.strategy != Strategy::Conditional {
-            drops.push(
-                "No conditional write: if somebody changes the record in the last moment, it is seen only afterwards.",
-            );
-        }
-    }
     OutcomeView {
         strategy: order.strategy,
         staged: ruled.ruling.destination == chaperone_core::change::Destination::Staged,
         proof: order.strategy.proof(),
-        drops,
+        drops: drops_of(order),
         deliver_within_s: ruled.order.deliver_within_s,
     }
 }

@@ -395,6 +395,7 @@ fn writeback_words(event: &WritebackEvent) -> String {
             let factor = match approval.factor {
                 Factor::None => "",
                 Factor::Totp { .. } => ", with a second factor",
+                Factor::EhrSignature { .. } => ", by signing it in the EHR",
             };
             let why = match &approval.override_reason {
                 Some(reason) => format!(", over a warning: {reason}"),
@@ -412,6 +413,7 @@ fn writeback_words(event: &WritebackEvent) -> String {
         },
         E::Voided { reason } => format!("Void: {}", void_words(*reason)),
         E::DeliveryStarted(start) => format!("Attempt {} began", start.attempt),
+        E::DraftPlaced(_) => "The EHR has it unsigned; a signature there is awaited".to_owned(),
         E::Delivered(receipt) => format!("The EHR has it; proof level {}", receipt.proof),
         E::NotApplied { cause, .. } => {
             format!(
@@ -448,6 +450,16 @@ pub fn void_words(reason: VoidReason) -> &'static str {
         VoidReason::DeliverBy => "its time to be delivered ran out",
         VoidReason::DigestMismatch => "what is stored is not what was approved",
         VoidReason::AuthorityChanged => "agent, intent or bundle are no longer what they were",
+        VoidReason::NotSigned => {
+            "nobody signed it in the EHR in time; where it was placed, the unsigned draft is still there"
+        }
+        VoidReason::ChangedBeforeSigning => {
+            "it was changed in the EHR, so what is there is not what was proposed; look at it there"
+        }
+        VoidReason::SignerNotPermitted => {
+            "it was signed in the EHR by somebody who may not approve it here; look at it there"
+        }
+        VoidReason::DeclinedAtEhr => "it was taken away in the EHR without being signed",
     }
 }
 

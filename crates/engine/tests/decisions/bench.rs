@@ -169,6 +169,14 @@ impl Bench {
         store
     }
 
+    /// Starts the engine anew with other settings.
+    pub(crate) async fn restart(&mut self, change: impl FnOnce(&mut EngineConfig)) {
+        let mut config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+        change(&mut config);
+        let ports = ports(self.store.clone(), self.ehr.clone(), self.clock.clone());
+        self.engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+    }
+
     pub(crate) async fn grant(
         &self,
         by: &Human,

@@ -34,6 +34,7 @@ mod resemblances;
 mod retention;
 mod retention_rules;
 mod reviews;
+mod sending;
 mod shredding;
 mod tokens;
 mod undo;
@@ -154,6 +155,14 @@ on_both! {
         payloads_of_an_older_version_stay_while_their_work_is_open,
         a_hold_keeps_what_it_is_on_until_it_is_released,
         a_hold_that_comes_in_between_keeps_what_was_about_to_go;
+    sending:
+        nothing_is_sent_while_the_ehr_fails_until_one_is_tried,
+        a_wish_to_be_left_alone_is_kept,
+        no_more_than_so_many_are_under_way,
+        what_an_operation_filed_is_found_and_what_it_did_not_is_asked_about,
+        a_signature_in_the_ehr_is_the_approval,
+        what_is_not_signed_as_it_was_placed_does_not_count,
+        a_draft_that_was_lost_is_found_and_nobodys_word_delivers_it;
     shredding:
         shredding_waits_for_law_holds_and_work,
         a_shredded_patient_is_unreadable_and_stays_so_after_a_restore,

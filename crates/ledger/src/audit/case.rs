@@ -276,7 +276,7 @@ fn of_writeback(event: &WritebackEvent, access: Option<&Access>) -> AuditCase {
         E::Voided { .. } => AuditCase::Voided,
         E::DeliveryStarted(_) => AuditCase::Attempted,
         // What was not applied is told as the create or update that did not succeed.
-        E::Delivered(_) | E::NotApplied { .. } => match interaction(access) {
+        E::Delivered(_) | E::DraftPlaced(_) | E::NotApplied { .. } => match interaction(access) {
             Some(Interaction::Update) => AuditCase::Update,
             _ => AuditCase::Create,
         },

@@ -239,7 +239,7 @@ fn of_write(telling: &Telling<'_>, event: &WritebackEvent) -> Vec<Value> {
     }
     // Where nothing was applied, or the place was erased, our own identifier says which write it was.
     let what = match (&telling.about.location, event) {
-        (Some(location), WritebackEvent::Delivered(_)) => json!({ "reference": location }),
+        (Some(location), WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_)) => json!({ "reference": location }),
         _ => job(),
     };
     vec![entity("2", "4", what)]
@@ -631,7 +631,7 @@ fn add_writeback(details: &mut Details, event: &WritebackEvent) {
                 .add("attempt", start.attempt)
                 .add("epoch", start.epoch);
         }
-        E::Delivered(receipt) => {
+        E::Delivered(receipt) | E::DraftPlaced(receipt) => {
             details
                 .add("proof", receipt.proof)
                 .maybe("readBack", receipt.read_back)
@@ -663,5 +663,8 @@ fn name_of_factor(factor: &chaperone_core::evidence::Factor) -> Option<String> {
     match factor {
         chaperone_core::evidence::Factor::None => None,
         chaperone_core::evidence::Factor::Totp { at } => Some(format!("totp at {at}")),
+        chaperone_core::evidence::Factor::EhrSignature { at } => {
+            Some(format!("signature in the EHR at {at}"))
+        }
     }
 }

@@ -18,4 +18,5 @@ mod loading;
 mod searches;
 mod support;
 mod transactions;
+mod vendor_and_staged;
 mod writes;

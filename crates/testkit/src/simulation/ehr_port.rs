@@ -457,13 +457,13 @@ impl Ehr for SimEhr {
     fn profile(&self) -> DeliveryProfile {
         let is_full = self.profile == ServerProfile::Full;
         let support = InteractionSupport {
-            strategy: if is_full {
+            provenance: is_full,
+            atomic: is_full,
+            ..InteractionSupport::by(if is_full {
                 Strategy::Conditional
             } else {
                 Strategy::PlainPost
-            },
-            provenance: is_full,
-            atomic: is_full,
+            })
         };
         let mut offered = std::collections::BTreeMap::new();
         if self.profile != ServerProfile::ReadOnly {

@@ -22,6 +22,8 @@ pub(super) struct HealthPage {
     pub(super) ehr_words: &'static str,
     /// Why nothing is sent to the EHR, if nothing is.
     pub(super) write_back: Option<String>,
+    /// What is held back because the EHR fails or asked to be left alone, a line for each kind.
+    pub(super) sending: Vec<String>,
     pub(super) ehr_ok: bool,
     pub(super) node: String,
     pub(super) awaiting: u64,
@@ -112,6 +114,12 @@ pub(super) async fn show(
             Err(EhrReadFailed::Unusable) => "answers what cannot be used",
         },
         write_back: view.ehr.write_back.clone().err(),
+        sending: view
+            .ehr
+            .sending
+            .iter()
+            .filter_map(|sending| phrases::held_back(*sending, now))
+            .collect(),
         ehr_ok: matches!(
             view.ehr.now,
             Ok(()) | Err(EhrReadFailed::Unsupported | EhrReadFailed::NotFound)

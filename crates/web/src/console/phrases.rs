@@ -1,12 +1,14 @@
 //! How things are said: times, classes, gates, roles, states. One place, so that one idea has one word.
 
 use chaperone_core::Timestamp;
+use chaperone_core::breaker::BreakerState;
 use chaperone_core::change::ChangeClass;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::Role;
 use chaperone_core::writeback::StateName;
+use chaperone_engine::deliver::{SendKind, Sending};
 
 /// A point in time for a page: words for the eye, the exact time beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +184,7 @@ pub(super) fn state(state: StateName) -> (&'static str, &'static str) {
         StateName::Ready => ("in the queue", ""),
         StateName::Delivering => ("being delivered", ""),
         StateName::Unknown => ("outcome unknown", "bad"),
+        StateName::AwaitingSignature => ("waits for a signature in the EHR", "warn"),
         StateName::Delivered => ("delivered", "good"),
         StateName::DeadLetter => ("not deliverable", "bad"),
         StateName::Refused => ("refused", "bad"),
@@ -218,8 +221,37 @@ pub(super) fn strategy(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Conditional => "a conditional write, read back and compared",
         Strategy::PlainPost => "one send, read back by content",
+        Strategy::VendorOp => "the EHR's own operation, read back by content",
+        Strategy::EhrStaged => "placed unsigned; the signature given in the EHR is the approval",
         Strategy::HumanEntry => "entered by a person, who attests it",
     }
+}
+
+/// Why writes of a kind are held back, if they are, and until when.
+pub(super) fn held_back(sending: Sending, now: Timestamp) -> Option<String> {
+    let what = match sending.kind {
+        SendKind::Create => "New entries",
+        SendKind::Update => "Changes of entries",
+        SendKind::Operation => "Calls of the EHR's own operation",
+    };
+    let seconds = |until: Timestamp| until.duration_since(now).as_secs().max(0) + 1;
+    let why = match (sending.rests_until, sending.state) {
+        (Some(until), _) => format!(
+            "the EHR asked to be left alone for another {} s",
+            seconds(until)
+        ),
+        (None, BreakerState::Closed { .. }) => return None,
+        (None, BreakerState::Open { until, .. }) if now < until => format!(
+            "the EHR failed several times in a row; one is tried in {} s",
+            seconds(until)
+        ),
+        (None, BreakerState::Open { .. } | BreakerState::HalfOpen { .. }) => {
+            "the EHR failed several times in a row; one is being tried now".to_owned()
+        }
+    };
+    Some(format!(
+        "{what} are not sent: {why}. What is approved waits in the queue, and nothing is lost."
+    ))
 }
 
 /// What a proof level shows.

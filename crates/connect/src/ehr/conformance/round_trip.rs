@@ -3,17 +3,19 @@
 
 use chaperone_core::conformance::{CheckOutcome, ConformanceNeeds};
 use chaperone_core::content::same_content;
+use chaperone_core::digest::Digest;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ports::{DeliveryProfile, EhrSearch, Version};
 use chaperone_core::resource::{Interaction, ResourceType};
 use reqwest::StatusCode;
-use reqwest::header::IF_MATCH;
+use reqwest::header::{IF_MATCH, LOCATION};
 use serde_json::Value;
 
 use super::drafts::{self, Draft, draft_of, with};
 use super::{FhirEndpoint, Run, TestPatient, claims, together};
 use crate::egress::{Outgoing, class};
 use crate::ehr::answer::{Accepted, Condition, accepted, version_of};
+use crate::ehr::operation::{acknowledged, call};
 use crate::ehr::read::Turn;
 use crate::ehr::write::IF_NONE_EXIST;
 use crate::http::Answer;
@@ -377,6 +379,9 @@ impl FhirEndpoint {
         body: &Value,
         condition: Option<&str>,
     ) -> Option<Answer> {
+        if let Some(operation) = self.support(resource, Interaction::Create).operation {
+            return self.file_draft(&operation, resource, None, body).await;
+        }
         let url = self.base.at(resource.as_str())?;
         let mut request = self.write_client.post(url);
         if let Some(identifier) = condition {
@@ -394,16 +399,49 @@ impl FhirEndpoint {
         body: &Value,
         version: Option<&Version>,
     ) -> Option<Answer> {
+        let mut named = body.clone();
+        named
+            .as_object_mut()?
+            .insert("id".to_owned(), Value::String(id.to_owned()));
+        if let Some(operation) = self.support(resource, Interaction::Update).operation {
+            return self
+                .file_draft(&operation, resource, Some(id), &named)
+                .await;
+        }
         let url = self.base.at(&format!("{resource}/{id}"))?;
         let mut request = self.write_client.put(url);
         if let Some(Version(version)) = version {
             request = request.header(IF_MATCH, format!("W/\"{version}\""));
         }
-        let mut named = body.clone();
-        named
-            .as_object_mut()?
-            .insert("id".to_owned(), Value::String(id.to_owned()));
         self.send_draft(request, &named).await
+    }
+
+    /// Sends a draft to the EHR's own operation, and answers as a create or update would have been answered.
+    async fn file_draft(
+        &self,
+        operation: &str,
+        resource: &ResourceType,
+        id: Option<&str>,
+        body: &Value,
+    ) -> Option<Answer> {
+        let text = body.to_string();
+        // Each draft, and each change of one, is a message of its own.
+        let message = format!("{}|{}", drafts::SYSTEM, Digest::of_bytes(text.as_bytes()));
+        let request = self.write_client.post(self.base.at(operation)?);
+        let sent = request.body(call(&message, &text)?);
+        let mut answer = self.send_once(sent, None).await.ok()?;
+        let filed = answer
+            .json()
+            .and_then(|said| acknowledged(&said, resource, id).ok());
+        if let Some(filed) = filed {
+            let place = format!("{resource}/{}", filed.id);
+            answer.headers.insert(LOCATION, place.parse().ok()?);
+            answer.status = match id {
+                None => StatusCode::CREATED,
+                Some(_) => StatusCode::OK,
+            };
+        }
+        Some(answer)
     }
 
     pub(super) async fn send_draft(

@@ -31,6 +31,7 @@ impl Writeback {
             Writeback::Ready(s) => &s.ruled.proposal,
             Writeback::Delivering(s) => &s.ready.ruled.proposal,
             Writeback::Unknown(s) => &s.ready.ruled.proposal,
+            Writeback::AwaitingSignature(s) => &s.ready.ruled.proposal,
             Writeback::Delivered(s) => &s.ready.ruled.proposal,
             Writeback::DeadLetter(s) => &s.ready.ruled.proposal,
             Writeback::Void(s) => &s.ready.ruled.proposal,
@@ -49,6 +50,7 @@ impl Writeback {
             Writeback::Ready(s) => Some(&s.ruled),
             Writeback::Delivering(s) => Some(&s.ready.ruled),
             Writeback::Unknown(s) => Some(&s.ready.ruled),
+            Writeback::AwaitingSignature(s) => Some(&s.ready.ruled),
             Writeback::Delivered(s) => Some(&s.ready.ruled),
             Writeback::DeadLetter(s) => Some(&s.ready.ruled),
             Writeback::Refused(s) => s.ruled.as_ref(),
@@ -66,6 +68,7 @@ impl Writeback {
             Writeback::Ready(s) => &s.approvals,
             Writeback::Delivering(s) => &s.ready.approvals,
             Writeback::Unknown(s) => &s.ready.approvals,
+            Writeback::AwaitingSignature(s) => s.approval.as_slice(),
             Writeback::Delivered(s) => &s.ready.approvals,
             Writeback::DeadLetter(s) => &s.ready.approvals,
             Writeback::Void(s) => &s.ready.approvals,
@@ -144,7 +147,22 @@ impl Writeback {
                     cause: *cause,
                 }))
             }
-            (Writeback::Delivering(s), E::Delivered(receipt)) => {
+            (Writeback::Delivering(s), E::DraftPlaced(receipt)) if s.is_placed_unsigned() => {
+                Writeback::AwaitingSignature(Box::new(s.placed(receipt.clone(), at)))
+            }
+            (Writeback::Unknown(s), E::DraftPlaced(receipt)) if s.is_placed_unsigned() => {
+                Writeback::AwaitingSignature(Box::new(s.placed(receipt.clone(), at)))
+            }
+            (Writeback::AwaitingSignature(s), E::Approved { approval }) if s.approval.is_none() => {
+                Writeback::AwaitingSignature(Box::new(s.signed(approval.clone())))
+            }
+            (Writeback::AwaitingSignature(s), E::Delivered(receipt)) if s.approval.is_some() => {
+                s.delivered(receipt.clone(), at)
+            }
+            (Writeback::AwaitingSignature(s), E::Voided { reason }) => {
+                Writeback::Void(Box::new(s.ready.voided(*reason)))
+            }
+            (Writeback::Delivering(s), E::Delivered(receipt)) if !s.is_placed_unsigned() => {
                 delivered(s.ready, receipt.clone(), at)
             }
             (Writeback::Delivering(s), E::NotApplied { retry_at, .. }) => s.ready.again(*retry_at),
@@ -160,7 +178,7 @@ impl Writeback {
             (Writeback::Delivering(s), E::Voided { reason }) => {
                 Writeback::Void(Box::new(s.ready.voided(*reason)))
             }
-            (Writeback::Unknown(s), E::Delivered(receipt)) => {
+            (Writeback::Unknown(s), E::Delivered(receipt)) if !s.is_placed_unsigned() => {
                 delivered(s.ready, receipt.clone(), at)
             }
             (Writeback::Unknown(s), E::FoundNotApplied { retry_at, .. }) => {
@@ -220,6 +238,6 @@ impl Writeback {
     }
 }
 
-fn delivered(ready: Ready, receipt: DeliveryReceipt, at: Timestamp) -> Writeback {
+pub(super) fn delivered(ready: Ready, receipt: DeliveryReceipt, at: Timestamp) -> Writeback {
     Writeback::Delivered(Box::new(Delivered { ready, receipt, at }))
 }

@@ -34,6 +34,11 @@ impl Validated {
         &self.change
     }
 
+    /// What was checked.
+    pub fn validation(&self) -> &ValidationRecord {
+        &self.validation
+    }
+
     /// The matrix ruled; the gate decides where it goes.
     pub(super) fn ruled(self, ruling: RulingRecord, order: OrderRef, at: Timestamp) -> Writeback {
         let ruled = Ruled {
@@ -61,6 +66,12 @@ impl Validated {
                 promoted_by: None,
             })),
             (Gate::Auto, Destination::Ehr) => {
+                Writeback::Ready(Box::new(Ready::enter(ruled, Vec::new(), at)))
+            }
+            // Unsigned it has no effect: the person who signs it in the EHR is who approves it.
+            (Gate::Approve { .. } | Gate::Approve2f { .. }, Destination::Ehr)
+                if ruled.order.strategy == Strategy::EhrStaged =>
+            {
                 Writeback::Ready(Box::new(Ready::enter(ruled, Vec::new(), at)))
             }
             (Gate::AutoVerified { .. }, _) => {
@@ -249,6 +260,22 @@ impl InDelivery {
         self.ready.ruled.order.strategy == Strategy::HumanEntry
     }
 
+    /// Whether what is sent has no effect until a person signs it in the EHR.
+    pub fn is_placed_unsigned(&self) -> bool {
+        self.ready.ruled.order.strategy == Strategy::EhrStaged
+    }
+
+    /// The EHR has it unsigned.
+    pub(super) fn placed(self, placed: DeliveryReceipt, since: Timestamp) -> AwaitingSignature {
+        AwaitingSignature {
+            ready: self.ready,
+            start: self.start,
+            placed,
+            since,
+            approval: None,
+        }
+    }
+
     /// Its outcome is not known.
     pub fn outcome_unknown(self, since: Timestamp) -> Unknown {
         Unknown {
@@ -260,7 +287,71 @@ impl InDelivery {
     }
 }
 
+impl AwaitingSignature {
+    /// What was placed.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The attempt that placed it.
+    pub fn start(&self) -> &DeliveryStart {
+        &self.start
+    }
+
+    /// What the placing can show.
+    pub fn placed(&self) -> &DeliveryReceipt {
+        &self.placed
+    }
+
+    /// Since when it waits.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Until when a signature counts: as long as an approval would have.
+    pub fn sign_by(&self) -> Timestamp {
+        self.ready.ruled.order.approve_by
+    }
+
+    /// The signature, once it was seen.
+    pub fn approval(&self) -> Option<&ApprovalRecord> {
+        self.approval.as_ref()
+    }
+
+    pub(super) fn signed(self, approval: ApprovalRecord) -> Self {
+        Self {
+            approval: Some(approval),
+            ..self
+        }
+    }
+
+    /// The signature is the approval, spent with the delivery that it makes.
+    pub(super) fn delivered(self, receipt: DeliveryReceipt, at: Timestamp) -> Writeback {
+        let ready = Ready {
+            approvals: self.approval.into_iter().collect(),
+            ..self.ready
+        };
+        super::history::delivered(ready, receipt, at)
+    }
+}
+
 impl Unknown {
+    /// Whether what was sent has no effect until a person signs it in the EHR.
+    pub fn is_placed_unsigned(&self) -> bool {
+        self.ready.ruled.order.strategy == Strategy::EhrStaged
+    }
+
+    /// The EHR has it unsigned.
+    pub(super) fn placed(self, placed: DeliveryReceipt, since: Timestamp) -> AwaitingSignature {
+        AwaitingSignature {
+            ready: self.ready,
+            start: self.start,
+            placed,
+            since,
+            approval: None,
+        }
+    }
+
     /// What was being sent.
     pub fn ready(&self) -> &Ready {
         &self.ready

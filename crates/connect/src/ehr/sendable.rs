@@ -1,0 +1,179 @@
+//! An order checked for everything that can be checked without asking the EHR, so that what cannot be sent is refused
+//! before a byte leaves. Not here: sending ([`super::write`]) and finding out ([`super::reconcile`]).
+
+use chaperone_core::Timestamp;
+use chaperone_core::digest::Digest;
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::ports::InteractionSupport;
+use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::signed_form::SignedForm;
+use reqwest::header::HeaderValue;
+use serde_json::Value;
+
+use super::FhirEndpoint;
+use super::operation::is_operation;
+use super::read::is_id;
+
+/// An order that has been checked and can be sent.
+pub(super) struct Sendable<'a> {
+    pub(super) order: &'a WriteOrder,
+    pub(super) digest: &'a Digest,
+    /// What is sent: for what is placed unsigned, the body with one element set back.
+    pub(super) body: Value,
+    /// What a person's signature makes of it.
+    pub(super) signed_body: Option<Value>,
+    pub(super) target: Target<'a>,
+    pub(super) provenance: Option<Value>,
+    /// From when on nothing of it leaves.
+    pub(super) not_after: Option<Timestamp>,
+}
+
+/// What the order writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    New,
+    Existing { id: &'a str },
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn known_id(self) -> Option<&'a str> {
+        match self {
+            Target::New => None,
+            Target::Existing { id } => Some(id),
+        }
+    }
+}
+
+/// Why an order is not sent; each is a fault in the order or the configuration, not of the EHR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unsendable {
+    #[error("the order is for another connection or endpoint")]
+    Elsewhere,
+    #[error("the order's path does not fit its type and interaction")]
+    Path,
+    #[error("the order's body is not a resource of its type and id")]
+    Body,
+    #[error("the order's Provenance is not a Provenance")]
+    Provenance,
+    #[error("the order is to be entered by a human")]
+    ByHuman,
+    #[error("the endpoint's profile no longer offers the order's strategy")]
+    Profile,
+    #[error("the order lacks the condition or base its strategy rests on")]
+    Condition,
+    #[error("deletes are never sent")]
+    Delete,
+    #[error("the order names no operation, or one where its strategy uses none")]
+    Operation,
+    #[error("the order is to be placed unsigned, and has no unsigned form")]
+    SignedForm,
+}
+
+impl FhirEndpoint {
+    /// Checks everything about an order that can be checked without asking the EHR, and without regard
+    /// to what the EHR offers today: an order that was sent yesterday is read the same way.
+    pub(super) fn sendable<'a>(
+        &self,
+        delivering: &'a Delivering,
+    ) -> Result<Sendable<'a>, Unsendable> {
+        let order = delivering.order();
+        let endpoint = order.endpoint.trim_end_matches('/');
+        if order.connection != self.connection || endpoint != self.base.as_str() {
+            return Err(Unsendable::Elsewhere);
+        }
+        let target = target_of(order)?;
+        let has_condition = match (order.strategy, target) {
+            (Strategy::Conditional, Target::New) => {
+                order.if_none_exist.as_deref().is_some_and(is_header)
+            }
+            (Strategy::Conditional, Target::Existing { .. }) => {
+                order.if_match.as_deref().is_some_and(is_header)
+            }
+            (_, Target::New) => true,
+            (_, Target::Existing { .. }) => order.base_digest.is_some(),
+        };
+        if !has_condition {
+            return Err(Unsendable::Condition);
+        }
+        if (order.strategy == Strategy::VendorOp)
+            != order.operation.as_deref().is_some_and(is_operation)
+        {
+            return Err(Unsendable::Operation);
+        }
+        let body = body_of(&order.body, &order.resource).ok_or(Unsendable::Body)?;
+        let (body, signed_body) = match (order.strategy, &order.signed_form) {
+            (Strategy::EhrStaged, Some(form)) if target == Target::New => {
+                let unsigned = form.unsigned_of(&body).ok_or(Unsendable::SignedForm)?;
+                (unsigned, Some(body))
+            }
+            (Strategy::EhrStaged, _) | (_, Some(_)) => return Err(Unsendable::SignedForm),
+            (_, None) => (body, None),
+        };
+        let id = body.get("id").and_then(Value::as_str);
+        if target.known_id().is_some() && id != target.known_id() {
+            return Err(Unsendable::Body);
+        }
+        let provenance = match order.provenance.as_deref() {
+            Some(text) => {
+                let kind = ResourceType::new("Provenance").map_err(|_| Unsendable::Provenance)?;
+                Some(body_of(text, &kind).ok_or(Unsendable::Provenance)?)
+            }
+            None => None,
+        };
+        Ok(Sendable {
+            order,
+            digest: delivering.digest(),
+            body,
+            signed_body,
+            target,
+            provenance,
+            not_after: delivering.not_after(),
+        })
+    }
+}
+
+/// Whether the endpoint still offers a strategy, or a stronger one.
+pub(super) fn offers(support: &InteractionSupport, order: &WriteOrder) -> Result<(), Unsendable> {
+    match (order.strategy, support.strategy) {
+        (Strategy::HumanEntry, _) => Err(Unsendable::ByHuman),
+        (Strategy::Conditional, Strategy::Conditional)
+        | (Strategy::PlainPost, Strategy::Conditional | Strategy::PlainPost)
+        | (Strategy::EhrStaged, Strategy::EhrStaged) => Ok(()),
+        (Strategy::VendorOp, Strategy::VendorOp) if order.operation == support.operation => Ok(()),
+        // A draft that is to stay one is simply posted.
+        (Strategy::PlainPost, Strategy::EhrStaged) if is_no_signed_form(order) => Ok(()),
+        _ => Err(Unsendable::Profile),
+    }
+}
+
+/// Whether the body has no effect that only a signature at the server may give it.
+fn is_no_signed_form(order: &WriteOrder) -> bool {
+    let body = body_of(&order.body, &order.resource);
+    SignedForm::of(&order.resource)
+        .zip(body)
+        .is_some_and(|(form, body)| form.is_unsigned(&body))
+}
+
+fn target_of(order: &WriteOrder) -> Result<Target<'_>, Unsendable> {
+    match order.interaction {
+        Interaction::Create if order.path == order.resource.as_str() => Ok(Target::New),
+        Interaction::Update => order
+            .path
+            .split_once('/')
+            .filter(|(kind, id)| *kind == order.resource.as_str() && is_id(id))
+            .map(|(_, id)| Target::Existing { id })
+            .ok_or(Unsendable::Path),
+        Interaction::Create => Err(Unsendable::Path),
+        Interaction::Delete => Err(Unsendable::Delete),
+    }
+}
+
+fn body_of(text: &str, resource: &ResourceType) -> Option<Value> {
+    let body: Value = serde_json::from_str(text).ok()?;
+    let kind = body.get("resourceType")?.as_str()?;
+    (kind == resource.as_str()).then_some(body)
+}
+
+fn is_header(text: &str) -> bool {
+    !text.trim().is_empty() && HeaderValue::from_str(text).is_ok()
+}
