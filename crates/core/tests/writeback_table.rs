@@ -20,9 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chaperone_core::change::{ChangeClass, Destination};
-use chaperone_core::evidence::{
-    Approval, ApprovalRecord, Conformant, Factor, Ruling, Strategy,
-};
+use chaperone_core::evidence::{Approval, ApprovalRecord, Conformant, Factor, Ruling, Strategy};
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::principal::Role;
@@ -33,7 +31,8 @@ use chaperone_core::writeback::{
 use expect_test::expect_file;
 use sample::{
     address, approval, approve_2f, at, attested, change, delivering, digest, events, granted,
-    order, person, receipt, ruling, signature, start, states, two_person, validation, what, writeback,
+    order, person, receipt, ruling, signature, start, states, two_person, validation, what,
+    writeback,
 };
 
 /// A grid with one row per thing tried and one column per state; cells are letters, explained below
@@ -251,7 +250,9 @@ fn every_state_against_every_command() {
             ),
             (
                 "sign other digest",
-                Box::new(move || Command::Approve { approval: other_order }),
+                Box::new(move || Command::Approve {
+                    approval: other_order,
+                }),
             ),
             (
                 "rule staged in EHR",

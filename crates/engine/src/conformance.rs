@@ -402,12 +402,10 @@ impl Engine {
         }
         let change = &ruled.change;
         Ok(match self.write_back().await? {
-            WriteBack::On { profile, .. } => {
-                covers(
-                    profile.of(&change.resource, change.interaction).strategy,
-                    strategy,
-                )
-            }
+            WriteBack::On { profile, .. } => covers(
+                profile.of(&change.resource, change.interaction).strategy,
+                strategy,
+            ),
             WriteBack::Off(why) => {
                 tracing::warn!(
                     writeback = %ruled.proposal.id,

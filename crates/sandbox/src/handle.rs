@@ -107,7 +107,11 @@ impl SandboxHandle {
             .map_or(0, |version| version.number);
         let target = format!("{resource_type_name}/{id}/_history/{number}");
         let own_id = format!("signature-{id}-{number}");
-        crate::load::put(&mut storage, &provenance(&target, signer, &own_id, now), now)?;
+        crate::load::put(
+            &mut storage,
+            &provenance(&target, signer, &own_id, now),
+            now,
+        )?;
         Ok(true)
     }
 

@@ -17,8 +17,8 @@ use crate::definitions::ResourceType;
 use crate::interaction::{Interaction, pairs};
 use crate::outcome::Refusal;
 use crate::profile::ServerProfile;
-use crate::signing::may_come_in;
 use crate::search::{Handling, Query, matching, run};
+use crate::signing::may_come_in;
 use crate::storage::{ChangeKind, Resource, Storage, Version};
 
 /// The deepest nesting of objects and lists in a body.

@@ -36,8 +36,7 @@ pub(crate) fn may_come_in(resource_type: &str, resource: &Resource) -> bool {
 
 /// The resource signed; nothing for one that does not wait for a signature.
 pub(crate) fn signed(resource_type: &str, resource: &Value) -> Option<Value> {
-    let (_, element, unsigned, signed) =
-        SIGNED.iter().find(|(kind, ..)| *kind == resource_type)?;
+    let (_, element, unsigned, signed) = SIGNED.iter().find(|(kind, ..)| *kind == resource_type)?;
     let mut next = resource.clone();
     let value = next.get_mut(*element)?;
     if value.as_str() != Some(*unsigned) {

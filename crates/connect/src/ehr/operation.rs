@@ -154,7 +154,10 @@ mod tests {
         };
         let id = |answer: &Value, known| acknowledged(answer, &task, known).map(|it| it.id);
         assert_eq!(id(&said("accepted", "Task/7"), None), Ok("7".to_owned()));
-        assert_eq!(id(&said("duplicate", "Task/7"), Some("7")), Ok("7".to_owned()));
+        assert_eq!(
+            id(&said("duplicate", "Task/7"), Some("7")),
+            Ok("7".to_owned())
+        );
         for (answer, known) in [
             (said("queued", "Task/7"), None),
             (said("accepted", "Patient/7"), None),

@@ -42,9 +42,13 @@ impl FhirEndpoint {
                     found => Ok(found),
                 }
             }
-            (Strategy::PlainPost | Strategy::HumanEntry | Strategy::VendorOp | Strategy::EhrStaged, _) => {
-                Ok(cannot_tell())
-            }
+            (
+                Strategy::PlainPost
+                | Strategy::HumanEntry
+                | Strategy::VendorOp
+                | Strategy::EhrStaged,
+                _,
+            ) => Ok(cannot_tell()),
         }
     }
 

@@ -164,7 +164,10 @@ mod tests {
             "signature": [{"when": "2026-03-02T15:00:00Z", "who": {"reference": "Practitioner/x"}}],
         });
         let found = stated(&whole, &kind, "1").unwrap();
-        assert_eq!((found.version.0.as_str(), found.signer.as_str()), ("2", "Practitioner/x"));
+        assert_eq!(
+            (found.version.0.as_str(), found.signer.as_str()),
+            ("2", "Practitioner/x")
+        );
         assert!(stated(&whole, &kind, "2").is_none());
         for (pointer, value) in [
             ("/target", json!([])),

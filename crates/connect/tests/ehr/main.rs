@@ -21,3 +21,4 @@ mod hostile;
 mod plain;
 mod reading;
 mod support;
+mod vendor_and_staged;

@@ -92,6 +92,7 @@ pub(crate) async fn bench(profile: ServerProfile) -> Bench {
         ServerProfile::Full => ServerKind::Full,
         ServerProfile::Plain => ServerKind::Plain,
         ServerProfile::ReadOnly => ServerKind::ReadOnly,
+        ServerProfile::Vendor | ServerProfile::Staged => panic!("these are declared otherwise"),
     };
     let sandbox = sandbox(profile).await;
     let ehr = endpoint(&sandbox.base_url, kind);

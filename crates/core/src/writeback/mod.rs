@@ -48,9 +48,9 @@ pub use event::{
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
 pub use state::{
-    Abandoned, AwaitingApproval, AwaitingSignature, AwaitingVerification, Compensated, DeadLetter, Delivered, Illegal,
-    InDelivery, Proposed, Quarantined, Ready, Refused, Ruled, Staged, StateName, Unknown,
-    Validated, Void, Writeback,
+    Abandoned, AwaitingApproval, AwaitingSignature, AwaitingVerification, Compensated, DeadLetter,
+    Delivered, Illegal, InDelivery, Proposed, Quarantined, Ready, Refused, Ruled, Staged,
+    StateName, Unknown, Validated, Void, Writeback,
 };
 
 /// Most attempts to deliver one order before it becomes a dead letter.

@@ -21,8 +21,8 @@ use chaperone_core::evidence::{Approval, ApprovalRecord, Delivering, Factor, Str
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::WorkId;
 use chaperone_core::ports::{
-    ClaimedWork, Commit, EhrReadFailed, Signature, StoreFailed, WorkChange, WorkItem, WorkKind,
-    WriteReceipt,
+    ClaimedWork, Commit, EhrReadFailed, KeyVaultFailed, Signature, StoreFailed, WorkChange,
+    WorkItem, WorkKind, WriteReceipt,
 };
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{
@@ -34,6 +34,7 @@ use super::queue::later;
 use super::{ItemFailed, delivery};
 use crate::context::Engine;
 use crate::transition::{InHand, MoveFailed};
+use crate::vault::VaultFailed;
 
 /// How long the wait between two looks is at first, in milliseconds, and at most.
 const LOOK_MS: i64 = 2_000;
@@ -92,7 +93,14 @@ impl Engine {
         let delivering = match self.reconciling(waiting.ready(), waiting.start()).await {
             Ok(delivering) => delivering,
             // What was placed cannot be opened any more, so nothing can be compared with it.
-            Err(OrderUnusable::Differs) => {
+            Err(
+                OrderUnusable::Differs
+                | OrderUnusable::Vault(
+                    VaultFailed::Missing
+                    | VaultFailed::Sealed
+                    | VaultFailed::Keys(KeyVaultFailed::Destroyed),
+                ),
+            ) => {
                 return self.void(hand, VoidReason::DigestMismatch, work).await;
             }
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),

@@ -185,9 +185,9 @@ impl Engine {
             // A call for help and an opting out wait for nothing: they are compensated once they are there.
             Writeback::Ready(ready) if never_waits(ready.ruled()) => UndoStep::Waiting,
             // Also where a person enters it, or looks what became of it: then what they say is waited for.
-            Writeback::Delivering(_)
-            | Writeback::Unknown(_)
-            | Writeback::AwaitingSignature(_) => UndoStep::Waiting,
+            Writeback::Delivering(_) | Writeback::Unknown(_) | Writeback::AwaitingSignature(_) => {
+                UndoStep::Waiting
+            }
             Writeback::Staged(staged) => {
                 if staged.promoted_by().is_some() {
                     UndoStep::Nothing

@@ -26,7 +26,10 @@ async fn task(bench: &Bench, n: usize) -> WritebackId {
         .ehr
         .put(json!({ "resourceType": "Patient", "id": id, "birthDate": "1950" }));
     let caller = bench.caller(&nurse(), "intake-agent", "intake", &id).await;
-    bench.task(&caller, &format!("task-{n}"), json!([])).await.id
+    bench
+        .task(&caller, &format!("task-{n}"), json!([]))
+        .await
+        .id
 }
 
 async fn creates(bench: &Bench) -> Sending {
@@ -47,7 +50,10 @@ pub(crate) async fn nothing_is_sent_while_the_ehr_fails_until_one_is_tried(db: D
         assert_eq!(bench.ehr.arrived(), n + 1);
     }
     // Five in a row: what comes now waits, with its attempts unspent.
-    assert!(matches!(creates(&bench).await.state, BreakerState::Open { .. }));
+    assert!(matches!(
+        creates(&bench).await.state,
+        BreakerState::Open { .. }
+    ));
     let waits = task(&bench, 5).await;
     tasks.push(waits);
     for _ in 0..4 {
@@ -204,7 +210,10 @@ async fn ward(db: Db) -> Bench {
         .await
         .unwrap();
     for (name, role) in [("dr-1", Role::Clinician), ("rn-1", Role::Rn)] {
-        let code = engine.create_account(&admin, new(name, role)).await.unwrap();
+        let code = engine
+            .create_account(&admin, new(name, role))
+            .await
+            .unwrap();
         engine.enrol(name, &code, hash()).await.unwrap();
     }
     bench
@@ -252,7 +261,10 @@ pub(crate) async fn a_signature_in_the_ehr_is_the_approval(db: Db) {
     let bench = ward(db).await;
     let (id, told) = order(&bench, "1").await;
     // The agent hears that people decide, and not where.
-    assert_eq!((&told["state"], &told["gate"]), (&json!("awaiting_approval"), &json!("approve")));
+    assert_eq!(
+        (&told["state"], &told["gate"]),
+        (&json!("awaiting_approval"), &json!("approve"))
+    );
     assert_eq!(bench.state(id).await, StateName::Ready);
     bench.deliver().await;
     assert_eq!(bench.state(id).await, StateName::AwaitingSignature);
@@ -296,7 +308,10 @@ pub(crate) async fn a_signature_in_the_ehr_is_the_approval(db: Db) {
     let [approval] = approvals.as_slice() else {
         panic!("{approvals:?}")
     };
-    assert_eq!((approval.account.as_str(), approval.role), ("dr-1", Role::Clinician));
+    assert_eq!(
+        (approval.account.as_str(), approval.role),
+        ("dr-1", Role::Clinician)
+    );
     assert!(matches!(approval.factor, Factor::EhrSignature { .. }));
     assert_eq!(approval.digest, bench.row(id).await.digest.unwrap());
     // One was placed, once, and looking changed nothing.
@@ -308,7 +323,12 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
     let bench = ward(db).await;
     let second = jiff::SignedDuration::from_secs(1);
     // What became of it, how long it is waited for, and why it is void.
-    type Case = (&'static str, fn(Timestamp, &str) -> Signature, i64, VoidReason);
+    type Case = (
+        &'static str,
+        fn(Timestamp, &str) -> Signature,
+        i64,
+        VoidReason,
+    );
     let cases: [Case; 6] = [
         (
             "a stranger signs",
@@ -322,9 +342,24 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
             30,
             VoidReason::SignerNotPermitted,
         ),
-        ("it is changed", |_, _| Signature::Changed, 30, VoidReason::ChangedBeforeSigning),
-        ("it is taken away", |_, _| Signature::Declined, 30, VoidReason::DeclinedAtEhr),
-        ("nobody signs", |_, _| Signature::Awaited, 901, VoidReason::NotSigned),
+        (
+            "it is changed",
+            |_, _| Signature::Changed,
+            30,
+            VoidReason::ChangedBeforeSigning,
+        ),
+        (
+            "it is taken away",
+            |_, _| Signature::Declined,
+            30,
+            VoidReason::DeclinedAtEhr,
+        ),
+        (
+            "nobody signs",
+            |_, _| Signature::Awaited,
+            901,
+            VoidReason::NotSigned,
+        ),
         (
             "it is signed too late",
             |now, place| given(DOCTOR, now + jiff::SignedDuration::from_secs(901), place),
@@ -341,7 +376,11 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
             .decide_signature(&place, became(bench.clock.now(), &place));
         wait_s(&bench, seconds).await;
         let row = bench.row(id).await;
-        assert_eq!((row.state, row.void), (StateName::Void, Some(void)), "{name}");
+        assert_eq!(
+            (row.state, row.void),
+            (StateName::Void, Some(void)),
+            "{name}"
+        );
         assert!(row.approvers.is_empty(), "{name}");
         bench.clock.advance_s(60);
     }
@@ -354,7 +393,9 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
     wait_s(&bench, 1_000).await;
     assert_eq!(bench.state(id).await, StateName::AwaitingSignature);
     bench.ehr.set_down(false);
-    bench.ehr.decide_signature(&place, given(DOCTOR, by, &place));
+    bench
+        .ehr
+        .decide_signature(&place, given(DOCTOR, by, &place));
     wait_s(&bench, 60).await;
     assert_eq!(bench.state(id).await, StateName::Delivered);
 }

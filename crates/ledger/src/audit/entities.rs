@@ -239,7 +239,9 @@ fn of_write(telling: &Telling<'_>, event: &WritebackEvent) -> Vec<Value> {
     }
     // Where nothing was applied, or the place was erased, our own identifier says which write it was.
     let what = match (&telling.about.location, event) {
-        (Some(location), WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_)) => json!({ "reference": location }),
+        (Some(location), WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_)) => {
+            json!({ "reference": location })
+        }
         _ => job(),
     };
     vec![entity("2", "4", what)]

@@ -88,11 +88,23 @@ async fn orders_come_in_unsigned_and_are_signed_by_people_only() {
     assert_eq!(bench.post("Provenance", &provenance).await.status(), 405);
 
     let signer = "Practitioner/doctor";
-    assert!(bench.handle().sign("MedicationRequest", id, signer).unwrap());
-    assert!(!bench.handle().sign("MedicationRequest", id, signer).unwrap());
+    assert!(
+        bench
+            .handle()
+            .sign("MedicationRequest", id, signer)
+            .unwrap()
+    );
+    assert!(
+        !bench
+            .handle()
+            .sign("MedicationRequest", id, signer)
+            .unwrap()
+    );
     let now = bench.handle().resource("MedicationRequest", id).unwrap();
     assert_eq!(now["status"], "active");
-    let found = bench.get(&format!("Provenance?target=MedicationRequest/{id}")).await;
+    let found = bench
+        .get(&format!("Provenance?target=MedicationRequest/{id}"))
+        .await;
     let found = json_of(found).await;
     let signature = &found["entry"][0]["resource"];
     assert_eq!(
