@@ -27,6 +27,7 @@ use crate::ehr_event::EventSources;
 use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
+use crate::oversight::rules::OversightRules;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -261,6 +262,7 @@ struct Compiled {
     consent_table: Arc<ConsentTable>,
     retention: Arc<RetentionRules>,
     remedies: Arc<Remedies>,
+    oversight: Arc<OversightRules>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -336,6 +338,7 @@ impl Compiled {
             consent_table: Arc::new(crate::consent::table_of(bundle)?),
             retention: Arc::new(retention),
             remedies: Arc::new(Remedies::of(bundle)?),
+            oversight: Arc::new(OversightRules::of(bundle)?),
         })
     }
 }
@@ -363,6 +366,8 @@ pub struct Engine {
     pub(crate) retention: Arc<RetentionRules>,
     /// What undoes which type of resource.
     pub(crate) remedies: Arc<Remedies>,
+    /// What is looked at afterwards, and how people decide.
+    pub(crate) oversight: Arc<OversightRules>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -412,6 +417,7 @@ impl Engine {
             consent_table,
             retention,
             remedies,
+            oversight,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -434,6 +440,7 @@ impl Engine {
             consent_table,
             retention,
             remedies,
+            oversight,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

@@ -22,6 +22,22 @@ impl Engine {
         let mut commit = self.commit_as(Actor::System {
             part: SystemPart::Expiry,
         });
+        if let Writeback::AwaitingApproval(waiting) = hand.state.clone()
+            && now < waiting.ruled().order.approve_by
+        {
+            let notice = self
+                .take_overdue_step(&mut hand, &waiting, work, &mut commit)
+                .await?;
+            self.store
+                .commit(commit)
+                .await
+                .map_err(|e| chaperone_core::ports::StoreFailed::Unavailable(Box::new(e)))?;
+            if let Some(notice) = notice {
+                self.after(Piece::Notify(self.config.tenant.clone(), notice));
+                self.announce_change();
+            }
+            return Ok(());
+        }
         let ended = match &hand.state {
             Writeback::AwaitingApproval(waiting) if now >= waiting.ruled().order.approve_by => {
                 Some(("expired", refused_by_time()))

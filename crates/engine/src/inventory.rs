@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 30] = [
+pub const COLLECTIONS: [&str; 35] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -37,6 +37,11 @@ pub const COLLECTIONS: [&str; 30] = [
     "idempotency",
     "legal_hold",
     "look",
+    "oversight_demotion",
+    "oversight_place",
+    "oversight_sample",
+    "oversight_tally",
+    "pace",
     "retention",
     "session",
     "setup",

@@ -289,6 +289,9 @@ pub(super) async fn not_taken(
             StatusCode::UNPROCESSABLE_ENTITY,
             capital(&failed.to_string()),
         ),
+        DecideFailed::Pause { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, capital(&failed.to_string()))
+        }
         DecideFailed::Conflict | DecideFailed::RulesChanged => {
             (StatusCode::CONFLICT, capital(&failed.to_string()))
         }
