@@ -29,8 +29,8 @@ use chaperone_core::ids::{
     VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
-use chaperone_core::oversight::{Combination, Maker, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::oversight::{Combination, Maker, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};

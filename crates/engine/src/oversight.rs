@@ -23,7 +23,7 @@ mod tally;
 
 pub use follow::{FollowFailed, Followed};
 pub(crate) use pace::Paced;
-pub(crate) use ruling::maker_of;
 pub use restore::RestoreFailed;
+pub(crate) use ruling::maker_of;
 pub use sample::SampleFailed;
 pub use status::{DemotedRow, OversightView, SampleRow, TallyRow};

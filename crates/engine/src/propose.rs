@@ -44,8 +44,8 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
-use crate::oversight::maker_of;
 use crate::order::{if_none_exist, order_bytes, provenance_template, strategy_for};
+use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
 use crate::transition::{InHand, MoveFailed};
 

@@ -181,11 +181,7 @@ impl Engine {
             };
             let demotions = page.demoted_by.clone();
             let drawn = page.drawn;
-            match self
-                .store
-                .commit(page.sealed(next, mark, record)?)
-                .await
-            {
+            match self.store.commit(page.sealed(next, mark, record)?).await {
                 Ok(_) => {}
                 Err(CommitFailed::Record { .. } | CommitFailed::Conflict { .. })
                     if again < AGAIN_MAX =>
@@ -207,6 +203,35 @@ impl Engine {
             }
             if drawn > 0 {
                 self.announce_change();
+            }
+        }
+    }
+
+    /// Makes the counts be folded from the first entry on. Whoever is folding just now is refused.
+    pub(crate) async fn reset_oversight(&self) -> Result<(), StoreFailed> {
+        let tenant = &self.config.tenant;
+        let key = RecordKey::new(PLACE, FOLLOWED);
+        let mut again = 0;
+        loop {
+            let Some(known) = self.store.record(tenant, &key, self.now()).await? else {
+                return Ok(());
+            };
+            let place: Place = parsed(&known)?;
+            let next = Place {
+                generation: place.generation.saturating_add(1),
+                ..place
+            };
+            let mut commit = self.commit_as(Actor::System {
+                part: SystemPart::Oversight,
+            });
+            let record = Record::new(PLACE, FOLLOWED, written(&next)?);
+            commit
+                .records
+                .push(RecordChange::Update(record, known.revision));
+            match self.store.commit(commit).await {
+                Ok(_) => return Ok(()),
+                Err(CommitFailed::Record { .. }) if again < AGAIN_MAX => again += 1,
+                Err(failed) => return Err(StoreFailed::Unavailable(Box::new(failed))),
             }
         }
     }
@@ -331,13 +356,11 @@ impl Engine {
             reviewed,
             disagreed,
         };
-        page.commit
-            .records
-            .push(RecordChange::Create(Record::new(
-                DEMOTIONS,
-                combination.key(),
-                written(&demotion)?,
-            )));
+        page.commit.records.push(RecordChange::Create(Record::new(
+            DEMOTIONS,
+            combination.key(),
+            written(&demotion)?,
+        )));
         page.commit.append(
             StreamId::Oversight,
             Expected::Any,

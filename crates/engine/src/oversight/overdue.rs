@@ -47,10 +47,7 @@ impl Engine {
             due: next,
             kind: None,
         });
-        let reached = steps
-            .iter()
-            .filter(|step| due(step.after_s) <= now)
-            .count();
+        let reached = steps.iter().filter(|step| due(step.after_s) <= now).count();
         let Some(newest) = reached.checked_sub(1).and_then(|at| steps.get(at)) else {
             return Ok(None);
         };

@@ -41,7 +41,12 @@ struct Approvals {
 
 impl Approvals {
     /// Which limit one more passes, with how many count and their median.
-    fn take(&mut self, pace: &Pace, now: Timestamp, review_ms: u64) -> Option<(PaceLimit, u32, u64)> {
+    fn take(
+        &mut self,
+        pace: &Pace,
+        now: Timestamp,
+        review_ms: u64,
+    ) -> Option<(PaceLimit, u32, u64)> {
         self.latest
             .retain(|(at, _)| now.duration_since(*at).as_secs() < pace.within_s);
         self.latest.push((now, review_ms));

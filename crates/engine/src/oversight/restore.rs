@@ -53,7 +53,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`RestoreFailed::Missing`]; store failures.
-    pub async fn restore_digest(&self, row: &Digest, reason: &str) -> Result<Digest, RestoreFailed> {
+    pub async fn restore_digest(
+        &self,
+        row: &Digest,
+        reason: &str,
+    ) -> Result<Digest, RestoreFailed> {
         let (demotion, _) = self.demotion(row).await?;
         Ok(digest_of(row, &demotion, reason.trim()))
     }

@@ -199,7 +199,10 @@ mod tests {
         assert_eq!(rules.drift.disagreed_max(), 4);
         assert_eq!(rules.overdue_of(ChangeClass::M4).len(), 2);
         for (from, to) in [
-            ("owner = \"chief medical information officer\"", "owner = \"\""),
+            (
+                "owner = \"chief medical information officer\"",
+                "owner = \"\"",
+            ),
             ("decisions_min = 50", "decisions_min = 0"),
             ("per_ten_thousand = 500", "per_ten_thousand = 10001"),
             ("restored_by = [\"clinician\", \"him\"]", "restored_by = []"),

@@ -152,9 +152,10 @@ impl Seen {
                     (Some(right), None) => {
                         (Some(Judged::Counted(cell, right)), Some((cell, right)))
                     }
-                    (Some(false), Some((earlier, true))) => {
-                        (Some(Judged::TurnedOutWrong(earlier)), Some((earlier, false)))
-                    }
+                    (Some(false), Some((earlier, true))) => (
+                        Some(Judged::TurnedOutWrong(earlier)),
+                        Some((earlier, false)),
+                    ),
                     (Some(_), counted) => (None, counted),
                 };
             }

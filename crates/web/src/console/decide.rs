@@ -289,9 +289,7 @@ pub(super) async fn not_taken(
             StatusCode::UNPROCESSABLE_ENTITY,
             capital(&failed.to_string()),
         ),
-        DecideFailed::Pause { .. } => {
-            (StatusCode::TOO_MANY_REQUESTS, capital(&failed.to_string()))
-        }
+        DecideFailed::Pause { .. } => (StatusCode::TOO_MANY_REQUESTS, capital(&failed.to_string())),
         DecideFailed::Conflict | DecideFailed::RulesChanged => {
             (StatusCode::CONFLICT, capital(&failed.to_string()))
         }

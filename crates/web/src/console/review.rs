@@ -115,6 +115,7 @@ pub(super) struct WhyRows {
     pub(super) tool: String,
     pub(super) rationale: String,
     pub(super) confidence: String,
+    pub(super) calibrated: String,
     pub(super) sources: Vec<(String, bool)>,
     pub(super) tainted: bool,
 }
@@ -232,6 +233,7 @@ impl ReviewPage {
             validator,
             rules,
             outcome,
+            calibrated_pct,
             author,
             purpose,
             undo,
@@ -245,7 +247,7 @@ impl ReviewPage {
         let (state_words, state_css) = phrases::state(row.state);
         // Whoever is not to see the content has none here.
         let content = content.map(|it| it.into_exposed(ExposedFor::Person));
-        let why = why(&row, content.as_ref(), author, purpose);
+        let why = why(&row, content.as_ref(), author, purpose, calibrated_pct);
         let (mut can_decide, needs_factor, over_warning) = match &turn {
             Turn::Yours {
                 second_factor,
@@ -408,6 +410,7 @@ fn why(
     content: Option<&ReviewContent>,
     author: Option<String>,
     purpose: Option<String>,
+    calibrated_pct: Option<i64>,
 ) -> WhyRows {
     WhyRows {
         agent: row.agent.to_string(),
@@ -422,6 +425,7 @@ fn why(
             .and_then(|c| c.confidence)
             .map(|confidence| format!("{:.0} %", confidence * 100.0))
             .unwrap_or_default(),
+        calibrated: calibrated_pct.map_or_else(String::new, |pct| format!("{pct} %")),
         sources: content
             .iter()
             .flat_map(|c| &c.sources)
