@@ -385,8 +385,8 @@ impl Engine {
             .observe(admitted, write, inputs, &merged.resource, judged.plausible)
             .await?;
         let maker = hand.state.proposal().maker.clone();
-        let intent = &admitted.intent.id;
-        self.observe_calibrated(maker.as_ref(), intent, &merged.change, &mut facts)
+        let called = (&admitted.intent.id, &admitted.tool.name);
+        self.observe_calibrated(maker.as_ref(), called, &merged.change, &mut facts)
             .await?;
         let class = merged.change.class().map_err(|_| CallError::denied())?;
         let asked = WriteRequest {

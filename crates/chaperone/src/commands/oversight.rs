@@ -57,12 +57,15 @@ fn text(view: &OversightView) -> String {
     }));
     lines.push(format!("counted  {}", view.tallies.len()));
     lines.extend(view.tallies.iter().map(|tally| {
-        let borne_out = match tally.confidence_pct {
-            Some(pct) => format!("{pct} %"),
-            None => format!("none under {} decisions", view.decisions_min),
+        let borne_out = match (tally.confidence_pct, &tally.tool) {
+            (Some(pct), _) => format!(", borne out {pct} %"),
+            (None, Some(_)) => format!(", none under {} decisions", view.decisions_min),
+            (None, None) => String::new(),
         };
+        let tool = tally.tool.as_ref();
         format!(
-            "  {}  right {}, wrong {}, borne out: {borne_out}",
+            "  {}{}  right {}, wrong {}{borne_out}",
+            tool.map_or_else(String::new, |tool| format!("tool {tool}, ")),
             words(&tally.combination),
             tally.right,
             tally.wrong

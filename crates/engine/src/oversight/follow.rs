@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::sample::Sample;
-use super::tally::{Judged, Seen, TALLIES, Tally, is_telling};
+use super::tally::{Counted, Judged, Seen, TALLIES, Tally, is_telling};
 use crate::afterwork::Piece;
 use crate::context::Engine;
 use crate::projection::sortable;
@@ -253,8 +253,8 @@ impl Engine {
             return Ok(());
         };
         if let Some(judged) = seen.judged {
-            for combination in seen.combinations() {
-                let counts = &mut self.tally(page, combination).await?.counts;
+            for of in seen.counted() {
+                let counts = &mut self.tally(page, of).await?.counts;
                 match judged {
                     Judged::Counted(cell, right) => counts.add(cell, right),
                     Judged::TurnedOutWrong(cell) => counts.turned_out_wrong(cell),
@@ -270,8 +270,8 @@ impl Engine {
                 let week = Cell::of(recorded.at.as_second(), None).week();
                 let drawn = was_drawn || (is_new && self.is_drawn(id, &seen, week, page).await?);
                 if drawn {
-                    for combination in seen.combinations() {
-                        self.tally(page, combination).await?.draw(week);
+                    for of in seen.counted() {
+                        self.tally(page, of).await?.draw(week);
                     }
                 }
                 if drawn && !was_drawn {
@@ -291,10 +291,9 @@ impl Engine {
                     .map_or(recorded.at, |it| it.at);
                 page.samples
                     .insert(id, Sample::of(&seen, drawn_at, Some(*verdict)));
-                for combination in seen.combinations() {
-                    if combination.row.is_some() {
-                        self.judge_row(id, combination, *verdict, is_new, page)
-                            .await?;
+                for of in seen.counted() {
+                    if of.combination.row.is_some() {
+                        self.judge_row(id, of, *verdict, is_new, page).await?;
                     }
                 }
             }
@@ -312,9 +311,9 @@ impl Engine {
         page: &mut Page,
     ) -> Result<bool, FollowFailed> {
         let sampling = &self.oversight.sampling;
-        for combination in seen.combinations() {
-            let is_row = combination.row.is_some();
-            let drawn = self.tally(page, combination).await?.drawn_in(week);
+        for of in seen.counted() {
+            let is_row = of.combination.row.is_some();
+            let drawn = self.tally(page, of).await?.drawn_in(week);
             if is_row && drawn < sampling.weekly_min {
                 return Ok(true);
             }
@@ -331,13 +330,14 @@ impl Engine {
     async fn judge_row(
         &self,
         id: WritebackId,
-        combination: Combination,
+        of: Counted,
         verdict: Verdict,
         is_new: bool,
         page: &mut Page,
     ) -> Result<(), FollowFailed> {
         let drift = &self.oversight.drift;
-        let tally = self.tally(page, combination.clone()).await?;
+        let combination = of.combination.clone();
+        let tally = self.tally(page, of).await?;
         let Some((reviewed, disagreed)) = tally.take(verdict, drift.window, drift.disagreed_max())
         else {
             return Ok(());
@@ -374,13 +374,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The counts of a combination in hand, read when they are first needed.
+    /// Counts in hand, read when they are first needed.
     async fn tally<'a>(
         &self,
         page: &'a mut Page,
-        combination: Combination,
+        of: Counted,
     ) -> Result<&'a mut Tally, StoreFailed> {
-        let key = combination.key();
+        let key = of.key();
         let generation = page.generation;
         if !page.tallies.contains_key(&key) {
             let row = RecordKey::new(TALLIES, key);
@@ -390,15 +390,13 @@ impl Engine {
                 None => None,
             };
             let tally = known.filter(|tally| tally.generation == generation);
-            page.tallies.insert(
-                key,
-                tally.unwrap_or_else(|| Tally::new(combination.clone(), generation)),
-            );
+            let tally = tally.unwrap_or_else(|| Tally::new(of.clone(), generation));
+            page.tallies.insert(key, tally);
         }
         Ok(page
             .tallies
             .entry(key)
-            .or_insert_with(|| Tally::new(combination, generation)))
+            .or_insert_with(|| Tally::new(of, generation)))
     }
 }
 

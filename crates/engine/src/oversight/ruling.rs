@@ -11,7 +11,7 @@ use chaperone_core::change::{Change, Direction};
 use chaperone_core::evidence::Ruling;
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::IntentId;
+use chaperone_core::ids::{IntentId, ToolName};
 use chaperone_core::oversight::{Combination, Maker};
 use chaperone_core::ports::{RecordKey, StoreFailed};
 use chaperone_core::request::WriteRequest;
@@ -20,7 +20,7 @@ use chaperone_core::undo::VersionName;
 use chaperone_policy::RulingFailed;
 
 use super::follow::{DEMOTIONS, parsed};
-use super::tally::{TALLIES, Tally};
+use super::tally::{Counted, TALLIES, Tally};
 use crate::context::Engine;
 use crate::errors::CallError;
 
@@ -57,14 +57,14 @@ impl Engine {
     pub(crate) async fn observe_calibrated(
         &self,
         maker: Option<&Maker>,
-        intent: &IntentId,
+        (intent, tool): (&IntentId, &ToolName),
         change: &Change,
         facts: &mut Facts,
     ) -> Result<(), StoreFailed> {
         let Some(maker) = maker.filter(|_| !waits_for_nobody(change)) else {
             return Ok(());
         };
-        let key = RecordKey::new(TALLIES, Combination::of(maker, intent, None).key());
+        let key = RecordKey::new(TALLIES, Counted::tool(maker, intent, tool).key());
         let Some(row) = self.store.projection(&self.config.tenant, &key).await? else {
             return Ok(());
         };

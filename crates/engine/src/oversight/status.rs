@@ -73,11 +73,13 @@ pub struct SampleRow {
 pub struct TallyRow {
     /// Whose.
     pub combination: Combination,
+    /// The tool, where it is counted by tool and not by row.
+    pub tool: Option<ToolName>,
     /// Decisions that count and were right.
     pub right: u32,
     /// Decisions that count and were wrong.
     pub wrong: u32,
-    /// Calibrated confidence in percent, without a claim; nothing while there are too few.
+    /// Calibrated confidence of a tool in percent, without a claim; nothing while there are too few.
     pub confidence_pct: Option<u8>,
 }
 
@@ -135,13 +137,21 @@ impl Engine {
             let tally: Tally = parsed(&row)?;
             let total = tally.counts.total(rules, now.as_second());
             tallies.push(TallyRow {
-                confidence_pct: tally.counts.confidence_pct(rules, now.as_second(), None),
-                combination: tally.combination,
+                // Of a tool alone: that is what rulings are told.
+                confidence_pct: tally
+                    .of
+                    .tool
+                    .as_ref()
+                    .and_then(|_| tally.counts.confidence_pct(rules, now.as_second(), None)),
+                combination: tally.of.combination,
+                tool: tally.of.tool,
                 right: total.right,
                 wrong: total.wrong,
             });
         }
-        tallies.sort_by(|one, other| one.combination.cmp(&other.combination));
+        tallies.sort_by(|one: &TallyRow, other| {
+            (&one.combination, &one.tool).cmp(&(&other.combination, &other.tool))
+        });
         Ok(OversightView {
             demoted,
             waiting,

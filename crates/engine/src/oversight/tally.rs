@@ -2,9 +2,10 @@
 //!
 //! Rows are projections: they hold names of models, prompts and policies and numbers, and nothing about patients.
 
+use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::PolicyId;
+use chaperone_core::ids::{IntentId, PolicyId, ToolName};
 use chaperone_core::oversight::calibration::{Cell, Counts};
 use chaperone_core::oversight::{Combination, Maker, OversightEvent, Verdict};
 use chaperone_core::ports::StoreFailed;
@@ -16,10 +17,36 @@ use serde::{Deserialize, Serialize};
 /// Rows by the key of their combination.
 pub(super) const TALLIES: &str = "oversight_tally";
 
+/// Under what a decision is counted: a combination by its row, to judge the row; or one tool of it whatever the row,
+/// to calibrate confidence. What an agent does well with one tool says nothing of another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Counted {
+    pub(super) combination: Combination,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) tool: Option<ToolName>,
+}
+
+impl Counted {
+    /// What calibrates a tool.
+    pub(super) fn tool(maker: &Maker, intent: &IntentId, tool: &ToolName) -> Self {
+        Self {
+            combination: Combination::of(maker, intent, None),
+            tool: Some(tool.clone()),
+        }
+    }
+
+    /// What it is filed under.
+    pub(super) fn key(&self) -> Digest {
+        let tool = self.tool.as_ref().map_or("", ToolName::as_str);
+        let combination = self.combination.key();
+        Digest::of_parts([&combination.as_bytes()[..], tool.as_bytes()])
+    }
+}
+
 /// What is known of one combination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tally {
-    pub(super) combination: Combination,
+    pub(super) of: Counted,
     /// Which folding it is of: rows of an earlier one are not added to.
     pub(super) generation: u64,
     pub(super) counts: Counts,
@@ -30,9 +57,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(combination: Combination, generation: u64) -> Self {
+    pub(super) fn new(of: Counted, generation: u64) -> Self {
         Self {
-            combination,
+            of,
             generation,
             counts: Counts::default(),
             verdicts: Vec::new(),
@@ -190,15 +217,18 @@ impl Seen {
             .map_or(&[], |ruled| &ruled.ruling.determining[..])
     }
 
-    /// Under what it is counted: everything of its maker and intent, then each row.
-    pub(super) fn combinations(&self) -> Vec<Combination> {
+    /// Under what it is counted: its tool, then each row.
+    pub(super) fn counted(&self) -> Vec<Counted> {
         let Some(maker) = self.maker() else {
             return Vec::new();
         };
-        let of = |row| Combination::of(maker, &self.proposal().intent, row);
-        std::iter::once(None)
-            .chain(self.rows().iter().cloned().map(Some))
-            .map(of)
+        let proposal = self.proposal();
+        let by_row = |row: &PolicyId| Counted {
+            combination: Combination::of(maker, &proposal.intent, Some(row.clone())),
+            tool: None,
+        };
+        std::iter::once(Counted::tool(maker, &proposal.intent, &proposal.tool))
+            .chain(self.rows().iter().map(by_row))
             .collect()
     }
 }

@@ -12,11 +12,12 @@ use chaperone_core::oversight::{OversightEvent, PaceLimit, Verdict};
 use chaperone_core::ports::{Clock, Notice};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::StateName;
-use chaperone_engine::Engine;
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::oversight::{RestoreFailed, SampleFailed};
+use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
+use chaperone_testkit::{MemoryKeyVault, SeededRandom};
 use serde_json::json;
 
 use crate::bench::*;
@@ -36,9 +37,23 @@ fn changed(changes: &[(&str, &str, &str)]) -> Arc<Bundle> {
     bundle(&files)
 }
 
-async fn started(bench: &mut Bench, changes: &[(&str, &str, &str)]) {
-    let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    bench.engine = start(&changed(changes), store, ehr, clock).await;
+/// Another process on the same store and keys, which draws other ids.
+async fn started(
+    bench: &Bench,
+    keys: &Arc<MemoryKeyVault>,
+    seed: u64,
+    changes: &[(&str, &str, &str)],
+) -> Arc<Engine> {
+    let (store, ehr) = (bench.store.clone(), bench.ehr.clone());
+    let ports = Ports {
+        keys: keys.clone(),
+        random: Arc::new(SeededRandom::new(seed)),
+        ..ports(store, ehr, bench.clock.clone())
+    };
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    Engine::start(config, changed(changes), ports)
+        .await
+        .unwrap()
 }
 
 async fn follow(engine: &Engine) {
@@ -255,11 +270,12 @@ async fn restored(bench: &Bench, row: Digest) {
 
 pub(crate) async fn who_agrees_lets_it_go_on_and_only_a_share_is_drawn(db: Db) {
     let mut bench = bench_on(db, Strategy::Conditional).await;
+    let keys = Arc::new(MemoryKeyVault::new(1));
     let none = [
         (RULES, "per_ten_thousand = 500", "per_ten_thousand = 0"),
         (RULES, "weekly_min = 20", "weekly_min = 2"),
     ];
-    started(&mut bench, &none).await;
+    bench.engine = started(&bench, &keys, 11, &none).await;
     for key in ["1", "2", "3", "4"] {
         delivered(&bench, key).await;
     }
@@ -289,19 +305,22 @@ pub(crate) async fn who_agrees_lets_it_go_on_and_only_a_share_is_drawn(db: Db) {
     let all = view
         .tallies
         .iter()
-        .find(|it| it.combination.row.is_none())
+        .find(|it| {
+            it.combination.row.is_none() && it.tool.as_ref().unwrap().as_str() == "create_task"
+        })
         .unwrap();
-    assert_eq!((all.right, all.wrong, all.confidence_pct), (3, 0, None));
+    assert_eq!((all.right, all.wrong, all.confidence_pct), (2, 0, None));
 }
 
 pub(crate) async fn confidence_counts_once_people_have_borne_it_out(db: Db) {
     const ENOUGH: u8 = 35;
     let mut bench = bench_on(db, Strategy::Conditional).await;
+    let keys = Arc::new(MemoryKeyVault::new(1));
     let rules = [
         (RULES, "\ndecisions_min = 50", "\ndecisions_min = 35"),
         (RULES, "\nweekly_min = 20", "\nweekly_min = 0"),
     ];
-    started(&mut bench, &rules).await;
+    bench.engine = started(&bench, &keys, 11, &rules).await;
     // An agent that is sure of itself gets nothing by it.
     let sure = weight(&bench, "sure", Some(1.0)).await;
     assert_eq!(level(&bench, sure).await, GateLevel::Approve);
@@ -319,6 +338,14 @@ pub(crate) async fn confidence_counts_once_people_have_borne_it_out(db: Db) {
             follow(&bench.engine).await;
         }
     }
+    // What it did well with one tool says nothing of another.
+    let view = bench.engine.oversight(None).await.unwrap();
+    let borne_out: Vec<_> = view
+        .tallies
+        .iter()
+        .filter_map(|it| Some((it.tool.as_ref()?.as_str(), it.confidence_pct?)))
+        .collect();
+    assert_eq!(borne_out, [("record_vital", 90)]);
     let alone = weight(&bench, "alone", None).await;
     assert_eq!(level(&bench, alone).await, GateLevel::AutoVerified);
     let replayed = bench
@@ -337,21 +364,20 @@ pub(crate) async fn confidence_counts_once_people_have_borne_it_out(db: Db) {
     // Another prompt starts with nothing.
     let mut next = rules.to_vec();
     next.push(("agents/intake-agent.toml", "intake@3", "intake@4"));
-    let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    let engine = std::mem::replace(
-        &mut bench.engine,
-        start(&changed(&next), store, ehr, clock).await,
-    );
+    let other_prompt = started(&bench, &keys, 12, &next).await;
+    let engine = std::mem::replace(&mut bench.engine, other_prompt);
     let other = weight(&bench, "other prompt", None).await;
     assert_eq!(level(&bench, other).await, GateLevel::Approve);
     bench.engine = engine;
     // One that a person says no to, and it is borne out no longer.
     let wrong = weight(&bench, "wrong", Some(0.5)).await;
     let digest = bench.row(wrong).await.digest.unwrap();
-    let no = bench
+    let says_no = human(5, &[Role::MaRn]);
+    bench
         .engine
-        .reject(&human(5, &[Role::MaRn]), wrong, digest, "misread");
-    no.await.unwrap();
+        .reject(&says_no, wrong, digest, "misread")
+        .await
+        .unwrap();
     follow(&bench.engine).await;
     let after = weight(&bench, "after", None).await;
     assert_eq!(level(&bench, after).await, GateLevel::Approve);
@@ -359,6 +385,8 @@ pub(crate) async fn confidence_counts_once_people_have_borne_it_out(db: Db) {
 
 pub(crate) async fn who_approves_too_fast_pauses_and_nothing_else_does(db: Db) {
     let mut bench = bench_on(db, Strategy::Conditional).await;
+    let keys = Arc::new(MemoryKeyVault::new(1));
+    bench.engine = started(&bench, &keys, 10, &[]).await;
     let hasty = human(5, &[Role::MaRn]);
     let mut ids = Vec::new();
     for n in 0..12 {
@@ -403,10 +431,10 @@ pub(crate) async fn who_approves_too_fast_pauses_and_nothing_else_does(db: Db) {
         .unwrap();
     // What is urgent is not held up.
     let urgent = [(RULES, "urgent_from = \"M4\"", "urgent_from = \"M2\"")];
-    started(&mut bench, &urgent).await;
+    bench.engine = started(&bench, &keys, 11, &urgent).await;
     let now = weight(&bench, "urgent", None).await;
     approve(&bench, &hasty, now, 1_000).await.unwrap();
-    started(&mut bench, &[]).await;
+    bench.engine = started(&bench, &keys, 12, &[]).await;
     bench.clock.advance_s(300);
     let later = weight(&bench, "later", None).await;
     approve(&bench, &hasty, later, 5_000).await.unwrap();

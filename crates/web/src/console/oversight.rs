@@ -134,7 +134,10 @@ async fn page(
         id: sample.writeback.to_string(),
         what: format!(
             "{} by {} for {}",
-            sample.resource.as_ref().map_or("a change", |it| it.as_str()),
+            sample
+                .resource
+                .as_ref()
+                .map_or("a change", |it| it.as_str()),
             sample.agent,
             sample.intent
         ),
@@ -153,12 +156,16 @@ async fn page(
         disagreed: row.disagreed,
     });
     let tallies = tallies.into_iter().map(|tally| TallyRow {
-        row: row_words(&tally.combination),
+        row: match &tally.tool {
+            Some(tool) => format!("tool {tool}"),
+            None => row_words(&tally.combination),
+        },
         whose: whose(&tally.combination),
         right: tally.right,
         wrong: tally.wrong,
         confidence: match tally.confidence_pct {
             Some(pct) => format!("{pct} %"),
+            None if tally.tool.is_none() => String::new(),
             None => "too few decisions".to_owned(),
         },
     });
@@ -288,7 +295,14 @@ pub(super) async fn verdict(
                 reason: reason.to_owned(),
                 ..Typed::default()
             };
-            sample_page(&state, &person, &id, typed, StatusCode::UNPROCESSABLE_ENTITY).await
+            sample_page(
+                &state,
+                &person,
+                &id,
+                typed,
+                StatusCode::UNPROCESSABLE_ENTITY,
+            )
+            .await
         }
         SampleFailed::Already | SampleFailed::SamePerson | SampleFailed::Conflict => {
             let typed = Typed {

@@ -36,24 +36,46 @@ async fn what_went_through_is_looked_at_demoted_and_restored() {
     let shown = bench.get("/console/oversight", &looks.cookie).await;
     assert_eq!(shown.status, StatusCode::OK);
     assert!(shown.body.contains("To be looked at (5)"), "{}", shown.body);
-    assert!(!shown.body.contains("Sample"), "a list of samples names no patient");
+    assert!(
+        !shown.body.contains("Sample"),
+        "a list of samples names no patient"
+    );
     let own = bench.get("/console/oversight", &asked.cookie).await;
     assert!(own.body.contains("To be looked at (0)"), "{}", own.body);
 
     let say = async |by: &Someone, id: WritebackId, verdict: &str, reason: &str| {
-        let form = [("csrf", by.csrf.as_str()), ("verdict", verdict), ("reason", reason)];
-        bench.post(&format!("/console/oversight/{id}"), &by.cookie, &form).await
+        let form = [
+            ("csrf", by.csrf.as_str()),
+            ("verdict", verdict),
+            ("reason", reason),
+        ];
+        bench
+            .post(&format!("/console/oversight/{id}"), &by.cookie, &form)
+            .await
     };
-    let one = bench.get(&format!("/console/oversight/{}", ids[0]), &looks.cookie).await;
+    let one = bench
+        .get(&format!("/console/oversight/{}", ids[0]), &looks.cookie)
+        .await;
     assert_eq!(one.status, StatusCode::OK);
-    assert!(one.body.contains("Would you have let it through"), "{}", one.body);
+    assert!(
+        one.body.contains("Would you have let it through"),
+        "{}",
+        one.body
+    );
     let silent = say(&looks, ids[0], "disagree", "").await;
     assert_eq!(silent.status, StatusCode::UNPROCESSABLE_ENTITY);
     for id in &ids {
         let said = say(&looks, *id, "disagree", "nobody asked for this").await;
-        assert_eq!(said.location(), "/console/oversight?done=looked-at", "{}", said.body);
+        assert_eq!(
+            said.location(),
+            "/console/oversight?done=looked-at",
+            "{}",
+            said.body
+        );
     }
-    let gone = bench.get(&format!("/console/oversight/{}", ids[0]), &looks.cookie).await;
+    let gone = bench
+        .get(&format!("/console/oversight/{}", ids[0]), &looks.cookie)
+        .await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
     bench.engine.follow_oversight(u64::MAX).await.unwrap();
 
@@ -67,7 +89,9 @@ async fn what_went_through_is_looked_at_demoted_and_restored() {
             ("reason", reason),
             ("code", code),
         ];
-        bench.post("/console/oversight/restore", &by.cookie, &form).await
+        bench
+            .post("/console/oversight/restore", &by.cookie, &form)
+            .await
     };
     let why = "the prompt was put right and looked at for a week";
     let nurse = restore(&looks, &bench.code(&looks), why).await;
@@ -77,8 +101,15 @@ async fn what_went_through_is_looked_at_demoted_and_restored() {
     assert!(wrong.body.contains(why), "what was typed is kept");
     bench.clock.advance_s(30);
     let done = restore(&clinician, &bench.code(&clinician), why).await;
-    assert_eq!(done.location(), "/console/oversight?done=restored", "{}", done.body);
-    let after = bench.get("/console/oversight?done=restored", &clinician.cookie).await;
+    assert_eq!(
+        done.location(),
+        "/console/oversight?done=restored",
+        "{}",
+        done.body
+    );
+    let after = bench
+        .get("/console/oversight?done=restored", &clinician.cookie)
+        .await;
     assert!(after.body.contains("The row goes by what it says again."));
     assert!(!after.body.contains("name=\"row\""));
 }
