@@ -58,6 +58,8 @@ enum Command {
     Shred(commands::shred::ShredArgs),
     /// Undo what an agent, a model, a prompt or a time did: set aside, compensate, ask people.
     Undo(commands::undo::UndoArgs),
+    /// What people found in what went through: demoted rows, samples to look at, borne-out confidence.
+    Oversight(commands::oversight::OversightArgs),
     /// Ask policy again what it was asked about a write-back: the same answer, or not.
     Replay(commands::replay::ReplayArgs),
     /// Which recorded rulings would be others under another bundle.
@@ -106,6 +108,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Retention(args) => commands::retention::run(args),
         Command::Shred(args) => commands::shred::run(args),
         Command::Undo(args) => commands::undo::run(args),
+        Command::Oversight(args) => commands::oversight::run(args),
         Command::Replay(args) => commands::replay::replay(args),
         Command::Backtest(args) => commands::replay::backtest(args),
         Command::Inventory(args) => commands::inventory::run(args),

@@ -39,6 +39,9 @@ const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// How many of these looks pass between two sweeps; the first comes after a few.
 const SWEEP_EVERY: u32 = 60;
 const SWEEP_FIRST: u32 = 2;
+/// How often overseeing looks for new entries, and how many it takes before it rests.
+const OVERSEE_EVERY: Duration = Duration::from_secs(1);
+const OVERSEE_AT_ONCE: u64 = 256;
 /// How often runs that undo something are looked at.
 const UNDO_EVERY: Duration = Duration::from_secs(1);
 /// How long the stream of AuditEvents waits when there is nothing new.
@@ -65,6 +68,7 @@ impl Workers {
             tokio::spawn(index(Arc::clone(engine), stopped.clone())),
             tokio::spawn(retain(Arc::clone(engine), stopped.clone())),
             tokio::spawn(undo(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(oversee(Arc::clone(engine), stopped.clone())),
             tokio::spawn(afterwork(Arc::clone(engine), stopped)),
         ];
         Self { stop, tasks }
@@ -218,6 +222,24 @@ async fn undo(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         // Not at every change: a busy system changes many times a second, and a run waits for people.
         tokio::select! {
             () = tokio::time::sleep(UNDO_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn oversee(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        let pause = match engine.follow_oversight(OVERSEE_AT_ONCE).await {
+            // Reads and writes go first, so it rests between pages of a backlog too.
+            Ok(followed) if followed.behind() > 0 => OVERSEE_EVERY / 10,
+            Ok(_) => OVERSEE_EVERY,
+            Err(failed) => {
+                tracing::warn!(error = %failed, "overseeing waits");
+                OVERSEE_EVERY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
             _ = stopped.changed() => {}
         }
     }

@@ -21,6 +21,7 @@ use crate::ids::{
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
+use crate::oversight::OversightEvent;
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
@@ -52,6 +53,8 @@ pub enum StreamId {
     Tenant,
     /// The life of the tenant's keys: rotation, destruction, escrow.
     Keys,
+    /// Which rows were demoted for whom, and restored.
+    Oversight,
     /// One run that undoes what went wrong.
     Undo(UndoId),
 }
@@ -68,6 +71,7 @@ impl fmt::Display for StreamId {
             StreamId::Retention => f.write_str("retention"),
             StreamId::Tenant => f.write_str("tenant"),
             StreamId::Keys => f.write_str("keys"),
+            StreamId::Oversight => f.write_str("oversight"),
             StreamId::Undo(id) => write!(f, "undo/{id}"),
         }
     }
@@ -88,6 +92,7 @@ impl TryFrom<String> for StreamId {
             None if text == "retention" => Ok(StreamId::Retention),
             None if text == "tenant" => Ok(StreamId::Tenant),
             None if text == "keys" => Ok(StreamId::Keys),
+            None if text == "oversight" => Ok(StreamId::Oversight),
             Some(("writeback", id)) => id.parse().map(StreamId::Writeback),
             Some(("grant", id)) => id.parse().map(StreamId::Grant),
             Some(("envelope", id)) => id.parse().map(StreamId::Envelope),
@@ -483,6 +488,8 @@ pub enum Event {
         /// Since when.
         since: Timestamp,
     },
+    /// What people let agents do was looked at, or how they do it.
+    Oversight(OversightEvent),
     /// Something was undone, or is to be.
     Undo(UndoEvent),
     /// A write-back moved.
@@ -498,8 +505,8 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention and undoing, `writeback.`, `key.`, `retention.` or `undo.`
-    /// and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, overseeing and undoing, `writeback.`, `key.`,
+    /// `retention.`, `oversight.` or `undo.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -513,6 +520,7 @@ impl Event {
             Event::Writeback(_) => format!("writeback.{}", text("what")),
             Event::Key(_) => format!("key.{}", text("what")),
             Event::Retention(_) => format!("retention.{}", text("what")),
+            Event::Oversight(_) => format!("oversight.{}", text("what")),
             Event::Undo(_) => format!("undo.{}", text("what")),
             _ => text("kind"),
         }

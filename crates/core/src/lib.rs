@@ -50,6 +50,7 @@ pub mod envelope;
 pub mod request;
 
 pub mod evidence;
+pub mod oversight;
 pub mod signed_form;
 pub mod undo;
 pub mod verification;

@@ -148,6 +148,8 @@ pub enum SystemPart {
     Retention,
     /// The worker that goes on with runs that undo what went wrong.
     Undo,
+    /// The worker that counts what people found right and wrong.
+    Oversight,
 }
 
 impl From<&Human> for Actor {

@@ -30,6 +30,7 @@ use chaperone_core::ids::{
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::oversight::{Combination, Maker, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
@@ -342,6 +343,7 @@ fn kinds() -> Vec<Event> {
     }
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
+    kinds.extend(oversight_kinds().into_iter().map(Event::Oversight));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
@@ -399,6 +401,51 @@ fn key_kinds() -> Vec<KeyEvent> {
         },
         KeyEvent::EscrowShown {
             reason: EscrowReason::FirstRun,
+        },
+    ]
+}
+
+fn oversight_kinds() -> Vec<OversightEvent> {
+    let combination = Box::new(Combination {
+        intent: IntentId::new("intake").unwrap(),
+        row: Some(PolicyId::new("vital-reported").unwrap()),
+        model: VersionName::new("example-model-2026-06").unwrap(),
+        prompts: vec![VersionName::new("intake@2").unwrap()],
+    });
+    vec![
+        OversightEvent::Sampled,
+        OversightEvent::Reviewed {
+            verdict: Verdict::Agree,
+            reason: None,
+        },
+        OversightEvent::Reviewed {
+            verdict: Verdict::Disagree,
+            reason: Some(address("reason")),
+        },
+        OversightEvent::Demoted {
+            combination: combination.clone(),
+            reviewed: 120,
+            disagreed: 5,
+        },
+        OversightEvent::Restored {
+            combination,
+            reason: address("reason"),
+        },
+        OversightEvent::Paused {
+            limit: PaceLimit::TooFast,
+            approvals: 10,
+            median_ms: 900,
+            until: at(300),
+        },
+        OversightEvent::Paused {
+            limit: PaceLimit::TooMany,
+            approvals: 21,
+            median_ms: 9_000,
+            until: at(300),
+        },
+        OversightEvent::Overdue {
+            step: 1,
+            roles: vec![Role::Rn, Role::Clinician],
         },
     ]
 }
@@ -569,6 +616,17 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
             until: at(90),
         }],
     });
+    kinds.insert(
+        0,
+        E::Proposed(Box::new(Proposal {
+            maker: Some(Maker {
+                model: VersionName::new("example-model-2026-06").unwrap(),
+                prompts: vec![VersionName::new("refill@2").unwrap()],
+                claimed_pct: Some(95),
+            }),
+            ..sample::proposal()
+        })),
+    );
     for part in [UndoPart::Compensation, UndoPart::Task] {
         // First, so that what follows is about the other.
         kinds.insert(
@@ -625,6 +683,14 @@ fn listed(event: &Event) -> bool {
             | RetentionEvent::ShredStarted { .. }
             | RetentionEvent::ShredEnded(_)
             | RetentionEvent::ShredReplayed(_),
+        )
+        | Event::Oversight(
+            OversightEvent::Sampled
+            | OversightEvent::Reviewed { .. }
+            | OversightEvent::Demoted { .. }
+            | OversightEvent::Restored { .. }
+            | OversightEvent::Paused { .. }
+            | OversightEvent::Overdue { .. },
         )
         | Event::Undo(
             UndoEvent::Started { .. }

@@ -6,6 +6,7 @@
 //! must have been given for the same digest, and is consumed in the same commit.
 
 use chaperone_core::Timestamp;
+use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Approval, ApprovalRecord, Factor};
 use chaperone_core::gate::{Gate, ProofLevel};
@@ -21,6 +22,7 @@ use chaperone_core::writeback::{
 
 use crate::context::Engine;
 use crate::deliver::{HELD, approval_ran_out};
+use crate::oversight::Paced;
 use crate::projection::WritebackRow;
 use crate::transition::{InHand, MoveFailed};
 
@@ -60,6 +62,14 @@ pub enum DecideFailed {
         "the rules changed since this was ruled on, so it was ended; the agent can propose it again"
     )]
     RulesChanged,
+    /// The person approved too much or too fast, and pauses. Nothing urgent is held up by it.
+    #[error(
+        "you approved many changes in a short time, so pause until {until}; the others who may decide were told, and you can still say no"
+    )]
+    Pause {
+        /// Until when.
+        until: Timestamp,
+    },
     /// The reason for approving over a warning is not one that the bundle lists.
     #[error("this is not one of the reasons for approving over a warning")]
     OverrideReasonUnknown,
@@ -115,6 +125,7 @@ impl DecideFailed {
             DecideFailed::Refused(refusal) => refusal.code(),
             DecideFailed::StepUp => "second-factor-required",
             DecideFailed::RulesChanged => "rules-changed",
+            DecideFailed::Pause { .. } => "pause",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
@@ -189,12 +200,27 @@ impl Engine {
             review_ms: request.review_ms,
             override_reason: request.override_reason,
         });
+        let waiting = hand.clone();
         hand.step(
             Command::Approve {
                 approval: &approval,
             },
             now,
         )?;
+        // Only what would have counted is counted.
+        let class = waiting.state.ruled().map(|ruled| ruled.ruling.class);
+        let class = class.unwrap_or(ChangeClass::M5);
+        let review_ms = request.review_ms;
+        match self.pace(by, class, review_ms, &mut commit).await {
+            Ok(Paced::Passes) => {}
+            Ok(Paced::PassesUrgent) => self.tell_of_urgent(request.writeback),
+            Err(failed) => {
+                if matches!(failed, DecideFailed::Pause { .. }) {
+                    self.notify_waiting(&waiting);
+                }
+                return Err(failed);
+            }
+        }
         if matches!(hand.state, Writeback::Ready(_)) {
             self.enqueue(&hand, &mut commit);
         }

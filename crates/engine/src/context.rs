@@ -30,6 +30,7 @@ use crate::ehr_event::EventSources;
 use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
+use crate::oversight::rules::OversightRules;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -277,6 +278,7 @@ struct Compiled {
     retention: Arc<RetentionRules>,
     remedies: Arc<Remedies>,
     likeness: Arc<Likeness>,
+    oversight: Arc<OversightRules>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -353,6 +355,7 @@ impl Compiled {
             retention: Arc::new(retention),
             remedies: Arc::new(Remedies::of(bundle)?),
             likeness: Arc::new(crate::outside_text::likeness_of(bundle)?),
+            oversight: Arc::new(OversightRules::of(bundle)?),
         })
     }
 }
@@ -382,6 +385,8 @@ pub struct Engine {
     pub(crate) remedies: Arc<Remedies>,
     /// When a proposal says what a text said.
     pub(crate) likeness: Arc<Likeness>,
+    /// What is looked at afterwards, and how people decide.
+    pub(crate) oversight: Arc<OversightRules>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -433,6 +438,7 @@ impl Engine {
             retention,
             remedies,
             likeness,
+            oversight,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -456,6 +462,7 @@ impl Engine {
             retention,
             remedies,
             likeness,
+            oversight,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

@@ -23,6 +23,19 @@ impl Engine {
         let mut commit = self.commit_as(Actor::System {
             part: SystemPart::Expiry,
         });
+        if let Writeback::AwaitingApproval(waiting) = hand.state.clone()
+            && now < waiting.ruled().order.approve_by
+        {
+            let notice = self
+                .take_overdue_step(&mut hand, &waiting, work, &mut commit)
+                .await?;
+            self.store.commit(commit).await.map_err(unavailable)?;
+            if let Some(notice) = notice {
+                self.after(Piece::Notify(self.config.tenant.clone(), notice));
+                self.announce_change();
+            }
+            return Ok(());
+        }
         // Taken up by a clock that was set back since: it would never be looked at again if this ended here.
         if let Some(due) = ends_at(&hand.state).filter(|due| now < *due) {
             commit.work.push(WorkChange::Defer {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 32] = [
+pub const COLLECTIONS: [&str; 37] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -38,6 +38,11 @@ pub const COLLECTIONS: [&str; 32] = [
     "legal_hold",
     "look",
     "outside_text",
+    "oversight_demotion",
+    "oversight_place",
+    "oversight_sample",
+    "oversight_tally",
+    "pace",
     "retention",
     "session",
     "setup",

@@ -70,6 +70,7 @@ pub mod views;
 pub mod deliver;
 pub mod expire;
 pub mod ledger;
+pub mod oversight;
 pub mod undo;
 
 pub mod audit;

@@ -45,6 +45,7 @@ use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
 use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
+use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
 use crate::transition::{InHand, MoveFailed};
 
@@ -110,6 +111,10 @@ impl Engine {
         admitted.record_followed(&mut commit);
         let payload = self.seal_request(admitted, &mut commit).await?;
         let tainted = self.is_tainted(admitted, &inputs);
+        let maker = self
+            .bundle
+            .agent(&envelope.agent)
+            .and_then(|agent| maker_of(agent, admitted.arguments.confidence));
         let proposal = Proposal {
             id,
             envelope: envelope.id,
@@ -125,6 +130,7 @@ impl Engine {
             payload,
             tainted,
             undo: None,
+            maker,
         };
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
@@ -380,8 +386,12 @@ impl Engine {
         if let Err(failed) = hand.step(command, now) {
             return Err(move_failed(failed));
         }
-        let facts = self
+        let mut facts = self
             .observe(admitted, write, inputs, &merged.resource, judged.plausible)
+            .await?;
+        let maker = hand.state.proposal().maker.clone();
+        let called = (&admitted.intent.id, &admitted.tool.name);
+        self.observe_calibrated(maker.as_ref(), called, &merged.change, &mut facts)
             .await?;
         let class = merged.change.class().map_err(|_| CallError::denied())?;
         let asked = WriteRequest {
@@ -395,10 +405,7 @@ impl Engine {
             tainted,
             bundle: *self.bundle.digest(),
         };
-        let ruling = self.bundle.rule(&asked).map_err(|failed| {
-            tracing::error!(error = %failed, "policy could not rule");
-            CallError::denied().saying("policy could not rule on this, so it is refused")
-        })?;
+        let (asked, ruling) = self.rule_overseen(asked, maker.as_ref()).await?;
         let order = self
             .make_order(
                 admitted, write, inputs, merged, validation, &ruling, asked, hand.id,
@@ -587,7 +594,8 @@ impl Engine {
         let work = match &hand.state {
             Writeback::Ready(ready) => item(WorkKind::Deliver, order_key(ready.ruled()), commit.at),
             Writeback::AwaitingApproval(waiting) => {
-                item(WorkKind::Expire, None, waiting.ruled().order.approve_by)
+                let first = self.first_look(waiting.ruled(), commit.at);
+                item(WorkKind::Expire, None, first)
             }
             Writeback::AwaitingVerification(waiting) => {
                 item(WorkKind::Expire, None, waiting.ruled().order.approve_by)

@@ -111,6 +111,11 @@ impl InHand {
         self.version
     }
 
+    /// When it was proposed.
+    pub(crate) fn proposed(&self) -> Timestamp {
+        self.proposed
+    }
+
     /// When it last moved.
     pub(crate) fn moved(&self) -> Timestamp {
         self.moved

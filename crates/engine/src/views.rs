@@ -34,6 +34,8 @@ use crate::tokens::TokenFailed;
 use crate::transition::MoveFailed;
 use crate::vault::VaultFailed;
 
+pub(crate) use patients::sees_patients;
+
 pub use crate::projection::WritebackRow;
 pub use turn::{OverrideChoice, Turn};
 

@@ -426,6 +426,12 @@ pub const VOCABULARY: &[FactName] = &[
         "the agent went over its writes or patients per hour",
     ),
     fact(
+        "row_demoted",
+        FactType::Bool,
+        SEEN,
+        "people found too much wrong in what a row that applies let through for this intent, model and prompts",
+    ),
+    fact(
         "plausibility",
         FactType::Text,
         SEEN,

@@ -555,6 +555,7 @@ fn any_request() -> impl Strategy<Value = WriteRequest> {
                         "medication_high_alert",
                         "medication_check_fired",
                         "bulk_limit_reached",
+                        "row_demoted",
                         "patient_minor",
                     ];
                     if fact.fact_type == FactType::Bool {

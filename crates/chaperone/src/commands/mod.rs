@@ -13,6 +13,7 @@ pub(crate) mod inventory;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod matrix;
+pub(crate) mod oversight;
 pub(crate) mod packages;
 pub(crate) mod person;
 pub(crate) mod replay;

@@ -13,6 +13,7 @@ use crate::ids::{
     AgentId, ConnectionId, CorrelationId, EnvelopeId, IntentId, PatientToken, PersonId, ToolName,
     WritebackId,
 };
+use crate::oversight::Maker;
 use crate::undo::UndoLink;
 use crate::verification::VerificationRecord;
 
@@ -50,6 +51,9 @@ pub struct Proposal {
     /// For what Chaperone itself proposes: which effect it undoes. No agent can set it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undo: Option<UndoLink>,
+    /// Which model and prompts made it; absent for what Chaperone itself proposes, and for older ones.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub maker: Option<Maker>,
 }
 
 /// Where the write order rests and what was agreed to.

@@ -75,6 +75,7 @@ pub(crate) fn proposal() -> Proposal {
         payload: address("arguments"),
         tainted: false,
         undo: None,
+        maker: None,
     }
 }
 

@@ -226,6 +226,7 @@ impl Engine {
             }
         }
         self.reset_access_index().await?;
+        self.reset_oversight().await?;
         let folded: Vec<(&WritebackId, &Folded)> = fold.writebacks.iter().collect();
         for several in folded.chunks(PUT_AT_ONCE) {
             if !self.put_rows(several).await? {

@@ -124,6 +124,7 @@ impl Engine {
                 of: original.id,
                 part,
             }),
+            maker: None,
         })
     }
 

@@ -11,6 +11,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{
     Resemblance, RulesRecord, RulingRecord, StageRecord, Strategy, WriteOrder,
 };
+use chaperone_core::facts::{FactKind, FactValue};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::Phi;
@@ -57,6 +58,8 @@ pub struct Review {
     pub rules: Option<RulesRecord>,
     /// What an approval leads to.
     pub outcome: Option<OutcomeView>,
+    /// Calibrated confidence that the ruling saw, in percent.
+    pub calibrated_pct: Option<i64>,
     /// Agent, version, model, as the order names them.
     pub author: Option<String>,
     /// What the intent is for, from the bundle.
@@ -212,6 +215,15 @@ pub struct OutcomeView {
     pub deliver_within_s: i64,
 }
 
+/// What the ruling was told of the agent's confidence, beside its own word.
+fn calibrated(opened: &OrderContent) -> Option<i64> {
+    let fact = opened.order.asked.as_ref()?.facts.get("confidence_pct")?;
+    match (&fact.value, fact.kind) {
+        (FactValue::Long(pct), FactKind::Observed) => Some(*pct),
+        _ => None,
+    }
+}
+
 /// An order with its body and base, opened.
 pub(super) struct OrderContent {
     pub(super) order: WriteOrder,
@@ -340,6 +352,7 @@ impl Engine {
             outcome: ruled
                 .zip(opened.as_ref())
                 .map(|(ruled, opened)| outcome(ruled, opened)),
+            calibrated_pct: opened.as_ref().and_then(calibrated),
             author: opened.as_ref().map(|opened| {
                 let author = &opened.order.author;
                 format!("{} {} on {}", author.agent, author.version, author.model)

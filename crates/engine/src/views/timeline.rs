@@ -7,6 +7,7 @@ use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::oversight::{OversightEvent, Verdict};
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::{UndoEvent, UndoStep};
@@ -105,6 +106,7 @@ pub fn actor_words(actor: &Actor) -> String {
                 SystemPart::CommandLine => "command line",
                 SystemPart::Retention => "retention",
                 SystemPart::Undo => "undo",
+                SystemPart::Oversight => "oversight",
             }
         ),
         Actor::Anonymous => "nobody known".to_owned(),
@@ -256,6 +258,7 @@ pub fn event_words(event: &Event) -> String {
         }
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),
+        Event::Oversight(event) => oversight_words(event),
         Event::Undo(event) => undo_words(event),
         Event::Writeback(event) => writeback_words(event),
     }
@@ -312,6 +315,46 @@ fn retention_words(event: &RetentionEvent) -> String {
             "A patient that a restored database held again was shredded again: {} payloads",
             shredded.payloads
         ),
+    }
+}
+
+fn oversight_words(event: &OversightEvent) -> String {
+    use OversightEvent as E;
+    match event {
+        E::Sampled => "It was drawn for a look afterwards".to_owned(),
+        E::Reviewed { verdict, .. } => match verdict {
+            Verdict::Agree => "A person looked at it afterwards and agrees".to_owned(),
+            Verdict::Disagree => "A person looked at it afterwards and disagrees".to_owned(),
+        },
+        E::Demoted {
+            combination,
+            reviewed,
+            disagreed,
+        } => format!(
+            "{disagreed} of {reviewed} that were looked at were wrong: from now on a person agrees first to {} of {} on {}",
+            combination.row.as_ref().map_or("all", |row| row.as_str()),
+            combination.intent,
+            combination.model
+        ),
+        E::Restored { combination, .. } => format!(
+            "{} of {} on {} goes by its row again, with a reason",
+            combination.row.as_ref().map_or("All", |row| row.as_str()),
+            combination.intent,
+            combination.model
+        ),
+        E::Paused {
+            approvals,
+            median_ms,
+            until,
+            ..
+        } => format!(
+            "Asked to pause until {until}, after {approvals} approvals with a median of {:.1} seconds",
+            *median_ms as f64 / 1_000.0
+        ),
+        E::Overdue { step, roles } => {
+            let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+            format!("Overdue, step {step}: {} were told", roles.join(", "))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use chaperone_core::event::{Event, LEAF_FORMAT, Recorded, StreamId};
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId, WritebackId,
 };
+use chaperone_core::oversight::OversightEvent;
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
@@ -155,6 +156,28 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             (StreamId::Tenant, of_system(SystemPart::Gateway))
         }
         Event::TokenMinted { .. } => (StreamId::Tenant, of_system(SystemPart::Gateway)),
+        Event::Oversight(event) => match event {
+            OversightEvent::Sampled => {
+                let stream = StreamId::Writeback(WritebackId::from_random([1; 16]));
+                (stream, of_system(SystemPart::Oversight))
+            }
+            OversightEvent::Reviewed { .. } => {
+                let stream = StreamId::Writeback(WritebackId::from_random([1; 16]));
+                (stream, human())
+            }
+            OversightEvent::Overdue { .. } => {
+                let stream = StreamId::Writeback(WritebackId::from_random([1; 16]));
+                (stream, of_system(SystemPart::Expiry))
+            }
+            OversightEvent::Demoted { .. } => {
+                (StreamId::Oversight, of_system(SystemPart::Oversight))
+            }
+            OversightEvent::Restored { .. } => (StreamId::Oversight, human()),
+            OversightEvent::Paused { .. } => {
+                let account = AccountName::new("ada").unwrap();
+                (StreamId::Account(account), human())
+            }
+        },
         Event::Undo(UndoEvent::Started { .. }) => {
             (StreamId::Undo(UndoId::from_random([6; 16])), human())
         }

@@ -26,6 +26,7 @@ mod inventory;
 mod keys;
 mod limits;
 mod nodes;
+mod oversight;
 mod plausible;
 mod proposals;
 mod reads;
@@ -134,6 +135,12 @@ on_both! {
         a_text_waits_for_the_morning_and_holds_up_nothing_else,
         a_message_that_the_patient_should_not_get_is_refused,
         a_withdrawal_told_to_one_node_voids_the_queue_of_all_and_is_seen_by_all_within_a_minute;
+    oversight:
+        what_people_find_wrong_is_no_longer_let_through_alone,
+        who_agrees_lets_it_go_on_and_only_a_share_is_drawn,
+        confidence_counts_once_people_have_borne_it_out,
+        who_approves_too_fast_pauses_and_nothing_else_does,
+        what_waits_too_long_is_told_once_and_can_still_be_decided;
     plausible:
         an_order_is_ruled_by_what_the_rules_find,
         a_list_that_is_too_long_to_look_at_is_not_looked_at,

@@ -166,6 +166,7 @@ fn client_who(telling: &Telling<'_>, agent_is_client: bool) -> Value {
             SystemPart::CommandLine => "command-line",
             SystemPart::Retention => "retention",
             SystemPart::Undo => "undo",
+            SystemPart::Oversight => "oversight",
         }),
         Actor::Anonymous => json!({ "display": "not identified" }),
     }

@@ -4,6 +4,7 @@
 use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::oversight::OversightEvent;
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -116,6 +117,16 @@ cases! {
     EgressPassed = "egress-passed",
     /// Something did not leave.
     EgressRefused = "egress-refused",
+    /// A person looked at what had gone through without anybody.
+    SampleReviewed = "sample-reviewed",
+    /// Too much was found wrong: a person agrees first.
+    RowDemoted = "row-demoted",
+    /// A person gave it back what its row says.
+    RowRestored = "row-restored",
+    /// A person approved too much or too fast.
+    ApproverPaused = "approver-paused",
+    /// A decision is overdue, and somebody more was told.
+    ApprovalOverdue = "approval-overdue",
     /// A person began to undo what went wrong.
     UndoStarted = "undo-started",
     /// A run came to its end.
@@ -217,6 +228,15 @@ impl AuditCase {
                 RetentionEvent::ShredStarted { .. } => AuditCase::ShredStarted,
                 RetentionEvent::ShredEnded(_) => AuditCase::Shredded,
                 RetentionEvent::ShredReplayed(_) => AuditCase::ShredReplayed,
+            },
+            Event::Oversight(event) => match event {
+                // Nobody did anything yet; whoever looks at it tells it.
+                OversightEvent::Sampled => return None,
+                OversightEvent::Reviewed { .. } => AuditCase::SampleReviewed,
+                OversightEvent::Demoted { .. } => AuditCase::RowDemoted,
+                OversightEvent::Restored { .. } => AuditCase::RowRestored,
+                OversightEvent::Paused { .. } => AuditCase::ApproverPaused,
+                OversightEvent::Overdue { .. } => AuditCase::ApprovalOverdue,
             },
             Event::Undo(UndoEvent::Started { .. }) => AuditCase::UndoStarted,
             Event::Undo(UndoEvent::Finished { .. }) => AuditCase::UndoFinished,

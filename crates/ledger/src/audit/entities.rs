@@ -10,6 +10,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
+use chaperone_core::oversight::{Combination, OversightEvent};
 use chaperone_core::principal::Actor;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -194,6 +195,7 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             vec![entity("2", "13", identified("urn:chaperone:key", &key))]
         }
         Event::Retention(event) => vec![entity("2", "13", of_retention(telling, event))],
+        Event::Oversight(event) => vec![entity("2", "13", of_oversight(telling, event))],
         Event::Undo(_) => match &telling.recorded.stream {
             StreamId::Undo(run) => vec![entity(
                 "2",
@@ -204,6 +206,25 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
         },
         Event::Writeback(event) => of_write(telling, event),
         _ => Vec::new(),
+    }
+}
+
+/// What was looked at or is overdue, what was demoted, or who pauses.
+fn of_oversight(telling: &Telling<'_>, event: &OversightEvent) -> Value {
+    match (event, &telling.recorded.stream) {
+        (_, StreamId::Writeback(id)) => identified("urn:chaperone:writeback", &id.to_string()),
+        (_, StreamId::Account(account)) => {
+            identified("urn:chaperone:account", &account.to_string())
+        }
+        (
+            OversightEvent::Demoted { combination, .. }
+            | OversightEvent::Restored { combination, .. },
+            _,
+        ) => identified("urn:chaperone:combination", &combination.key().to_string()),
+        _ => identified(
+            "urn:chaperone:ledger",
+            &format!("{}/oversight", telling.system.tenant),
+        ),
     }
 }
 
@@ -536,6 +557,7 @@ fn add_event(details: &mut Details, event: &Event) {
                 .maybe("to", used.to);
         }
         Event::Retention(event) => add_retention(details, event),
+        Event::Oversight(event) => add_oversight(details, event),
         Event::Undo(UndoEvent::Started {
             selection,
             effects,
@@ -563,6 +585,50 @@ fn add_event(details: &mut Details, event: &Event) {
         }
         Event::Writeback(event) => add_writeback(details, event),
         _ => {}
+    }
+}
+
+fn add_oversight(details: &mut Details, event: &OversightEvent) {
+    let whose = |details: &mut Details, combination: &Combination| {
+        let prompts: Vec<&str> = combination.prompts.iter().map(|it| it.as_str()).collect();
+        details
+            .add("intent", &combination.intent)
+            .maybe("row", combination.row.as_ref())
+            .add("model", &combination.model)
+            .add("prompts", prompts.join(" "));
+    };
+    match event {
+        OversightEvent::Sampled => {}
+        OversightEvent::Reviewed { verdict, .. } => {
+            details.add("verdict", verdict.as_str());
+        }
+        OversightEvent::Demoted {
+            combination,
+            reviewed,
+            disagreed,
+        } => {
+            whose(details, combination);
+            details
+                .add("reviewed", reviewed)
+                .add("disagreed", disagreed);
+        }
+        OversightEvent::Restored { combination, .. } => whose(details, combination),
+        OversightEvent::Paused {
+            limit,
+            approvals,
+            median_ms,
+            until,
+        } => {
+            details
+                .add("limit", limit.as_str())
+                .add("approvals", approvals)
+                .add("median-ms", median_ms)
+                .add("until", until);
+        }
+        OversightEvent::Overdue { step, roles } => {
+            let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+            details.add("step", step).add("told", roles.join(" "));
+        }
     }
 }
 

@@ -289,6 +289,13 @@ pub(super) async fn not_taken(
             StatusCode::UNPROCESSABLE_ENTITY,
             capital(&failed.to_string()),
         ),
+        DecideFailed::Pause { until } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "You approved many changes in a short time. Pause until {}. The others who may decide were told that this waits, and you can still say no.",
+                super::phrases::exact(*until)
+            ),
+        ),
         DecideFailed::Conflict | DecideFailed::RulesChanged => {
             (StatusCode::CONFLICT, capital(&failed.to_string()))
         }

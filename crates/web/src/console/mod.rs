@@ -22,6 +22,7 @@ mod health;
 mod inbox;
 mod ledger;
 mod modes;
+mod oversight;
 mod page;
 mod people;
 mod phrases;
@@ -139,6 +140,12 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/answers/{token}", get(answers::of_patient))
         .route("/console/retention", get(retention::show))
         .route("/console/modes", get(modes::show).post(modes::submit))
+        .route("/console/oversight", get(oversight::show))
+        .route("/console/oversight/restore", post(oversight::restore))
+        .route(
+            "/console/oversight/{id}",
+            get(oversight::sample).post(oversight::verdict),
+        )
         .route("/console/undo", get(undo::show))
         .route("/console/undo/preview", post(undo::preview))
         .route("/console/undo/start", post(undo::start))

@@ -24,6 +24,7 @@ pub(super) enum Here {
     Health,
     Answers,
     Retention,
+    Oversight,
     Undo,
     People,
 }
@@ -92,6 +93,9 @@ impl Chrome {
         if chaperone_engine::retention::holds::may_hold(&person.human) {
             nav.push(entry(Here::Retention, "/console/retention", "Retention", 0));
         }
+        if super::oversight::may_oversee(&state.engine, &person.human) {
+            nav.push(entry(Here::Oversight, "/console/oversight", "Oversight", 0));
+        }
         if chaperone_engine::undo::may_undo(&person.human) {
             nav.push(entry(Here::Undo, "/console/undo", "Undo", 0));
         }
@@ -153,6 +157,8 @@ impl Done {
             "declined" => "Declined. It was given up, and the patient's other changes go on.",
             "released" => "Let go on where it was.",
             "dropped" => "Rejected. It will not be sent.",
+            "looked-at" => "Recorded what you found.",
+            "restored" => "The row goes by what it says again.",
             "switched" => "The switch was moved.",
             "enrolled" => "Your second factor is set up. You are ready.",
             _ => "",

@@ -115,6 +115,7 @@ pub(super) struct WhyRows {
     pub(super) tool: String,
     pub(super) rationale: String,
     pub(super) confidence: String,
+    pub(super) calibrated: String,
     pub(super) sources: Vec<(String, bool)>,
     pub(super) resembles: Vec<ResemblesView>,
     pub(super) tainted: bool,
@@ -233,6 +234,7 @@ impl ReviewPage {
             validator,
             rules,
             outcome,
+            calibrated_pct,
             author,
             purpose,
             undo,
@@ -246,7 +248,7 @@ impl ReviewPage {
         let (state_words, state_css) = phrases::state(row.state);
         // Whoever is not to see the content has none here.
         let content = content.map(|it| it.into_exposed(ExposedFor::Person));
-        let why = why(&row, content.as_ref(), author, purpose);
+        let why = why(&row, content.as_ref(), author, purpose, calibrated_pct);
         let (mut can_decide, needs_factor, over_warning) = match &turn {
             Turn::Yours {
                 second_factor,
@@ -409,6 +411,7 @@ fn why(
     content: Option<&ReviewContent>,
     author: Option<String>,
     purpose: Option<String>,
+    calibrated_pct: Option<i64>,
 ) -> WhyRows {
     WhyRows {
         agent: row.agent.to_string(),
@@ -423,6 +426,7 @@ fn why(
             .and_then(|c| c.confidence)
             .map(|confidence| format!("{:.0} %", confidence * 100.0))
             .unwrap_or_default(),
+        calibrated: calibrated_pct.map_or_else(String::new, |pct| format!("{pct} %")),
         sources: content
             .iter()
             .flat_map(|c| &c.sources)

@@ -56,6 +56,7 @@ async fn page(state: &ConsoleState, person: &Person, name: String) -> Result<Res
         StreamId::Retention => ("Retention", "/console/retention".to_owned()),
         StreamId::Tenant => ("The organisation", String::new()),
         StreamId::Keys => ("Keys", String::new()),
+        StreamId::Oversight => ("Oversight", "/console/oversight".to_owned()),
         StreamId::Undo(id) => ("Undo run", format!("/console/undo/{id}")),
     };
     let left_off = timeline.len().saturating_sub(LINES_MAX);

@@ -13,6 +13,7 @@ mod bench;
 mod decisions;
 mod emergency;
 mod exceptions;
+mod oversight;
 mod pages;
 mod sessions;
 mod undo;

@@ -162,17 +162,17 @@ async fn measure(
     let proposals_per_s = per_s(waiting.len(), begun.elapsed());
 
     let (alone, together) = waiting.split_at(jobs / ALONE);
-    let approver = Arc::new(approver()?);
     let mut times = Vec::with_capacity(alone.len());
-    for id in alone {
+    for (number, id) in alone.iter().enumerate() {
+        let approver = approver(number)?;
         let begun = now();
         approve(&bed.engine, &approver, *id).await?;
         delivered(&bed.engine, *id).await?;
         times.push(begun.elapsed());
     }
     let begun = now();
-    futures::stream::iter(together)
-        .map(|id| approve(&bed.engine, &approver, *id))
+    futures::stream::iter(together.iter().zip(alone.len()..))
+        .map(|(id, number)| async move { approve(&bed.engine, &approver(number)?, *id).await })
         .buffer_unordered(concurrency)
         .try_collect::<Vec<()>>()
         .await?;
@@ -191,10 +191,11 @@ fn per_s(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64().max(f64::EPSILON)
 }
 
-fn approver() -> anyhow::Result<Human> {
+/// Somebody else for each: nobody may approve as fast as this is to show.
+fn approver(number: usize) -> anyhow::Result<Human> {
     Ok(Human {
-        account: AccountName::new("bench-approver")?,
-        person: PersonId::from_random([2; 16]),
+        account: AccountName::new(format!("bench-approver-{number}"))?,
+        person: PersonId::from_random((number as u128).to_be_bytes()),
         roles: vec![Role::Clinician],
     })
 }
