@@ -264,6 +264,16 @@ fn the_demo_on_an_ehr_that_takes_no_writes() {
     demo("read-only", |writes| writes == 0);
 }
 
+#[test]
+fn the_demo_on_an_ehr_with_an_operation_of_its_own() {
+    demo("vendor", |writes| writes > 0);
+}
+
+#[test]
+fn the_demo_on_an_ehr_where_orders_are_signed() {
+    demo("staged", |writes| writes > 0);
+}
+
 /// What identifies the demo's patients: names, numbers, telephones, streets, days of birth.
 fn demo_identifiers() -> Vec<String> {
     const SEED: u64 = 20_261_121;

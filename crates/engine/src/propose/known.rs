@@ -70,6 +70,7 @@ mod tests {
             patient_id: Some("p1".to_owned()),
             patient: Some(json!({ "resourceType": "Patient", "id": "p1", "gender": "male" })),
             encounter: None,
+            resembles: Vec::new(),
         };
         let texts = KnownResources::texts(&inputs);
         let known = KnownResources::read(&texts, "https://ehr.example/fhir/");

@@ -416,8 +416,9 @@ pub(crate) async fn a_draft_that_was_lost_is_found_and_nobodys_word_delivers_it(
     bench.deliver().await;
     assert!(bench.row(lost).await.human_needed.is_some());
     let engine = &bench.engine;
-    let says = engine.resolve_unknown(&clinician(), lost, true, "it is there");
-    assert_eq!(says.await.unwrap_err().code(), "not-now");
+    let by = clinician();
+    let says = engine.resolve_unknown(&by, lost, true, "it is there").await;
+    assert_eq!(says.unwrap_err().code(), "not-now");
     engine
         .resolve_unknown(&clinician(), lost, false, "it is not there")
         .await
