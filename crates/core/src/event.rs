@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::claim::ClaimEvent;
 use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
@@ -21,6 +22,7 @@ use crate::ids::{
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
+use crate::passkey::PasskeyEvent;
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
@@ -288,6 +290,10 @@ pub enum Event {
     },
     /// A second factor was wrong or reused.
     StepUpFailed,
+    /// A passkey was added, removed or refused.
+    Passkey(PasskeyEvent),
+    /// On the stream of a write-back: somebody took it in hand, or let it go.
+    Claim(ClaimEvent),
     /// A switch was moved.
     ModeSwitched {
         /// Which.
@@ -492,8 +498,8 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention and undoing, `writeback.`, `key.`, `retention.` or `undo.`
-    /// and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, undoing, passkeys and claims, `writeback.`, `key.`,
+    /// `retention.`, `undo.`, `passkey.` or `claim.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -508,6 +514,8 @@ impl Event {
             Event::Key(_) => format!("key.{}", text("what")),
             Event::Retention(_) => format!("retention.{}", text("what")),
             Event::Undo(_) => format!("undo.{}", text("what")),
+            Event::Passkey(_) => format!("passkey.{}", text("what")),
+            Event::Claim(_) => format!("claim.{}", text("what")),
             _ => text("kind"),
         }
     }

@@ -10,7 +10,7 @@
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
 //!    patient. [`request`]: what policy is asked.
 //! 5. [`evidence`]: values that prove a step was taken. [`writeback`]: the state machine they drive. [`undo`]: how
-//!    what it did is taken back.
+//!    what it did is taken back. [`passkey`] and [`claim`]: what is recorded of people's keys and of who has what in hand.
 //! 6. [`egress`]: which bytes may leave, and where to.
 //! 7. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
 //!    goes and what is held back.
@@ -48,7 +48,9 @@ pub mod bundle;
 pub mod envelope;
 pub mod request;
 
+pub mod claim;
 pub mod evidence;
+pub mod passkey;
 pub mod undo;
 pub mod writeback;
 

@@ -21,6 +21,7 @@ use chaperone_core::writeback::{
 
 use crate::context::Engine;
 use crate::deliver::{HELD, approval_ran_out};
+use crate::people::{StepUpBy, StepUpFor, StepUpState};
 use crate::projection::WritebackRow;
 use crate::transition::{InHand, MoveFailed};
 
@@ -172,7 +173,9 @@ impl Engine {
         let mut commit = self.commit_as(Actor::from(by));
         let factor = match request.step_up {
             Some(step_up) => {
-                self.consume_step_up(by, step_up, &request.digest, &mut commit)
+                let writeback = request.writeback;
+                let subject = StepUpFor::Approval { writeback };
+                self.consume_step_up(by, step_up, subject, &request.digest, &mut commit)
                     .await?
             }
             None => Factor::None,
@@ -405,15 +408,10 @@ impl Engine {
         &self,
         by: &Human,
         step_up: StepUpId,
+        subject: StepUpFor,
         digest: &Digest,
         commit: &mut Commit,
     ) -> Result<Factor, DecideFailed> {
-        #[derive(serde::Deserialize)]
-        struct StepUp {
-            person: PersonId,
-            digest: Digest,
-            verified_at: Option<Timestamp>,
-        }
         let key = RecordKey::new(STEP_UPS, step_up);
         let now = self.now();
         let record = self
@@ -421,15 +419,23 @@ impl Engine {
             .record(&self.config.tenant, &key, now)
             .await?
             .ok_or(DecideFailed::StepUp)?;
-        let found: StepUp =
+        let found: StepUpState =
             serde_json::from_value(record.value).map_err(|_| DecideFailed::StepUp)?;
         let fresh = found
             .verified_at
             .filter(|at| now.duration_since(*at).as_secs() <= self.config.step_up_s && *at <= now);
         match fresh {
-            Some(at) if found.person == by.person && found.digest == *digest => {
+            Some(at)
+                if found.person == by.person
+                    && found.account == by.account
+                    && found.subject == subject
+                    && found.digest == *digest =>
+            {
                 commit.records.push(RecordChange::Consume(key));
-                Ok(Factor::Totp { at })
+                Ok(match found.by {
+                    StepUpBy::Code => Factor::Totp { at },
+                    StepUpBy::Passkey { credential } => Factor::Passkey { at, credential },
+                })
             }
             _ => Err(DecideFailed::StepUp),
         }

@@ -27,6 +27,7 @@ use crate::ehr_event::EventSources;
 use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
+use crate::people::RelyingParty;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -80,6 +81,10 @@ pub struct EngineConfig {
     pub deliver_within_grave_s: i64,
     /// How long a second factor counts.
     pub step_up_s: i64,
+    /// Who relies on passkeys; without it nobody has one.
+    pub passkeys: Option<RelyingParty>,
+    /// Whether codes of an authenticator app count for whoever has a passkey.
+    pub codes_beside_passkeys: bool,
     /// How long a console session lives without use.
     pub session_idle_s: i64,
     /// How long a work claim holds, in milliseconds. Longer than any EHR call.
@@ -107,9 +112,12 @@ impl EngineConfig {
     /// Approval and delivery times: the escalators of the write-back matrix (24 h for M3 and 15 min
     /// for M4 to approve; 24 h and 4 h to deliver). Second factor: at most 5 minutes old.
     pub fn new(tenant: TenantId, audience: impl Into<String>) -> Self {
+        let audience = audience.into();
         Self {
             tenant,
-            audience: audience.into(),
+            passkeys: RelyingParty::at(&audience),
+            codes_beside_passkeys: true,
+            audience,
             node: "node-1".to_owned(),
             approve_within_s: 24 * 3600,
             approve_within_grave_s: 15 * 60,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 30] = [
+pub const COLLECTIONS: [&str; 33] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -29,6 +29,7 @@ pub const COLLECTIONS: [&str; 30] = [
     "audit_work",
     "break_glass",
     "bundle",
+    "claim",
     "conformance",
     "ehr_event",
     "envelope",
@@ -37,7 +38,9 @@ pub const COLLECTIONS: [&str; 30] = [
     "idempotency",
     "legal_hold",
     "look",
+    "passkey_ceremony",
     "retention",
+    "review_shown",
     "session",
     "setup",
     "shred",

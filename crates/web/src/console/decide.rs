@@ -7,7 +7,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::writeback::{Refusal as Refused, StateName};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
-use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::people::{StepUpFor, StepUpRefused};
 use chaperone_engine::views::Turn;
 
 use super::ConsoleState;
@@ -82,7 +82,10 @@ async fn begin_step_up(
     opened: &str,
     override_reason: Option<OverrideReason>,
 ) -> Result<Response, Refusal> {
-    match state.engine.step_up_begin(&person.human, digest).await {
+    match state
+        .engine
+        .step_up_begin(&person.human, StepUpFor::Approval { writeback: id }, digest)
+        .await {
         Ok(step) => {
             let opened: i64 = opened.parse().unwrap_or(0);
             let mut to = format!("/console/writebacks/{id}/step-up/{step}?opened={opened}");

@@ -26,6 +26,7 @@ pub(super) enum Here {
     Retention,
     Undo,
     People,
+    Account,
 }
 
 /// One entry of the menu.
@@ -155,6 +156,8 @@ impl Done {
             "dropped" => "Rejected. It will not be sent.",
             "switched" => "The switch was moved.",
             "enrolled" => "Your second factor is set up. You are ready.",
+            "passkey-added" => "The passkey is set up.",
+            "passkey-removed" => "The passkey is removed. It opens nothing here any more.",
             _ => "",
         }
     }
