@@ -5,6 +5,7 @@ pub(crate) mod audit_stream;
 pub(crate) mod destinations;
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
+mod passkeys;
 mod retention;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) packages: Packages,
     #[serde(default)]
     pub(crate) times: Times,
+    #[serde(default)]
+    pub(crate) passkeys: passkeys::Passkeys,
     #[serde(default)]
     pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
@@ -359,6 +362,8 @@ impl Config {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
         let mut engine = self.engine();
+        engine.passkeys = self.passkeys.party(&self.public_url)?;
+        engine.codes_beside_passkeys = self.passkeys.codes_beside();
         engine.validator = validator_over(self.catalogue(&bundle)?);
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
         let gate = self.gate(&bundle, basics)?;

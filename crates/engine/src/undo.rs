@@ -42,8 +42,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::approve::DecideFailed;
 use crate::context::Engine;
-use crate::people::StepUpFor;
 use crate::errors::CallError;
+use crate::people::StepUpFor;
 use crate::projection::sortable;
 use crate::switch_mode::SwitchFailed;
 use crate::tokens::TokenFailed;

@@ -460,7 +460,10 @@ async fn a_second_factor_is_confirmed_before_it_counts() {
     let bench = bench().await;
     let admin = bench.admin().await;
     let digest = Digest::of_bytes(b"order");
-    let none = bench.engine.step_up_begin(&admin, StepUpFor::Matter, digest).await;
+    let none = bench
+        .engine
+        .step_up_begin(&admin, StepUpFor::Matter, digest)
+        .await;
     assert!(matches!(none, Err(StepUpRefused::NotEnrolled)));
     let first = bench.engine.second_factor_begin(&admin).await.unwrap();
     let again = bench.engine.second_factor_begin(&admin).await.unwrap();
@@ -491,7 +494,11 @@ async fn a_step_up_takes_one_fresh_code_of_the_right_person() {
         .await
         .unwrap();
     let digest = Digest::of_bytes(b"order");
-    let step = bench.engine.step_up_begin(&admin, StepUpFor::Matter, digest).await.unwrap();
+    let step = bench
+        .engine
+        .step_up_begin(&admin, StepUpFor::Matter, digest)
+        .await
+        .unwrap();
     // The code that confirmed the enrolment is used.
     let used = bench
         .engine

@@ -171,7 +171,7 @@ async function beginApproval(visit) {
     assert.ok(await over.evaluate((it) => it.validity.valueMissing), 'no reason is asked for');
     await over.selectOption('looked-up');
   }
-  await page.getByRole('button', { name: 'Approve, with code' }).click();
+  await page.getByRole('button', { name: 'Approve, with second factor' }).click();
   await visit.heading('Second factor').waitFor();
   await visit.look('step-up', { showsPatients: true });
 }

@@ -35,7 +35,9 @@ pub(crate) async fn with_factor(
 }
 
 async fn factor(engine: &Engine, human: &Human, digest: Digest) -> anyhow::Result<StepUpId> {
-    let step = engine.step_up_begin(human, StepUpFor::Matter, digest).await?;
+    let step = engine
+        .step_up_begin(human, StepUpFor::Matter, digest)
+        .await?;
     let code = asked("Code of your app: ")?;
     engine.step_up_verify(human, step, code.trim()).await?;
     Ok(step)

@@ -14,6 +14,7 @@ use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::SilentNotifier;
 use chaperone_core::ids::{AgentId, ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
+use chaperone_engine::people::RelyingParty;
 use chaperone_engine::{Engine, EngineConfig};
 use chaperone_sandbox::{RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
 use chaperone_web::serve::{Bound, Listen};
@@ -77,7 +78,7 @@ impl World {
         };
         let anchors = folder.path().join("anchors");
         let engine = compose::engine(
-            EngineConfig::new(tenant, base_url.clone()),
+            engine_config(tenant, &base_url),
             bundle,
             &Places {
                 database: &database,
@@ -317,4 +318,12 @@ fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
         settle_ms: SETTLE_MS,
         extra_root_pem: None,
     })
+}
+
+/// The demo listens on a loopback address; browsers bind passkeys to `localhost` there, and to no number.
+fn engine_config(tenant: TenantId, base_url: &str) -> EngineConfig {
+    EngineConfig {
+        passkeys: RelyingParty::at(&base_url.replace("127.0.0.1", "localhost")),
+        ..EngineConfig::new(tenant, base_url)
+    }
 }

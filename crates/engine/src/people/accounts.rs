@@ -18,8 +18,8 @@ use subtle::ConstantTimeEq;
 
 use super::attempts::Guessed;
 use super::{
-    ACCOUNTS, PasswordHash, SESSIONS, SETUP, SETUP_KEY, SecondFactor, StoredAccount, StoredCode, StoredTotp,
-    parse, totp, value_of,
+    ACCOUNTS, PasswordHash, SESSIONS, SETUP, SETUP_KEY, SecondFactor, StoredAccount, StoredCode,
+    StoredTotp, parse, totp, value_of,
 };
 use crate::context::{Engine, after};
 use crate::vault::VaultFailed;

@@ -227,7 +227,9 @@ impl Engine {
         let passkeys = account.iter().flat_map(|account| &account.passkeys);
         Ok(SecondFactors {
             app: account.as_ref().is_some_and(StoredAccount::has_app),
-            takes_codes: account.as_ref().is_some_and(|account| self.takes_codes(account)),
+            takes_codes: account
+                .as_ref()
+                .is_some_and(|account| self.takes_codes(account)),
             passkeys: passkeys
                 .map(|key| PasskeyView {
                     credential: self.credential_digest(&key.id),
@@ -283,7 +285,9 @@ impl Engine {
         };
         let record = Record::new(CEREMONIES, add_key(&by.account), value_of(&ceremony)?);
         let mut commit = self.commit_as(by.into());
-        commit.records.push(RecordChange::Put(record.expiring(until)));
+        commit
+            .records
+            .push(RecordChange::Put(record.expiring(until)));
         self.store.commit(commit).await?;
         Ok(offer)
     }
@@ -319,7 +323,9 @@ impl Engine {
             self.consume_step_up(by, step_up, StepUpFor::Passkeys, &digest, &mut commit)
                 .await?;
         }
-        let ceremony = self.take_ceremony(add_key(&by.account), &mut commit).await?;
+        let ceremony = self
+            .take_ceremony(add_key(&by.account), &mut commit)
+            .await?;
         let challenge = ceremony.and_then(|it| it.challenge.open(now));
         let checked = challenge
             .ok_or(PasskeyInvalid::Challenge)
@@ -330,7 +336,8 @@ impl Engine {
             Err(invalid) => {
                 // The challenge is used up; the factor that was given is not.
                 let mut commit = self.commit_as(by.into());
-                self.take_ceremony(add_key(&by.account), &mut commit).await?;
+                self.take_ceremony(add_key(&by.account), &mut commit)
+                    .await?;
                 let refused = PasskeyEvent::Refused {
                     credential: None,
                     code: invalid.code().to_owned(),
@@ -510,7 +517,10 @@ impl Engine {
         challenge: &Challenge,
     ) -> Option<PasskeyAsked> {
         let party = self.config.passkeys.as_ref()?;
-        let usable = account.passkeys.iter().filter(|key| key.suspended.is_none());
+        let usable = account
+            .passkeys
+            .iter()
+            .filter(|key| key.suspended.is_none());
         let allow: Vec<String> = usable.map(|key| key.id.clone()).collect();
         (!allow.is_empty()).then(|| PasskeyAsked {
             challenge: challenge.value.clone(),

@@ -10,7 +10,9 @@ use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::AccountName;
-use chaperone_core::ports::{Commit, CommitFailed, Expected, Record, RecordChange, RecordKey, StoreFailed};
+use chaperone_core::ports::{
+    Commit, CommitFailed, Expected, Record, RecordChange, RecordKey, StoreFailed,
+};
 use chaperone_core::principal::{Actor, Human, Role};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +54,9 @@ pub enum SignInRefused {
     #[error("this sign-in is over; start again with the password")]
     TicketGone,
     /// A second factor is needed and none of the account can be used.
-    #[error("none of this account's second factors can be used; ask an administrator to renew the account")]
+    #[error(
+        "none of this account's second factors can be used; ask an administrator to renew the account"
+    )]
     FactorUnusable,
     /// Too many failures.
     #[error("too many attempts; try again later")]

@@ -12,7 +12,9 @@ use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::{AccountName, PersonId, StepUpId, WritebackId};
 use chaperone_core::passkey::PasskeyEvent;
-use chaperone_core::ports::{Commit, CommitFailed, Expected, Record, RecordChange, RecordKey, StoreFailed};
+use chaperone_core::ports::{
+    Commit, CommitFailed, Expected, Record, RecordChange, RecordKey, StoreFailed,
+};
 use chaperone_core::principal::Human;
 use serde::{Deserialize, Serialize};
 

@@ -50,10 +50,14 @@ pub struct RelyingParty {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RelyingPartyInvalid {
     /// Browsers bind passkeys to names of hosts.
-    #[error("`{0}` is no name of a host in lower case; browsers bind passkeys to no address of numbers")]
+    #[error(
+        "`{0}` is no name of a host in lower case; browsers bind passkeys to no address of numbers"
+    )]
     Id(String),
     /// An origin is a scheme, a host and perhaps a port.
-    #[error("`{0}` is no origin; write `https://host` or `https://host:port`, or http for localhost")]
+    #[error(
+        "`{0}` is no origin; write `https://host` or `https://host:port`, or http for localhost"
+    )]
     Origin(String),
     /// A page elsewhere can never use them.
     #[error("the origin `{origin}` is neither at `{id}` nor below it")]
@@ -91,7 +95,8 @@ impl RelyingParty {
             return Err(RelyingPartyInvalid::NoOrigin);
         }
         for origin in origins {
-            let host = host_of(origin).ok_or_else(|| RelyingPartyInvalid::Origin(origin.clone()))?;
+            let host =
+                host_of(origin).ok_or_else(|| RelyingPartyInvalid::Origin(origin.clone()))?;
             let is_below = host
                 .strip_suffix(id)
                 .is_some_and(|before| before.is_empty() || before.ends_with('.'));
@@ -409,9 +414,18 @@ mod tests {
         ] {
             assert!(new(id, origin).is_err(), "{id} {origin}");
         }
-        assert_eq!(RelyingParty::new("a.example", &[]), Err(RelyingPartyInvalid::NoOrigin));
+        assert_eq!(
+            RelyingParty::new("a.example", &[]),
+            Err(RelyingPartyInvalid::NoOrigin)
+        );
         let at = RelyingParty::at("https://clinic.example:8443/base").unwrap();
-        assert_eq!((at.id(), &at.origins), ("clinic.example", &vec!["https://clinic.example:8443".to_owned()]));
+        assert_eq!(
+            (at.id(), &at.origins),
+            (
+                "clinic.example",
+                &vec!["https://clinic.example:8443".to_owned()]
+            )
+        );
         assert_eq!(RelyingParty::at("http://127.0.0.1:8080"), None);
         assert_eq!(RelyingParty::at("http://[::1]:8080"), None);
     }

@@ -26,6 +26,7 @@ mod inventory;
 mod keys;
 mod limits;
 mod nodes;
+mod passkeys;
 mod plausible;
 mod proposals;
 mod reads;
@@ -130,6 +131,12 @@ on_both! {
         a_text_waits_for_the_morning_and_holds_up_nothing_else,
         a_message_that_the_patient_should_not_get_is_refused,
         a_withdrawal_told_to_one_node_voids_the_queue_of_all_and_is_seen_by_all_within_a_minute;
+    passkeys:
+        a_passkey_approves_the_order_it_was_asked_for_once,
+        what_is_not_this_persons_key_used_here_and_now_is_refused_and_recorded,
+        a_key_whose_counter_went_back_is_out_of_use,
+        keys_are_added_and_removed_only_with_a_factor_given_for_that,
+        an_administrator_signs_in_with_a_passkey_after_the_password;
     plausible:
         an_order_is_ruled_by_what_the_rules_find,
         a_list_that_is_too_long_to_look_at_is_not_looked_at,

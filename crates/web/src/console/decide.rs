@@ -85,7 +85,8 @@ async fn begin_step_up(
     match state
         .engine
         .step_up_begin(&person.human, StepUpFor::Approval { writeback: id }, digest)
-        .await {
+        .await
+    {
         Ok(step) => {
             let opened: i64 = opened.parse().unwrap_or(0);
             let mut to = format!("/console/writebacks/{id}/step-up/{step}?opened={opened}");

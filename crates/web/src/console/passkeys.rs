@@ -134,7 +134,11 @@ pub(super) async fn verify(
 ) -> Result<Result<(), StepUpRefused>, Refusal> {
     let engine = &state.engine;
     Ok(match assertion_of(fields)? {
-        Some(sent) => engine.step_up_verify_passkey(&person.human, step, &sent).await,
+        Some(sent) => {
+            engine
+                .step_up_verify_passkey(&person.human, step, &sent)
+                .await
+        }
         None => {
             let code = fields.one("code")?;
             engine.step_up_verify(&person.human, step, code).await
@@ -240,7 +244,15 @@ pub(super) async fn confirm(
     Query(change): Query<Change>,
 ) -> Result<Response, Refusal> {
     let step = step_of(&step)?;
-    confirm_page(&state, &person, step, &change, String::new(), StatusCode::OK).await
+    confirm_page(
+        &state,
+        &person,
+        step,
+        &change,
+        String::new(),
+        StatusCode::OK,
+    )
+    .await
 }
 
 async fn confirm_page(
@@ -260,7 +272,10 @@ async fn confirm_page(
     let words = match parsed {
         PasskeyChange::Add => "You are about to add a passkey to your account.".to_owned(),
         PasskeyChange::Remove(credential) => {
-            let key = factors.passkeys.iter().find(|key| key.credential == credential);
+            let key = factors
+                .passkeys
+                .iter()
+                .find(|key| key.credential == credential);
             let name = key.map(|key| key.name.as_str()).ok_or(Refusal::NotFound)?;
             format!("You are about to remove the passkey \u{201c}{name}\u{201d} from your account.")
         }

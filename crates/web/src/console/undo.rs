@@ -190,7 +190,11 @@ pub(super) async fn start(
         stop_agent: typed.stop,
     };
     let digest = state.engine.undo_digest(&request).map_err(unavailable)?;
-    let step = match state.engine.step_up_begin(&person.human, StepUpFor::Matter, digest).await {
+    let step = match state
+        .engine
+        .step_up_begin(&person.human, StepUpFor::Matter, digest)
+        .await
+    {
         Ok(step) => step,
         Err(refused) => return no_factor(&state, &person, typed, refused).await,
     };
@@ -340,7 +344,8 @@ async fn no_factor(
 ) -> Result<Response, Refusal> {
     let status = match &refused {
         StepUpRefused::NotEnrolled => {
-            let problem = "Undoing takes a code of an authenticator app, and your account has none.";
+            let problem =
+                "Undoing takes a code of an authenticator app, and your account has none.";
             let status = StatusCode::FORBIDDEN;
             return again(state, person, typed, problem.to_owned(), status).await;
         }

@@ -14,5 +14,6 @@ mod decisions;
 mod emergency;
 mod exceptions;
 mod pages;
+mod passkeys;
 mod sessions;
 mod undo;

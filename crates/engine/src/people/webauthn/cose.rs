@@ -136,9 +136,15 @@ fn item(rest: &mut &[u8]) -> Option<Item> {
     let (major, number) = head(rest)?;
     match major {
         0 => i64::try_from(number).ok().map(Item::Number),
-        1 => i64::try_from(number).ok()?.checked_neg()?.checked_sub(1).map(Item::Number),
+        1 => i64::try_from(number)
+            .ok()?
+            .checked_neg()?
+            .checked_sub(1)
+            .map(Item::Number),
         2 => {
-            let len = usize::try_from(number).ok().filter(|len| *len <= BYTES_MAX)?;
+            let len = usize::try_from(number)
+                .ok()
+                .filter(|len| *len <= BYTES_MAX)?;
             let (bytes, tail) = rest.split_at_checked(len)?;
             *rest = tail;
             Some(Item::Bytes(bytes.to_vec()))
