@@ -445,6 +445,7 @@ impl Config {
         let mut config =
             EngineConfig::new(self.tenant.clone(), self.public_url.trim_end_matches('/'));
         config.node.clone_from(&self.node);
+        config.decides_after_reading = true;
         config.tombstones = self.retention.tombstones();
         config.consent_source = match self.ehr.consent {
             Consent::Read => ConsentSource::Read,

@@ -6,6 +6,7 @@
 //! must have been given for the same digest, and is consumed in the same commit.
 
 use chaperone_core::Timestamp;
+use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Approval, ApprovalRecord, Factor};
 use chaperone_core::gate::{Gate, ProofLevel};
@@ -61,6 +62,20 @@ pub enum DecideFailed {
         "the rules changed since this was ruled on, so it was ended; the agent can propose it again"
     )]
     RulesChanged,
+    /// Somebody else has it in hand.
+    #[error("{holder} has this in hand; take it over with a note, or wait until they let it go")]
+    Claimed {
+        /// Who, in words.
+        holder: String,
+        /// Until when by itself.
+        until: Timestamp,
+    },
+    /// It was not before them long enough.
+    #[error("read it first: it can be decided once it has been before you for {} seconds", .least_ms.div_ceil(1_000))]
+    NotRead {
+        /// How long, in milliseconds.
+        least_ms: u32,
+    },
     /// The reason for approving over a warning is not one that the bundle lists.
     #[error("this is not one of the reasons for approving over a warning")]
     OverrideReasonUnknown,
@@ -116,6 +131,8 @@ impl DecideFailed {
             DecideFailed::Refused(refusal) => refusal.code(),
             DecideFailed::StepUp => "second-factor-required",
             DecideFailed::RulesChanged => "rules-changed",
+            DecideFailed::Claimed { .. } => "claimed-by-another",
+            DecideFailed::NotRead { .. } => "not-read-yet",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
@@ -170,7 +187,12 @@ impl Engine {
         if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
             return self.end_outdated(hand, now).await;
         }
+        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
+        let read_ms = self
+            .require_read(by, request.writeback, class.unwrap_or(ChangeClass::M5), &request.digest)
+            .await?;
         let mut commit = self.commit_as(Actor::from(by));
+        self.end_claim(by, request.writeback, &mut commit).await?;
         let factor = match request.step_up {
             Some(step_up) => {
                 let writeback = request.writeback;
@@ -187,7 +209,7 @@ impl Engine {
             role,
             factor,
             at: now,
-            review_ms: request.review_ms,
+            review_ms: read_ms.unwrap_or(request.review_ms),
             override_reason: request.override_reason,
         });
         hand.step(
@@ -234,7 +256,11 @@ impl Engine {
         {
             return Err(Refusal::ApprovalMismatch.into());
         }
+        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
+        self.require_read(by, writeback, class.unwrap_or(ChangeClass::M5), &digest)
+            .await?;
         let mut commit = self.commit_as(Actor::from(by));
+        self.end_claim(by, writeback, &mut commit).await?;
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
         let refused = RefusedBy::Human {
             person: by.person,

@@ -81,6 +81,9 @@ pub struct EngineConfig {
     pub deliver_within_grave_s: i64,
     /// How long a second factor counts.
     pub step_up_s: i64,
+    /// Whether a person decides only about what was on their screen for a while (`rules/deciding.toml`). On wherever a
+    /// console is served.
+    pub decides_after_reading: bool,
     /// Who relies on passkeys; without it nobody has one.
     pub passkeys: Option<RelyingParty>,
     /// Whether codes of an authenticator app count for whoever has a passkey.
@@ -115,6 +118,7 @@ impl EngineConfig {
         let audience = audience.into();
         Self {
             tenant,
+            decides_after_reading: false,
             passkeys: RelyingParty::at(&audience),
             codes_beside_passkeys: true,
             audience,

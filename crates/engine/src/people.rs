@@ -160,6 +160,19 @@ impl Engine {
             .transpose()
     }
 
+    /// All accounts as they rest, at most a thousand.
+    pub(crate) async fn stored_accounts(&self) -> Result<Vec<StoredAccount>, StoreFailed> {
+        let listing = Listing {
+            limit: ACCOUNTS_MAX,
+            ..Listing::default()
+        };
+        let records = self
+            .store
+            .records(&self.config.tenant, ACCOUNTS, listing, self.now())
+            .await?;
+        records.into_iter().map(|record| parse(record.value)).collect()
+    }
+
     /// All accounts by name, at most a thousand.
     ///
     /// # Errors

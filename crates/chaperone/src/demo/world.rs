@@ -78,7 +78,7 @@ impl World {
         };
         let anchors = folder.path().join("anchors");
         let engine = compose::engine(
-            engine_config(tenant, &base_url),
+            engine_config(tenant, &base_url, !args.once),
             bundle,
             &Places {
                 database: &database,
@@ -321,8 +321,10 @@ fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
 }
 
 /// The demo listens on a loopback address; browsers bind passkeys to `localhost` there, and to no number.
-fn engine_config(tenant: TenantId, base_url: &str) -> EngineConfig {
+/// The people of a scripted run read nothing.
+fn engine_config(tenant: TenantId, base_url: &str, has_readers: bool) -> EngineConfig {
     EngineConfig {
+        decides_after_reading: has_readers,
         passkeys: RelyingParty::at(&base_url.replace("127.0.0.1", "localhost")),
         ..EngineConfig::new(tenant, base_url)
     }

@@ -17,6 +17,7 @@ mod audit_kinds;
 mod bench;
 mod break_glass;
 mod bypass;
+mod claims;
 mod consents;
 mod deliveries;
 mod entities;
@@ -88,6 +89,11 @@ on_both! {
         what_is_put_into_the_queue_without_an_approval_is_not_sent,
         a_switch_between_approval_and_send_holds_it_back,
         a_node_whose_epoch_is_over_sends_nothing;
+    claims:
+        what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_ends,
+        what_somebody_has_in_hand_is_taken_over_with_a_note,
+        something_is_handed_to_who_can_decide_it_and_to_nobody_else,
+        nobody_decides_what_was_not_on_their_screen_for_a_while;
     consents:
         a_read_is_refused_reduced_or_permitted_as_the_patients_consents_say,
         what_consent_opens_comes_with_its_obligations,

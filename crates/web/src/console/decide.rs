@@ -41,6 +41,10 @@ pub(super) async fn approve(
             second_factor: true,
             ..
         } => {
+            // Said before the factor is given, which counts once.
+            if let Err(failed) = state.engine.has_read(&person.human, id, &digest).await {
+                return not_taken(&state, &person, id, failed, Again::default()).await;
+            }
             return begin_step_up(&state, &person, id, digest, &opened, override_reason).await;
         }
         _ => {}
@@ -284,6 +288,9 @@ pub(super) async fn not_taken(
     let (status, problem) = match &failed {
         DecideFailed::Missing => return Err(Refusal::NotFound),
         DecideFailed::Refused(refused) => explain(refused),
+        DecideFailed::Claimed { .. } | DecideFailed::NotRead { .. } => {
+            (StatusCode::CONFLICT, capital(&failed.to_string()))
+        }
         DecideFailed::StepUp => (StatusCode::FORBIDDEN, capital(&failed.to_string())),
         DecideFailed::ReasonNeeded => (
             StatusCode::UNPROCESSABLE_ENTITY,
