@@ -63,7 +63,9 @@ pub enum DecideFailed {
     )]
     RulesChanged,
     /// Somebody else has it in hand.
-    #[error("{holder} has this in hand; take it over with a note, or wait until they let it go")]
+    #[error(
+        "this is in the hands of {holder}; take it over with a note, or wait until they let it go"
+    )]
     Claimed {
         /// Who, in words.
         holder: String,
@@ -189,7 +191,12 @@ impl Engine {
         }
         let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
         let read_ms = self
-            .require_read(by, request.writeback, class.unwrap_or(ChangeClass::M5), &request.digest)
+            .require_read(
+                by,
+                request.writeback,
+                class.unwrap_or(ChangeClass::M5),
+                &request.digest,
+            )
             .await?;
         let mut commit = self.commit_as(Actor::from(by));
         self.end_claim(by, request.writeback, &mut commit).await?;

@@ -102,7 +102,9 @@ pub enum ClaimFailed {
     #[error("this is not yours to decide, so it is not yours to claim or hand over")]
     NotYours,
     /// Somebody has it.
-    #[error("{holder} has this in hand; take it over with a note, or wait until they let it go")]
+    #[error(
+        "this is in the hands of {holder}; take it over with a note, or wait until they let it go"
+    )]
     Held {
         /// Who, in words.
         holder: String,
@@ -119,7 +121,9 @@ pub enum ClaimFailed {
     #[error("it can be handed only to somebody else who can decide it, or to a role that can")]
     NotTheirs,
     /// There is too little time left.
-    #[error("there is too little time left to claim it; decide it, or leave it to whoever is first")]
+    #[error(
+        "there is too little time left to claim it; decide it, or leave it to whoever is first"
+    )]
     TooLate,
     /// Somebody else was first.
     #[error("somebody else acted on this just now; look at it again")]
@@ -178,7 +182,8 @@ impl Engine {
     pub async fn claim(&self, by: &Human, id: WritebackId) -> Result<(), ClaimFailed> {
         let (hand, known) = self.open_for(by, id).await?;
         if let Some((claim, _)) = &known {
-            let is_own = matches!(&claim.holder, ClaimHolder::Person { person, .. } if *person == by.person);
+            let is_own =
+                matches!(&claim.holder, ClaimHolder::Person { person, .. } if *person == by.person);
             if is_own {
                 return Ok(());
             }
@@ -194,8 +199,14 @@ impl Engine {
             note: known.as_ref().and_then(|(claim, _)| claim.note),
         };
         let commit = self.commit_as(Actor::from(by));
-        self.put_claim(hand, known, Some(claim), ClaimEvent::Claimed { until }, commit)
-            .await
+        self.put_claim(
+            hand,
+            known,
+            Some(claim),
+            ClaimEvent::Claimed { until },
+            commit,
+        )
+        .await
     }
 
     /// Lets go of what one has in hand.
@@ -205,11 +216,15 @@ impl Engine {
     pub async fn release_claim(&self, by: &Human, id: WritebackId) -> Result<(), ClaimFailed> {
         let hand = self.take_in_hand(id).await?;
         let known = self.claim_of(id).await?;
-        if !known.as_ref().is_some_and(|(claim, _)| is_of(&claim.holder, by)) {
+        if !known
+            .as_ref()
+            .is_some_and(|(claim, _)| is_of(&claim.holder, by))
+        {
             return Err(ClaimFailed::NotHeld);
         }
         let commit = self.commit_as(Actor::from(by));
-        self.put_claim(hand, known, None, ClaimEvent::Released, commit).await
+        self.put_claim(hand, known, None, ClaimEvent::Released, commit)
+            .await
     }
 
     /// Takes over what somebody else has in hand, with a note that says why.
@@ -236,7 +251,8 @@ impl Engine {
             note: Some(note),
         };
         let event = ClaimEvent::TakenOver { from, until, note };
-        self.put_claim(hand, known, Some(taken), event, commit).await
+        self.put_claim(hand, known, Some(taken), event, commit)
+            .await
     }
 
     /// Hands something to a colleague or to a role, with a note. Whoever can decide it may, unless somebody else has
@@ -282,7 +298,8 @@ impl Engine {
             note: Some(note),
         };
         let event = ClaimEvent::HandedOver { to, until, note };
-        self.put_claim(hand, known, Some(handed), event, commit).await
+        self.put_claim(hand, known, Some(handed), event, commit)
+            .await
     }
 
     /// Everything that somebody has in hand now, as this person sees it.
@@ -552,7 +569,10 @@ fn open_roles(state: &Writeback) -> Vec<Role> {
                 }
                 _ => true,
             };
-            [*first, *second].into_iter().filter(|role| !given(role)).collect()
+            [*first, *second]
+                .into_iter()
+                .filter(|role| !given(role))
+                .collect()
         }
         Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => Vec::new(),
     }

@@ -86,8 +86,8 @@ impl Engine {
                 digest: *digest,
                 since: now,
             };
-            let value = serde_json::to_value(&shown)
-                .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
+            let value =
+                serde_json::to_value(&shown).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
             commit.records.push(RecordChange::Put(
                 Record::new(SHOWN, screen_key(by, *id), value).expiring(after(now, REMEMBERED_S)),
             ));

@@ -170,7 +170,10 @@ impl Engine {
             .store
             .records(&self.config.tenant, ACCOUNTS, listing, self.now())
             .await?;
-        records.into_iter().map(|record| parse(record.value)).collect()
+        records
+            .into_iter()
+            .map(|record| parse(record.value))
+            .collect()
     }
 
     /// All accounts by name, at most a thousand.

@@ -19,7 +19,11 @@ use crate::reviews::waiting_note;
 async fn admin(bench: &Bench) -> Human {
     let code = bench.engine.bootstrap_code().await.unwrap().unwrap();
     let account = new("admin", None, &[]);
-    bench.engine.bootstrap(&code, account, hash()).await.unwrap()
+    bench
+        .engine
+        .bootstrap(&code, account, hash())
+        .await
+        .unwrap()
 }
 
 fn new(name: &str, person: Option<PersonId>, roles: &[Role]) -> NewAccount {
@@ -38,7 +42,11 @@ fn hash() -> PasswordHash {
 async fn account(bench: &Bench, admin: &Human, account: NewAccount) -> Human {
     let name = account.name.clone();
     let code = bench.engine.create_account(admin, account).await.unwrap();
-    bench.engine.enrol(name.as_str(), &code, hash()).await.unwrap()
+    bench
+        .engine
+        .enrol(name.as_str(), &code, hash())
+        .await
+        .unwrap()
 }
 
 fn clinician(n: u8) -> Human {
@@ -63,7 +71,10 @@ async fn claim_events(bench: &Bench, id: WritebackId) -> Vec<ClaimEvent> {
         Event::Claim(event) => Some(event),
         _ => None,
     };
-    events.into_iter().filter_map(|it| claim(it.event)).collect()
+    events
+        .into_iter()
+        .filter_map(|it| claim(it.event))
+        .collect()
 }
 
 pub(crate) async fn what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_ends(db: Db) {
@@ -85,7 +96,10 @@ pub(crate) async fn what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_
     assert!(matches!(refused, Err(ClaimFailed::NotHeld)));
     // Neither decision is another's, and the record says that they tried.
     let refused = approve(&bench, &kim, id).await;
-    assert!(matches!(refused, Err(DecideFailed::Claimed { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(DecideFailed::Claimed { .. })),
+        "{refused:?}"
+    );
     let digest = bench.row(id).await.digest.unwrap();
     let refused = engine.reject(&kim, id, digest, "not so").await;
     assert!(matches!(refused, Err(DecideFailed::Claimed { .. })));
@@ -98,7 +112,10 @@ pub(crate) async fn what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_
     engine.release_claim(&lee, id).await.unwrap();
     engine.claim(&kim, id).await.unwrap();
     bench.clock.advance_s(899);
-    assert!(matches!(engine.claim(&lee, id).await, Err(ClaimFailed::Held { .. })));
+    assert!(matches!(
+        engine.claim(&lee, id).await,
+        Err(ClaimFailed::Held { .. })
+    ));
     bench.clock.advance_s(1);
     assert!(engine.claims(&kim).await.unwrap().is_empty());
     engine.claim(&lee, id).await.unwrap();
@@ -107,8 +124,14 @@ pub(crate) async fn what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_
         account: AccountName::new("lee-second").unwrap(),
         ..lee.clone()
     };
-    assert_eq!(approve(&bench, &other_account, id).await.unwrap(), StateName::Ready);
-    assert!(engine.claims(&lee).await.unwrap().is_empty(), "the decision ends it");
+    assert_eq!(
+        approve(&bench, &other_account, id).await.unwrap(),
+        StateName::Ready
+    );
+    assert!(
+        engine.claims(&lee).await.unwrap().is_empty(),
+        "the decision ends it"
+    );
     let refused = engine.claim(&lee, id).await;
     assert!(matches!(refused, Err(ClaimFailed::NotOpen)), "{refused:?}");
     assert_eq!(claim_events(&bench, id).await.len(), 4);
@@ -126,16 +149,27 @@ pub(crate) async fn what_somebody_has_in_hand_is_taken_over_with_a_note(db: Db) 
     engine.claim(&lee, id).await.unwrap();
     for note in ["", "  x "] {
         let refused = engine.take_over(&kim, id, note).await;
-        assert!(matches!(refused, Err(ClaimFailed::NoteNeeded)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ClaimFailed::NoteNeeded)),
+            "{refused:?}"
+        );
     }
-    let refused = engine.take_over(&human(22, &[Role::Rn]), id, "I am here").await;
+    let refused = engine
+        .take_over(&human(22, &[Role::Rn]), id, "I am here")
+        .await;
     assert!(matches!(refused, Err(ClaimFailed::NotYours)));
-    engine.take_over(&kim, id, "Lee was called away").await.unwrap();
+    engine
+        .take_over(&kim, id, "Lee was called away")
+        .await
+        .unwrap();
     let refused = approve(&bench, &lee, id).await;
     assert!(matches!(refused, Err(DecideFailed::Claimed { holder, .. }) if holder == "person-21"));
     // The note is for whoever can decide, and rests in the vault, not in the ledger.
     let (_, note) = engine.claim_seen(&lee, id).await.unwrap().unwrap();
-    assert_eq!(note.unwrap().into_exposed(ExposedFor::Person), "Lee was called away");
+    assert_eq!(
+        note.unwrap().into_exposed(ExposedFor::Person),
+        "Lee was called away"
+    );
     let refused = engine.claim_seen(&human(22, &[Role::ItAdmin]), id).await;
     assert!(matches!(refused, Err(ClaimFailed::Missing)));
     for entry in bench.recorded().await {
@@ -159,7 +193,10 @@ pub(crate) async fn something_is_handed_to_who_can_decide_it_and_to_nobody_else(
     account(&bench, &admin, second).await;
     let kim = account(&bench, &admin, new("dr-kim", None, &[Role::Clinician])).await;
     account(&bench, &admin, new("front-desk", None, &[Role::Scheduler])).await;
-    engine.create_account(&admin, new("not-here-yet", None, &[Role::Clinician])).await.unwrap();
+    engine
+        .create_account(&admin, new("not-here-yet", None, &[Role::Clinician]))
+        .await
+        .unwrap();
     let id = waiting_note(&bench).await;
     let choices = engine.hand_choices(&lee, id).await.unwrap();
     let names: Vec<&str> = choices.colleagues.iter().map(AccountName::as_str).collect();
@@ -175,19 +212,33 @@ pub(crate) async fn something_is_handed_to_who_can_decide_it_and_to_nobody_else(
         HandTo::Pool(Role::Scheduler),
     ] {
         let refused = engine.hand_over(&lee, id, wrong.clone(), "for you").await;
-        assert!(matches!(refused, Err(ClaimFailed::NotTheirs)), "{wrong:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(ClaimFailed::NotTheirs)),
+            "{wrong:?}: {refused:?}"
+        );
     }
     let refused = engine.hand_over(&lee, id, to("dr-kim"), "").await;
     assert!(matches!(refused, Err(ClaimFailed::NoteNeeded)));
     assert!(claim_events(&bench, id).await.is_empty());
-    engine.hand_over(&lee, id, to("dr-kim"), "you know her").await.unwrap();
+    engine
+        .hand_over(&lee, id, to("dr-kim"), "you know her")
+        .await
+        .unwrap();
     assert!(engine.claims(&kim).await.unwrap()[&id].yours);
     let refused = approve(&bench, &lee, id).await;
     assert!(matches!(refused, Err(DecideFailed::Claimed { .. })));
-    let refused = engine.hand_over(&lee, id, HandTo::Pool(Role::Clinician), "no, all of us").await;
-    assert!(matches!(refused, Err(ClaimFailed::Held { .. })), "handed over is handed over");
+    let refused = engine
+        .hand_over(&lee, id, HandTo::Pool(Role::Clinician), "no, all of us")
+        .await;
+    assert!(
+        matches!(refused, Err(ClaimFailed::Held { .. })),
+        "handed over is handed over"
+    );
     // Back to everybody of the role, of whom one takes it.
-    engine.hand_over(&kim, id, HandTo::Pool(Role::Clinician), "whoever is in").await.unwrap();
+    engine
+        .hand_over(&kim, id, HandTo::Pool(Role::Clinician), "whoever is in")
+        .await
+        .unwrap();
     assert!(engine.claims(&lee).await.unwrap()[&id].yours);
     engine.claim(&lee, id).await.unwrap();
     assert!(!engine.claims(&kim).await.unwrap()[&id].yours);
@@ -229,7 +280,11 @@ pub(crate) async fn nobody_decides_what_was_not_on_their_screen_for_a_while(db: 
     bench.clock.advance_ms(1);
     assert_eq!(approve(&bench, &lee, id).await.unwrap(), StateName::Ready);
     // The record says how long it really was.
-    let events = bench.store.stream(&tenant(), &StreamId::Writeback(id)).await.unwrap();
+    let events = bench
+        .store
+        .stream(&tenant(), &StreamId::Writeback(id))
+        .await
+        .unwrap();
     let review_ms = events.into_iter().find_map(|it| match it.event {
         Event::Writeback(WritebackEvent::Approved { approval }) => Some(approval.review_ms),
         _ => None,

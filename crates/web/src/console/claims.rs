@@ -33,8 +33,10 @@ pub(super) struct ClaimRows {
 pub(super) fn words(claim: &ClaimShown, now: chaperone_core::Timestamp) -> String {
     let left = phrases::left(claim.until, now).words;
     match (&claim.holder, claim.yours) {
-        (ClaimHolder::Person { .. }, true) => format!("you have this in hand, {left}"),
-        (ClaimHolder::Person { account, .. }, false) => format!("{account} has this in hand, {left}"),
+        (ClaimHolder::Person { .. }, true) => format!("in your hands, {left}"),
+        (ClaimHolder::Person { account, .. }, false) => {
+            format!("in the hands of {account}, {left}")
+        }
         (ClaimHolder::Pool { role }, _) => {
             format!("handed to: {}, {left}", phrases::role(*role).to_lowercase())
         }
@@ -65,8 +67,13 @@ pub(super) async fn rows(
         None => (None, None),
     };
     Ok(Some(ClaimRows {
-        words: claim.as_ref().map(|claim| capital(&words(claim, now))).unwrap_or_default(),
-        note: note.map(|note| note.into_exposed(ExposedFor::Person)).unwrap_or_default(),
+        words: claim
+            .as_ref()
+            .map(|claim| capital(&words(claim, now)))
+            .unwrap_or_default(),
+        note: note
+            .map(|note| note.into_exposed(ExposedFor::Person))
+            .unwrap_or_default(),
         yours: claim.as_ref().is_some_and(|claim| claim.yours),
         held: claim.is_some(),
         colleagues: choices.colleagues.iter().map(ToString::to_string).collect(),
@@ -120,9 +127,7 @@ pub(super) async fn hand_over(
     let note = fields.one("note")?;
     let nobody = Refusal::BadRequest("Say to whom it is handed.");
     let to = match fields.one("to")?.split_once(':') {
-        Some(("account", name)) => {
-            HandTo::Colleague(AccountName::new(name).map_err(|_| nobody)?)
-        }
+        Some(("account", name)) => HandTo::Colleague(AccountName::new(name).map_err(|_| nobody)?),
         Some(("role", role)) => HandTo::Pool(Role::parse(role).ok_or(nobody)?),
         _ => return Err(nobody),
     };

@@ -131,7 +131,11 @@ pub(super) async fn show(
             .take(SHOWN_MAX)
             .map(|item| {
                 let row = InboxRow::of(item, now);
-                row.in_hand(claims.get(&item.id), state.engine.least_on_screen_ms(item.class), now)
+                row.in_hand(
+                    claims.get(&item.id),
+                    state.engine.least_on_screen_ms(item.class),
+                    now,
+                )
             })
             .collect(),
         fell_through: inbox
@@ -229,7 +233,9 @@ impl InboxRow {
     ) -> Self {
         Self {
             quick: self.quick && claim.is_none_or(|claim| claim.yours),
-            claim: claim.map(|claim| super::claims::words(claim, now)).unwrap_or_default(),
+            claim: claim
+                .map(|claim| super::claims::words(claim, now))
+                .unwrap_or_default(),
             after_ms,
             ..self
         }

@@ -131,8 +131,14 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/writebacks/{id}/approve", post(decide::approve))
         .route("/console/writebacks/{id}/claim", post(claims::claim))
         .route("/console/writebacks/{id}/let-go", post(claims::let_go))
-        .route("/console/writebacks/{id}/take-over", post(claims::take_over))
-        .route("/console/writebacks/{id}/hand-over", post(claims::hand_over))
+        .route(
+            "/console/writebacks/{id}/take-over",
+            post(claims::take_over),
+        )
+        .route(
+            "/console/writebacks/{id}/hand-over",
+            post(claims::hand_over),
+        )
         .route("/console/writebacks/{id}/reject", post(decide::reject))
         .route("/console/writebacks/{id}/requeue", post(decide::requeue))
         .route("/console/writebacks/{id}/abandon", post(decide::abandon))

@@ -88,8 +88,17 @@ impl Bench {
         Self::delivering_by(Strategy::Conditional).await
     }
 
+    /// The same where a decision waits until the change was read.
+    pub(crate) async fn with_readers() -> Self {
+        Self::made(Strategy::Conditional, true).await
+    }
+
     /// The same in front of an EHR that takes writes in another way.
     pub(crate) async fn delivering_by(strategy: Strategy) -> Self {
+        Self::made(strategy, false).await
+    }
+
+    async fn made(strategy: Strategy, decides_after_reading: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("console.db").display());
         let store = chaperone_store::open(&url, Default::default())
@@ -113,6 +122,7 @@ impl Bench {
         };
         let mut config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
         config.passkeys = RelyingParty::at(ORIGIN);
+        config.decides_after_reading = decides_after_reading;
         let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
         let report = engine.conformance_report(chaperone_testkit::shown(ehr.as_ref()), 300);
         engine.record_conformance(&report).await.unwrap();

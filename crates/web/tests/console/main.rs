@@ -10,6 +10,7 @@
 
 mod answers;
 mod bench;
+mod claims;
 mod decisions;
 mod emergency;
 mod exceptions;
