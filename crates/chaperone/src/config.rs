@@ -5,6 +5,7 @@ pub(crate) mod audit_stream;
 pub(crate) mod destinations;
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
+mod passkeys;
 mod profile;
 mod retention;
 mod sending;
@@ -64,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) packages: Packages,
     #[serde(default)]
     pub(crate) times: Times,
+    #[serde(default)]
+    pub(crate) passkeys: passkeys::Passkeys,
     #[serde(default)]
     pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
@@ -370,6 +373,8 @@ impl Config {
         self.check_times()?;
         let bundle = bundle_files::load(&bundle_files::read(Some(&self.governance))?)?;
         let mut engine = self.engine();
+        engine.passkeys = self.passkeys.party(&self.public_url)?;
+        engine.codes_beside_passkeys = self.passkeys.codes_beside();
         engine.validator = validator_over(self.catalogue(&bundle)?);
         self.ehr.sending.apply(&mut engine)?;
         engine.signers = self.ehr.signers_by_name()?;
@@ -453,6 +458,7 @@ impl Config {
         let mut config =
             EngineConfig::new(self.tenant.clone(), self.public_url.trim_end_matches('/'));
         config.node.clone_from(&self.node);
+        config.decides_after_reading = true;
         config.tombstones = self.retention.tombstones();
         config.consent_source = match self.ehr.consent {
             Consent::Read => ConsentSource::Read,

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::claim::ClaimEvent;
 use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
@@ -22,6 +23,7 @@ use crate::ids::{
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
 use crate::oversight::OversightEvent;
+use crate::passkey::PasskeyEvent;
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
@@ -299,6 +301,10 @@ pub enum Event {
     },
     /// A second factor was wrong or reused.
     StepUpFailed,
+    /// A passkey was added, removed or refused.
+    Passkey(PasskeyEvent),
+    /// On the stream of a write-back: somebody took it in hand, or let it go.
+    Claim(ClaimEvent),
     /// A switch was moved.
     ModeSwitched {
         /// Which.
@@ -505,8 +511,8 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention, overseeing and undoing, `writeback.`, `key.`,
-    /// `retention.`, `oversight.` or `undo.` and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, overseeing, undoing, passkeys and claims, `writeback.`,
+    /// `key.`, `retention.`, `oversight.`, `undo.`, `passkey.` or `claim.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -522,6 +528,8 @@ impl Event {
             Event::Retention(_) => format!("retention.{}", text("what")),
             Event::Oversight(_) => format!("oversight.{}", text("what")),
             Event::Undo(_) => format!("undo.{}", text("what")),
+            Event::Passkey(_) => format!("passkey.{}", text("what")),
+            Event::Claim(_) => format!("claim.{}", text("what")),
             _ => text("kind"),
         }
     }

@@ -192,6 +192,13 @@ pub enum Factor {
         /// When it was given, by the EHR's clock.
         at: Timestamp,
     },
+    /// A passkey, which verified its holder, for this digest.
+    Passkey {
+        /// When it was verified.
+        at: Timestamp,
+        /// Which of the account's keys: the digest of its credential id.
+        credential: Digest,
+    },
 }
 
 /// One human's approval of one digest.

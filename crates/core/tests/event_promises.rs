@@ -16,6 +16,7 @@ mod sample;
 
 use std::collections::BTreeMap;
 
+use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
@@ -31,6 +32,7 @@ use chaperone_core::ids::{
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::oversight::{Combination, Maker, OversightEvent, PaceLimit, Verdict};
+use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
@@ -113,6 +115,31 @@ fn kinds() -> Vec<Event> {
             digest: digest("order"),
         },
         Event::StepUpFailed,
+        Event::Passkey(PasskeyEvent::Added {
+            credential: digest("credential"),
+        }),
+        Event::Passkey(PasskeyEvent::Removed {
+            credential: digest("credential"),
+        }),
+        Event::Passkey(PasskeyEvent::Refused {
+            credential: Some(digest("credential")),
+            code: "counter-back".to_owned(),
+        }),
+        Event::Claim(ClaimEvent::Claimed { until: at(600) }),
+        Event::Claim(ClaimEvent::Released),
+        Event::Claim(ClaimEvent::TakenOver {
+            from: ClaimHolder::Pool { role: Role::Rn },
+            until: at(600),
+            note: address("note"),
+        }),
+        Event::Claim(ClaimEvent::HandedOver {
+            to: ClaimHolder::Person {
+                person: person(2),
+                account: AccountName::new("grace").unwrap(),
+            },
+            until: at(600),
+            note: address("note"),
+        }),
     ];
     for scope in [
         ModeScope::Tenant,
@@ -657,6 +684,17 @@ fn listed(event: &Event) -> bool {
         | Event::SignedOut
         | Event::StepUpPassed { .. }
         | Event::StepUpFailed
+        | Event::Passkey(
+            PasskeyEvent::Added { .. }
+            | PasskeyEvent::Removed { .. }
+            | PasskeyEvent::Refused { .. },
+        )
+        | Event::Claim(
+            ClaimEvent::Claimed { .. }
+            | ClaimEvent::Released
+            | ClaimEvent::TakenOver { .. }
+            | ClaimEvent::HandedOver { .. },
+        )
         | Event::ModeSwitched { .. }
         | Event::GrantIssued(_)
         | Event::GrantConsumed { .. }

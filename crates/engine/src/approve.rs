@@ -23,6 +23,7 @@ use chaperone_core::writeback::{
 use crate::context::Engine;
 use crate::deliver::{HELD, approval_ran_out};
 use crate::oversight::Paced;
+use crate::people::{StepUpBy, StepUpFor, StepUpState};
 use crate::projection::WritebackRow;
 use crate::transition::{InHand, MoveFailed};
 
@@ -69,6 +70,22 @@ pub enum DecideFailed {
     Pause {
         /// Until when.
         until: Timestamp,
+    },
+    /// Somebody else has it in hand.
+    #[error(
+        "this is in the hands of {holder}; take it over with a note, or wait until they let it go"
+    )]
+    Claimed {
+        /// Who, in words.
+        holder: String,
+        /// Until when by itself.
+        until: Timestamp,
+    },
+    /// It was not before them long enough.
+    #[error("read it first: it can be decided once it has been before you for {} seconds", .least_ms.div_ceil(1_000))]
+    NotRead {
+        /// How long, in milliseconds.
+        least_ms: u32,
     },
     /// The reason for approving over a warning is not one that the bundle lists.
     #[error("this is not one of the reasons for approving over a warning")]
@@ -126,6 +143,8 @@ impl DecideFailed {
             DecideFailed::StepUp => "second-factor-required",
             DecideFailed::RulesChanged => "rules-changed",
             DecideFailed::Pause { .. } => "pause",
+            DecideFailed::Claimed { .. } => "claimed-by-another",
+            DecideFailed::NotRead { .. } => "not-read-yet",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
@@ -179,10 +198,22 @@ impl Engine {
         if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
             return self.end_outdated(hand, self.now()).await;
         }
+        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
+        let read_ms = self
+            .require_read(
+                by,
+                request.writeback,
+                class.unwrap_or(ChangeClass::M5),
+                &request.digest,
+            )
+            .await?;
         let mut commit = self.commit_as(Actor::from(by));
+        self.end_claim(by, request.writeback, &mut commit).await?;
         let factor = match request.step_up {
             Some(step_up) => {
-                self.consume_step_up(by, step_up, &request.digest, &mut commit)
+                let writeback = request.writeback;
+                let subject = StepUpFor::Approval { writeback };
+                self.consume_step_up(by, step_up, subject, &request.digest, &mut commit)
                     .await?
             }
             None => Factor::None,
@@ -197,7 +228,7 @@ impl Engine {
             role,
             factor,
             at: now,
-            review_ms: request.review_ms,
+            review_ms: read_ms.unwrap_or(request.review_ms),
             override_reason: request.override_reason,
         });
         let waiting = hand.clone();
@@ -259,7 +290,11 @@ impl Engine {
         {
             return Err(Refusal::ApprovalMismatch.into());
         }
+        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
+        self.require_read(by, writeback, class.unwrap_or(ChangeClass::M5), &digest)
+            .await?;
         let mut commit = self.commit_as(Actor::from(by));
+        self.end_claim(by, writeback, &mut commit).await?;
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
         let refused = RefusedBy::Human {
             person: by.person,
@@ -433,15 +468,10 @@ impl Engine {
         &self,
         by: &Human,
         step_up: StepUpId,
+        subject: StepUpFor,
         digest: &Digest,
         commit: &mut Commit,
     ) -> Result<Factor, DecideFailed> {
-        #[derive(serde::Deserialize)]
-        struct StepUp {
-            person: PersonId,
-            digest: Digest,
-            verified_at: Option<Timestamp>,
-        }
         let key = RecordKey::new(STEP_UPS, step_up);
         let now = self.now();
         let record = self
@@ -449,15 +479,23 @@ impl Engine {
             .record(&self.config.tenant, &key, now)
             .await?
             .ok_or(DecideFailed::StepUp)?;
-        let found: StepUp =
+        let found: StepUpState =
             serde_json::from_value(record.value).map_err(|_| DecideFailed::StepUp)?;
         let fresh = found
             .verified_at
             .filter(|at| now.duration_since(*at).as_secs() <= self.config.step_up_s && *at <= now);
         match fresh {
-            Some(at) if found.person == by.person && found.digest == *digest => {
+            Some(at)
+                if found.person == by.person
+                    && found.account == by.account
+                    && found.subject == subject
+                    && found.digest == *digest =>
+            {
                 commit.records.push(RecordChange::Consume(key));
-                Ok(Factor::Totp { at })
+                Ok(match found.by {
+                    StepUpBy::Code => Factor::Totp { at },
+                    StepUpBy::Passkey { credential } => Factor::Passkey { at, credential },
+                })
             }
             _ => Err(DecideFailed::StepUp),
         }

@@ -31,6 +31,7 @@ use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
 use crate::oversight::rules::OversightRules;
+use crate::people::RelyingParty;
 use crate::propose::RuleSet;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
@@ -84,6 +85,13 @@ pub struct EngineConfig {
     pub deliver_within_grave_s: i64,
     /// How long a second factor counts.
     pub step_up_s: i64,
+    /// Whether a person decides only about what was on their screen for a while (`rules/deciding.toml`). On wherever a
+    /// console is served.
+    pub decides_after_reading: bool,
+    /// Who relies on passkeys; without it nobody has one.
+    pub passkeys: Option<RelyingParty>,
+    /// Whether codes of an authenticator app count for whoever has a passkey.
+    pub codes_beside_passkeys: bool,
     /// How long a console session lives without use.
     pub session_idle_s: i64,
     /// How long a work claim holds, in milliseconds. Longer than any EHR call.
@@ -119,9 +127,13 @@ impl EngineConfig {
     /// Approval and delivery times: the escalators of the write-back matrix (24 h for M3 and 15 min
     /// for M4 to approve; 24 h and 4 h to deliver). Second factor: at most 5 minutes old.
     pub fn new(tenant: TenantId, audience: impl Into<String>) -> Self {
+        let audience = audience.into();
         Self {
             tenant,
-            audience: audience.into(),
+            decides_after_reading: false,
+            passkeys: RelyingParty::at(&audience),
+            codes_beside_passkeys: true,
+            audience,
             node: "node-1".to_owned(),
             approve_within_s: 24 * 3600,
             approve_within_grave_s: 15 * 60,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 37] = [
+pub const COLLECTIONS: [&str; 40] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -29,6 +29,7 @@ pub const COLLECTIONS: [&str; 37] = [
     "audit_work",
     "break_glass",
     "bundle",
+    "claim",
     "conformance",
     "ehr_event",
     "envelope",
@@ -43,7 +44,9 @@ pub const COLLECTIONS: [&str; 37] = [
     "oversight_sample",
     "oversight_tally",
     "pace",
+    "passkey_ceremony",
     "retention",
+    "review_shown",
     "session",
     "setup",
     "shred",

@@ -57,10 +57,12 @@ mod slots;
 
 pub mod approve;
 pub mod break_glass;
+pub mod claim;
 pub mod collect;
 pub mod decide;
 pub mod ehr_event;
 pub mod grant;
+mod on_screen;
 pub mod people;
 pub mod reveal;
 pub mod switch_mode;

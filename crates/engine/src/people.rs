@@ -6,16 +6,18 @@
 //! Accounts, sessions, attempts and step-ups are authoritative records, not projections. Secrets rest
 //! as hashes (passwords, codes, session tokens) or sealed in the vault (TOTP secrets).
 //!
-//! Reading order: [`password`] and [`totp`] (pure), [`attempts`] (what bounds guessing), then
-//! [`accounts`] (how a person gets an account), [`sessions`] (how they sign in and out) and
-//! [`step_up`] (how they give a second factor for one digest).
+//! Reading order: [`password`], [`totp`] and [`webauthn`] (pure), [`attempts`] (what bounds guessing), then
+//! [`accounts`] (how a person gets an account), [`passkeys`] (how they add and remove keys), [`sessions`] (how they
+//! sign in and out) and [`step_up`] (how they give a second factor for one digest).
 
 pub mod accounts;
 mod attempts;
+pub mod passkeys;
 pub mod password;
 pub mod sessions;
 pub mod step_up;
 pub mod totp;
+pub mod webauthn;
 
 use chaperone_core::Timestamp;
 use chaperone_core::digest::{Digest, PayloadAddress};
@@ -30,11 +32,15 @@ pub use accounts::{
     BootstrapFailed, CreateAccountFailed, EnrolFailed, EnrolmentCode, NewAccount,
     SecondFactorFailed, TotpEnrolment,
 };
+pub use passkeys::{
+    PasskeyAsked, PasskeyFailed, PasskeyOffer, PasskeyView, SecondFactors, SignInTicket,
+};
 pub use password::{Password, PasswordHash, PasswordUnfit};
 pub use sessions::{
     NewSession, SecondFactor, SignInAttempt, SignInChecked, SignInRefused, SignedIn,
 };
-pub use step_up::{StepUpRefused, StepUpState};
+pub use step_up::{StepUpBy, StepUpFor, StepUpRefused, StepUpState};
+pub use webauthn::{AssertionSent, CreationSent, PasskeyInvalid, RelyingParty};
 
 pub(crate) const ACCOUNTS: &str = "account";
 pub(crate) const SESSIONS: &str = "session";
@@ -54,6 +60,8 @@ pub(crate) struct StoredAccount {
     pub(crate) password: Option<PasswordHash>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) totp: Option<StoredTotp>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) passkeys: Vec<StoredPasskey>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) enrolment: Option<StoredCode>,
     #[serde(default)]
@@ -68,6 +76,25 @@ pub(crate) struct StoredTotp {
     pub(crate) enrolled: bool,
     /// The last time step whose code was accepted; 0 for none.
     pub(crate) last_step: u64,
+}
+
+/// A passkey as it rests; nothing of it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredPasskey {
+    /// The credential id, in base 64 for addresses.
+    pub(crate) id: String,
+    /// What its holder calls it.
+    pub(crate) name: String,
+    /// The public key, as the authenticator wrote it, in base 64 for addresses.
+    pub(crate) key: String,
+    /// Where its counter stood last.
+    pub(crate) counter: u32,
+    pub(crate) added: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) used: Option<Timestamp>,
+    /// Since when it is out of use, because its counter went back.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) suspended: Option<Timestamp>,
 }
 
 /// A one-time code as it rests.
@@ -87,10 +114,16 @@ impl StoredAccount {
     }
 
     pub(crate) fn second_factor(&self) -> SecondFactor {
-        match &self.totp {
-            Some(totp) if totp.enrolled => SecondFactor::Enrolled,
-            _ => SecondFactor::Missing,
+        if self.has_app() || !self.passkeys.is_empty() {
+            SecondFactor::Enrolled
+        } else {
+            SecondFactor::Missing
         }
+    }
+
+    /// Whether an authenticator app is set up.
+    pub(crate) fn has_app(&self) -> bool {
+        self.totp.as_ref().is_some_and(|totp| totp.enrolled)
     }
 }
 
@@ -125,6 +158,22 @@ impl Engine {
         record
             .map(|r| Ok((parse(r.value)?, r.revision)))
             .transpose()
+    }
+
+    /// All accounts as they rest, at most a thousand.
+    pub(crate) async fn stored_accounts(&self) -> Result<Vec<StoredAccount>, StoreFailed> {
+        let listing = Listing {
+            limit: ACCOUNTS_MAX,
+            ..Listing::default()
+        };
+        let records = self
+            .store
+            .records(&self.config.tenant, ACCOUNTS, listing, self.now())
+            .await?;
+        records
+            .into_iter()
+            .map(|record| parse(record.value))
+            .collect()
     }
 
     /// All accounts by name, at most a thousand.

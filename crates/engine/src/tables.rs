@@ -10,7 +10,9 @@ use chaperone_policy::Bundle;
 use serde::Deserialize;
 
 use crate::audit::accounting::Accounting;
+use crate::claim::ClaimRules;
 use crate::context::StartFailed;
+use crate::on_screen::ScreenRules;
 
 /// What a measurement can be at all: one range of `rules/vital-ranges.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,6 +71,7 @@ pub(crate) struct Tables {
     vital_ranges: Vec<VitalRange>,
     audit_codes: AuditCodes,
     accounting: Accounting,
+    deciding: Deciding,
     override_reasons: Vec<OverrideChoice>,
     trusted: Vec<TrustedSource>,
 }
@@ -120,6 +123,7 @@ impl Tables {
             accounting: table(bundle, "rules/accounting.toml")?,
             override_reasons: overrides.reasons,
             trusted: trusted(bundle)?,
+            deciding: deciding(bundle)?,
         })
     }
 
@@ -134,6 +138,16 @@ impl Tables {
     /// Which codes events are told by.
     pub(crate) fn audit_codes(&self) -> &AuditCodes {
         &self.audit_codes
+    }
+
+    /// How long a claim holds.
+    pub(crate) fn claim_rules(&self) -> &ClaimRules {
+        &self.deciding.claims
+    }
+
+    /// How long something is on the screen at least.
+    pub(crate) fn screen_rules(&self) -> &ScreenRules {
+        &self.deciding.on_screen
     }
 
     /// Why a warning may be approved over.
@@ -220,6 +234,48 @@ fn trusted(bundle: &Bundle) -> Result<Vec<TrustedSource>, StartFailed> {
         }
     }
     Ok(table.sources)
+}
+
+/// Fewest milliseconds that `rules/deciding.toml` may say: nobody reads a change faster.
+const LEAST_MS_MIN: u32 = 2_000;
+/// Most milliseconds: beyond them, a page is a hindrance and nothing else.
+const LEAST_MS_MAX: u32 = 60_000;
+/// Longest claim, in seconds: an hour.
+const HOLD_S_MAX: u32 = 3_600;
+
+/// How people decide: `rules/deciding.toml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Deciding {
+    on_screen: ScreenRules,
+    claims: ClaimRules,
+}
+
+fn deciding(bundle: &Bundle) -> Result<Deciding, StartFailed> {
+    const FILE: &str = "rules/deciding.toml";
+    let read: Deciding = table(bundle, FILE)?;
+    let wrong = |why: String| StartFailed::Table { file: FILE, why };
+    let screen = &read.on_screen;
+    for (key, value) in [
+        ("on_screen.least_ms", screen.least_ms),
+        ("on_screen.least_grave_ms", screen.least_grave_ms),
+    ] {
+        if !(LEAST_MS_MIN..=LEAST_MS_MAX).contains(&value) {
+            let why = format!("`{key}` is {value}; it must be {LEAST_MS_MIN} to {LEAST_MS_MAX}");
+            return Err(wrong(why));
+        }
+    }
+    let claims = &read.claims;
+    let fits = claims.hold_s_min <= claims.hold_grave_s
+        && claims.hold_grave_s <= claims.hold_s
+        && claims.hold_s <= HOLD_S_MAX
+        && claims.part_of_time_left >= 2;
+    if !fits {
+        let why = format!(
+            "claims hold at least `hold_s_min`, no longer for grave changes than for others, at most {HOLD_S_MAX} seconds, and at most half of the time left"
+        );
+        return Err(wrong(why));
+    }
+    Ok(read)
 }
 
 fn audit_codes(bundle: &Bundle) -> Result<AuditCodes, StartFailed> {

@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::approve::DecideFailed;
 use crate::context::Engine;
 use crate::errors::CallError;
+use crate::people::StepUpFor;
 use crate::projection::sortable;
 use crate::switch_mode::SwitchFailed;
 use crate::tokens::TokenFailed;
@@ -264,7 +265,7 @@ impl Engine {
             .seal(PayloadClass::Operational, None, reason.as_bytes())
             .await?;
         let mut commit = self.commit_as(by.into());
-        self.consume_step_up(by, step_up, &digest, &mut commit)
+        self.consume_step_up(by, step_up, StepUpFor::Matter, &digest, &mut commit)
             .await?;
         let run = UndoRun {
             id: UndoId::from_random(self.random.id()),

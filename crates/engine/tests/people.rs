@@ -17,7 +17,8 @@ use chaperone_core::principal::{Human, Role};
 use chaperone_engine::people::sessions::Touch;
 use chaperone_engine::people::{
     BootstrapFailed, CreateAccountFailed, EnrolFailed, EnrolmentCode, NewAccount, NewSession,
-    Password, PasswordHash, SecondFactor, SecondFactorFailed, SignInRefused, StepUpRefused, totp,
+    Password, PasswordHash, SecondFactor, SecondFactorFailed, SignInRefused, StepUpFor,
+    StepUpRefused, totp,
 };
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_testkit::{
@@ -459,7 +460,10 @@ async fn a_second_factor_is_confirmed_before_it_counts() {
     let bench = bench().await;
     let admin = bench.admin().await;
     let digest = Digest::of_bytes(b"order");
-    let none = bench.engine.step_up_begin(&admin, digest).await;
+    let none = bench
+        .engine
+        .step_up_begin(&admin, StepUpFor::Matter, digest)
+        .await;
     assert!(matches!(none, Err(StepUpRefused::NotEnrolled)));
     let first = bench.engine.second_factor_begin(&admin).await.unwrap();
     let again = bench.engine.second_factor_begin(&admin).await.unwrap();
@@ -490,7 +494,11 @@ async fn a_step_up_takes_one_fresh_code_of_the_right_person() {
         .await
         .unwrap();
     let digest = Digest::of_bytes(b"order");
-    let step = bench.engine.step_up_begin(&admin, digest).await.unwrap();
+    let step = bench
+        .engine
+        .step_up_begin(&admin, StepUpFor::Matter, digest)
+        .await
+        .unwrap();
     // The code that confirmed the enrolment is used.
     let used = bench
         .engine
@@ -517,7 +525,7 @@ async fn a_step_up_takes_one_fresh_code_of_the_right_person() {
     // The same code does not open a second one.
     let other = bench
         .engine
-        .step_up_begin(&admin, Digest::of_bytes(b"other"))
+        .step_up_begin(&admin, StepUpFor::Matter, Digest::of_bytes(b"other"))
         .await
         .unwrap();
     let reused = bench.engine.step_up_verify(&admin, other, &fresh).await;
@@ -535,7 +543,7 @@ async fn a_step_up_ends_after_five_wrong_codes_and_after_five_minutes() {
     bench.clock.advance_s(30);
     let step = bench
         .engine
-        .step_up_begin(&admin, Digest::of_bytes(b"order"))
+        .step_up_begin(&admin, StepUpFor::Matter, Digest::of_bytes(b"order"))
         .await
         .unwrap();
     for left in (0..5).rev() {
@@ -551,7 +559,7 @@ async fn a_step_up_ends_after_five_wrong_codes_and_after_five_minutes() {
     }
     let locked = bench
         .engine
-        .step_up_begin(&admin, Digest::of_bytes(b"order"))
+        .step_up_begin(&admin, StepUpFor::Matter, Digest::of_bytes(b"order"))
         .await;
     assert!(
         matches!(locked, Err(StepUpRefused::Wait { .. })),
@@ -565,7 +573,7 @@ async fn a_step_up_ends_after_five_wrong_codes_and_after_five_minutes() {
     assert!(matches!(dead, Err(StepUpRefused::Gone)));
     let late = bench
         .engine
-        .step_up_begin(&admin, Digest::of_bytes(b"order"))
+        .step_up_begin(&admin, StepUpFor::Matter, Digest::of_bytes(b"order"))
         .await
         .unwrap();
     bench.clock.advance_s(300);

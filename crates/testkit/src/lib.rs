@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`SeededClock`] and [`SeededRandom`], the small fakes of [`outside`], then
 //! [`FakeEhr`], an EHR in memory whose writes can be made to fail in both ways: failed and lost, or
-//! failed but applied, and [`FaultyStore`], which can refuse to record or hold a call.
+//! failed but applied, and [`FaultyStore`], which can refuse to record or hold a call. [`SoftKey`] is an authenticator.
 
 #![cfg_attr(
     test,
@@ -25,6 +25,7 @@ mod keys;
 mod memory;
 mod outside;
 pub mod simulation;
+mod soft_key;
 mod store;
 mod time;
 
@@ -32,5 +33,6 @@ pub use ehr::{FakeEhr, WriteFault, shown};
 pub use keys::MemoryKeyVault;
 pub use memory::MemoryStore;
 pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
+pub use soft_key::SoftKey;
 pub use store::{FaultyStore, Hold};
 pub use time::{SeededClock, SeededRandom};

@@ -52,6 +52,7 @@
       else if (busy(old)) say("Something changed here; press r to see it");
       else old.replaceChildren(...fresh.childNodes);
     }
+    gateByTime();
     gateByView();
   };
   let waiting = false;
@@ -66,18 +67,38 @@
     source.addEventListener("end", () => { source.close(); lock(); });
   }
 
+  // Approving is offered once the change has been on the screen for a moment; the server counts for itself.
+  const gates = (button) => Number(button.dataset.gates || 0);
+  const hold = (button) => { button.dataset.gates = gates(button) + 1; button.disabled = true; };
+  const free = (button) => { button.dataset.gates = gates(button) - 1; button.disabled = gates(button) > 0; };
+  const first = new Map();
+  const gateByTime = () => {
+    for (const button of $$("[data-after-ms]")) {
+      if (button.dataset.timed) continue;
+      button.dataset.timed = "1";
+      // A list or bar that is refreshed shows the same change: it counts from when that came first.
+      const change = button.form.action + button.form.elements.digest.value;
+      if (!first.has(change)) first.set(change, performance.now());
+      const left = Number(button.dataset.afterMs) + 100 - (performance.now() - first.get(change));
+      if (left <= 0) continue;
+      hold(button);
+      setTimeout(() => free(button), left);
+    }
+  };
+  gateByTime();
+
   // Grave changes: approving is offered once the end of the change has been on the screen.
   const gateByView = () => {
     const button = $("[data-after-view]");
     const end = button && $(button.dataset.afterView);
     if (!end || button.dataset.gated) return;
     button.dataset.gated = "1";
-    button.disabled = true;
+    hold(button);
     const note = $("#gate-note");
     if (note) note.hidden = false;
     new IntersectionObserver((entries, observer) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
-      button.disabled = false;
+      free(button);
       if (note) note.hidden = true;
       observer.disconnect();
     }, { rootMargin: "0px 0px -120px 0px" }).observe(end);

@@ -6,6 +6,7 @@
 //   BASE_URL        where Chaperone is, without /console
 //   ACCOUNT, PASSWORD, TOTP_SECRET   an account with a proposal that waits for its second factor
 //   UNDO_ACCOUNT, UNDO_PASSWORD, UNDO_TOTP_SECRET   optional: an account that may undo what was delivered
+//   STATE_FILE      optional: the demo's state file; with it, several people decide with passkeys
 //   CANARIES        optional: further texts about patients, one a line, that must not leak
 //   PLACES          optional: a file for everything in which nothing about a patient may be found
 //   CI_ARTIFACTS    optional: where pictures go (target/e2e-artifacts otherwise)
@@ -15,12 +16,24 @@
 // Start at `main`; each step of the way is one function. What must hold on every page is in watch.mjs.
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { chromium } from 'playwright-core';
 
+import {
+  VirtualKey,
+  addPasskey,
+  approveWithCode,
+  approveWithPasskey,
+  decideSimpleCase,
+  isNotOfferedTheOtherHalf,
+  openWaiting,
+  secondAccountOf,
+  signInAs,
+  signOutAgain,
+} from './factors.mjs';
 import { Looks } from './looks.mjs';
 import { Authenticator } from './totp.mjs';
 import { Watch } from './watch.mjs';
@@ -171,7 +184,7 @@ async function beginApproval(visit) {
     assert.ok(await over.evaluate((it) => it.validity.valueMissing), 'no reason is asked for');
     await over.selectOption('looked-up');
   }
-  await page.getByRole('button', { name: 'Approve, with code' }).click();
+  await page.getByRole('button', { name: 'Approve, with second factor' }).click();
   await visit.heading('Second factor').waitFor();
   await visit.look('step-up', { showsPatients: true });
 }
@@ -293,6 +306,60 @@ async function undoDelivered(visit, review) {
   await visit.look('undo-run');
 }
 
+/** People of the demo by account; what signs in is their own. */
+function peopleOf(file) {
+  const { accounts } = JSON.parse(readFileSync(file, 'utf8'));
+  return Object.fromEntries(
+    accounts.map(({ account, password, totp_secret: secret }) => [
+      account,
+      { account, password, authenticator: new Authenticator(secret) },
+    ]),
+  );
+}
+
+/** Passkeys, a simple case in seconds, and an order that two people decide. */
+async function peopleDecide(visit, say) {
+  const people = peopleOf(process.env.STATE_FILE);
+  const clinician = people['clinician-3'];
+  const key = await VirtualKey.in(visit.page);
+  say('decide a simple case');
+  await signInAs(visit, clinician);
+  const { seconds, usable, interactions } = await decideSimpleCase(visit);
+  console.log(`e2e-browser: a simple case took ${seconds.toFixed(1)} s and ${interactions} interactions; it could be decided after ${usable.toFixed(1)} s`);
+  say('add a passkey');
+  await addPasskey(visit, clinician, key);
+  say('approve the first half with a passkey');
+  const review = await openWaiting(visit, 'two people');
+  await approveWithPasskey(visit, key, review);
+  await signOutAgain(visit);
+  say('make a second account of the same person');
+  await secondAccountOf(visit, people.admin, clinician.account, 'clinician-3b', ['pharmacist']);
+  say('be refused the second half as the same person');
+  await isNotOfferedTheOtherHalf(visit, review);
+  await signOutAgain(visit);
+  say('approve the second half as another person');
+  await signInAs(visit, people.pharmacist);
+  await openWaiting(visit, 'two people');
+  await approveWithCode(visit, people.pharmacist, review);
+  await signOutAgain(visit);
+}
+
+/** Browsers bind passkeys to names of hosts: the same demo under its name, in a context of its own. */
+async function withNames(browser, input, looks, failed, say) {
+  const baseUrl = input.baseUrl.replace('127.0.0.1', 'localhost');
+  const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'UTC' });
+  context.setDefaultTimeout(STEP_MS_MAX);
+  const watch = new Watch(context, baseUrl, input.canaries);
+  const visit = new Visit(await context.newPage(), { ...input, baseUrl }, watch, looks);
+  try {
+    await peopleDecide(visit, say);
+  } catch (error) {
+    failed.push(`${error.message}`);
+    await visit.page.screenshot({ path: join(input.artifacts, 'failure-people.png'), fullPage: true }).catch(() => {});
+  }
+  return watch;
+}
+
 async function main() {
   const input = inputs();
   mkdirSync(input.artifacts, { recursive: true });
@@ -341,12 +408,13 @@ async function main() {
     failed.push(`could not ${step}: ${error.message}`);
     await visit.page.screenshot({ path: join(input.artifacts, 'failure.png'), fullPage: true }).catch(() => {});
   }
+  const others = process.env.STATE_FILE ? [await withNames(browser, input, looks, failed, say)] : [];
   await browser.close();
 
   if (process.env.PLACES) {
-    writeFileSync(process.env.PLACES, watch.places);
+    writeFileSync(process.env.PLACES, [watch, ...others].map(({ places }) => places).join(''));
   }
-  const problems = [...failed, ...watch.finish(), ...looks.problems];
+  const problems = [...failed, ...watch.finish(), ...others.flatMap((other) => other.finish()), ...looks.problems];
   writeFileSync(join(input.artifacts, 'browser.json'), JSON.stringify({ problems, remarks: looks.remarks }, null, 2));
   looks.remarks.forEach((remark) => console.log(`e2e-browser: worth a look: ${remark}`));
   problems.forEach((problem) => console.error(`e2e-browser: ${problem}`));

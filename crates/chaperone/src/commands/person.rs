@@ -11,7 +11,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::ids::StepUpId;
 use chaperone_core::principal::Human;
 use chaperone_engine::Engine;
-use chaperone_engine::people::Password;
+use chaperone_engine::people::{Password, StepUpFor};
 
 /// Longest line read.
 const LINE_BYTES_MAX: u64 = 4_096;
@@ -35,7 +35,9 @@ pub(crate) async fn with_factor(
 }
 
 async fn factor(engine: &Engine, human: &Human, digest: Digest) -> anyhow::Result<StepUpId> {
-    let step = engine.step_up_begin(human, digest).await?;
+    let step = engine
+        .step_up_begin(human, StepUpFor::Matter, digest)
+        .await?;
     let code = asked("Code of your app: ")?;
     engine.step_up_verify(human, step, code.trim()).await?;
     Ok(step)

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use chaperone_core::digest::Digest;
-use chaperone_core::ids::{AccountName, StepUpId};
+use chaperone_core::ids::{AccountName, StepUpId, WritebackId};
 use chaperone_core::principal::{Human, Role};
 use chaperone_engine::Engine;
-use chaperone_engine::people::{NewAccount, Password, PasswordHash, totp};
+use chaperone_engine::people::{NewAccount, Password, PasswordHash, StepUpFor, totp};
 use rand::RngExt as _;
 use tokio::sync::Mutex;
 
@@ -98,18 +98,21 @@ impl Cast {
             .context("nobody of this name is in the cast")
     }
 
-    /// Gives a second factor for a digest, with a code that was not used before.
+    /// Gives a second factor for a digest of a write-back, with a code that was not used before.
     pub(crate) async fn step_up(
         &self,
         engine: &Engine,
         name: &'static str,
+        writeback: WritebackId,
         digest: Digest,
     ) -> anyhow::Result<StepUpId> {
         let member = self
             .members
             .get(name)
             .context("nobody of this name is in the cast")?;
-        let id = engine.step_up_begin(&member.human, digest).await?;
+        let id = engine
+            .step_up_begin(&member.human, StepUpFor::Approval { writeback }, digest)
+            .await?;
         let mut used = self.used.lock().await;
         loop {
             let now = engine.now();

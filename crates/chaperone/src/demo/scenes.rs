@@ -509,7 +509,12 @@ async fn approve(
     second_factor: bool,
 ) -> anyhow::Result<()> {
     let step_up = match second_factor {
-        true => Some(world.cast.step_up(&world.engine, name, digest).await?),
+        true => Some(
+            world
+                .cast
+                .step_up(&world.engine, name, asked.id, digest)
+                .await?,
+        ),
         false => None,
     };
     let human = world.cast.human(name)?;

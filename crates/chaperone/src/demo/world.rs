@@ -14,6 +14,7 @@ use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::SilentNotifier;
 use chaperone_core::ids::{AgentId, ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
+use chaperone_engine::people::RelyingParty;
 use chaperone_engine::{Engine, EngineConfig};
 use chaperone_sandbox::{RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
 use chaperone_web::serve::{Bound, Listen};
@@ -86,7 +87,7 @@ impl World {
             None => format!("sqlite:{}", folder.path().join("chaperone.db").display()),
         };
         let anchors = folder.path().join("anchors");
-        let mut config = EngineConfig::new(tenant, base_url.clone());
+        let mut config = engine_config(tenant, &base_url, !args.once);
         if args.profile == Profile::Staged {
             for account in SIGNERS {
                 config.signers.insert(signer(account), account.parse()?);
@@ -354,4 +355,14 @@ fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
         settle_ms: SETTLE_MS,
         extra_root_pem: None,
     })
+}
+
+/// The demo listens on a loopback address; browsers bind passkeys to `localhost` there, and to no number.
+/// The people of a scripted run read nothing.
+fn engine_config(tenant: TenantId, base_url: &str, has_readers: bool) -> EngineConfig {
+    EngineConfig {
+        decides_after_reading: has_readers,
+        passkeys: RelyingParty::at(&base_url.replace("127.0.0.1", "localhost")),
+        ..EngineConfig::new(tenant, base_url)
+    }
 }

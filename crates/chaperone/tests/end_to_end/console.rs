@@ -154,9 +154,7 @@ impl<'a> Person<'a> {
             false => "",
         };
         let form = [("digest", digest), ("opened", "0"), ("override", over)];
-        let asked = self
-            .post(Whom::Clinician, &format!("{review}/approve"), &form)
-            .await;
+        let asked = self.once_read(&format!("{review}/approve"), &form).await;
         let to = asked.header("location").to_owned();
         if !to.contains("/step-up/") {
             return asked;
@@ -177,8 +175,19 @@ impl<'a> Person<'a> {
             .after("name=\"digest\" value=\"")
             .unwrap_or_else(|| panic!("nothing to reject: {}", page.body));
         let form = [("digest", digest), ("reason", reason), ("opened", "0")];
-        self.post(Whom::Clinician, &format!("{review}/reject"), &form)
-            .await
+        self.once_read(&format!("{review}/reject"), &form).await
+    }
+
+    /// Sends a decision again until the change has been on the screen long enough.
+    async fn once_read(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        for _ in 0..100 {
+            let answer = self.post(Whom::Clinician, path, form).await;
+            if !answer.body.contains("once it has been before you") {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("{path} is never read long enough")
     }
 }
 

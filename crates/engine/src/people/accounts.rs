@@ -18,8 +18,8 @@ use subtle::ConstantTimeEq;
 
 use super::attempts::Guessed;
 use super::{
-    ACCOUNTS, PasswordHash, SESSIONS, SETUP, SETUP_KEY, StoredAccount, StoredCode, StoredTotp,
-    parse, totp, value_of,
+    ACCOUNTS, PasswordHash, SESSIONS, SETUP, SETUP_KEY, SecondFactor, StoredAccount, StoredCode,
+    StoredTotp, parse, totp, value_of,
 };
 use crate::context::{Engine, after};
 use crate::vault::VaultFailed;
@@ -325,6 +325,7 @@ impl Engine {
         let (code, enrolment) = self.new_code();
         account.password = None;
         account.totp = None;
+        account.passkeys = Vec::new();
         account.enrolment = Some(enrolment);
         let mut commit = self.commit_as(by.into());
         put(&mut commit, &account, revision)?;
@@ -399,7 +400,10 @@ impl Engine {
             .await?
             .ok_or(SecondFactorFailed::Missing)?;
         let secret = match &account.totp {
-            Some(totp) if totp.enrolled => return Err(SecondFactorFailed::Enrolled),
+            // Whoever holds only a session must not give themselves a factor beside the one there is.
+            _ if account.second_factor() == SecondFactor::Enrolled => {
+                return Err(SecondFactorFailed::Enrolled);
+            }
             Some(totp) => self.totp_secret(totp).await?,
             None => {
                 let mut secret = [0; totp::SECRET_BYTES];
@@ -441,10 +445,10 @@ impl Engine {
             .stored_account(&by.account)
             .await?
             .ok_or(SecondFactorFailed::Missing)?;
-        let stored = account.totp.as_mut().ok_or(SecondFactorFailed::Missing)?;
-        if stored.enrolled {
+        if account.second_factor() == SecondFactor::Enrolled {
             return Err(SecondFactorFailed::Enrolled);
         }
+        let stored = account.totp.as_mut().ok_or(SecondFactorFailed::Missing)?;
         let secret = self.totp_secret(stored).await?;
         let stream = StreamId::Account(by.account.clone());
         let mut commit = self.commit_as(by.into());
@@ -526,6 +530,7 @@ impl Engine {
             roles,
             password: None,
             totp: None,
+            passkeys: Vec::new(),
             enrolment: None,
             disabled: false,
             created: self.now(),

@@ -10,12 +10,16 @@ use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::AccountName;
-use chaperone_core::ports::{CommitFailed, Expected, Record, RecordChange, RecordKey, StoreFailed};
+use chaperone_core::ports::{
+    Commit, CommitFailed, Expected, Record, RecordChange, RecordKey, StoreFailed,
+};
 use chaperone_core::principal::{Actor, Human, Role};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::put;
 use super::attempts::{Attempts, Guessed};
+use super::passkeys::SignInTicket;
+use super::webauthn::PasskeyInvalid;
 use super::{Password, PasswordHash, SESSIONS, StoredAccount, parse, totp, value_of};
 use crate::context::{Engine, after};
 use crate::vault::VaultFailed;
@@ -40,6 +44,20 @@ pub enum SignInRefused {
     /// Wrong in any part: unknown account, wrong password, missing or wrong code. One answer for all.
     #[error("account, password or code do not match")]
     NotMatching,
+    /// The password is right, and the account's second factor is a passkey: what to ask it.
+    #[error("the password is right; the passkey is still to be given")]
+    PasskeyAsked(Box<SignInTicket>),
+    /// What the passkey gave does not count.
+    #[error("the passkey was not accepted: {0}")]
+    PasskeyRefused(PasskeyInvalid),
+    /// The ticket is unknown, used or too old.
+    #[error("this sign-in is over; start again with the password")]
+    TicketGone,
+    /// A second factor is needed and none of the account can be used.
+    #[error(
+        "none of this account's second factors can be used; ask an administrator to renew the account"
+    )]
+    FactorUnusable,
     /// Too many failures.
     #[error("too many attempts; try again later")]
     Wait {
@@ -182,7 +200,8 @@ impl Engine {
     }
 
     /// Records the outcome and opens a session when everything matches. Administrators whose second
-    /// factor is enrolled give a code as well.
+    /// factor is enrolled give it as well: a code here, or, where none is given and the account has a passkey,
+    /// by [`Engine::sign_in_passkey`] with the ticket that the refusal holds.
     ///
     /// # Errors
     /// [`SignInRefused`], with one answer for everything that does not match.
@@ -200,9 +219,19 @@ impl Engine {
             return Err(self.sign_in_failed(&attempt).await?);
         };
         let mut account = account.clone();
-        let demanded = account.human().holds(Role::ItAdmin);
+        let demanded = account.human().holds(Role::ItAdmin)
+            && account.second_factor() == SecondFactor::Enrolled;
+        let with_passkey = self.has_passkeys(&account);
+        let with_code =
+            account.has_app() && self.takes_codes(&account) && (code.is_some() || !with_passkey);
+        if demanded && !with_code {
+            if with_passkey {
+                return Err(self.ask_passkey(&account).await?);
+            }
+            return Err(SignInRefused::FactorUnusable);
+        }
         let mut step = None;
-        if demanded && let Some(stored) = account.totp.as_mut().filter(|totp| totp.enrolled) {
+        if demanded && let Some(stored) = account.totp.as_mut() {
             let secret = self.totp_secret(stored).await?;
             step = totp::accept(secret, code.unwrap_or_default(), now, stored.last_step);
             let Some(step) = step else {
@@ -211,7 +240,6 @@ impl Engine {
             stored.last_step = step;
         }
         let human = account.human();
-        let token = hex::encode(self.random.key());
         let mut commit = self.commit_as((&human).into());
         if step.is_some() {
             put(&mut commit, &account, *revision)?;
@@ -219,6 +247,17 @@ impl Engine {
         if let Some(attempts) = &attempt.attempts {
             attempts.passed(&mut commit, now)?;
         }
+        self.open_session(human, commit).await
+    }
+
+    /// Opens a session in a commit that holds everything the sign-in changes.
+    pub(super) async fn open_session(
+        &self,
+        human: Human,
+        mut commit: Commit,
+    ) -> Result<NewSession, SignInRefused> {
+        let now = self.now();
+        let token = hex::encode(self.random.key());
         let session = StoredSession {
             account: human.account.clone(),
             began: now,

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approve::DecideFailed;
 use crate::context::Engine;
+use crate::people::StepUpFor;
 
 const HOLDS: &str = "legal_hold";
 const IN_FORCE: &str = "in-force";
@@ -245,7 +246,7 @@ impl Engine {
                 (hold, event)
             }
         };
-        self.consume_step_up(by, step_up, &digest, &mut commit)
+        self.consume_step_up(by, step_up, StepUpFor::Matter, &digest, &mut commit)
             .await?;
         let value = serde_json::to_value(Stored { holds: held.holds })
             .map_err(|e| StoreFailed::Corrupt(e.to_string()))?;

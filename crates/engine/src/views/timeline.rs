@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
+use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::{OversightEvent, Verdict};
+use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::{UndoEvent, UndoStep};
@@ -135,6 +137,8 @@ pub fn event_words(event: &Event) -> String {
         Event::SignedOut => "Signed out".to_owned(),
         Event::StepUpPassed { .. } => "A second factor was given".to_owned(),
         Event::StepUpFailed => "A second factor was wrong".to_owned(),
+        Event::Passkey(event) => passkey_words(event),
+        Event::Claim(event) => claim_words(event),
         Event::ModeSwitched { mode, .. } => format!("A switch was moved to {}", mode.as_str()),
         Event::GrantIssued(grant) => {
             format!(
@@ -261,6 +265,31 @@ pub fn event_words(event: &Event) -> String {
         Event::Oversight(event) => oversight_words(event),
         Event::Undo(event) => undo_words(event),
         Event::Writeback(event) => writeback_words(event),
+    }
+}
+
+fn passkey_words(event: &PasskeyEvent) -> String {
+    match event {
+        PasskeyEvent::Added { .. } => "A passkey was added".to_owned(),
+        PasskeyEvent::Removed { .. } => "A passkey was removed".to_owned(),
+        PasskeyEvent::Refused { code, .. } => format!("A passkey was refused: {code}"),
+    }
+}
+
+fn claim_words(event: &ClaimEvent) -> String {
+    let holder = |holder: &ClaimHolder| match holder {
+        ClaimHolder::Person { account, .. } => account.to_string(),
+        ClaimHolder::Pool { role } => format!("everybody with the role {role}"),
+    };
+    match event {
+        ClaimEvent::Claimed { .. } => "Taken in hand".to_owned(),
+        ClaimEvent::Released => "Let go".to_owned(),
+        ClaimEvent::TakenOver { from, .. } => {
+            format!("Taken over from {}, with a note", holder(from))
+        }
+        ClaimEvent::HandedOver { to, .. } => {
+            format!("Handed to {}, with a note", holder(to))
+        }
     }
 }
 
@@ -437,8 +466,9 @@ fn writeback_words(event: &WritebackEvent) -> String {
         E::Approved { approval } => {
             let factor = match approval.factor {
                 Factor::None => "",
-                Factor::Totp { .. } => ", with a second factor",
                 Factor::EhrSignature { .. } => ", by signing it in the EHR",
+                Factor::Totp { .. } => ", with a code of their app",
+                Factor::Passkey { .. } => ", with a passkey",
             };
             let why = match &approval.override_reason {
                 Some(reason) => format!(", over a warning: {reason}"),

@@ -128,6 +128,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::SignedOut
         | Event::SignInFailed
         | Event::StepUpFailed
+        | Event::Passkey(_)
         | Event::StepUpPassed { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())
         }
@@ -151,6 +152,10 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             (StreamId::Retention, of_system(SystemPart::Retention))
         }
         Event::Retention(_) => (StreamId::Retention, human()),
+        Event::Claim(_) => (
+            StreamId::Writeback(WritebackId::from_random([1; 16])),
+            human(),
+        ),
         Event::AuditUsed(_) => (StreamId::Tenant, of_system(SystemPart::CommandLine)),
         Event::EgressPassed { .. } | Event::EgressRefused { .. } => {
             (StreamId::Tenant, of_system(SystemPart::Gateway))

@@ -17,6 +17,7 @@ mod audit_kinds;
 mod bench;
 mod break_glass;
 mod bypass;
+mod claims;
 mod consents;
 mod deliveries;
 mod entities;
@@ -27,6 +28,7 @@ mod keys;
 mod limits;
 mod nodes;
 mod oversight;
+mod passkeys;
 mod plausible;
 mod proposals;
 mod reads;
@@ -91,6 +93,11 @@ on_both! {
         what_is_put_into_the_queue_without_an_approval_is_not_sent,
         a_switch_between_approval_and_send_holds_it_back,
         a_node_whose_epoch_is_over_sends_nothing;
+    claims:
+        what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_ends,
+        what_somebody_has_in_hand_is_taken_over_with_a_note,
+        something_is_handed_to_who_can_decide_it_and_to_nobody_else,
+        nobody_decides_what_was_not_on_their_screen_for_a_while;
     consents:
         a_read_is_refused_reduced_or_permitted_as_the_patients_consents_say,
         what_consent_opens_comes_with_its_obligations,
@@ -141,6 +148,12 @@ on_both! {
         confidence_counts_once_people_have_borne_it_out,
         who_approves_too_fast_pauses_and_nothing_else_does,
         what_waits_too_long_is_told_once_and_can_still_be_decided;
+    passkeys:
+        a_passkey_approves_the_order_it_was_asked_for_once,
+        what_is_not_this_persons_key_used_here_and_now_is_refused_and_recorded,
+        a_key_whose_counter_went_back_is_out_of_use,
+        keys_are_added_and_removed_only_with_a_factor_given_for_that,
+        an_administrator_signs_in_with_a_passkey_after_the_password;
     plausible:
         an_order_is_ruled_by_what_the_rules_find,
         a_list_that_is_too_long_to_look_at_is_not_looked_at,

@@ -50,7 +50,7 @@ fn slot(id: &str, start: &str, end: &str) -> Value {
     })
 }
 
-fn clinician() -> Human {
+pub(crate) fn clinician() -> Human {
     human(2, &[Role::Clinician])
 }
 
@@ -67,7 +67,7 @@ async fn prescriber(bench: &Bench, patient: &str) -> (Caller, Value) {
 
 /// The agents of two patients with the same prescription; the second is allergic to the drug, and nothing
 /// else differs.
-async fn well_and_allergic(bench: &Bench) -> ((Caller, Value), (Caller, Value)) {
+pub(crate) async fn well_and_allergic(bench: &Bench) -> ((Caller, Value), (Caller, Value)) {
     for patient in ["p1", "p2"] {
         bench
             .ehr
@@ -78,7 +78,7 @@ async fn well_and_allergic(bench: &Bench) -> ((Caller, Value), (Caller, Value)) 
 }
 
 /// Proposes a dose of the drug that the patient has.
-async fn order(bench: &Bench, by: &(Caller, Value), key: &str, mg: f64) -> Value {
+pub(crate) async fn order(bench: &Bench, by: &(Caller, Value), key: &str, mg: f64) -> Value {
     let arguments = json!({
         "idempotency_key": key, "prior": by.1, "dose": mg, "unit": "mg", "frequency": 1,
     });
@@ -90,7 +90,7 @@ async fn book(bench: &Bench, by: &Caller, key: &str, slot: &Value) -> Value {
     bench.call(by, "book_appointment", arguments).await
 }
 
-fn id_of(answer: &Value) -> WritebackId {
+pub(crate) fn id_of(answer: &Value) -> WritebackId {
     answer["proposal"].as_str().unwrap().parse().unwrap()
 }
 

@@ -20,7 +20,7 @@ use chaperone_engine::audit::who_saw::WhoSawQuestion;
 use chaperone_engine::audit::{Asker, Span};
 use chaperone_engine::retention::holds::{HoldChange, HoldFailed};
 use chaperone_engine::retention::sweep::{SweepOptions, Swept};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, Db, bench_on, human, nurse, show, tenant};
 
@@ -428,12 +428,23 @@ pub(crate) async fn factor(
     by: &Human,
     digest: Digest,
 ) -> StepUpId {
+    factor_for(store, clock, by, digest, json!({ "for": "matter" })).await
+}
+
+/// The same for what it is to be for.
+pub(crate) async fn factor_for(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    by: &Human,
+    digest: Digest,
+    subject: Value,
+) -> StepUpId {
     let now = clock.now();
     let n = digest.as_bytes()[0] ^ (now.as_second() % 251) as u8;
     let id = StepUpId::from_random([n; 16]);
     let mut commit = Commit::new(tenant(), now, by.into());
     let value = json!({ "account": by.account, "person": by.person, "digest": digest,
-        "verified_at": now, "tries": 0 });
+        "verified_at": now, "tries": 0, "subject": subject });
     commit
         .records
         .push(RecordChange::Put(Record::new("step_up", id, value)));

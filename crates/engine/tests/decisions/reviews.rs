@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::bench::*;
 
 /// A note that waits for a clinician.
-async fn waiting_note(bench: &Bench) -> WritebackId {
+pub(crate) async fn waiting_note(bench: &Bench) -> WritebackId {
     bench.ehr.put(json!({
         "resourceType": "Encounter", "id": "e1", "status": "in-progress",
         "class": { "code": "AMB" }, "subject": { "reference": "Patient/p1" },

@@ -14,7 +14,7 @@ use chaperone_testkit::WriteFault;
 use serde_json::{Value, json};
 
 use crate::bench::*;
-use crate::retention::factor;
+use crate::retention::{factor, factor_for};
 
 const WHY: &str = "the prompt was wrong since this morning";
 
@@ -94,7 +94,11 @@ pub(crate) async fn approve(
 ) -> Result<StateName, DecideFailed> {
     let digest = bench.row(id).await.digest.unwrap();
     let step_up = match with_factor {
-        true => Some(factor(bench.store.as_ref(), bench.clock.as_ref(), by, digest).await),
+        true => {
+            let subject = json!({ "for": "approval", "writeback": id });
+            let (store, clock) = (bench.store.as_ref(), bench.clock.as_ref());
+            Some(factor_for(store, clock, by, digest, subject).await)
+        }
         false => None,
     };
     let request = ApproveRequest {

@@ -1,10 +1,12 @@
 //! Which row of the table an event takes. A new kind of event does not compile until it has one, or until it
 //! says which other event tells it.
 
+use chaperone_core::claim::ClaimEvent;
 use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::OversightEvent;
+use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -79,6 +81,16 @@ cases! {
     StepUpPassed = "step-up-passed",
     /// A second factor was wrong.
     StepUpFailed = "step-up-failed",
+    /// A passkey was added.
+    PasskeyAdded = "passkey-added",
+    /// A passkey was removed.
+    PasskeyRemoved = "passkey-removed",
+    /// What was given in the name of a passkey was refused.
+    PasskeyRefused = "passkey-refused",
+    /// Somebody took a write-back in hand, or it was handed to them.
+    Claimed = "writeback-claimed",
+    /// They let it go.
+    ClaimReleased = "writeback-claim-released",
     /// An account was made or renewed.
     AccountCreated = "account-created",
     /// A switch was moved.
@@ -196,6 +208,13 @@ impl AuditCase {
             Event::SignedOut => AuditCase::SignedOut,
             Event::StepUpPassed { .. } => AuditCase::StepUpPassed,
             Event::StepUpFailed => AuditCase::StepUpFailed,
+            Event::Passkey(event) => match event {
+                PasskeyEvent::Added { .. } => AuditCase::PasskeyAdded,
+                PasskeyEvent::Removed { .. } => AuditCase::PasskeyRemoved,
+                PasskeyEvent::Refused { .. } => AuditCase::PasskeyRefused,
+            },
+            Event::Claim(ClaimEvent::Released) => AuditCase::ClaimReleased,
+            Event::Claim(_) => AuditCase::Claimed,
             Event::ModeSwitched { .. } => AuditCase::ModeSwitched,
             Event::GrantIssued(_) => AuditCase::GrantIssued,
             Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,

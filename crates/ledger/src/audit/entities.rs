@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::oversight::{Combination, OversightEvent};
+use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::Actor;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -202,6 +204,19 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
                 "13",
                 identified("urn:chaperone:undo", &run.to_string()),
             )],
+            _ => Vec::new(),
+        },
+        Event::Passkey(
+            PasskeyEvent::Added { credential } | PasskeyEvent::Removed { credential },
+        ) => {
+            let what = identified("urn:chaperone:passkey", &credential.to_string());
+            vec![entity("2", "13", what)]
+        }
+        Event::Claim(_) => match &telling.recorded.stream {
+            StreamId::Writeback(id) => {
+                let what = identified("urn:chaperone:writeback", &id.to_string());
+                vec![entity("2", "20", what)]
+            }
             _ => Vec::new(),
         },
         Event::Writeback(event) => of_write(telling, event),
@@ -524,6 +539,28 @@ fn add_event(details: &mut Details, event: &Event) {
         Event::StepUpPassed { digest } => {
             details.add("payloadSha256", digest);
         }
+        Event::Passkey(event) => match event {
+            PasskeyEvent::Added { credential } | PasskeyEvent::Removed { credential } => {
+                details.add("credential", credential);
+            }
+            PasskeyEvent::Refused { credential, code } => {
+                details
+                    .maybe("credential", credential.as_ref())
+                    .add("code", code);
+            }
+        },
+        Event::Claim(event) => match event {
+            ClaimEvent::Claimed { until } => {
+                details.add("until", until);
+            }
+            ClaimEvent::Released => {}
+            ClaimEvent::TakenOver { from, until, .. } => {
+                details.add("from", holder(from)).add("until", until);
+            }
+            ClaimEvent::HandedOver { to, until, .. } => {
+                details.add("to", holder(to)).add("until", until);
+            }
+        },
         Event::EgressPassed {
             class,
             vendor,
@@ -727,12 +764,23 @@ fn add_writeback(details: &mut Details, event: &WritebackEvent) {
     }
 }
 
+/// Who has a write-back in hand: an account, or a role.
+fn holder(holder: &ClaimHolder) -> String {
+    match holder {
+        ClaimHolder::Person { account, .. } => account.to_string(),
+        ClaimHolder::Pool { role } => format!("role {role}"),
+    }
+}
+
 fn name_of_factor(factor: &chaperone_core::evidence::Factor) -> Option<String> {
     match factor {
         chaperone_core::evidence::Factor::None => None,
         chaperone_core::evidence::Factor::Totp { at } => Some(format!("totp at {at}")),
         chaperone_core::evidence::Factor::EhrSignature { at } => {
             Some(format!("signature in the EHR at {at}"))
+        }
+        chaperone_core::evidence::Factor::Passkey { at, credential } => {
+            Some(format!("passkey {credential} at {at}"))
         }
     }
 }

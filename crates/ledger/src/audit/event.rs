@@ -9,6 +9,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::ids::{AgentId, ConnectionId, CorrelationId, PatientToken, TenantId};
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -229,6 +230,7 @@ impl Telling<'_> {
             },
             Event::CallRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::DecisionRefused { code, .. } => (usual(), Some(code.clone())),
+            Event::Passkey(PasskeyEvent::Refused { code, .. }) => (usual(), Some(code.clone())),
             Event::EhrEventRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::RefusalsCounted { code, count, .. } => {
                 (usual(), Some(format!("{code}, {count} times")))

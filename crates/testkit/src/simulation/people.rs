@@ -236,7 +236,7 @@ async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, wit
         });
         inner.state.truth.agreed.len().saturating_sub(1)
     });
-    let factor = with_factor.then(|| second_factor(play, &by, seen));
+    let factor = with_factor.then(|| second_factor(play, &by, id, seen));
     let told = match play.cluster.bug {
         Some(Bug::DigestNotCompared) => digest,
         _ => seen,
@@ -278,7 +278,7 @@ fn short(id: WritebackId) -> String {
 }
 
 /// What the people part of the engine records when a code was right.
-fn second_factor(play: &Play, by: &Human, digest: Digest) -> StepUpId {
+fn second_factor(play: &Play, by: &Human, writeback: WritebackId, digest: Digest) -> StepUpId {
     play.cluster.world.with(|inner| {
         let mut raw = [0; 16];
         for chunk in raw.chunks_mut(8) {
@@ -291,6 +291,7 @@ fn second_factor(play: &Play, by: &Human, digest: Digest) -> StepUpId {
             .unwrap_or(at);
         let value = json!({
             "person": by.person, "account": by.account, "digest": digest,
+            "subject": { "for": "approval", "writeback": writeback },
             // A clock that is behind must not see a factor of the future.
             "verified_at": at.checked_sub(jiff::SignedDuration::from_secs(5)).unwrap_or(at),
         });

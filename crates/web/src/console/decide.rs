@@ -7,7 +7,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::writeback::{Refusal as Refused, StateName};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
-use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::people::{StepUpFor, StepUpRefused};
 use chaperone_engine::views::Turn;
 
 use super::ConsoleState;
@@ -41,6 +41,10 @@ pub(super) async fn approve(
             second_factor: true,
             ..
         } => {
+            // Said before the factor is given, which counts once.
+            if let Err(failed) = state.engine.has_read(&person.human, id, &digest).await {
+                return not_taken(&state, &person, id, failed, Again::default()).await;
+            }
             return begin_step_up(&state, &person, id, digest, &opened, override_reason).await;
         }
         _ => {}
@@ -82,7 +86,11 @@ async fn begin_step_up(
     opened: &str,
     override_reason: Option<OverrideReason>,
 ) -> Result<Response, Refusal> {
-    match state.engine.step_up_begin(&person.human, digest).await {
+    match state
+        .engine
+        .step_up_begin(&person.human, StepUpFor::Approval { writeback: id }, digest)
+        .await
+    {
         Ok(step) => {
             let opened: i64 = opened.parse().unwrap_or(0);
             let mut to = format!("/console/writebacks/{id}/step-up/{step}?opened={opened}");
@@ -280,6 +288,9 @@ pub(super) async fn not_taken(
     let (status, problem) = match &failed {
         DecideFailed::Missing => return Err(Refusal::NotFound),
         DecideFailed::Refused(refused) => explain(refused),
+        DecideFailed::Claimed { .. } | DecideFailed::NotRead { .. } => {
+            (StatusCode::CONFLICT, capital(&failed.to_string()))
+        }
         DecideFailed::StepUp => (StatusCode::FORBIDDEN, capital(&failed.to_string())),
         DecideFailed::ReasonNeeded => (
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,15 +1,16 @@
-//! Enrolment: a password with a one-time code, then a second factor.
+//! Enrolment: a password with a one-time code, then a second factor: a passkey, or an app.
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use chaperone_engine::people::{
-    EnrolFailed, EnrolmentCode, SecondFactor, SecondFactorFailed, TotpEnrolment,
+    EnrolFailed, EnrolmentCode, PasskeyFailed, SecondFactor, SecondFactorFailed, TotpEnrolment,
 };
 
 use super::ConsoleState;
 use super::page::render_as;
+use super::passkeys::{OfferRows, creation_of};
 use super::phrases;
 use super::refusal::Refusal;
 use super::session::{Newcomer, NewcomerForm, OpenForm};
@@ -31,6 +32,7 @@ pub(super) struct SecondFactorPage {
     pub(super) csrf: String,
     pub(super) secret: String,
     pub(super) uri: String,
+    pub(super) offer: Option<OfferRows>,
 }
 
 pub(super) async fn show() -> Response {
@@ -119,6 +121,31 @@ pub(super) async fn submit_second_factor(
     }
 }
 
+/// The first passkey of an account without a second factor.
+pub(super) async fn submit_passkey(
+    State(state): State<ConsoleState>,
+    form: NewcomerForm,
+) -> Result<Response, Refusal> {
+    let NewcomerForm { newcomer, fields } = form;
+    if newcomer.second_factor == SecondFactor::Enrolled {
+        return Ok(Redirect::to("/console").into_response());
+    }
+    let sent = creation_of(&fields)?;
+    let name = fields.one("name")?;
+    match state
+        .engine
+        .passkey_add(&newcomer.human, name, &sent, None)
+        .await
+    {
+        Ok(()) => Ok(Redirect::to("/console?done=enrolled").into_response()),
+        Err(PasskeyFailed::StepUp) => Ok(Redirect::to("/console").into_response()),
+        Err(failed) => {
+            let (status, problem) = super::passkeys::explain(&failed)?;
+            second_factor_page(&state, &newcomer, problem, status).await
+        }
+    }
+}
+
 async fn second_factor_page(
     state: &ConsoleState,
     newcomer: &Newcomer,
@@ -130,6 +157,14 @@ async fn second_factor_page(
         .second_factor_begin(&newcomer.human)
         .await
         .map_err(|failed| internal(&failed))?;
+    let offer = match state.engine.passkey_offer(&newcomer.human).await {
+        Ok(offer) => Some(OfferRows::of(offer, "")),
+        Err(PasskeyFailed::Off | PasskeyFailed::TooMany) => None,
+        Err(failed) => {
+            tracing::error!(error = %failed, "a passkey could not be offered");
+            return Err(Refusal::Internal);
+        }
+    };
     let groups: Vec<String> = secret
         .as_bytes()
         .chunks(4)
@@ -141,6 +176,7 @@ async fn second_factor_page(
         csrf: newcomer.csrf.clone(),
         secret: groups.join(" "),
         uri,
+        offer,
     };
     Ok(render_as(status, &page))
 }

@@ -7,6 +7,7 @@ use axum::response::{Redirect, Response};
 use chaperone_core::change::ChangeClass;
 use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::Role;
+use chaperone_engine::claim::ClaimShown;
 use chaperone_engine::views::Turn;
 use chaperone_engine::views::inbox::{InboxFilter, InboxItem};
 
@@ -73,6 +74,10 @@ pub(super) struct InboxRow {
     pub(super) quick: bool,
     pub(super) digest: String,
     pub(super) opened: i64,
+    /// Who has it in hand; empty where nobody has.
+    pub(super) claim: String,
+    /// How long it is on the screen before it can be approved, in milliseconds.
+    pub(super) after_ms: u32,
 }
 
 /// The filters as they stand in the address: names of our own only.
@@ -102,6 +107,11 @@ pub(super) async fn show(
     };
     let inbox = state.engine.inbox(&person.human, &filter).await?;
     let now = inbox.now;
+    let claims = state.engine.claims(&person.human).await?;
+    // What can be approved from the list is before them now.
+    let quick = inbox.items.iter().take(SHOWN_MAX).filter(|item| item.quick);
+    let shown: Vec<_> = quick.map(|item| (item.id, item.digest)).collect();
+    state.engine.put_on_screen(&person.human, &shown).await?;
     let choices = |names: Vec<String>, selected: Option<String>| {
         names
             .into_iter()
@@ -119,7 +129,14 @@ pub(super) async fn show(
             .items
             .iter()
             .take(SHOWN_MAX)
-            .map(|item| InboxRow::of(item, now))
+            .map(|item| {
+                let row = InboxRow::of(item, now);
+                row.in_hand(
+                    claims.get(&item.id),
+                    state.engine.least_on_screen_ms(item.class),
+                    now,
+                )
+            })
             .collect(),
         fell_through: inbox
             .fell_through
@@ -202,6 +219,25 @@ impl InboxRow {
             quick: item.quick,
             digest: item.digest.to_string(),
             opened: now.as_millisecond(),
+            claim: String::new(),
+            after_ms: 0,
+        }
+    }
+
+    /// With who has it in hand; what somebody else has is not approved from the list.
+    fn in_hand(
+        self,
+        claim: Option<&ClaimShown>,
+        after_ms: u32,
+        now: chaperone_core::Timestamp,
+    ) -> Self {
+        Self {
+            quick: self.quick && claim.is_none_or(|claim| claim.yours),
+            claim: claim
+                .map(|claim| super::claims::words(claim, now))
+                .unwrap_or_default(),
+            after_ms,
+            ..self
         }
     }
 }

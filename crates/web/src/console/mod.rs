@@ -12,6 +12,7 @@ mod agents;
 mod answers;
 mod assets;
 mod assign;
+mod claims;
 mod decide;
 mod emergency;
 mod enrol;
@@ -24,6 +25,7 @@ mod ledger;
 mod modes;
 mod oversight;
 mod page;
+mod passkeys;
 mod people;
 mod phrases;
 mod queue;
@@ -102,6 +104,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/alive", get(inbox::alive))
         .route("/console/events", get(events::follow))
         .route("/console/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/console/sign-in/passkey", post(sign_in::submit_passkey))
         .route("/console/sign-out", post(sign_in::sign_out))
         .route("/console/set-up", get(setup::show).post(setup::submit))
         .route("/console/setup", get(setup::other_spelling))
@@ -110,9 +113,33 @@ pub fn router(state: ConsoleState) -> Router {
             "/console/second-factor",
             get(enrol::show_second_factor).post(enrol::submit_second_factor),
         )
+        .route(
+            "/console/second-factor/passkey",
+            post(enrol::submit_passkey),
+        )
+        .route("/console/account", get(passkeys::show))
+        .route("/console/account/passkeys", post(passkeys::begin))
+        .route(
+            "/console/account/confirm/{step}",
+            get(passkeys::confirm).post(passkeys::submit_confirm),
+        )
+        .route(
+            "/console/account/add/{step}",
+            get(passkeys::add).post(passkeys::submit_add),
+        )
         .route("/console/writebacks/{id}", get(review::show))
         .route("/console/writebacks/{id}/receipt", get(review::receipt))
         .route("/console/writebacks/{id}/approve", post(decide::approve))
+        .route("/console/writebacks/{id}/claim", post(claims::claim))
+        .route("/console/writebacks/{id}/let-go", post(claims::let_go))
+        .route(
+            "/console/writebacks/{id}/take-over",
+            post(claims::take_over),
+        )
+        .route(
+            "/console/writebacks/{id}/hand-over",
+            post(claims::hand_over),
+        )
         .route("/console/writebacks/{id}/reject", post(decide::reject))
         .route("/console/writebacks/{id}/requeue", post(decide::requeue))
         .route("/console/writebacks/{id}/abandon", post(decide::abandon))
@@ -166,6 +193,7 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/people/{account}/reissue", post(people::reissue))
         .route("/console/static/console.css", get(assets::stylesheet))
         .route("/console/static/console.js", get(assets::script))
+        .route("/console/static/passkeys.js", get(assets::passkeys))
         .route("/console/{*rest}", get(page::not_found))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(guard::same_origin))

@@ -27,6 +27,7 @@ pub(super) enum Here {
     Oversight,
     Undo,
     People,
+    Account,
 }
 
 /// One entry of the menu.
@@ -161,6 +162,12 @@ impl Done {
             "restored" => "The row goes by what it says again.",
             "switched" => "The switch was moved.",
             "enrolled" => "Your second factor is set up. You are ready.",
+            "claimed" => "You have it in hand.",
+            "let-go" => "Let go. Whoever is first decides it.",
+            "taken-over" => "You took it over.",
+            "handed-over" => "Handed over.",
+            "passkey-added" => "The passkey is set up.",
+            "passkey-removed" => "The passkey is removed. It opens nothing here any more.",
             _ => "",
         }
     }

@@ -18,6 +18,7 @@ use chaperone_engine::views::timeline::TimelineEntry;
 use chaperone_engine::views::{OverrideChoice, Turn};
 
 use super::ConsoleState;
+use super::claims::{self, ClaimRows};
 use super::page::{Chrome, Done, Here, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;
@@ -66,6 +67,9 @@ pub(super) struct ReviewPage {
     pub(super) stream: String,
     pub(super) envelope: String,
     pub(super) has_receipt: bool,
+    pub(super) claim: Option<ClaimRows>,
+    /// How long it is on the screen before it can be decided, in milliseconds.
+    pub(super) after_ms: u32,
 }
 
 /// What only roles that see patients are shown.
@@ -218,10 +222,16 @@ pub(super) async fn page(
     let review = state.engine.review(&person.human, id).await?;
     let chrome = Chrome::of(state, person, "Review", Here::Inbox).await?;
     let choices = state.engine.override_choices();
-    Ok(render_as(
-        status,
-        &ReviewPage::of(review, choices, chrome, again),
-    ))
+    let digest = review.row.digest;
+    let class = review.row.class.unwrap_or(ChangeClass::M5);
+    let mut page = ReviewPage::of(review, choices, chrome, again);
+    page.claim = claims::rows(state, person, id).await?;
+    if page.can_decide {
+        page.after_ms = state.engine.least_on_screen_ms(class);
+        let shown: Vec<_> = digest.map(|digest| (id, digest)).into_iter().collect();
+        state.engine.put_on_screen(&person.human, &shown).await?;
+    }
+    Ok(render_as(status, &page))
 }
 
 impl ReviewPage {
@@ -361,6 +371,8 @@ impl ReviewPage {
             stream: format!("/console/streams/writeback/{}", row.id),
             envelope: format!("/console/streams/envelope/{}", row.envelope),
             has_receipt: matches!(row.state, StateName::Delivered | StateName::Staged),
+            claim: None,
+            after_ms: 0,
         }
     }
 }

@@ -9,9 +9,11 @@ use chaperone_engine::people::{NewSession, Password, SignInRefused};
 
 use super::ConsoleState;
 use super::page::render_as;
+use super::passkeys::{AskRows, assertion_of};
 use super::phrases;
 use super::refusal::Refusal;
 use super::session::{NewcomerForm, OpenForm};
+use super::setup::capital;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -19,6 +21,13 @@ pub(super) struct SignInPage {
     pub(super) notice: String,
     pub(super) problem: String,
     pub(super) account: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in_passkey.html")]
+pub(super) struct PasskeyPage {
+    pub(super) ticket: String,
+    pub(super) passkey: AskRows,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -69,16 +78,46 @@ pub(super) async fn submit(
     };
     match outcome {
         Ok(session) => begin(&state, &session, "/console"),
-        Err(refused) => {
-            let (status, problem) = explain(&refused, state.engine.now())?;
-            let page = SignInPage {
-                notice: String::new(),
-                problem,
-                account,
+        Err(SignInRefused::PasskeyAsked(ticket)) => {
+            let page = PasskeyPage {
+                ticket: ticket.ticket,
+                passkey: ticket.asked.into(),
             };
-            Ok(render_as(status, &page))
+            Ok(render_as(StatusCode::OK, &page))
         }
+        Err(refused) => again(&state, &refused, account),
     }
+}
+
+/// The passkey of somebody whose password was right.
+pub(super) async fn submit_passkey(
+    State(state): State<ConsoleState>,
+    OpenForm(fields): OpenForm,
+) -> Result<Response, Refusal> {
+    state.passwords.check().map_err(|_| Refusal::TooMany)?;
+    let sent = assertion_of(&fields)?.unwrap_or_default();
+    match state
+        .engine
+        .sign_in_passkey(fields.one("ticket")?, &sent)
+        .await
+    {
+        Ok(session) => begin(&state, &session, "/console"),
+        Err(refused) => again(&state, &refused, String::new()),
+    }
+}
+
+fn again(
+    state: &ConsoleState,
+    refused: &SignInRefused,
+    account: String,
+) -> Result<Response, Refusal> {
+    let (status, problem) = explain(refused, state.engine.now())?;
+    let page = SignInPage {
+        notice: String::new(),
+        problem,
+        account,
+    };
+    Ok(render_as(status, &page))
 }
 
 /// Sends a session's cookie along with a redirect.
@@ -113,6 +152,14 @@ pub(super) fn explain(
             StatusCode::CONFLICT,
             "Another attempt was under way at the same moment. Try again.".to_owned(),
         )),
+        SignInRefused::PasskeyRefused(_)
+        | SignInRefused::TicketGone
+        | SignInRefused::PasskeyAsked(_) => {
+            Ok((StatusCode::UNAUTHORIZED, capital(&refused.to_string())))
+        }
+        SignInRefused::FactorUnusable => {
+            Ok((StatusCode::FORBIDDEN, capital(&refused.to_string())))
+        }
         SignInRefused::Vault(_) | SignInRefused::Store(_) | SignInRefused::Commit(_) => {
             tracing::error!(error = %refused, "a sign-in could not be recorded");
             Err(Refusal::Internal)

@@ -1,4 +1,5 @@
-//! The second factor for one decision. What it is for is bound on the server, to the digest.
+//! The second factor for one decision, a passkey or a code. What it is for is bound on the server, to the write-back
+//! and the digest.
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -7,11 +8,12 @@ use axum::response::Response;
 use chaperone_core::ids::{StepUpId, WritebackId};
 use chaperone_core::phi::ExposedFor;
 use chaperone_engine::approve::ApproveRequest;
-use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::people::{StepUpFor, StepUpRefused};
 
 use super::ConsoleState;
 use super::decide::{approved, not_taken, override_reason_of, review_ms};
 use super::page::{Chrome, Here, render_as};
+use super::passkeys::{AskRows, verify};
 use super::phrases;
 use super::refusal::Refusal;
 use super::review::{Again, id_of, page};
@@ -30,6 +32,10 @@ pub(super) struct StepUpPage {
     pub(super) class_css: String,
     pub(super) digest_short: String,
     pub(super) problem: String,
+    pub(super) passkey: Option<AskRows>,
+    pub(super) takes_codes: bool,
+    /// Whether a code was just tried.
+    pub(super) by_code: bool,
     pub(super) opened: i64,
     pub(super) override_reason: String,
 }
@@ -41,6 +47,9 @@ pub(super) struct Opened {
     /// Why it is approved over a warning; a code of the bundle, or empty.
     #[serde(default, rename = "override")]
     override_reason: String,
+    /// Whether a code was just tried.
+    #[serde(skip)]
+    by_code: bool,
 }
 
 pub(super) async fn show(
@@ -75,17 +84,18 @@ pub(super) async fn submit(
         Ok(bound) => bound,
         Err(refused) => return start_over(&state, &person, id, refused).await,
     };
-    match state
-        .engine
-        .step_up_verify(&person.human, step, fields.one("code")?)
-        .await
-    {
+    match verify(&state, &person, step, &fields).await? {
         Ok(()) => {}
-        Err(refused @ (StepUpRefused::CodeRefused { left: 1.. } | StepUpRefused::Again)) => {
+        Err(
+            refused @ (StepUpRefused::CodeRefused { left: 1.. }
+            | StepUpRefused::PasskeyRefused(_)
+            | StepUpRefused::Again),
+        ) => {
             let problem = capital(&refused.to_string());
             let opened = Opened {
                 opened: opened.parse().unwrap_or(0),
                 override_reason: fields.one("override")?.to_owned(),
+                by_code: fields.one("method")?.is_empty(),
             };
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             return form(&state, &person, id, step, opened, problem, status).await;
@@ -121,9 +131,15 @@ async fn form(
     };
     let review = state.engine.review(&person.human, id).await?;
     // The code is for this order and no other; a link put together by hand ends here.
-    if review.row.digest != Some(bound.digest) {
+    let is_for_this = bound.subject == (StepUpFor::Approval { writeback: id });
+    if !is_for_this || review.row.digest != Some(bound.digest) {
         return Err(Refusal::NotFound);
     }
+    let asked = match state.engine.step_up_challenge(&person.human, step).await {
+        Ok(asked) => asked,
+        Err(refused) => return start_over(state, person, id, refused).await,
+    };
+    let factors = state.engine.second_factors(&person.human).await?;
     let content = review.content.as_ref().ok_or(Refusal::NotFound)?;
     let content = content.expose(ExposedFor::Person);
     let digest = bound.digest.to_string();
@@ -155,6 +171,9 @@ async fn form(
         class_css: review.row.class.map(phrases::class_css).unwrap_or_default(),
         digest_short: digest.chars().take(12).collect(),
         problem,
+        passkey: asked.map(AskRows::from),
+        takes_codes: factors.app && factors.takes_codes,
+        by_code: opened.by_code,
         opened: opened.opened,
         override_reason: override_reason_of(&opened.override_reason)?
             .map(|reason| reason.to_string())
@@ -174,7 +193,9 @@ async fn start_over(
         StepUpRefused::Gone | StepUpRefused::NotEnrolled | StepUpRefused::Again => {
             StatusCode::CONFLICT
         }
-        StepUpRefused::CodeRefused { .. } => StatusCode::FORBIDDEN,
+        StepUpRefused::CodeRefused { .. }
+        | StepUpRefused::CodesOff
+        | StepUpRefused::PasskeyRefused(_) => StatusCode::FORBIDDEN,
         StepUpRefused::Wait { .. } => StatusCode::TOO_MANY_REQUESTS,
         StepUpRefused::Vault(_) | StepUpRefused::Store(_) | StepUpRefused::Commit(_) => {
             tracing::error!(error = %refused, "a second factor could not be checked");

@@ -9,7 +9,7 @@ use chaperone_core::gate::Gate;
 use chaperone_core::ids::UndoId;
 use chaperone_core::undo::{UndoSelection, UndoStep};
 use chaperone_engine::audit::Span;
-use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::people::{StepUpFor, StepUpRefused};
 use chaperone_engine::undo::{Planned, UndoFailed, UndoPlan, UndoRequest, UndoStatus, may_undo};
 use chaperone_engine::views::ViewFailed;
 use chaperone_engine::views::timeline::step_words;
@@ -190,7 +190,11 @@ pub(super) async fn start(
         stop_agent: typed.stop,
     };
     let digest = state.engine.undo_digest(&request).map_err(unavailable)?;
-    let step = match state.engine.step_up_begin(&person.human, digest).await {
+    let step = match state
+        .engine
+        .step_up_begin(&person.human, StepUpFor::Matter, digest)
+        .await
+    {
         Ok(step) => step,
         Err(refused) => return no_factor(&state, &person, typed, refused).await,
     };
@@ -339,11 +343,18 @@ async fn no_factor(
     refused: StepUpRefused,
 ) -> Result<Response, Refusal> {
     let status = match &refused {
-        StepUpRefused::NotEnrolled => return Err(Refusal::EnrolFirst),
-        StepUpRefused::Wait { .. } => StatusCode::TOO_MANY_REQUESTS,
-        StepUpRefused::CodeRefused { .. } | StepUpRefused::Again | StepUpRefused::Gone => {
-            StatusCode::FORBIDDEN
+        StepUpRefused::NotEnrolled => {
+            let problem =
+                "Undoing takes a code of an authenticator app, and your account has none.";
+            let status = StatusCode::FORBIDDEN;
+            return again(state, person, typed, problem.to_owned(), status).await;
         }
+        StepUpRefused::Wait { .. } => StatusCode::TOO_MANY_REQUESTS,
+        StepUpRefused::CodeRefused { .. }
+        | StepUpRefused::CodesOff
+        | StepUpRefused::PasskeyRefused(_)
+        | StepUpRefused::Again
+        | StepUpRefused::Gone => StatusCode::FORBIDDEN,
         StepUpRefused::Vault(_) | StepUpRefused::Store(_) | StepUpRefused::Commit(_) => {
             tracing::error!(error = %refused, "a second factor could not be checked");
             return Err(Refusal::Internal);

@@ -15,7 +15,7 @@ use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
-use chaperone_engine::people::{NewAccount, Password, PasswordHash, totp};
+use chaperone_engine::people::{NewAccount, Password, PasswordHash, RelyingParty, totp};
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_testkit::{
     FakeEhr, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom, SilentNotifier,
@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 pub(crate) const PASSWORD: &str = "a calm grey morning";
+/// Where pages that may use passkeys are.
+pub(crate) const ORIGIN: &str = "http://localhost:8080";
 /// A name that tries to be markup wherever it is shown.
 pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
 
@@ -86,8 +88,17 @@ impl Bench {
         Self::delivering_by(Strategy::Conditional).await
     }
 
+    /// The same where a decision waits until the change was read.
+    pub(crate) async fn with_readers() -> Self {
+        Self::made(Strategy::Conditional, true).await
+    }
+
     /// The same in front of an EHR that takes writes in another way.
     pub(crate) async fn delivering_by(strategy: Strategy) -> Self {
+        Self::made(strategy, false).await
+    }
+
+    async fn made(strategy: Strategy, decides_after_reading: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("console.db").display());
         let store = chaperone_store::open(&url, Default::default())
@@ -109,7 +120,9 @@ impl Bench {
             notifier: Arc::new(SilentNotifier::default()),
             anchor: Arc::new(MemoryAnchor::default()),
         };
-        let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+        let mut config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+        config.passkeys = RelyingParty::at(ORIGIN);
+        config.decides_after_reading = decides_after_reading;
         let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
         let report = engine.conformance_report(chaperone_testkit::shown(ehr.as_ref()), 300);
         engine.record_conformance(&report).await.unwrap();

@@ -29,7 +29,7 @@ async fn an_order_goes_from_the_inbox_over_the_second_factor_into_the_queue() {
         "MRN0001",
         "amoxicillin",
         "20 mg",
-        "Approve, with code",
+        "Approve, with second factor",
         "Clinical plausibility",
         "Rests on the proposal",
         "What no rule could check",

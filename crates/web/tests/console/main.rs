@@ -10,10 +10,12 @@
 
 mod answers;
 mod bench;
+mod claims;
 mod decisions;
 mod emergency;
 mod exceptions;
 mod oversight;
 mod pages;
+mod passkeys;
 mod sessions;
 mod undo;

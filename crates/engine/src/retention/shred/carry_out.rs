@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::super::holds::{REASON_CHARS, may_hold};
 use super::{ShredFailed, ShredRefused, keys_of};
 use crate::context::{Engine, after};
+use crate::people::StepUpFor;
 use crate::tokens::TOKENS;
 
 /// Patients whose shredding is under way, or was done a while ago.
@@ -85,7 +86,7 @@ impl Engine {
             .await?;
         let mut commit = self.commit_as(by.into());
         commit.guards.push(holds.unchanged());
-        self.consume_step_up(by, step_up, &digest, &mut commit)
+        self.consume_step_up(by, step_up, StepUpFor::Matter, &digest, &mut commit)
             .await?;
         let event = RetentionEvent::ShredStarted {
             patient,

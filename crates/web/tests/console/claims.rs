@@ -1,0 +1,148 @@
+//! Taking a proposal in hand at the console, and that a decision waits until the change was read. What each refuses in
+//! full is with the engine's tests.
+
+use axum::http::StatusCode;
+use chaperone_core::principal::Role;
+
+use super::bench::{Answer, Bench, Someone};
+
+async fn decide(bench: &Bench, by: &Someone, path: &str, what: &str) -> Answer {
+    let page = bench.get(path, &by.cookie).await;
+    let digest = page.after("name=\"digest\" value=\"").to_owned();
+    let form = [
+        ("csrf", by.csrf.as_str()),
+        ("digest", digest.as_str()),
+        ("opened", "0"),
+        ("reason", "not what was agreed"),
+    ];
+    bench
+        .post(&format!("{path}/{what}"), &by.cookie, &form)
+        .await
+}
+
+#[tokio::test]
+async fn what_one_has_in_hand_others_see_and_take_over_with_a_note() {
+    let bench = Bench::new().await;
+    let admin = bench.admin().await;
+    let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
+    let kim = bench.person(&admin, "dr-kim", &[Role::Clinician]).await;
+    let id = bench.note(&lee).await;
+    let path = format!("/console/writebacks/{id}");
+    let post = async |who: &Someone, what: &str, more: &[(&str, &str)]| {
+        let mut form = vec![("csrf", who.csrf.as_str())];
+        form.extend(more);
+        bench
+            .post(&format!("{path}/{what}"), &who.cookie, &form)
+            .await
+    };
+    let taken = post(&lee, "claim", &[]).await;
+    assert_eq!(
+        taken.location(),
+        format!("{path}?done=claimed"),
+        "{}",
+        taken.body
+    );
+    let inbox = bench.get("/console", &kim.cookie).await;
+    assert!(
+        inbox.body.contains("in the hands of dr-lee"),
+        "{}",
+        inbox.body
+    );
+    let refused = decide(&bench, &kim, &path, "approve").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.body.contains("in the hands of dr-lee"));
+    let refused = post(&kim, "take-over", &[("note", "")]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let note = "<b>called away</b>";
+    let over = post(&kim, "take-over", &[("note", note)]).await;
+    assert_eq!(
+        over.location(),
+        format!("{path}?done=taken-over"),
+        "{}",
+        over.body
+    );
+    let page = bench.get(&path, &lee.cookie).await;
+    assert!(
+        page.body.contains("called away") && !page.body.contains(note),
+        "notes are text"
+    );
+    // Whoever only operates sees neither note nor buttons, and changes nothing.
+    let page = bench.get(&path, &admin.cookie).await;
+    assert!(!page.body.contains("called away") && !page.body.contains("/take-over"));
+    assert_eq!(
+        post(&admin, "claim", &[]).await.status,
+        StatusCode::FORBIDDEN
+    );
+    let handed = post(
+        &kim,
+        "hand-over",
+        &[("to", "account:dr-lee"), ("note", "back again")],
+    )
+    .await;
+    assert_eq!(
+        handed.location(),
+        format!("{path}?done=handed-over"),
+        "{}",
+        handed.body
+    );
+    for nobody in ["", "account:", "role:king", "dr-lee"] {
+        let refused = post(&lee, "hand-over", &[("to", nobody), ("note", "for you")]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{nobody}");
+    }
+    let done = decide(&bench, &lee, &path, "approve").await;
+    assert_eq!(
+        done.location(),
+        format!("{path}?done=approved"),
+        "{}",
+        done.body
+    );
+}
+
+#[tokio::test]
+async fn a_decision_waits_until_the_change_was_read() {
+    let bench = Bench::with_readers().await;
+    let admin = bench.admin().await;
+    let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
+    let id = bench.note(&lee).await;
+    let path = format!("/console/writebacks/{id}");
+    let page = bench.get(&path, &lee.cookie).await;
+    assert!(
+        page.body.contains("data-after-ms=\"2000\""),
+        "{}",
+        page.body
+    );
+    for what in ["approve", "reject"] {
+        let early = decide(&bench, &lee, &path, what).await;
+        assert_eq!(early.status, StatusCode::CONFLICT);
+        assert!(early.body.contains("Read it first"), "{}", early.body);
+    }
+    bench.clock.advance_s(2);
+    let done = decide(&bench, &lee, &path, "approve").await;
+    assert_eq!(
+        done.location(),
+        format!("{path}?done=approved"),
+        "{}",
+        done.body
+    );
+
+    // Where a second factor is asked for, the time is asked for first: a code counts once.
+    let order = bench.order(&lee, "lisinopril").await;
+    let path = format!("/console/writebacks/{order}");
+    let page = bench.get(&path, &lee.cookie).await;
+    let digest = page.after("name=\"digest\" value=\"").to_owned();
+    let form = [
+        ("csrf", lee.csrf.as_str()),
+        ("digest", digest.as_str()),
+        ("opened", "0"),
+        ("override", "benefit-outweighs"),
+    ];
+    let early = bench
+        .post(&format!("{path}/approve"), &lee.cookie, &form)
+        .await;
+    assert!(early.body.contains("Read it first"), "{}", early.body);
+    bench.clock.advance_s(4);
+    let asked = bench
+        .post(&format!("{path}/approve"), &lee.cookie, &form)
+        .await;
+    assert!(asked.location().contains("/step-up/"), "{}", asked.body);
+}
