@@ -199,13 +199,9 @@ impl Engine {
             return self.end_outdated(hand, self.now()).await;
         }
         let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
+        let class = class.unwrap_or(ChangeClass::M5);
         let read_ms = self
-            .require_read(
-                by,
-                request.writeback,
-                class.unwrap_or(ChangeClass::M5),
-                &request.digest,
-            )
+            .require_read(by, request.writeback, class, &request.digest)
             .await?;
         let mut commit = self.commit_as(Actor::from(by));
         self.end_claim(by, request.writeback, &mut commit).await?;
@@ -218,39 +214,46 @@ impl Engine {
             }
             None => Factor::None,
         };
+        let review_ms = read_ms.unwrap_or(request.review_ms);
+        let approved_at = |at: Timestamp| {
+            granted(ApprovalRecord {
+                digest: request.digest,
+                person: by.person,
+                account: by.account.clone(),
+                role,
+                factor: factor.clone(),
+                at,
+                review_ms,
+                override_reason: request.override_reason.clone(),
+            })
+        };
+        // Only what would count is held against the person's pace.
+        let now = self.now();
+        let approval = approved_at(now);
+        let as_it_waits = hand.clone();
+        hand.clone().step(
+            Command::Approve {
+                approval: &approval,
+            },
+            now,
+        )?;
+        let paced = self.pace(by, class, review_ms, &mut commit).await;
+        if matches!(paced, Err(DecideFailed::Pause { .. })) {
+            self.notify_waiting(&as_it_waits);
+        }
+        let paced = paced?;
         // After everything that had to be waited for, and for the record as well: what took too long is too late.
         let now = self.now();
         commit.at = now;
-        let approval = granted(ApprovalRecord {
-            digest: request.digest,
-            person: by.person,
-            account: by.account.clone(),
-            role,
-            factor,
-            at: now,
-            review_ms: read_ms.unwrap_or(request.review_ms),
-            override_reason: request.override_reason,
-        });
-        let waiting = hand.clone();
+        let approval = approved_at(now);
         hand.step(
             Command::Approve {
                 approval: &approval,
             },
             now,
         )?;
-        // Only what would have counted is counted.
-        let class = waiting.state.ruled().map(|ruled| ruled.ruling.class);
-        let class = class.unwrap_or(ChangeClass::M5);
-        let review_ms = request.review_ms;
-        match self.pace(by, class, review_ms, &mut commit).await {
-            Ok(Paced::Passes) => {}
-            Ok(Paced::PassesUrgent) => self.tell_of_urgent(request.writeback),
-            Err(failed) => {
-                if matches!(failed, DecideFailed::Pause { .. }) {
-                    self.notify_waiting(&waiting);
-                }
-                return Err(failed);
-            }
+        if matches!(paced, Paced::PassesUrgent) {
+            self.tell_of_urgent(request.writeback);
         }
         if matches!(hand.state, Writeback::Ready(_)) {
             self.enqueue(&hand, &mut commit);
