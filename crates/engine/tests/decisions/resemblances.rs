@@ -103,7 +103,7 @@ pub(crate) async fn what_cannot_be_compared_counts_as_alike(db: Db) {
     let agent = bench
         .caller(&clinician(), "refill-agent", "refill-request", "p1")
         .await;
-    let row = bench.task(&bench, &agent, "1", json!([])).await;
+    let row = bench.task(&agent, "1", json!([])).await;
     assert!(!row.tainted, "too short to say anything");
     let row = task(
         &bench,
