@@ -16,7 +16,7 @@ use chaperone_engine::people::StepUpRefused;
 use chaperone_engine::views::ViewFailed;
 
 use super::ConsoleState;
-use super::page::{Chrome, Done, Here, render, render_as};
+use super::page::{Chrome, Done, Here, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;
 use super::review::id_of;
