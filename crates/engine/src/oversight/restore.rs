@@ -12,6 +12,7 @@ use chaperone_core::principal::{Actor, Human};
 use super::follow::{DEMOTIONS, Demotion, parsed};
 use crate::approve::DecideFailed;
 use crate::context::Engine;
+use crate::people::StepUpFor;
 
 /// Characters of a reason.
 const REASON_CHARS: std::ops::RangeInclusive<usize> = 10..=2_000;
@@ -83,7 +84,7 @@ impl Engine {
         let (demotion, key) = self.demotion(row).await?;
         let mut commit = self.commit_as(Actor::from(by));
         let digest = digest_of(row, &demotion, reason);
-        self.consume_step_up(by, step_up, &digest, &mut commit)
+        self.consume_step_up(by, step_up, StepUpFor::Matter, &digest, &mut commit)
             .await
             .map_err(|failed| match failed {
                 DecideFailed::Store(failed) => RestoreFailed::Store(failed),

@@ -12,7 +12,7 @@ use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::Human;
 use chaperone_engine::Engine;
 use chaperone_engine::oversight::{OversightView, RestoreFailed, SampleFailed};
-use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::people::{StepUpFor, StepUpRefused};
 use chaperone_engine::views::ViewFailed;
 
 use super::ConsoleState;
@@ -342,7 +342,7 @@ pub(super) async fn restore(
         Ok(digest) => digest,
         Err(failed) => return not_restored(&state, &person, typed, failed).await,
     };
-    let step = match state.engine.step_up_begin(&person.human, digest).await {
+    let step = match state.engine.step_up_begin(&person.human, StepUpFor::Matter, digest).await {
         Ok(step) => step,
         Err(refused) => return no_factor(&state, &person, typed, refused).await,
     };
