@@ -24,6 +24,7 @@ use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
+use crate::exception::ExceptionEvent;
 use crate::undo::UndoEvent;
 use crate::writeback::WritebackEvent;
 
@@ -477,6 +478,8 @@ pub enum Event {
         /// Since when.
         since: Timestamp,
     },
+    /// An exception from the matrix was asked for, granted, used or looked at.
+    Exception(ExceptionEvent),
     /// Something was undone, or is to be.
     Undo(UndoEvent),
     /// A write-back moved.
@@ -492,8 +495,8 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention and undoing, `writeback.`, `key.`, `retention.` or `undo.`
-    /// and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, exceptions and undoing, `writeback.`, `key.`,
+    /// `retention.`, `exception.` or `undo.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -508,6 +511,7 @@ impl Event {
             Event::Key(_) => format!("key.{}", text("what")),
             Event::Retention(_) => format!("retention.{}", text("what")),
             Event::Undo(_) => format!("undo.{}", text("what")),
+            Event::Exception(_) => format!("exception.{}", text("what")),
             _ => text("kind"),
         }
     }

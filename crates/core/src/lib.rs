@@ -49,6 +49,7 @@ pub mod envelope;
 pub mod request;
 
 pub mod evidence;
+pub mod exception;
 pub mod undo;
 pub mod writeback;
 

@@ -33,6 +33,7 @@ use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
+use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::undo::{
     PersonNeeded, UndoCounts, UndoEvent, UndoLink, UndoPart, UndoSelection, UndoStep, VersionName,
 };
@@ -341,6 +342,7 @@ fn kinds() -> Vec<Event> {
     }
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
+    kinds.extend(exception_kinds().into_iter().map(Event::Exception));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
@@ -402,6 +404,35 @@ fn key_kinds() -> Vec<KeyEvent> {
     ]
 }
 
+fn exception_kinds() -> Vec<ExceptionEvent> {
+    let mut kinds = vec![
+        ExceptionEvent::Requested {
+            reason: address("reason"),
+            binding: digest("binding"),
+            until: at(86_400),
+        },
+        ExceptionEvent::Granted {
+            binding: digest("binding"),
+            until: at(3_600),
+        },
+        ExceptionEvent::Declined {
+            reason: address("reason"),
+        },
+        ExceptionEvent::Used {
+            by: WritebackId::from_random([9; 16]),
+        },
+        ExceptionEvent::Expired { granted: true },
+    ];
+    kinds.extend(
+        ExceptionFinding::ALL.map(|finding| ExceptionEvent::Reviewed {
+            finding,
+            note: address("reason"),
+        }),
+    );
+    kinds
+}
+
+/// One of everything that happens when something is undone.
 fn undo_kinds() -> Vec<UndoEvent> {
     let (one, by) = (writeback(1), writeback(2));
     let moved = |step| UndoEvent::Moved {
@@ -604,6 +635,14 @@ fn listed(event: &Event) -> bool {
             | RetentionEvent::ShredStarted { .. }
             | RetentionEvent::ShredEnded(_)
             | RetentionEvent::ShredReplayed(_),
+        )
+        | Event::Exception(
+            ExceptionEvent::Requested { .. }
+            | ExceptionEvent::Granted { .. }
+            | ExceptionEvent::Declined { .. }
+            | ExceptionEvent::Used { .. }
+            | ExceptionEvent::Expired { .. }
+            | ExceptionEvent::Reviewed { .. },
         )
         | Event::Undo(
             UndoEvent::Started { .. }

@@ -261,6 +261,7 @@ struct Compiled {
     consent_table: Arc<ConsentTable>,
     retention: Arc<RetentionRules>,
     remedies: Arc<Remedies>,
+    exceptions: Arc<crate::exception::ExceptionRules>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -336,6 +337,7 @@ impl Compiled {
             consent_table: Arc::new(crate::consent::table_of(bundle)?),
             retention: Arc::new(retention),
             remedies: Arc::new(Remedies::of(bundle)?),
+            exceptions: Arc::new(crate::exception::ExceptionRules::of(bundle)?),
         })
     }
 }
@@ -363,6 +365,8 @@ pub struct Engine {
     pub(crate) retention: Arc<RetentionRules>,
     /// What undoes which type of resource.
     pub(crate) remedies: Arc<Remedies>,
+    /// Who has a part in exceptions.
+    pub(crate) exceptions: Arc<crate::exception::ExceptionRules>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -412,6 +416,7 @@ impl Engine {
             consent_table,
             retention,
             remedies,
+            exceptions,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -434,6 +439,7 @@ impl Engine {
             consent_table,
             retention,
             remedies,
+            exceptions,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 30] = [
+pub const COLLECTIONS: [&str; 31] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -32,6 +32,7 @@ pub const COLLECTIONS: [&str; 30] = [
     "conformance",
     "ehr_event",
     "envelope",
+    "exception",
     "grant",
     "held_work",
     "idempotency",

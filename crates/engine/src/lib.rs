@@ -59,6 +59,7 @@ pub mod break_glass;
 pub mod collect;
 pub mod decide;
 pub mod ehr_event;
+pub mod exception;
 pub mod grant;
 pub mod people;
 pub mod reveal;

@@ -7,6 +7,7 @@ use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
+use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::undo::{UndoEvent, UndoStep};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
@@ -247,6 +248,7 @@ pub fn event_words(event: &Event) -> String {
         }
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),
+        Event::Exception(event) => exception_words(event),
         Event::Undo(event) => undo_words(event),
         Event::Writeback(event) => writeback_words(event),
     }
@@ -302,6 +304,29 @@ fn retention_words(event: &RetentionEvent) -> String {
         RetentionEvent::ShredReplayed(shredded) => format!(
             "A patient that a restored database held again was shredded again: {} payloads",
             shredded.payloads
+        ),
+    }
+}
+
+fn exception_words(event: &ExceptionEvent) -> String {
+    use ExceptionEvent as E;
+    match event {
+        E::Requested { .. } => "An exception was asked for".to_owned(),
+        E::Granted { until, .. } => format!(
+            "An exception was granted, to be used until {}",
+            until.strftime("%Y-%m-%d %H:%M UTC")
+        ),
+        E::Declined { .. } => "The exception was declined".to_owned(),
+        E::Used { by } => format!("The exception was used: {by}"),
+        E::Expired { granted: true } => "The exception ran out unused".to_owned(),
+        E::Expired { granted: false } => "Nobody granted the exception in time".to_owned(),
+        E::Reviewed { finding, .. } => format!(
+            "The exception was looked at afterwards: {}",
+            match finding {
+                ExceptionFinding::Justified => "justified",
+                ExceptionFinding::ChangeTheMatrix => "justified, and the matrix should have a row for it",
+                ExceptionFinding::NotJustified => "not justified",
+            }
         ),
     }
 }

@@ -155,6 +155,14 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             (StreamId::Tenant, of_system(SystemPart::Gateway))
         }
         Event::TokenMinted { .. } => (StreamId::Tenant, of_system(SystemPart::Gateway)),
+        Event::Exception(chaperone_core::exception::ExceptionEvent::Expired { .. }) => (
+            StreamId::Writeback(WritebackId::from_random([1; 16])),
+            of_system(SystemPart::Expiry),
+        ),
+        Event::Exception(_) => (
+            StreamId::Writeback(WritebackId::from_random([1; 16])),
+            human(),
+        ),
         Event::Undo(UndoEvent::Started { .. }) => {
             (StreamId::Undo(UndoId::from_random([6; 16])), human())
         }

@@ -12,6 +12,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::principal::Actor;
 use chaperone_core::retention::RetentionEvent;
+use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::undo::UndoEvent;
 use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
@@ -194,6 +195,14 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             vec![entity("2", "13", identified("urn:chaperone:key", &key))]
         }
         Event::Retention(event) => vec![entity("2", "13", of_retention(telling, event))],
+        Event::Exception(_) => match &telling.recorded.stream {
+            StreamId::Writeback(of) => vec![entity(
+                "2",
+                "20",
+                identified("urn:chaperone:writeback", &of.to_string()),
+            )],
+            _ => Vec::new(),
+        },
         Event::Undo(_) => match &telling.recorded.stream {
             StreamId::Undo(run) => vec![entity(
                 "2",
@@ -473,6 +482,24 @@ fn add_event(details: &mut Details, event: &Event) {
         Event::BreakGlassEnded { cause, .. } => {
             details.maybe("ended", name_of(cause));
         }
+        Event::Exception(event) => match event {
+            ExceptionEvent::Requested { binding, until, .. }
+            | ExceptionEvent::Granted { binding, until } => {
+                details.add("binding", binding).add("until", until);
+            }
+            ExceptionEvent::Declined { .. } => {
+                details.add("ended", "declined");
+            }
+            ExceptionEvent::Expired { granted } => {
+                details.add("ended", "expired").add("granted", granted);
+            }
+            ExceptionEvent::Used { by } => {
+                details.add("writeback", by);
+            }
+            ExceptionEvent::Reviewed { finding, .. } => {
+                details.add("finding", finding.as_str());
+            }
+        },
         Event::CallRefused(refusal) => {
             details
                 .maybe("tool", refusal.tool.as_ref())
