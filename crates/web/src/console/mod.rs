@@ -17,6 +17,7 @@ mod emergency;
 mod enrol;
 mod entry;
 mod events;
+mod exception;
 mod guard;
 mod health;
 mod inbox;
@@ -139,6 +140,13 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/answers/{token}", get(answers::of_patient))
         .route("/console/retention", get(retention::show))
         .route("/console/modes", get(modes::show).post(modes::submit))
+        .route("/console/exceptions", get(exception::list))
+        .route("/console/exceptions/{id}", get(exception::show))
+        .route("/console/exceptions/{id}/request", post(exception::request))
+        .route("/console/exceptions/{id}/grant", post(exception::grant))
+        .route("/console/exceptions/{id}/decline", post(exception::decline))
+        .route("/console/exceptions/{id}/use", post(exception::spend))
+        .route("/console/exceptions/{id}/review", post(exception::review))
         .route("/console/undo", get(undo::show))
         .route("/console/undo/preview", post(undo::preview))
         .route("/console/undo/start", post(undo::start))

@@ -24,6 +24,7 @@ pub(super) enum Here {
     Health,
     Answers,
     Retention,
+    Exceptions,
     Undo,
     People,
 }
@@ -91,6 +92,10 @@ impl Chrome {
         }
         if chaperone_engine::retention::holds::may_hold(&person.human) {
             nav.push(entry(Here::Retention, "/console/retention", "Retention", 0));
+        }
+        if state.engine.sees_exceptions(&person.human) {
+            let exceptions = "/console/exceptions";
+            nav.push(entry(Here::Exceptions, exceptions, "Exceptions", 0));
         }
         if chaperone_engine::undo::may_undo(&person.human) {
             nav.push(entry(Here::Undo, "/console/undo", "Undo", 0));
