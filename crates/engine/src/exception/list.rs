@@ -81,6 +81,16 @@ impl Engine {
         if !self.sees_exceptions(by) {
             return Err(ExceptionFailed::NotPermitted);
         }
+        self.exceptions_listed().await
+    }
+
+    /// The same for whoever runs a command on the server. It says nothing about patients.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn exceptions_listed(
+        &self,
+    ) -> Result<(Vec<ExceptionRow>, Vec<ExceptionRow>), ExceptionFailed> {
         let open = self.exceptions_in(OPEN, false).await?;
         let closed = self.exceptions_in(CLOSED, true).await?;
         Ok((open, closed))

@@ -12,6 +12,7 @@ mod answers;
 mod bench;
 mod decisions;
 mod emergency;
+mod excepted;
 mod exceptions;
 mod pages;
 mod sessions;
