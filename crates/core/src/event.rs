@@ -14,6 +14,7 @@ use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
+use crate::exception::ExceptionEvent;
 use crate::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken, TenantId,
@@ -24,7 +25,6 @@ use crate::mode::{Mode, ModeScope};
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
-use crate::exception::ExceptionEvent;
 use crate::undo::UndoEvent;
 use crate::writeback::WritebackEvent;
 

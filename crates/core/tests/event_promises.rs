@@ -23,6 +23,7 @@ use chaperone_core::event::{
     AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, DecisionKind, EhrEventRefusal, Event,
     LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
 };
+use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId,
@@ -33,7 +34,6 @@ use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
-use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::undo::{
     PersonNeeded, UndoCounts, UndoEvent, UndoLink, UndoPart, UndoSelection, UndoStep, VersionName,
 };

@@ -131,7 +131,9 @@ pub(crate) fn run(args: ExceptionArgs) -> anyhow::Result<ExitCode> {
             let (human, _) = person::with_factor(&engine, &common.account, digest).await?;
             let row = engine.use_exception(&human, common.writeback).await?;
             if common.json {
-                print_line(&serde_json::json!({ "proposed": row.id, "state": row.state }).to_string());
+                print_line(
+                    &serde_json::json!({ "proposed": row.id, "state": row.state }).to_string(),
+                );
             } else {
                 print_line(&format!(
                     "{}  proposed once more; it waits for its two people",
@@ -158,7 +160,11 @@ pub(crate) fn run(args: ExceptionArgs) -> anyhow::Result<ExitCode> {
 /// What the code of a step is for that takes none by itself: it says who is at the command line.
 fn bound_to(step: &str, common: &Common) -> Digest {
     let writeback = common.writeback.to_string();
-    Digest::of_parts([b"exception-cli".as_slice(), step.as_bytes(), writeback.as_bytes()])
+    Digest::of_parts([
+        b"exception-cli".as_slice(),
+        step.as_bytes(),
+        writeback.as_bytes(),
+    ])
 }
 
 fn tell(case: &ExceptionCase, json: bool) -> anyhow::Result<ExitCode> {
@@ -170,11 +176,7 @@ fn tell(case: &ExceptionCase, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(
-    open: &[ExceptionRow],
-    closed: &[ExceptionRow],
-    json: bool,
-) -> anyhow::Result<ExitCode> {
+fn list(open: &[ExceptionRow], closed: &[ExceptionRow], json: bool) -> anyhow::Result<ExitCode> {
     if json {
         let cases = |rows: &[ExceptionRow]| -> Vec<serde_json::Value> {
             let case = |row: &ExceptionRow| serde_json::json!({ "case": row.case, "overdue": row.overdue });

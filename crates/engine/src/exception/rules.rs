@@ -165,10 +165,7 @@ mod tests {
             format!("[[classes]]\nclass = \"{name}\"\ngrant = [{role}]\nuse_minutes = {minutes}\n")
         };
         let problem = |text: String| toml::from_str::<ExceptionRules>(&text).unwrap().problem();
-        assert_eq!(
-            problem(text(&class("M4", "\"clinician\"", 15), 24)),
-            None
-        );
+        assert_eq!(problem(text(&class("M4", "\"clinician\"", 15), 24)), None);
         for (classes, hours) in [
             (class("M5", "\"clinician\"", 15), 24),
             (class("M4", "\"it_admin\"", 15), 24),

@@ -448,8 +448,7 @@ fn lasting(facts: &Facts) -> Facts {
 
 /// The content under the id of the new write-back, which is the one thing of it that changes.
 fn renamed(order: &WriteOrder, id: WritebackId) -> Result<Value, NotExcepted> {
-    let mut resource: Value =
-        serde_json::from_str(&order.body).map_err(NotExcepted::internal)?;
+    let mut resource: Value = serde_json::from_str(&order.body).map_err(NotExcepted::internal)?;
     let old = json!({ "system": WRITEBACK_SYSTEM, "value": order.writeback.to_string() });
     let identifiers = resource.get_mut("identifier").and_then(Value::as_array_mut);
     for identifier in identifiers.into_iter().flatten() {

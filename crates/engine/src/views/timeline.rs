@@ -3,11 +3,11 @@
 use chaperone_core::Timestamp;
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
+use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
-use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::undo::{UndoEvent, UndoStep};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
@@ -324,7 +324,8 @@ fn exception_words(event: &ExceptionEvent) -> String {
             "The exception was looked at afterwards: {}",
             match finding {
                 ExceptionFinding::Justified => "justified",
-                ExceptionFinding::ChangeTheMatrix => "justified, and the matrix should have a row for it",
+                ExceptionFinding::ChangeTheMatrix =>
+                    "justified, and the matrix should have a row for it",
                 ExceptionFinding::NotJustified => "not justified",
             }
         ),

@@ -75,13 +75,7 @@ async fn grant(
     by: &Human,
     case: &ExceptionCase,
 ) -> Result<ExceptionCase, ExceptionFailed> {
-    let step = factor(
-        bench.store.as_ref(),
-        bench.clock.as_ref(),
-        by,
-        case.binding,
-    )
-    .await;
+    let step = factor(bench.store.as_ref(), bench.clock.as_ref(), by, case.binding).await;
     bench
         .engine
         .grant_exception(by, case.of, case.binding, step)
@@ -110,7 +104,10 @@ pub(crate) async fn an_exception_is_asked_for_granted_used_once_and_looked_at(db
     let of = case.of;
     // It moves nothing and opens nothing by itself.
     assert_eq!(bench.state(of).await, StateName::Refused);
-    assert!(matches!(used(&bench, of).await, Err(ExceptionFailed::NotNow)));
+    assert!(matches!(
+        used(&bench, of).await,
+        Err(ExceptionFailed::NotNow)
+    ));
     let again = bench.engine.request_exception(&desk(), of, WHY).await;
     assert!(matches!(again, Err(ExceptionFailed::AskedAlready)));
 
@@ -126,9 +123,15 @@ pub(crate) async fn an_exception_is_asked_for_granted_used_once_and_looked_at(db
             second: Role::Him
         })
     );
-    assert_eq!((row.agent.as_str(), row.requester), ("scheduler-agent", Some(desk().person)));
+    assert_eq!(
+        (row.agent.as_str(), row.requester),
+        ("scheduler-agent", Some(desk().person))
+    );
     // Once.
-    assert!(matches!(used(&bench, of).await, Err(ExceptionFailed::NotNow)));
+    assert!(matches!(
+        used(&bench, of).await,
+        Err(ExceptionFailed::NotNow)
+    ));
 
     // Two people, the first with a second factor; until then nothing is sent.
     let hurried = approve(&bench, &clinician(), row.id, false).await;
@@ -215,8 +218,14 @@ pub(crate) async fn who_asked_and_who_owns_the_agent_grant_nothing(db: Db) {
         asked.map(|_| ()).map_err(|failed| format!("{failed:?}"))
     };
     // Somebody else than for whom the agent worked; somebody without a part; nobody without a reason.
-    assert_eq!(ask(&human(5, &[Role::Rn]), WHY).await, Err("NotYours".to_owned()));
-    assert_eq!(ask(&human(4, &[Role::ItAdmin]), WHY).await, Err("NotPermitted".to_owned()));
+    assert_eq!(
+        ask(&human(5, &[Role::Rn]), WHY).await,
+        Err("NotYours".to_owned())
+    );
+    assert_eq!(
+        ask(&human(4, &[Role::ItAdmin]), WHY).await,
+        Err("NotPermitted".to_owned())
+    );
     assert_eq!(ask(&desk(), "so").await, Err("ReasonUnfit".to_owned()));
     assert!(kinds(&bench, of).await.is_empty());
     ask(&desk(), WHY).await.unwrap();
@@ -256,7 +265,13 @@ pub(crate) async fn who_asked_and_who_owns_the_agent_grant_nothing(db: Db) {
         ));
     }
     // Nor something else than what waits.
-    let step = factor(bench.store.as_ref(), bench.clock.as_ref(), &clinician(), other).await;
+    let step = factor(
+        bench.store.as_ref(),
+        bench.clock.as_ref(),
+        &clinician(),
+        other,
+    )
+    .await;
     let mistaken = bench
         .engine
         .grant_exception(&clinician(), of, other, step)
@@ -275,63 +290,65 @@ pub(crate) async fn who_asked_and_who_owns_the_agent_grant_nothing(db: Db) {
         grant(&bench, &clinician(), &case).await,
         Err(ExceptionFailed::NotNow)
     ));
-    assert!(matches!(used(&bench, of).await, Err(ExceptionFailed::NotNow)));
+    assert!(matches!(
+        used(&bench, of).await,
+        Err(ExceptionFailed::NotNow)
+    ));
     assert_eq!(ask(&desk(), WHY).await, Err("AskedAlready".to_owned()));
 }
 
+/// Starts the engine anew on the default bundle with one text of the table in place of another.
+async fn restart(bench: &mut Bench, from: &str, to: &str) {
+    let mut files = chaperone_policy::embedded::files();
+    let table = files.get_mut("rules/exceptions.toml").unwrap();
+    assert!(table.contains(from));
+    *table = table.replace(from, to);
+    let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+    bench.engine = start(&bundle(&files), store, ehr, clock).await;
+}
+
+const NOBODY: &str = "owner = \"patient access team\"\naccounts = []";
+
 pub(crate) async fn the_team_that_owns_an_agent_grants_it_nothing(db: Db) {
     let mut bench = bench_on(db, Strategy::Conditional).await;
+    let owned = NOBODY.replace("[]", "[\"person-8\"]");
+    restart(&mut bench, NOBODY, &owned).await;
     let case = asked(&bench).await;
-    let restart = async |bench: &mut Bench, from: &str, to: &str| {
-        let mut files = chaperone_policy::embedded::files();
-        let table = files.get_mut("rules/exceptions.toml").unwrap();
-        assert!(table.contains(from));
-        *table = table.replace(from, to);
-        let bundle = bundle(&files);
-        let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-        bench.engine = start(&bundle, store, ehr, clock).await;
-    };
-    // The rules changed with the table, so what was asked under the others is over.
-    restart(
-        &mut bench,
-        "owner = \"patient access team\"\naccounts = []",
-        "owner = \"patient access team\"\naccounts = [\"person-8\"]",
-    )
-    .await;
-    let late = grant(&bench, &human(3, &[Role::Clinician]), &case).await;
-    assert!(matches!(late, Err(ExceptionFailed::NotPossible(_))), "{late:?}");
-
-    let (agent, tokens) = bench.scheduler(&[slot("s2", "117")]).await;
-    let of = book(&bench, &agent, "2", &tokens[0]).await;
-    let case = bench
-        .engine
-        .request_exception(&desk(), of, WHY)
-        .await
-        .unwrap();
     let owner = grant(&bench, &clinician(), &case).await;
-    assert!(matches!(owner, Err(ExceptionFailed::SamePerson)), "{owner:?}");
-    let view = bench.engine.exception(&clinician(), of).await.unwrap();
+    assert!(
+        matches!(owner, Err(ExceptionFailed::SamePerson)),
+        "{owner:?}"
+    );
+    let view = bench.engine.exception(&clinician(), case.of).await.unwrap();
     assert_eq!(view.turn, ExceptionTurn::Decline);
-    grant(&bench, &human(3, &[Role::Clinician]), &case)
-        .await
-        .unwrap();
+    let other = human(3, &[Role::Clinician]);
+    grant(&bench, &other, &case).await.unwrap();
 
     // Where nobody said who owns the agent, nobody grants it anything.
+    let mut bench = bench_on(db, Strategy::Conditional).await;
     restart(
         &mut bench,
         "owner = \"patient access team\"",
         "owner = \"another team\"",
     )
     .await;
-    let (agent, tokens) = bench.scheduler(&[slot("s3", "117")]).await;
-    let of = book(&bench, &agent, "3", &tokens[0]).await;
-    let case = bench
-        .engine
-        .request_exception(&desk(), of, WHY)
-        .await
-        .unwrap();
+    let case = asked(&bench).await;
     let nobody = grant(&bench, &clinician(), &case).await;
-    assert!(matches!(nobody, Err(ExceptionFailed::TeamUnknown)), "{nobody:?}");
+    assert!(
+        matches!(nobody, Err(ExceptionFailed::TeamUnknown)),
+        "{nobody:?}"
+    );
+}
+
+pub(crate) async fn an_exception_ends_with_the_rules_it_was_asked_under(db: Db) {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    let case = asked(&bench).await;
+    restart(&mut bench, "review_days = 7", "review_days = 6").await;
+    let late = grant(&bench, &clinician(), &case).await;
+    assert!(
+        matches!(late, Err(ExceptionFailed::NotPossible(_))),
+        "{late:?}"
+    );
 }
 
 pub(crate) async fn an_exception_ends_with_its_time(db: Db) {
@@ -363,7 +380,10 @@ pub(crate) async fn an_exception_ends_with_its_time(db: Db) {
     };
     assert_eq!(until.duration_since(bench.engine.now()).as_mins(), 240);
     bench.clock.advance_s(240 * 60);
-    assert!(matches!(used(&bench, of).await, Err(ExceptionFailed::NotNow)));
+    assert!(matches!(
+        used(&bench, of).await,
+        Err(ExceptionFailed::NotNow)
+    ));
     assert_eq!(bench.engine.end_exceptions().await.unwrap(), 1);
     let (open, closed) = bench.engine.exceptions(&desk()).await.unwrap();
     assert_eq!((open.len(), closed.len()), (0, 2));
@@ -372,11 +392,7 @@ pub(crate) async fn an_exception_ends_with_its_time(db: Db) {
 
 pub(crate) async fn what_no_exception_lifts_is_not_asked_for(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
-    let ask = async |of: WritebackId| match bench
-        .engine
-        .request_exception(&desk(), of, WHY)
-        .await
-    {
+    let ask = async |of: WritebackId| match bench.engine.request_exception(&desk(), of, WHY).await {
         Err(ExceptionFailed::NotPossible(why)) => why,
         other => panic!("{other:?}"),
     };
@@ -418,7 +434,9 @@ pub(crate) async fn what_changed_since_is_not_excepted(db: Db) {
     let admin = human(6, &[Role::ItAdmin]);
     let agent = ModeScope::Agent(AgentId::new("scheduler-agent").unwrap());
     let switch = async |mode: Mode| {
-        let switched = bench.engine.switch_mode(&admin, agent.clone(), mode, "an incident");
+        let switched = bench
+            .engine
+            .switch_mode(&admin, agent.clone(), mode, "an incident");
         switched.await.unwrap();
         bench.clock.advance_s(2);
     };

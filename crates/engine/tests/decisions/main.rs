@@ -124,6 +124,7 @@ on_both! {
         an_exception_is_asked_for_granted_used_once_and_looked_at,
         who_asked_and_who_owns_the_agent_grant_nothing,
         the_team_that_owns_an_agent_grants_it_nothing,
+        an_exception_ends_with_the_rules_it_was_asked_under,
         an_exception_ends_with_its_time,
         what_no_exception_lifts_is_not_asked_for,
         what_changed_since_is_not_excepted,

@@ -64,7 +64,10 @@ async fn what_was_refused_goes_on_by_exception_and_is_looked_at() {
     assert!(page.body.contains("id=\"grant\"") && !page.body.contains("<b>else</b>"));
     let binding = page.after("name=\"binding\" value=\"").to_owned();
     let wrong = [("binding", binding.as_str()), ("code", "000000")];
-    assert_eq!(post("grant", &lee, &wrong).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        post("grant", &lee, &wrong).await.status,
+        StatusCode::FORBIDDEN
+    );
     let early = post("use", &desk, &[]).await;
     assert_eq!(early.status, StatusCode::CONFLICT);
     bench.clock.advance_s(30);
@@ -82,14 +85,21 @@ async fn what_was_refused_goes_on_by_exception_and_is_looked_at() {
     let review = bench
         .get(&format!("/console/writebacks/{new}"), &lee.cookie)
         .await;
-    assert!(review.body.contains("By exception from the matrix"), "{}", review.body);
+    assert!(
+        review.body.contains("By exception from the matrix"),
+        "{}",
+        review.body
+    );
 
     // It is on the list of whoever looks at it, without a patient's name, until they have.
     let list = bench.get("/console/exceptions", &pia.cookie).await;
     assert!(list.body.contains(&path) && list.body.contains("to be looked at"));
     assert!(!list.body.contains("Sample"), "a list names no patient");
     let finding = [("finding", "justified"), ("note", "it was right")];
-    assert_eq!(post("review", &lee, &finding).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        post("review", &lee, &finding).await.status,
+        StatusCode::FORBIDDEN
+    );
     let reviewed = post("review", &pia, &finding).await;
     assert_eq!(reviewed.status, StatusCode::SEE_OTHER, "{}", reviewed.body);
     let page = bench.get(&path, &pia.cookie).await;
