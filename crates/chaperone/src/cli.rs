@@ -56,6 +56,8 @@ enum Command {
     Retention(commands::retention::RetentionArgs),
     /// Make everything of one patient unreadable for good, once law allows it.
     Shred(commands::shred::ShredArgs),
+    /// Exceptions from the matrix: ask for one, grant, decline, use it, look at it afterwards.
+    Exception(commands::exception::ExceptionArgs),
     /// Undo what an agent, a model, a prompt or a time did: set aside, compensate, ask people.
     Undo(commands::undo::UndoArgs),
     /// What people found in what went through: demoted rows, samples to look at, borne-out confidence.
@@ -107,6 +109,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Accounting(args) => commands::audit::accounting(args),
         Command::Retention(args) => commands::retention::run(args),
         Command::Shred(args) => commands::shred::run(args),
+        Command::Exception(args) => commands::exception::run(args),
         Command::Undo(args) => commands::undo::run(args),
         Command::Oversight(args) => commands::oversight::run(args),
         Command::Replay(args) => commands::replay::replay(args),

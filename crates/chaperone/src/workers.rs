@@ -148,6 +148,11 @@ async fn integrate(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         {
             tracing::error!(error = %failed, "the end of an emergency access is not recorded yet");
         }
+        if rounds.is_multiple_of(GLASS_EVERY)
+            && let Err(failed) = engine.end_exceptions().await
+        {
+            tracing::error!(error = %failed, "the end of an exception is not recorded yet");
+        }
         match engine.integrate_ledger().await {
             Ok(0) if is_last => return,
             // Each checkpoint is signed and flushed twice: entries that come in one by one are gathered

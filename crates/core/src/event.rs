@@ -15,6 +15,7 @@ use crate::conformance::ConformanceReported;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
+use crate::exception::ExceptionEvent;
 use crate::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken, TenantId,
@@ -496,6 +497,8 @@ pub enum Event {
     },
     /// What people let agents do was looked at, or how they do it.
     Oversight(OversightEvent),
+    /// An exception from the matrix was asked for, granted, used or looked at.
+    Exception(ExceptionEvent),
     /// Something was undone, or is to be.
     Undo(UndoEvent),
     /// A write-back moved.
@@ -511,8 +514,8 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention, overseeing, undoing, passkeys and claims, `writeback.`,
-    /// `key.`, `retention.`, `oversight.`, `undo.`, `passkey.` or `claim.` and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, passkeys and claims, `writeback.`,
+    /// `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `passkey.` or `claim.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -530,6 +533,7 @@ impl Event {
             Event::Undo(_) => format!("undo.{}", text("what")),
             Event::Passkey(_) => format!("passkey.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
+            Event::Exception(_) => format!("exception.{}", text("what")),
             _ => text("kind"),
         }
     }

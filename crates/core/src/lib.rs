@@ -51,6 +51,7 @@ pub mod request;
 
 pub mod claim;
 pub mod evidence;
+pub mod exception;
 pub mod oversight;
 pub mod passkey;
 pub mod signed_form;

@@ -24,6 +24,7 @@ use chaperone_core::event::{
     AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, DecisionKind, EhrEventRefusal, Event,
     LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
 };
+use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
     AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
     GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId,
@@ -371,6 +372,7 @@ fn kinds() -> Vec<Event> {
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
     kinds.extend(oversight_kinds().into_iter().map(Event::Oversight));
+    kinds.extend(exception_kinds().into_iter().map(Event::Exception));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
@@ -477,6 +479,35 @@ fn oversight_kinds() -> Vec<OversightEvent> {
     ]
 }
 
+fn exception_kinds() -> Vec<ExceptionEvent> {
+    let mut kinds = vec![
+        ExceptionEvent::Requested {
+            reason: address("reason"),
+            binding: digest("binding"),
+            until: at(86_400),
+        },
+        ExceptionEvent::Granted {
+            binding: digest("binding"),
+            until: at(3_600),
+        },
+        ExceptionEvent::Declined {
+            reason: address("reason"),
+        },
+        ExceptionEvent::Used {
+            by: WritebackId::from_random([9; 16]),
+        },
+        ExceptionEvent::Expired { granted: true },
+    ];
+    kinds.extend(
+        ExceptionFinding::ALL.map(|finding| ExceptionEvent::Reviewed {
+            finding,
+            note: address("reason"),
+        }),
+    );
+    kinds
+}
+
+/// One of everything that happens when something is undone.
 fn undo_kinds() -> Vec<UndoEvent> {
     let (one, by) = (writeback(1), writeback(2));
     let moved = |step| UndoEvent::Moved {
@@ -729,6 +760,14 @@ fn listed(event: &Event) -> bool {
             | OversightEvent::Restored { .. }
             | OversightEvent::Paused { .. }
             | OversightEvent::Overdue { .. },
+        )
+        | Event::Exception(
+            ExceptionEvent::Requested { .. }
+            | ExceptionEvent::Granted { .. }
+            | ExceptionEvent::Declined { .. }
+            | ExceptionEvent::Used { .. }
+            | ExceptionEvent::Expired { .. }
+            | ExceptionEvent::Reviewed { .. },
         )
         | Event::Undo(
             UndoEvent::Started { .. }

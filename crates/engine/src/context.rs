@@ -291,6 +291,7 @@ struct Compiled {
     remedies: Arc<Remedies>,
     likeness: Arc<Likeness>,
     oversight: Arc<OversightRules>,
+    exceptions: Arc<crate::exception::ExceptionRules>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -368,6 +369,7 @@ impl Compiled {
             remedies: Arc::new(Remedies::of(bundle)?),
             likeness: Arc::new(crate::outside_text::likeness_of(bundle)?),
             oversight: Arc::new(OversightRules::of(bundle)?),
+            exceptions: Arc::new(crate::exception::ExceptionRules::of(bundle)?),
         })
     }
 }
@@ -399,6 +401,8 @@ pub struct Engine {
     pub(crate) likeness: Arc<Likeness>,
     /// What is looked at afterwards, and how people decide.
     pub(crate) oversight: Arc<OversightRules>,
+    /// Who has a part in exceptions.
+    pub(crate) exceptions: Arc<crate::exception::ExceptionRules>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -451,6 +455,7 @@ impl Engine {
             remedies,
             likeness,
             oversight,
+            exceptions,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -475,6 +480,7 @@ impl Engine {
             remedies,
             likeness,
             oversight,
+            exceptions,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

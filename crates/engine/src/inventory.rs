@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 40] = [
+pub const COLLECTIONS: [&str; 41] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -33,6 +33,7 @@ pub const COLLECTIONS: [&str; 40] = [
     "conformance",
     "ehr_event",
     "envelope",
+    "exception",
     "grant",
     "held_work",
     "idempotency",

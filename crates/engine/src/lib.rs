@@ -61,6 +61,7 @@ pub mod claim;
 pub mod collect;
 pub mod decide;
 pub mod ehr_event;
+pub mod exception;
 pub mod grant;
 mod on_screen;
 pub mod people;

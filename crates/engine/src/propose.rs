@@ -4,6 +4,7 @@
 
 mod answer;
 mod change;
+mod excepted;
 mod gather;
 mod known;
 mod plausible;
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 
 use self::answer::{Told, findings_for_agent, refusal};
 pub(crate) use self::change::{change_of, reaches_patient};
+pub use self::excepted::NotExcepted;
 pub(crate) use self::gather::Inputs;
 use self::plausible::{Judged, Shown};
 pub(crate) use self::plausible::{Plausible, RuleSet};

@@ -370,6 +370,12 @@ pub const VOCABULARY: &[FactName] = &[
         SEEN,
         "nobody changed the resource after Chaperone wrote it",
     ),
+    fact(
+        "exception_granted",
+        FactType::Bool,
+        SEEN,
+        "a person other than the requester granted an exception for exactly this content, with a second factor, and it is used here for the first time",
+    ),
     // The patient and the day.
     fact(
         "restricted_label",

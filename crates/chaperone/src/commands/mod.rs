@@ -8,6 +8,7 @@ pub(crate) mod conformance;
 pub(crate) mod dataflow;
 pub(crate) mod deid;
 pub(crate) mod doctor;
+pub(crate) mod exception;
 pub(crate) mod init;
 pub(crate) mod inventory;
 pub(crate) mod keys;

@@ -36,7 +36,14 @@ use crate::transition::MoveFailed;
 use crate::vault::key_name;
 
 /// Collections, beside tokens, whose rows may be about one patient.
-const ABOUT_PATIENTS: [&str; 5] = ["break_glass", "envelope", "grant", "look", "slots"];
+const ABOUT_PATIENTS: [&str; 6] = [
+    "break_glass",
+    "envelope",
+    "exception",
+    "grant",
+    "look",
+    "slots",
+];
 
 /// What stands against shredding, and until when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -42,7 +42,13 @@ const AT_ONCE: u32 = 64;
 const PLACE: &str = "retention";
 const LAST: &str = "last-sweep";
 /// Collections whose rows name payloads that are in use.
-const IN_USE: [&str; 4] = ["account", "conformance", "break_glass", "legal_hold"];
+const IN_USE: [&str; 5] = [
+    "account",
+    "conformance",
+    "break_glass",
+    "exception",
+    "legal_hold",
+];
 
 /// How far a sweep goes.
 #[derive(Debug, Clone, Copy)]

@@ -311,7 +311,7 @@ impl Engine {
     }
 
     /// Records a look before anything is shown.
-    pub(super) async fn record_look(
+    pub(crate) async fn record_look(
         &self,
         by: &Human,
         page: &str,

@@ -6,6 +6,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
+use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::{OversightEvent, Verdict};
@@ -263,6 +264,7 @@ pub fn event_words(event: &Event) -> String {
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),
         Event::Oversight(event) => oversight_words(event),
+        Event::Exception(event) => exception_words(event),
         Event::Undo(event) => undo_words(event),
         Event::Writeback(event) => writeback_words(event),
     }
@@ -384,6 +386,30 @@ fn oversight_words(event: &OversightEvent) -> String {
             let roles: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
             format!("Overdue, step {step}: {} were told", roles.join(", "))
         }
+    }
+}
+
+fn exception_words(event: &ExceptionEvent) -> String {
+    use ExceptionEvent as E;
+    match event {
+        E::Requested { .. } => "An exception was asked for".to_owned(),
+        E::Granted { until, .. } => format!(
+            "An exception was granted, to be used until {}",
+            until.strftime("%Y-%m-%d %H:%M UTC")
+        ),
+        E::Declined { .. } => "The exception was declined".to_owned(),
+        E::Used { by } => format!("The exception was used: {by}"),
+        E::Expired { granted: true } => "The exception ran out unused".to_owned(),
+        E::Expired { granted: false } => "Nobody granted the exception in time".to_owned(),
+        E::Reviewed { finding, .. } => format!(
+            "The exception was looked at afterwards: {}",
+            match finding {
+                ExceptionFinding::Justified => "justified",
+                ExceptionFinding::ChangeTheMatrix =>
+                    "justified, and the matrix should have a row for it",
+                ExceptionFinding::NotJustified => "not justified",
+            }
+        ),
     }
 }
 

@@ -183,6 +183,14 @@ fn recorded(seq: u64, event: Event) -> Recorded {
                 (StreamId::Account(account), human())
             }
         },
+        Event::Exception(chaperone_core::exception::ExceptionEvent::Expired { .. }) => (
+            StreamId::Writeback(WritebackId::from_random([1; 16])),
+            of_system(SystemPart::Expiry),
+        ),
+        Event::Exception(_) => (
+            StreamId::Writeback(WritebackId::from_random([1; 16])),
+            human(),
+        ),
         Event::Undo(UndoEvent::Started { .. }) => {
             (StreamId::Undo(UndoId::from_random([6; 16])), human())
         }

@@ -22,6 +22,7 @@ mod consents;
 mod deliveries;
 mod entities;
 mod events;
+mod exceptions;
 mod free_text;
 mod inventory;
 mod keys;
@@ -131,6 +132,15 @@ on_both! {
         an_encounter_is_the_context_of_the_work_it_causes,
         an_event_whose_record_failed_is_sent_again_and_taken_once,
         switches_and_lapsed_agreements_stop_events;
+    exceptions:
+        an_exception_is_asked_for_granted_used_once_and_looked_at,
+        who_asked_and_who_owns_the_agent_grant_nothing,
+        the_team_that_owns_an_agent_grants_it_nothing,
+        an_exception_ends_with_the_rules_it_was_asked_under,
+        an_exception_ends_with_its_time,
+        what_no_exception_lifts_is_not_asked_for,
+        what_changed_since_is_not_excepted,
+        two_who_use_an_exception_at_once_use_it_once;
     free_text:
         a_note_is_shown_with_slots_that_are_put_back_in_what_is_drafted_from_it,
         slots_are_the_same_in_every_call_process_and_node_of_an_envelope,

@@ -3,6 +3,7 @@
 
 use chaperone_core::claim::ClaimEvent;
 use chaperone_core::event::{CallRefusal, Event, Recorded};
+use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::OversightEvent;
@@ -69,6 +70,16 @@ cases! {
     BreakGlassStarted = "break-glass-started",
     /// Breaking the glass ended.
     BreakGlassEnded = "break-glass-ended",
+    /// An exception from the matrix was asked for.
+    ExceptionRequested = "exception-requested",
+    /// An exception was granted.
+    ExceptionGranted = "exception-granted",
+    /// An exception was declined, or ran out.
+    ExceptionEnded = "exception-ended",
+    /// An exception was used.
+    ExceptionUsed = "exception-used",
+    /// Somebody looked at a used exception.
+    ExceptionReviewed = "exception-reviewed",
     /// A source announced that Consents changed.
     ConsentAnnounced = "consent-announced",
     /// Somebody signed in.
@@ -237,6 +248,15 @@ impl AuditCase {
             Event::DecisionRefused { .. } => AuditCase::DecisionRefused,
             Event::BreakGlassStarted { .. } => AuditCase::BreakGlassStarted,
             Event::BreakGlassEnded { .. } => AuditCase::BreakGlassEnded,
+            Event::Exception(event) => match event {
+                ExceptionEvent::Requested { .. } => AuditCase::ExceptionRequested,
+                ExceptionEvent::Granted { .. } => AuditCase::ExceptionGranted,
+                ExceptionEvent::Declined { .. } | ExceptionEvent::Expired { .. } => {
+                    AuditCase::ExceptionEnded
+                }
+                ExceptionEvent::Used { .. } => AuditCase::ExceptionUsed,
+                ExceptionEvent::Reviewed { .. } => AuditCase::ExceptionReviewed,
+            },
             Event::ConsentAnnounced { .. } => AuditCase::ConsentAnnounced,
             Event::AuditUsed(_) => AuditCase::AuditUsed,
             Event::Key(event) => of_key(event),

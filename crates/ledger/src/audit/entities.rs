@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::{Event, StreamId};
+use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
@@ -198,6 +199,14 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
         }
         Event::Retention(event) => vec![entity("2", "13", of_retention(telling, event))],
         Event::Oversight(event) => vec![entity("2", "13", of_oversight(telling, event))],
+        Event::Exception(_) => match &telling.recorded.stream {
+            StreamId::Writeback(of) => vec![entity(
+                "2",
+                "20",
+                identified("urn:chaperone:writeback", &of.to_string()),
+            )],
+            _ => Vec::new(),
+        },
         Event::Undo(_) => match &telling.recorded.stream {
             StreamId::Undo(run) => vec![entity(
                 "2",
@@ -511,6 +520,24 @@ fn add_event(details: &mut Details, event: &Event) {
         Event::BreakGlassEnded { cause, .. } => {
             details.maybe("ended", name_of(cause));
         }
+        Event::Exception(event) => match event {
+            ExceptionEvent::Requested { binding, until, .. }
+            | ExceptionEvent::Granted { binding, until } => {
+                details.add("binding", binding).add("until", until);
+            }
+            ExceptionEvent::Declined { .. } => {
+                details.add("ended", "declined");
+            }
+            ExceptionEvent::Expired { granted } => {
+                details.add("ended", "expired").add("granted", granted);
+            }
+            ExceptionEvent::Used { by } => {
+                details.add("writeback", by);
+            }
+            ExceptionEvent::Reviewed { finding, .. } => {
+                details.add("finding", finding.as_str());
+            }
+        },
         Event::CallRefused(refusal) => {
             details
                 .maybe("tool", refusal.tool.as_ref())

@@ -18,6 +18,7 @@ mod emergency;
 mod enrol;
 mod entry;
 mod events;
+mod exception;
 mod guard;
 mod health;
 mod inbox;
@@ -173,6 +174,13 @@ pub fn router(state: ConsoleState) -> Router {
             "/console/oversight/{id}",
             get(oversight::sample).post(oversight::verdict),
         )
+        .route("/console/exceptions", get(exception::list))
+        .route("/console/exceptions/{id}", get(exception::show))
+        .route("/console/exceptions/{id}/request", post(exception::request))
+        .route("/console/exceptions/{id}/grant", post(exception::grant))
+        .route("/console/exceptions/{id}/decline", post(exception::decline))
+        .route("/console/exceptions/{id}/use", post(exception::spend))
+        .route("/console/exceptions/{id}/review", post(exception::review))
         .route("/console/undo", get(undo::show))
         .route("/console/undo/preview", post(undo::preview))
         .route("/console/undo/start", post(undo::start))

@@ -342,7 +342,11 @@ pub(super) async fn restore(
         Ok(digest) => digest,
         Err(failed) => return not_restored(&state, &person, typed, failed).await,
     };
-    let step = match state.engine.step_up_begin(&person.human, StepUpFor::Matter, digest).await {
+    let step = match state
+        .engine
+        .step_up_begin(&person.human, StepUpFor::Matter, digest)
+        .await
+    {
         Ok(step) => step,
         Err(refused) => return no_factor(&state, &person, typed, refused).await,
     };

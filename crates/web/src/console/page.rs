@@ -25,6 +25,7 @@ pub(super) enum Here {
     Answers,
     Retention,
     Oversight,
+    Exceptions,
     Undo,
     People,
     Account,
@@ -96,6 +97,10 @@ impl Chrome {
         }
         if super::oversight::may_oversee(&state.engine, &person.human) {
             nav.push(entry(Here::Oversight, "/console/oversight", "Oversight", 0));
+        }
+        if state.engine.sees_exceptions(&person.human) {
+            let exceptions = "/console/exceptions";
+            nav.push(entry(Here::Exceptions, exceptions, "Exceptions", 0));
         }
         if chaperone_engine::undo::may_undo(&person.human) {
             nav.push(entry(Here::Undo, "/console/undo", "Undo", 0));

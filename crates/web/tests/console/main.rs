@@ -13,6 +13,7 @@ mod bench;
 mod claims;
 mod decisions;
 mod emergency;
+mod excepted;
 mod exceptions;
 mod oversight;
 mod pages;
