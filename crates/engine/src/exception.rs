@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approve::DecideFailed;
 use crate::context::{Engine, after};
+use crate::people::StepUpFor;
 use crate::projection::{WritebackRow, sortable};
 use crate::propose::NotExcepted;
 use crate::transition::{InHand, MoveFailed};
@@ -307,8 +308,13 @@ impl Engine {
             return Err(ExceptionFailed::NotNow);
         }
         let mut commit = self.commit_as(by.into());
-        self.consume_step_up(by, step_up, &binding, &mut commit)
+        self.consume_step_up(by, step_up, StepUpFor::Matter, &binding, &mut commit)
             .await?;
+        // What was waited for may have taken the time that was left.
+        commit.at = self.now();
+        if !matches!(case.stage, ExceptionStage::Requested { until } if commit.at < until) {
+            return Err(ExceptionFailed::NotNow);
+        }
         let until = after(commit.at, self.exceptions.use_s(case.class));
         let stage = ExceptionStage::Granted {
             person: by.person,
@@ -382,6 +388,10 @@ impl Engine {
             .propose_excepted(&ruled, case.requester, &reason, &mut commit)
             .await
             .map_err(ExceptionFailed::Changed)?;
+        // The EHR may have taken its time.
+        if self.now() >= until {
+            return Err(ExceptionFailed::NotNow);
+        }
         let used = ExceptionEvent::Used { by: proposed.id };
         hand.note(&mut commit, Event::Exception(used))?;
         let used = ExceptionCase {

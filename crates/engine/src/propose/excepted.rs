@@ -27,7 +27,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, provenance_template, strategy_for};
+use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
 use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -325,6 +325,7 @@ impl Engine {
             patient_id,
             patient,
             encounter: None,
+            resembles: order.resembles.clone(),
         })
     }
 
@@ -404,7 +405,9 @@ impl Engine {
         let record = ruling.record();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&order.resource, order.interaction);
-        let strategy = strategy_for(support.strategy, record.proof_min);
+        let change = (&order.resource, order.interaction, order.body.as_str());
+        let way = way_of(&support, record, &order.validation, change);
+        let strategy = way.strategy;
         let is_conditional = strategy == chaperone_core::evidence::Strategy::Conditional;
         let is_create = order.interaction == Interaction::Create;
         let recorded = instant(self.now());
@@ -424,6 +427,8 @@ impl Engine {
             },
             provenance,
             strategy,
+            operation: way.operation,
+            signed_form: way.signed_form,
             gate: record.gate.clone(),
             class: record.class,
             bundle: record.bundle,

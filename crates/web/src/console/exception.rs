@@ -11,7 +11,7 @@ use chaperone_core::phi::ExposedFor;
 use chaperone_engine::exception::{
     ExceptionFailed, ExceptionRow, ExceptionStage, ExceptionTurn, ExceptionView,
 };
-use chaperone_engine::people::StepUpRefused;
+use chaperone_engine::people::{StepUpFor, StepUpRefused};
 use chaperone_engine::views::ViewFailed;
 use chaperone_engine::views::review::PatientShown;
 
@@ -121,7 +121,11 @@ pub(super) async fn grant(
     let binding = binding
         .parse()
         .map_err(|_| Refusal::BadRequest("The form names no exception."))?;
-    let step = match state.engine.step_up_begin(&person.human, binding).await {
+    let step = match state
+        .engine
+        .step_up_begin(&person.human, StepUpFor::Matter, binding)
+        .await
+    {
         Ok(step) => step,
         Err(failed) => return no_factor(&state, &person, id, failed).await,
     };
