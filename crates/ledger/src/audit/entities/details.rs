@@ -19,6 +19,7 @@ use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
 
 use super::super::access::{ReadAccess, ReadEnd, WriteAccess};
+use super::super::event::name_of;
 use super::scope_name;
 
 /// Names and values that have no place of their own; values that are empty are left out.
