@@ -545,11 +545,12 @@ impl Engine {
     }
 }
 
+/// Makes a record evidence: of a person who is signed in here, or of one whose signature the EHR reports.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one site: the person is signed in and the step-up checked"
+    reason = "the one site: signed in with the step-up checked, or signed in the EHR (`deliver::signature`)"
 )]
-fn granted(record: ApprovalRecord) -> Approval {
+pub(crate) fn granted(record: ApprovalRecord) -> Approval {
     Approval::grant(record)
 }
 

@@ -18,6 +18,7 @@ use chaperone_core::ports::{
     Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::signed_form::SignedForm;
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -329,8 +330,18 @@ impl Ehr for FakeEhr {
         DeliveryProfile {
             support: types
                 .into_iter()
-                .flat_map(|kind| ["create", "update"].map(|verb| format!("{kind}.{verb}")))
-                .map(|key| (key, support.clone()))
+                .flat_map(|kind| {
+                    // Where people sign, the rest is plain.
+                    let is_signed =
+                        ResourceType::new(kind).is_ok_and(|it| SignedForm::of(&it).is_some());
+                    let entry = match self.strategy {
+                        Strategy::EhrStaged if !is_signed => {
+                            InteractionSupport::by(Strategy::PlainPost)
+                        }
+                        _ => support.clone(),
+                    };
+                    ["create", "update"].map(|verb| (format!("{kind}.{verb}"), entry.clone()))
+                })
                 .collect(),
             settle_ms: 1_000,
         }

@@ -17,7 +17,7 @@
 //! FHIR R4, Provenance.signature. Requirement R033: by person, not by account.
 
 use chaperone_core::Timestamp;
-use chaperone_core::evidence::{Approval, ApprovalRecord, Delivering, Factor, Strategy};
+use chaperone_core::evidence::{ApprovalRecord, Delivering, Factor, Strategy};
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::WorkId;
 use chaperone_core::ports::{
@@ -32,6 +32,7 @@ use chaperone_core::writeback::{
 use super::checks::OrderUnusable;
 use super::queue::later;
 use super::{ItemFailed, delivery};
+use crate::approve::granted;
 use crate::context::Engine;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -244,12 +245,4 @@ fn role_of(gate: &Gate, human: &Human) -> Option<Role> {
         }
         _ => None,
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the EHR reports the signature of what was placed, by a person of this installation"
-)]
-fn granted(record: ApprovalRecord) -> Approval {
-    Approval::grant(record)
 }
