@@ -556,6 +556,7 @@ fn any_request() -> impl Strategy<Value = WriteRequest> {
                         "medication_check_fired",
                         "bulk_limit_reached",
                         "patient_minor",
+                        "exception_granted",
                     ];
                     if fact.fact_type == FactType::Bool {
                         let value = FactValue::Bool(!calm.contains(&fact.name));
