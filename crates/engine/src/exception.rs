@@ -47,6 +47,8 @@ pub(crate) use rules::ExceptionRules;
 /// Exceptions, by whether somebody still has something to do about them.
 pub(crate) const EXCEPTIONS: &str = "exception";
 const OPEN: &str = "open";
+/// Those that were used and wait to be looked at: they have no end, and must not hide one that has.
+const USED: &str = "used";
 const CLOSED: &str = "closed";
 /// How long one that is closed can be looked at, in seconds: 90 days. Its events stay as long as the ledger.
 const KEPT_S: i64 = 90 * 24 * 3_600;
@@ -598,9 +600,10 @@ fn record_of(case: &ExceptionCase, now: Timestamp) -> Result<Record, StoreFailed
     let value = serde_json::to_value(case).map_err(|e| StoreFailed::Corrupt(e.to_string()))?;
     let record = Record::new(EXCEPTIONS, case.of, value);
     Ok(match case.stage {
-        ExceptionStage::Requested { .. }
-        | ExceptionStage::Granted { .. }
-        | ExceptionStage::Used { .. } => record.indexed(OPEN, sortable(case.requested)),
+        ExceptionStage::Requested { .. } | ExceptionStage::Granted { .. } => {
+            record.indexed(OPEN, sortable(case.requested))
+        }
+        ExceptionStage::Used { .. } => record.indexed(USED, sortable(case.requested)),
         ExceptionStage::Reviewed { .. }
         | ExceptionStage::Declined
         | ExceptionStage::Expired { .. } => record

@@ -557,6 +557,7 @@ fn any_request() -> impl Strategy<Value = WriteRequest> {
                         "bulk_limit_reached",
                         "row_demoted",
                         "patient_minor",
+                        "exception_granted",
                     ];
                     if fact.fact_type == FactType::Bool {
                         let value = FactValue::Bool(!calm.contains(&fact.name));

@@ -7,7 +7,9 @@ use chaperone_core::phi::Phi;
 use chaperone_core::ports::Listing;
 use chaperone_core::principal::{Human, Role};
 
-use super::{CLOSED, EXCEPTIONS, ExceptionCase, ExceptionFailed, ExceptionStage, OPEN, case_of};
+use super::{
+    CLOSED, EXCEPTIONS, ExceptionCase, ExceptionFailed, ExceptionStage, OPEN, USED, case_of,
+};
 use crate::context::Engine;
 use crate::views::ViewFailed;
 
@@ -91,7 +93,8 @@ impl Engine {
     pub async fn exceptions_listed(
         &self,
     ) -> Result<(Vec<ExceptionRow>, Vec<ExceptionRow>), ExceptionFailed> {
-        let open = self.exceptions_in(OPEN, false).await?;
+        let mut open = self.exceptions_in(OPEN, false).await?;
+        open.extend(self.exceptions_in(USED, false).await?);
         let closed = self.exceptions_in(CLOSED, true).await?;
         Ok((open, closed))
     }
