@@ -1,30 +1,22 @@
 //! What it was done to: the patient, the data or the query, the request, and the entry of the ledger with
 //! everything that has no place of its own in an AuditEvent.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chaperone_core::claim::{ClaimEvent, ClaimHolder};
-use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::{Event, StreamId};
-use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::mode::ModeScope;
-use chaperone_core::oversight::{Combination, OversightEvent};
+use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
-use chaperone_core::principal::Actor;
 use chaperone_core::retention::RetentionEvent;
-use chaperone_core::undo::UndoEvent;
 use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
 
 mod details;
 
 use super::AuditCase;
-use super::access::{ReadAccess, ReadEnd, WriteAccess};
-use super::event::{Telling, name_of};
+use super::event::Telling;
 use details::Details;
 
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::Event;
 use chaperone_core::exception::ExceptionEvent;
-use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::{Combination, OversightEvent};
 use chaperone_core::passkey::PasskeyEvent;
@@ -20,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::super::access::{ReadAccess, ReadEnd, WriteAccess};
 use super::super::event::name_of;
-use super::scope_name;
 
 /// Names and values that have no place of their own; values that are empty are left out.
 #[derive(Default)]
