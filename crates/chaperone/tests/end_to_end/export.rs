@@ -66,12 +66,13 @@ impl Export {
         Self { events }
     }
 
-    /// What happened to each write-back, in order.
+    /// What moved each write-back, in order: neither who had it in hand nor who looked at it afterwards.
     pub(crate) fn histories(&self) -> BTreeMap<String, Vec<Value>> {
         let mut histories: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for recorded in &self.events {
             let stream = recorded["stream"].as_str().unwrap();
-            if let Some(id) = stream.strip_prefix("writeback/") {
+            let moved = recorded["event"]["kind"] == "writeback";
+            if let Some(id) = stream.strip_prefix("writeback/").filter(|_| moved) {
                 let event = recorded["event"].clone();
                 histories.entry(id.to_owned()).or_default().push(event);
             }
