@@ -382,21 +382,17 @@ impl Engine {
     ) -> Result<&'a mut Tally, StoreFailed> {
         let key = of.key();
         let generation = page.generation;
-        if !page.tallies.contains_key(&key) {
-            let row = RecordKey::new(TALLIES, key);
-            let known = self.store.projection(&self.config.tenant, &row).await?;
-            let known = match &known {
-                Some(row) => Some(parsed::<Tally>(row)?),
-                None => None,
-            };
-            let tally = known.filter(|tally| tally.generation == generation);
-            let tally = tally.unwrap_or_else(|| Tally::new(of.clone(), generation));
-            page.tallies.insert(key, tally);
-        }
-        Ok(page
-            .tallies
-            .entry(key)
-            .or_insert_with(|| Tally::new(of, generation)))
+        let known = match page.tallies.contains_key(&key) {
+            true => None,
+            false => {
+                let row = RecordKey::new(TALLIES, key);
+                self.store.projection(&self.config.tenant, &row).await?
+            }
+        };
+        let known = known.as_ref().map(parsed::<Tally>).transpose()?;
+        let known = known.filter(|tally| tally.generation == generation);
+        let new = || known.unwrap_or_else(|| Tally::new(of, generation));
+        Ok(page.tallies.entry(key).or_insert_with(new))
     }
 }
 

@@ -55,17 +55,16 @@ fn newer() -> Bundle {
 /// Work for a human needs a human's approval.
 fn stricter() -> Bundle {
     const CASES: &str = "policies/cases/administration.json";
+    const ALONE: &str = "\"gate\": \"auto\", \"class\": \"M0\", \"policies\": [\"task-request\"]";
+    const SEEN: &str = "\"gate\": \"approve(scheduler or ma_rn)\", \"class\": \"M0\", \"policies\": [\"task-request\"]";
     changed(&[
         (
             "policies/matrix-administration.cedar",
             "@id(\"task-request\") @row(\"23\") @class(\"M0\")\n@gate(\"auto\")",
             "@id(\"task-request\") @row(\"23\") @class(\"M0\")\n@gate(\"approve\")",
         ),
-        (
-            CASES,
-            "\"gate\": \"auto\", \"class\": \"M0\", \"policies\": [\"task-request\"]",
-            "\"gate\": \"approve(scheduler or ma_rn)\", \"class\": \"M0\", \"policies\": [\"task-request\"]",
-        ),
+        (CASES, ALONE, SEEN),
+        ("policies/cases/pairs.json", ALONE, SEEN),
         (
             CASES,
             "\"policies\": [\"task-request\"], \"raised_by\": [\"tainted\"]",
