@@ -13,7 +13,7 @@
 
 mod folder;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use chaperone_core::change::{Audience, Change, ChangeClass, Destination, Direction};
@@ -189,6 +189,13 @@ fn an_intent_covers_exactly_what_it_lists() {
     }
 }
 
+/// Shows a policy of a test's own beside its nearest neighbour.
+fn add_pair(files: &mut BTreeMap<String, String>, pair: &str) {
+    let pairs = files.get_mut("policies/cases/pairs.json").unwrap();
+    let open = pairs.trim_end().strip_suffix(']').unwrap().to_owned();
+    *pairs = format!("{open},{pair}]");
+}
+
 #[test]
 fn a_policy_that_cannot_be_evaluated_is_no_ruling() {
     // Validation cannot see an overflow. Evaluation does, and then nothing is allowed.
@@ -212,6 +219,11 @@ fn a_policy_that_cannot_be_evaluated_is_no_ruling() {
             "observed": {"hours_until_start": -1}, "gate": "approve(scheduler)", "class": "M1",
             "policies": ["appointment-change-late-or-sensitive"]}]"#
             .to_owned(),
+    );
+    add_pair(
+        &mut files,
+        r#"{"shows": ["past"], "case": "past", "but": {"observed.hours_until_start": 1},
+            "gate": "approve(scheduler)", "class": "M1", "policies": ["appointment-change-late-or-sensitive"]}"#,
     );
     let bundle = Bundle::load(&files).unwrap();
     let ask = |hours| {
@@ -248,6 +260,11 @@ fn a_row_signed_for_a_lighter_class_refuses_a_heavier_change() {
             "change": {"resource": "Flag", "interaction": "update", "destination": "staged", "to": "active"},
             "policies": ["broad"]}]"#
             .to_owned(),
+    );
+    add_pair(
+        &mut files,
+        r#"{"shows": ["broad"], "case": "broad", "but": {"change.interaction": "delete"},
+            "gate": "deny", "class": "M5", "policies": ["delete"], "denial": "delete-prohibited"}"#,
     );
     let bundle = Bundle::load(&files).unwrap();
     let mut asked = request("tidy-flags", change("Flag", "active"));
