@@ -9,7 +9,7 @@ use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
     AuditUse, AuditUsed, BreakGlassEnd, CallRefusal, DecisionKind, EhrEventRefusal, Event,
-    LEAF_FORMAT, LeafInvalid, ReadCeiling, Recorded, StreamId,
+    ReadCeiling,
 };
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
@@ -21,7 +21,7 @@ use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::oversight::{Combination, Maker, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
-use chaperone_core::principal::{Actor, Role, SystemPart};
+use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
 use chaperone_core::undo::{
@@ -623,7 +623,7 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
         kinds.push(E::Voided { reason });
     }
     kinds.push(E::Approved {
-        approval: sample::signature(3, "cy", Role::Clinician),
+        approval: crate::sample::signature(3, "cy", Role::Clinician),
     });
     for cause in [
         FailureCause::RateLimited,
@@ -653,7 +653,7 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
             verified: VerifiedBy::Source {
                 source: EhrEventSource::new("portal").unwrap(),
             },
-            patient: sample::proposal().patient,
+            patient: crate::sample::proposal().patient,
             digest: digest("order"),
             at: at(30),
             until: at(90),
@@ -667,7 +667,7 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
                 prompts: vec![VersionName::new("refill@2").unwrap()],
                 claimed_pct: Some(95),
             }),
-            ..sample::proposal()
+            ..crate::sample::proposal()
         })),
     );
     for part in [UndoPart::Compensation, UndoPart::Task] {
@@ -680,7 +680,7 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
                     of: writeback(3),
                     part,
                 }),
-                ..sample::proposal()
+                ..crate::sample::proposal()
             })),
         );
     }

@@ -22,7 +22,7 @@ async fn what_was_refused_goes_on_by_exception_and_is_looked_at() {
         }] }],
     }));
     let agent = bench
-        .envelope(&desk, "scheduler-agent", "schedule-appointment", "p1")
+        .envelope(&desk, "scheduler-agent", "schedule-appointment", "a")
         .await;
     let span = json!({ "from": "2026-09-02T00:00:00Z", "until": "2026-10-01T00:00:00Z" });
     let found = bench.call(&agent, "find_slots", span).await;
