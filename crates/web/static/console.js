@@ -71,13 +71,14 @@
   const gates = (button) => Number(button.dataset.gates || 0);
   const hold = (button) => { button.dataset.gates = gates(button) + 1; button.disabled = true; };
   const free = (button) => { button.dataset.gates = gates(button) - 1; button.disabled = gates(button) > 0; };
+  // A list or bar that is refreshed shows the same change: what was seen of it stays seen.
+  const changeOf = (button) => button.form.action + button.form.elements.digest.value;
   const first = new Map();
   const gateByTime = () => {
     for (const button of $$("[data-after-ms]")) {
       if (button.dataset.timed) continue;
       button.dataset.timed = "1";
-      // A list or bar that is refreshed shows the same change: it counts from when that came first.
-      const change = button.form.action + button.form.elements.digest.value;
+      const change = changeOf(button);
       if (!first.has(change)) first.set(change, performance.now());
       const left = Number(button.dataset.afterMs) + 100 - (performance.now() - first.get(change));
       if (left <= 0) continue;
@@ -88,16 +89,20 @@
   gateByTime();
 
   // Grave changes: approving is offered once the end of the change has been on the screen.
+  const readToEnd = new Set();
   const gateByView = () => {
     const button = $("[data-after-view]");
     const end = button && $(button.dataset.afterView);
     if (!end || button.dataset.gated) return;
     button.dataset.gated = "1";
+    const change = changeOf(button);
+    if (readToEnd.has(change)) return;
     hold(button);
     const note = $("#gate-note");
     if (note) note.hidden = false;
     new IntersectionObserver((entries, observer) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
+      readToEnd.add(change);
       free(button);
       if (note) note.hidden = true;
       observer.disconnect();

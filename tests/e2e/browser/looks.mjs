@@ -17,6 +17,7 @@ const VIEWS = [
 ];
 
 export class Looks {
+  #sessions = new WeakMap();
   problems = [];
   remarks = [];
   #folder;
@@ -50,9 +51,17 @@ export class Looks {
     }
   }
 
+  /** One for each page, kept: ending any session of a page takes its virtual authenticators away. */
+  async #sessionOf(page) {
+    if (!this.#sessions.has(page)) {
+      this.#sessions.set(page, await page.context().newCDPSession(page));
+    }
+    return this.#sessions.get(page);
+  }
+
   async #accessible(page, where) {
     // Through the debugging protocol: the page's own policy rightly refuses scripts that are put into it.
-    const session = await page.context().newCDPSession(page);
+    const session = await this.#sessionOf(page);
     await session.send('Runtime.evaluate', { expression: `if (!window.axe) { ${AXE} }` });
     const { result, exceptionDetails } = await session.send('Runtime.evaluate', {
       expression: `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => JSON.stringify(
@@ -60,7 +69,6 @@ export class Looks {
       awaitPromise: true,
       returnByValue: true,
     });
-    await session.detach();
     if (exceptionDetails) {
       this.problems.push(`${where}: axe-core could not run`);
       return;
