@@ -85,6 +85,12 @@ export async function addPasskey(visit, person, key) {
   await visit.look('account');
 }
 
+/** Brings the end of the change into view, until a grave one counts as read. */
+export async function readToItsEnd(page) {
+  await page.locator('#change-end').evaluate((end) => end.scrollIntoView({ block: 'center' }));
+  await page.locator('#gate-note').waitFor({ state: 'hidden' });
+}
+
 /** Opens the first waiting proposal whose line has a text, and picks a reason where a rule warns. */
 export async function openWaiting(visit, hasText) {
   const { page } = visit;
@@ -93,8 +99,7 @@ export async function openWaiting(visit, hasText) {
   const row = list.getByRole('listitem').filter({ hasText }).first();
   await row.locator('a[data-row]').click();
   await visit.heading('Proposal of').waitFor();
-  await page.locator('#change-end').scrollIntoViewIfNeeded();
-  await page.evaluate(() => window.scrollTo({ top: document.body.scrollHeight }));
+  await readToItsEnd(page);
   await pickReason(page);
   return new URL(page.url()).pathname;
 }

@@ -30,6 +30,7 @@ import {
   decideSimpleCase,
   isNotOfferedTheOtherHalf,
   openWaiting,
+  readToItsEnd,
   secondAccountOf,
   signInAs,
   signOutAgain,
@@ -177,8 +178,7 @@ async function readReview(visit) {
 /** The button of a grave change works once the end of the change was on the screen. */
 async function beginApproval(visit) {
   const { page } = visit;
-  await page.locator('#change-end').scrollIntoViewIfNeeded();
-  await page.evaluate(() => window.scrollTo({ top: document.body.scrollHeight }));
+  await readToItsEnd(page);
   const over = page.getByLabel('A rule warns of this');
   if ((await over.count()) > 0) {
     assert.ok(await over.evaluate((it) => it.validity.valueMissing), 'no reason is asked for');
@@ -321,12 +321,13 @@ function peopleOf(file) {
 async function peopleDecide(visit, say) {
   const people = peopleOf(process.env.STATE_FILE);
   const clinician = people['clinician-3'];
-  const key = await VirtualKey.in(visit.page);
   say('decide a simple case');
   await signInAs(visit, clinician);
   const { seconds, usable, interactions } = await decideSimpleCase(visit);
   console.log(`e2e-browser: a simple case took ${seconds.toFixed(1)} s and ${interactions} interactions; it could be decided after ${usable.toFixed(1)} s`);
   say('add a passkey');
+  // Signing in and out leaves the page's process behind, and with it any authenticator that was added before.
+  const key = await VirtualKey.in(visit.page);
   await addPasskey(visit, clinician, key);
   say('approve the first half with a passkey');
   const review = await openWaiting(visit, 'two people');
