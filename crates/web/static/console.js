@@ -61,7 +61,8 @@
     waiting = true;
     setTimeout(() => { waiting = false; refresh().catch(() => {}); }, 250);
   };
-  if (body.dataset.events && $("[data-live]")) {
+  // A page that asks for a passkey is not fetched again: each fetch asks anew, and ends what was asked before.
+  if (body.dataset.events && $("[data-live]") && !$("form[data-passkey]")) {
     const source = new EventSource(body.dataset.events);
     source.addEventListener("change", refreshSoon);
     source.addEventListener("end", () => { source.close(); lock(); });
