@@ -4,7 +4,9 @@
   const body = document.body;
   const $ = (selector, within = document) => within.querySelector(selector);
   const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const busy = (element) => element.contains(document.activeElement) && document.activeElement !== body;
+  // Somebody is typing or has chosen something there: it is not taken from them.
+  const filled = (it) => (it.tagName === "SELECT" ? it.selectedIndex > 0 : it.value !== it.defaultValue);
+  const busy = (element) => (element.contains(document.activeElement) && document.activeElement !== body) || [...element.querySelectorAll("select, textarea")].some(filled);
 
   // Say something without stealing focus.
   const say = (text) => {

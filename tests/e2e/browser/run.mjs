@@ -25,13 +25,10 @@ import { chromium } from 'playwright-core';
 import {
   VirtualKey,
   addPasskey,
-  approveWithCode,
   approveWithPasskey,
   decideSimpleCase,
-  isNotOfferedTheOtherHalf,
   openWaiting,
   readToItsEnd,
-  secondAccountOf,
   signInAs,
   signOutAgain,
 } from './factors.mjs';
@@ -317,7 +314,7 @@ function peopleOf(file) {
   );
 }
 
-/** Passkeys, a simple case in seconds, and an order that two people decide. */
+/** Passkeys, a simple case in seconds, and the first half of an order that two people decide. */
 async function peopleDecide(visit, say) {
   const people = peopleOf(process.env.STATE_FILE);
   const clinician = people['clinician-3'];
@@ -332,16 +329,6 @@ async function peopleDecide(visit, say) {
   say('approve the first half with a passkey');
   const review = await openWaiting(visit, 'two people');
   await approveWithPasskey(visit, key, review);
-  await signOutAgain(visit);
-  say('make a second account of the same person');
-  await secondAccountOf(visit, people.admin, clinician.account, 'clinician-3b', ['pharmacist']);
-  say('be refused the second half as the same person');
-  await isNotOfferedTheOtherHalf(visit, review);
-  await signOutAgain(visit);
-  say('approve the second half as another person');
-  await signInAs(visit, people.pharmacist);
-  await openWaiting(visit, 'two people');
-  await approveWithCode(visit, people.pharmacist, review);
   await signOutAgain(visit);
 }
 
