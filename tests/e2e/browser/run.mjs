@@ -25,6 +25,7 @@ import { chromium } from 'playwright-core';
 import {
   VirtualKey,
   addPasskey,
+  approveWithCode,
   approveWithPasskey,
   decideSimpleCase,
   openWaiting,
@@ -314,7 +315,7 @@ function peopleOf(file) {
   );
 }
 
-/** Passkeys, a simple case in seconds, and the first half of an order that two people decide. */
+/** Passkeys, a simple case in seconds, and an order that two people decide. */
 async function peopleDecide(visit, say) {
   const people = peopleOf(process.env.STATE_FILE);
   const clinician = people['clinician-3'];
@@ -329,6 +330,11 @@ async function peopleDecide(visit, say) {
   say('approve the first half with a passkey');
   const review = await openWaiting(visit, 'two people');
   await approveWithPasskey(visit, key, review);
+  await signOutAgain(visit);
+  say('approve the second half as another person');
+  await signInAs(visit, people.pharmacist);
+  await openWaiting(visit, 'two people');
+  await approveWithCode(visit, people.pharmacist, review);
   await signOutAgain(visit);
 }
 
