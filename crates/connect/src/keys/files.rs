@@ -33,11 +33,28 @@ pub fn is_private(path: &Path) -> io::Result<bool> {
 
 /// Reads a small file; `None` when there is none.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(failed) if failed.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(failed) => return Err(failed),
+    open(path)?.map(content_of).transpose()
+}
+
+/// Reads a small file, and whether the user running Chaperone alone can reach it; `None` when there is none.
+/// Both are of one file, also where another node puts a new one in its place or moves it away meanwhile.
+pub(super) fn read_with_rights(path: &Path) -> io::Result<Option<(Vec<u8>, bool)>> {
+    let Some(file) = open(path)? else {
+        return Ok(None);
     };
+    let is_private = file.metadata()?.permissions().mode() & OTHERS == 0;
+    Ok(Some((content_of(file)?, is_private)))
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(failed) if failed.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(failed) => Err(failed),
+    }
+}
+
+fn content_of(file: File) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > FILE_BYTES_MAX {
@@ -46,7 +63,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
             "the file is larger than any key",
         ));
     }
-    Ok(Some(content))
+    Ok(content)
 }
 
 /// Whether a file came into being.

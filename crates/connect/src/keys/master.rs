@@ -16,7 +16,7 @@ use chaperone_core::ports::{Kms, KmsBinding, KmsFailed, KmsStanding};
 use zeroize::Zeroizing;
 
 use super::files::{self, Made};
-use super::unusable::{KeyVaultUnusable, blocking, read, require_private};
+use super::unusable::{KeyVaultUnusable, blocking, read_private};
 use super::wrap::WrappingKey;
 
 /// Its name in what it wrapped.
@@ -139,10 +139,9 @@ pub(super) fn id_of(key: &WrappingKey) -> String {
 }
 
 fn read_key(path: &Path) -> Result<Option<WrappingKey>, KeyVaultUnusable> {
-    let Some(content) = read(path)?.map(Zeroizing::new) else {
+    let Some(content) = read_private(path)?.map(Zeroizing::new) else {
         return Ok(None);
     };
-    require_private(path)?;
     let bytes: [u8; 32] = content
         .as_slice()
         .try_into()

@@ -141,6 +141,16 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyVaultUnusable> {
     files::read(path).map_err(KeyVaultUnusable::file(path))
 }
 
+/// Reads a file, and refuses one that others can reach; `None` when there is none.
+pub(super) fn read_private(path: &Path) -> Result<Option<Vec<u8>>, KeyVaultUnusable> {
+    match files::read_with_rights(path).map_err(KeyVaultUnusable::file(path))? {
+        Some((_, false)) => Err(KeyVaultUnusable::NotPrivate {
+            path: path.to_owned(),
+        }),
+        found => Ok(found.map(|(content, _)| content)),
+    }
+}
+
 /// Refuses what others can reach.
 pub(super) fn require_private(path: &Path) -> Result<(), KeyVaultUnusable> {
     match files::is_private(path) {
