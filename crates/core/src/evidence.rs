@@ -221,6 +221,10 @@ pub struct ApprovalRecord {
     /// Why they approved what a plausibility rule warns of, where one does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub override_reason: Option<OverrideReason>,
+    /// Whether whoever gave it is in training: then it opens nothing until a colleague of a role that may
+    /// has approved the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub in_training: bool,
 }
 
 /// Proof that a human of the right role agreed to one digest.

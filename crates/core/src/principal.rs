@@ -35,11 +35,14 @@ pub enum Role {
     Privacy,
     /// Operates Chaperone; never approves clinical content.
     ItAdmin,
+    /// In training. Held beside the role somebody trains for, it gives nothing: a colleague of that role
+    /// who is not in training signs beside them.
+    Trainee,
 }
 
 impl Role {
     /// Every role, in a fixed order.
-    pub const ALL: [Role; 11] = [
+    pub const ALL: [Role; 12] = [
         Role::Patient,
         Role::Proxy,
         Role::Scheduler,
@@ -51,6 +54,7 @@ impl Role {
         Role::Him,
         Role::Privacy,
         Role::ItAdmin,
+        Role::Trainee,
     ];
 
     /// The name used in policies and on the wire.
@@ -67,6 +71,7 @@ impl Role {
             Role::Him => "him",
             Role::Privacy => "privacy",
             Role::ItAdmin => "it_admin",
+            Role::Trainee => "trainee",
         }
     }
 
@@ -97,6 +102,11 @@ impl Human {
     /// Whether the person holds a role.
     pub fn holds(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+
+    /// Whether their word needs that of a colleague beside it.
+    pub fn is_in_training(&self) -> bool {
+        self.holds(Role::Trainee)
     }
 }
 

@@ -129,6 +129,52 @@ fn w19_an_approval_is_spent_once() {
 }
 
 #[test]
+fn whoever_is_in_training_is_cosigned_by_a_colleague_who_is_not() {
+    let trainee = |by, account: &str| ApprovalRecord {
+        in_training: true,
+        ..approval(by, account, Role::Clinician)
+    };
+    let mut state = waiting(approve_2f());
+    // Their own factor is asked of them like of anybody.
+    expect!["refused: second-factor-required"].assert_eq(&approve(
+        &mut state,
+        without_factor(trainee(7, "tess")),
+        60,
+    ));
+    expect!["awaiting_approval"].assert_eq(&approve(&mut state, trainee(7, "tess"), 60));
+    // Not twice, not by their other account, not by another trainee, not by another role or without the factor.
+    for (record, expected) in [
+        (trainee(7, "tess"), "refused: same-person"),
+        (
+            approval(7, "tess-senior", Role::Clinician),
+            "refused: same-person",
+        ),
+        (trainee(8, "tom"), "refused: in-training"),
+        (
+            approval(2, "bo", Role::Pharmacist),
+            "refused: role-not-permitted",
+        ),
+        (
+            without_factor(clinician()),
+            "refused: second-factor-required",
+        ),
+    ] {
+        assert_eq!(approve(&mut state, record, 61), expected);
+    }
+    expect!["ready"].assert_eq(&approve(&mut state, clinician(), 62));
+    let Writeback::Ready(ready) = &state else {
+        panic!("{}", state.name());
+    };
+    assert_eq!(ready.approvals(), [trainee(7, "tess"), clinician()]);
+    // And they are none of two.
+    check(
+        two_person(),
+        trainee(7, "tess"),
+        expect!["refused: in-training"],
+    );
+}
+
+#[test]
 fn an_automatic_gate_takes_no_approval_and_a_denial_takes_nothing() {
     check(
         Gate::Auto,

@@ -225,6 +225,7 @@ impl Engine {
                 at,
                 review_ms,
                 override_reason: request.override_reason.clone(),
+                in_training: by.is_in_training(),
             })
         };
         // Only what would count is held against the person's pace.

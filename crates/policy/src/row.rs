@@ -200,6 +200,15 @@ impl Reader<'_> {
             self.wrong
                 .push("`it_admin` operates Chaperone and decides on no change".to_owned());
         }
+        let trainee_decides = match &demand {
+            Demand::AnyOf(roles) => roles.contains(&Role::Trainee),
+            Demand::Both(first, second) => [first, second].contains(&&Role::Trainee),
+            Demand::Deciders => false,
+        };
+        if trainee_decides {
+            self.wrong
+                .push("`trainee` goes with another role and decides on nothing itself".to_owned());
+        }
         let gate = self.gate(level, &demand, verify)?;
         let deciders = match demand {
             Demand::AnyOf(roles) => roles,
@@ -389,6 +398,7 @@ mod tests {
             (("class", "M9"), "must be M0 to M5"),
             (("role", "surgeon"), "must be known roles"),
             (("role", "it_admin"), "decides on no change"),
+            (("role", "trainee"), "decides on nothing itself"),
             (
                 ("role", "clinician and pharmacist"),
                 "must be `a and b` for `two_person`",

@@ -7,11 +7,11 @@ use super::event::{
     DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis, OrderRef,
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
-use super::state::{AwaitingSignature, StateName, Writeback};
+use super::state::{AwaitingApproval, AwaitingSignature, StateName, Writeback};
 use crate::Timestamp;
 use crate::change::{Change, Unclassifiable};
 use crate::digest::PayloadAddress;
-use crate::evidence::{Approval, Conformant, Delivering, Factor, Ruling, Strategy};
+use crate::evidence::{Approval, ApprovalRecord, Conformant, Delivering, Factor, Ruling, Strategy};
 use crate::facts::Facts;
 use crate::gate::{Gate, ProofLevel};
 use crate::ids::{PersonId, WritebackId};
@@ -183,6 +183,9 @@ pub enum Refusal {
     /// The same person cannot be both.
     #[error("two different people must approve, neither of them the requester")]
     SamePerson,
+    /// Somebody in training, where their word cannot be the one that counts.
+    #[error("whoever is in training cannot decide this, and cannot sign beside another trainee")]
+    InTraining,
     /// The approval came too late.
     #[error("the time to approve has passed")]
     ApprovalExpired,
@@ -218,6 +221,7 @@ impl Refusal {
             Refusal::OverrideReasonRequired => "override-reason-required",
             Refusal::RoleNotPermitted => "role-not-permitted",
             Refusal::SamePerson => "same-person",
+            Refusal::InTraining => "in-training",
             Refusal::ApprovalExpired => "approval-expired",
             Refusal::DigestMismatch => "order-digest-mismatch",
             Refusal::AttemptOutOfOrder => "attempt-out-of-order",
@@ -503,12 +507,14 @@ fn approve(
         _ => true,
     };
     match &ruled.ruling.gate {
-        Gate::Approve { roles } if roles.contains(&record.role) => {}
+        Gate::Approve { roles } if roles.contains(&record.role) => cosign(waiting, record)?,
         Gate::Approve2f { roles } if roles.contains(&record.role) => {
             if !has_factor {
                 return Err(Refusal::SecondFactorRequired);
             }
+            cosign(waiting, record)?;
         }
+        Gate::TwoPerson { .. } if record.in_training => return Err(Refusal::InTraining),
         Gate::TwoPerson { first, second } => {
             let same = |person| person == record.person;
             if waiting
@@ -543,6 +549,19 @@ fn approve(
     })
 }
 
+/// Beside an approval by somebody in training, which is all that can stand before another one at a gate of
+/// one person: a colleague who is not in training.
+fn cosign(waiting: &AwaitingApproval, record: &ApprovalRecord) -> Result<(), Refusal> {
+    let mut earlier = waiting.approvals().iter();
+    if earlier.any(|earlier| earlier.person == record.person) {
+        return Err(Refusal::SamePerson);
+    }
+    if record.in_training && !waiting.approvals().is_empty() {
+        return Err(Refusal::InTraining);
+    }
+    Ok(())
+}
+
 /// A signature in the EHR as the approval: of what was placed, by one who may, in time.
 fn sign(
     waiting: &AwaitingSignature,
@@ -563,6 +582,10 @@ fn sign(
     // It may be seen late, where the EHR could not be asked; what counts is when it was given.
     if at > waiting.sign_by() || at > now {
         return Err(Refusal::ApprovalExpired);
+    }
+    // What is signed there is in force there: nobody could sign beside them any more.
+    if record.in_training {
+        return Err(Refusal::InTraining);
     }
     match &ruled.ruling.gate {
         Gate::Approve { roles } | Gate::Approve2f { roles } if roles.contains(&record.role) => {

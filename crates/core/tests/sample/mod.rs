@@ -174,6 +174,7 @@ pub(crate) fn approval(by: u8, account: &str, role: Role) -> ApprovalRecord {
         at: at(10),
         review_ms: 42_000,
         override_reason: None,
+        in_training: false,
     }
 }
 

@@ -202,6 +202,7 @@ impl Engine {
         let Some(role) = role_of(&ruled.ruling.gate, &human) else {
             return Err(not_permitted);
         };
+        let in_training = human.is_in_training();
         Ok(ApprovalRecord {
             digest: ruled.order.digest,
             person: human.person,
@@ -211,6 +212,7 @@ impl Engine {
             at: self.now(),
             review_ms: 0,
             override_reason: None,
+            in_training,
         })
     }
 

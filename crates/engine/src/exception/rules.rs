@@ -111,7 +111,7 @@ impl ExceptionRules {
     }
 
     pub(crate) fn may_review(&self, by: &Human) -> bool {
-        self.review.iter().any(|role| by.holds(*role))
+        !by.is_in_training() && self.review.iter().any(|role| by.holds(*role))
     }
 
     /// Roles that may grant an exception for a class; nothing where there is none.
@@ -121,7 +121,7 @@ impl ExceptionRules {
     }
 
     pub(crate) fn may_grant(&self, by: &Human, class: ChangeClass) -> bool {
-        self.granters(class).iter().any(|role| by.holds(*role))
+        !by.is_in_training() && self.granters(class).iter().any(|role| by.holds(*role))
     }
 
     /// Roles that look at used exceptions.

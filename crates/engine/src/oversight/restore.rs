@@ -47,7 +47,7 @@ impl Engine {
     /// Whether a person may restore rows.
     pub fn may_restore_rows(&self, by: &Human) -> bool {
         let roles = &self.oversight.drift.restored_by;
-        roles.iter().any(|role| by.holds(*role))
+        !by.is_in_training() && roles.iter().any(|role| by.holds(*role))
     }
 
     /// What a second factor is given for when a row is restored: the row, since when it is demoted, and the reason.

@@ -103,7 +103,7 @@ impl Engine {
     /// Whether a person looks at things afterwards at all.
     pub fn may_review_samples(&self, by: &Human) -> bool {
         let reviewers = &self.oversight.sampling.reviewers;
-        sees_patients(by) && reviewers.iter().any(|role| by.holds(*role))
+        sees_patients(by) && !by.is_in_training() && reviewers.iter().any(|role| by.holds(*role))
     }
 
     /// Records what a person says of something that was drawn.

@@ -19,6 +19,8 @@ pub enum Turn {
         second_factor: bool,
         /// Whether a plausibility rule warns, so that approving takes a reason.
         over_warning: bool,
+        /// Whether somebody in training is part of it.
+        cosign: Cosign,
     },
     /// They have given their part; another person's is missing.
     WaitsForOther,
@@ -27,6 +29,17 @@ pub enum Turn {
         /// Roles that can decide.
         roles: Vec<Role>,
     },
+}
+
+/// Signing beside somebody in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cosign {
+    /// Nobody in training approved, or approves.
+    None,
+    /// The person is in training: a colleague signs beside them before anything happens.
+    Needed,
+    /// Somebody in training has approved, and this person would sign beside them.
+    Theirs,
 }
 
 impl Engine {
@@ -46,12 +59,32 @@ impl Turn {
         human: &Human,
     ) -> Turn {
         match gate {
+            Gate::Approve { .. } | Gate::Approve2f { .. }
+                if approvals.iter().any(|it| it.person == human.person) =>
+            {
+                Turn::WaitsForOther
+            }
+            Gate::Approve { roles } | Gate::Approve2f { roles }
+                if human.is_in_training() && !approvals.is_empty() =>
+            {
+                Turn::NotYours {
+                    roles: roles.iter().copied().collect(),
+                }
+            }
+            Gate::TwoPerson { first, second } if human.is_in_training() => Turn::NotYours {
+                roles: vec![*first, *second],
+            },
             Gate::Approve { roles } | Gate::Approve2f { roles } => {
                 match roles.iter().copied().find(|role| human.holds(*role)) {
                     Some(role) => Turn::Yours {
                         role,
                         second_factor: matches!(gate, Gate::Approve2f { .. }),
                         over_warning,
+                        cosign: match approvals {
+                            _ if human.is_in_training() => Cosign::Needed,
+                            [] => Cosign::None,
+                            _ => Cosign::Theirs,
+                        },
                     },
                     None => Turn::NotYours {
                         roles: roles.iter().copied().collect(),
@@ -75,6 +108,7 @@ impl Turn {
                         role,
                         second_factor: role == *first,
                         over_warning,
+                        cosign: Cosign::None,
                     },
                     None => Turn::NotYours {
                         roles: vec![*first, *second],
@@ -120,6 +154,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             review_ms: 0,
             override_reason: None,
+            in_training: by.is_in_training(),
         }
     }
 
@@ -138,6 +173,7 @@ mod tests {
             role,
             second_factor,
             over_warning: false,
+            cosign: Cosign::None,
         };
         assert_eq!(turn(&[], None, &both), yours(Role::Clinician, true));
         let given = [approval(&both, Role::Clinician)];
@@ -168,10 +204,41 @@ mod tests {
                 role: Role::Clinician,
                 second_factor: true,
                 over_warning: true,
+                cosign: Cosign::None,
             }
         );
         let admin = human(2, &[Role::ItAdmin]);
         assert!(!Turn::of(&gate, &[], None, false, &admin).is_yours());
         assert!(!Turn::of(&Gate::Deny, &[], None, false, &clinician).is_yours());
+    }
+
+    #[test]
+    fn whoever_is_in_training_waits_for_a_colleague_and_is_none_of_two() {
+        let gate = Gate::Approve {
+            roles: [Role::Clinician].into(),
+        };
+        let trainee = human(1, &[Role::Clinician, Role::Trainee]);
+        let other_trainee = human(2, &[Role::Clinician, Role::Trainee]);
+        let clinician = human(3, &[Role::Clinician]);
+        let turn = |approvals: &[ApprovalRecord], who| Turn::of(&gate, approvals, None, false, who);
+        let yours = |cosign| Turn::Yours {
+            role: Role::Clinician,
+            second_factor: false,
+            over_warning: false,
+            cosign,
+        };
+        assert_eq!(turn(&[], &trainee), yours(Cosign::Needed));
+        assert_eq!(turn(&[], &clinician), yours(Cosign::None));
+        let given = [approval(&trainee, Role::Clinician)];
+        assert_eq!(turn(&given, &trainee), Turn::WaitsForOther);
+        assert!(!turn(&given, &other_trainee).is_yours());
+        assert_eq!(turn(&given, &clinician), yours(Cosign::Theirs));
+        // In training for nothing that the gate asks for, or for nothing at all.
+        assert!(!turn(&[], &human(4, &[Role::Trainee])).is_yours());
+        let pair = Gate::TwoPerson {
+            first: Role::Clinician,
+            second: Role::Pharmacist,
+        };
+        assert!(!Turn::of(&pair, &[], None, false, &trainee).is_yours());
     }
 }

@@ -11,6 +11,7 @@ use chaperone_core::writeback::{StateName, WritebackEvent};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
 use chaperone_engine::claim::{ClaimFailed, HandTo};
 use chaperone_engine::people::{NewAccount, Password, PasswordHash};
+use chaperone_engine::views::{Cosign, Turn};
 use chaperone_engine::{Engine, EngineConfig};
 
 use crate::bench::*;
@@ -137,6 +138,58 @@ pub(crate) async fn what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_
     assert_eq!(claim_events(&bench, id).await.len(), 4);
     // What was folded from the events is what is there.
     assert_eq!(bench.state(id).await, StateName::Ready);
+}
+
+pub(crate) async fn what_a_trainee_approves_waits_for_a_colleague_who_signs_beside_them(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let engine = bench.engine.clone();
+    let id = waiting_note(&bench).await;
+    let trainee = |n| human(n, &[Role::Clinician, Role::Trainee]);
+    let (tess, tom, lee) = (trainee(30), trainee(31), clinician(20));
+    assert_eq!(
+        approve(&bench, &tess, id).await.unwrap(),
+        StateName::AwaitingApproval
+    );
+    bench.deliver().await;
+    assert_eq!(bench.state(id).await, StateName::AwaitingApproval);
+    for (by, code) in [(&tess, "same-person"), (&tom, "in-training")] {
+        let refused = approve(&bench, by, id).await.unwrap_err();
+        assert_eq!(refused.code(), code);
+    }
+    // It stands in the inbox of those who can sign beside them, and they see who approved.
+    assert_eq!(engine.turn(&tess, id).await.unwrap(), Turn::WaitsForOther);
+    assert!(!engine.turn(&tom, id).await.unwrap().is_yours());
+    let turn = engine.turn(&lee, id).await.unwrap();
+    assert!(
+        matches!(
+            turn,
+            Turn::Yours {
+                cosign: Cosign::Theirs,
+                ..
+            }
+        ),
+        "{turn:?}"
+    );
+    let waiting = bench.row(id).await;
+    assert_eq!(waiting.approvers, [tess.person]);
+    assert_eq!(approve(&bench, &lee, id).await.unwrap(), StateName::Ready);
+    bench.deliver().await;
+    let delivered = bench.row(id).await;
+    assert_eq!(delivered.state, StateName::Delivered);
+    assert_eq!(delivered.approvers, [tess.person, lee.person]);
+}
+
+pub(crate) async fn what_a_trainee_approves_a_colleague_can_refuse(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let id = waiting_note(&bench).await;
+    let tess = human(30, &[Role::Clinician, Role::Trainee]);
+    approve(&bench, &tess, id).await.unwrap();
+    let digest = bench.row(id).await.digest.unwrap();
+    let lee = clinician(20);
+    let refused = bench.engine.reject(&lee, id, digest, "not so").await;
+    assert_eq!(refused.unwrap().state, StateName::Refused);
+    bench.deliver().await;
+    assert_eq!(bench.state(id).await, StateName::Refused);
 }
 
 pub(crate) async fn what_somebody_has_in_hand_is_taken_over_with_a_note(db: Db) {

@@ -96,6 +96,8 @@ on_both! {
         a_node_whose_epoch_is_over_sends_nothing;
     claims:
         what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_ends,
+        what_a_trainee_approves_waits_for_a_colleague_who_signs_beside_them,
+        what_a_trainee_approves_a_colleague_can_refuse,
         what_somebody_has_in_hand_is_taken_over_with_a_note,
         something_is_handed_to_who_can_decide_it_and_to_nobody_else,
         nobody_decides_what_was_not_on_their_screen_for_a_while;

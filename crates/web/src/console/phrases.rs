@@ -122,6 +122,7 @@ pub(super) fn role(role: Role) -> &'static str {
         Role::Him => "records (HIM)",
         Role::Privacy => "privacy officer",
         Role::ItAdmin => "administrator",
+        Role::Trainee => "in training (a colleague signs beside them)",
     }
 }
 

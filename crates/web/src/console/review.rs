@@ -15,7 +15,7 @@ use chaperone_engine::views::review::{
     BaseState, FindingView, PatientShown, ResemblesView, Review, ReviewContent,
 };
 use chaperone_engine::views::timeline::TimelineEntry;
-use chaperone_engine::views::{OverrideChoice, Turn};
+use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
 
 use super::ConsoleState;
 use super::claims::{self, ClaimRows};
@@ -397,22 +397,26 @@ fn turn_words(turn: &Turn, state: StateName) -> String {
     match turn {
         Turn::Yours {
             role,
-            second_factor: true,
+            second_factor,
+            cosign,
             ..
         } => {
-            format!(
-                "You decide as {}. Approving asks for a code of your authenticator next.",
-                phrases::role(*role)
-            )
+            let mut words = format!("You decide as {}.", phrases::role(*role));
+            match cosign {
+                Cosign::None => {}
+                Cosign::Needed => words.push_str(
+                    " You are in training: when you approve, a colleague signs beside you before anything happens.",
+                ),
+                Cosign::Theirs => words.push_str(
+                    " Somebody in training has approved it; approving signs beside them, and you answer for it.",
+                ),
+            }
+            if *second_factor {
+                words.push_str(" Approving asks for a code of your authenticator next.");
+            }
+            words
         }
-        Turn::Yours {
-            role,
-            second_factor: false,
-            ..
-        } => {
-            format!("You decide as {}.", phrases::role(*role))
-        }
-        Turn::WaitsForOther => "You have approved. It waits for the other person.".to_owned(),
+        Turn::WaitsForOther => "You have approved. It waits for another person.".to_owned(),
         Turn::NotYours { roles } if roles.is_empty() => String::new(),
         Turn::NotYours { roles } => format!("It waits for: {}.", phrases::roles(roles)),
     }

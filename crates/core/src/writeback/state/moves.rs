@@ -150,12 +150,13 @@ impl AwaitingApproval {
 
     /// Takes an approval; the last one needed spends them all and enters the queue.
     pub(super) fn approved(mut self, approval: ApprovalRecord, at: Timestamp) -> Writeback {
+        let cosigned = !approval.in_training;
         self.approvals.push(approval);
-        let needed = match self.ruled.ruling.gate {
-            Gate::TwoPerson { .. } => 2,
-            _ => 1,
+        let complete = match self.ruled.ruling.gate {
+            Gate::TwoPerson { .. } => self.approvals.len() >= 2,
+            _ => cosigned,
         };
-        if self.approvals.len() < needed {
+        if !complete {
             return Writeback::AwaitingApproval(Box::new(self));
         }
         match self.ruled.ruling.destination {
