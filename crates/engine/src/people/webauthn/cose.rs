@@ -155,6 +155,13 @@ fn item(rest: &mut &[u8]) -> Option<Item> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+        RSA_PKCS1_SHA256,
+    };
+
     use super::*;
 
     fn es256() -> Vec<u8> {
@@ -198,6 +205,75 @@ mod tests {
             ("a length of eight bytes", change(8, 0x5b)),
         ] {
             assert!(CoseKey::read(&bytes).is_none(), "{what}");
+        }
+    }
+
+    /// A byte string as COSE writes it.
+    fn text(bytes: &[u8]) -> Vec<u8> {
+        let mut text = vec![0x59];
+        text.extend(u16::try_from(bytes.len()).unwrap().to_be_bytes());
+        text.extend(bytes);
+        text
+    }
+
+    /// A fresh key of each algorithm, as an authenticator writes it, and what it signs a message with.
+    fn fresh(message: &[u8]) -> [(&'static str, Vec<u8>, Vec<u8>); 3] {
+        let random = SystemRandom::new();
+        let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let point = ec.public_key().as_ref();
+        let mut ec_key = vec![0xa5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21];
+        ec_key.extend(text(&point[1..33]));
+        ec_key.push(0x22);
+        ec_key.extend(text(&point[33..]));
+        let ed = Ed25519KeyPair::generate().unwrap();
+        let mut ed_key = vec![0xa4, 0x01, 0x01, 0x03, 0x27, 0x20, 0x06, 0x21];
+        ed_key.extend(text(ed.public_key().as_ref()));
+        let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let public = rsa.public_key();
+        let mut rsa_key = vec![0xa4, 0x01, 0x03, 0x03, 0x39, 0x01, 0x00, 0x20];
+        rsa_key.extend(text(public.modulus().big_endian_without_leading_zero()));
+        rsa_key.push(0x21);
+        rsa_key.extend(text(public.exponent().big_endian_without_leading_zero()));
+        let mut rsa_signed = vec![0; rsa.public_modulus_len()];
+        rsa.sign(&RSA_PKCS1_SHA256, &random, message, &mut rsa_signed)
+            .unwrap();
+        [
+            (
+                "ES256",
+                ec_key,
+                ec.sign(&random, message).unwrap().as_ref().to_vec(),
+            ),
+            ("EdDSA", ed_key, ed.sign(message).as_ref().to_vec()),
+            ("RS256", rsa_key, rsa_signed),
+        ]
+    }
+
+    #[test]
+    fn each_algorithm_verifies_its_own_signature_of_the_same_message_alone() {
+        let message = b"authenticator data, then a digest";
+        let all = fresh(message);
+        for (name, key, signature) in &all {
+            let (read, len) = CoseKey::read(key).unwrap();
+            assert_eq!(len, key.len(), "{name}");
+            assert!(read.verifies(message, signature), "{name}");
+            assert!(
+                !read.verifies(b"authenticator data, and a digest", signature),
+                "{name}"
+            );
+            for at in [0, signature.len() / 2, signature.len() - 1] {
+                let mut other = signature.clone();
+                other[at] ^= 1;
+                assert!(!read.verifies(message, &other), "{name}, byte {at}");
+            }
+            assert!(!read.verifies(message, &[]), "{name}");
+            for (other, _, theirs) in all.iter().filter(|(other, ..)| other != name) {
+                assert!(!read.verifies(message, theirs), "{name} by {other}");
+            }
+        }
+        // Another key of the same algorithm.
+        for ((name, _, signature), (_, other, _)) in all.iter().zip(fresh(message)) {
+            let (other, _) = CoseKey::read(&other).unwrap();
+            assert!(!other.verifies(message, signature), "{name}");
         }
     }
 }
