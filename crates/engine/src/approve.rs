@@ -135,6 +135,14 @@ impl From<CommitFailed> for DecideFailed {
 }
 
 impl DecideFailed {
+    /// Whether it failed on our side, so that it is no refusal.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_)
+        )
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -264,7 +272,7 @@ impl Engine {
 
     /// Ends what was ruled on under other rules than those in force: nobody is asked to agree to a ruling
     /// that would not be made any more.
-    async fn end_outdated(
+    pub(crate) async fn end_outdated(
         &self,
         mut hand: InHand,
         now: Timestamp,
@@ -568,7 +576,7 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
 
 /// The role under which a person has a say about a waiting write-back: whoever may approve may refuse,
 /// also after having approved, while nothing is in the queue.
-fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
+pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let Writeback::AwaitingApproval(waiting) = state else {
         return Err(Refusal::NotNow(state.name()).into());
     };

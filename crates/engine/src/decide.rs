@@ -172,12 +172,21 @@ impl Engine {
         let Err(failed) = &done else {
             return done;
         };
-        if matches!(
-            failed,
-            DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_)
-        ) {
-            return done;
+        if !failed.is_ours() {
+            self.record_refused_decision(by, writeback, decision, failed.code())
+                .await;
         }
+        done
+    }
+
+    /// Records that somebody tried, with the stable code of what stood against it.
+    pub(crate) async fn record_refused_decision(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        decision: DecisionKind,
+        code: &str,
+    ) {
         let mut commit = self.commit_as(Actor::from(by));
         commit.append(
             StreamId::Account(by.account.clone()),
@@ -185,12 +194,11 @@ impl Engine {
             Event::DecisionRefused {
                 writeback,
                 decision,
-                code: failed.code().to_owned(),
+                code: code.to_owned(),
             },
         );
         if let Err(lost) = self.store.commit(commit).await {
             tracing::error!(error = %lost, "a refused decision could not be recorded");
         }
-        done
     }
 }

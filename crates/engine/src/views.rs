@@ -11,6 +11,7 @@
 pub mod agents;
 mod displays;
 mod drops;
+pub mod edited;
 pub mod health;
 pub mod inbox;
 pub mod ledger_pages;

@@ -218,7 +218,7 @@ impl Engine {
         let turn = Turn::of(
             &gate,
             waiting.approvals(),
-            ruled.proposal.requester,
+            &ruled.proposal,
             ruled.validation.needs_override(),
             by,
         );
@@ -295,6 +295,7 @@ fn could_be_theirs(row: &WritebackRow, by: &Human) -> bool {
             (by.holds(*first) || by.holds(*second))
                 && !row.approvers.contains(&by.person)
                 && row.requester != Some(by.person)
+                && !row.editors.contains(&by.person)
         }
         _ => false,
     }

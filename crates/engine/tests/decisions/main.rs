@@ -20,6 +20,7 @@ mod bypass;
 mod claims;
 mod consents;
 mod deliveries;
+mod edits;
 mod entities;
 mod events;
 mod exceptions;
@@ -124,6 +125,12 @@ on_both! {
         an_engine_leaves_other_tenants_work_alone,
         rebuilt_projections_are_the_live_ones,
         a_rebuild_takes_nothing_back_that_moves_meanwhile;
+    edits:
+        what_an_agent_proposed_is_changed_and_approved_as_it_then_is,
+        what_a_change_may_not_do_is_refused_and_changes_nothing,
+        a_change_never_needs_less_than_what_it_takes_the_place_of,
+        a_note_is_changed_by_a_colleague_and_taint_stays,
+        what_came_from_outside_stays_marked_and_a_change_counts_as_a_no;
     entities:
         a_model_adds_what_it_finds_and_what_it_does_not_answer_in_time_is_withheld;
     events:
