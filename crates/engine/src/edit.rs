@@ -362,7 +362,11 @@ fn changed_inputs(
         match typed(input, &text).map_err(|why| wrong(&why))? {
             Some(value) => inputs.insert(name.clone(), value),
             None if input.required => return Err(wrong("this is required")),
-            None => inputs.remove(name),
+            // As where the agent had not named it.
+            None => match &input.default {
+                Some(default) => inputs.insert(name.clone(), default.clone()),
+                None => inputs.remove(name),
+            },
         };
     }
     if inputs == call.inputs {

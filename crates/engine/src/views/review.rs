@@ -599,7 +599,7 @@ pub(super) fn ended_words(state: &Writeback) -> Option<String> {
             RefusedBy::Policy { code } => format!("Policy refused it: {code}."),
             RefusedBy::Human { .. } => "A person refused it.".to_owned(),
             RefusedBy::Edited { into, .. } => {
-                format!("A person changed it; {into} took its place.")
+                format!("A person changed it, and {into} took its place.")
             }
             RefusedBy::Expiry => "Nobody decided in time.".to_owned(),
             RefusedBy::Withdrawn => "The agent took it back.".to_owned(),

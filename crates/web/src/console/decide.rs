@@ -265,7 +265,7 @@ pub(super) fn review_ms(state: &ConsoleState, opened: &str) -> u64 {
     u64::try_from(now.saturating_sub(opened).clamp(0, REVIEW_MS_MAX)).unwrap_or(0)
 }
 
-fn digest_of(text: &str) -> Result<Digest, Refusal> {
+pub(super) fn digest_of(text: &str) -> Result<Digest, Refusal> {
     text.parse()
         .map_err(|_| Refusal::BadRequest("The form does not name what it decides about."))
 }

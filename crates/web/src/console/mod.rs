@@ -14,6 +14,7 @@ mod assets;
 mod assign;
 mod claims;
 mod decide;
+mod edit;
 mod emergency;
 mod enrol;
 mod entry;
@@ -140,6 +141,10 @@ pub fn router(state: ConsoleState) -> Router {
         .route(
             "/console/writebacks/{id}/hand-over",
             post(claims::hand_over),
+        )
+        .route(
+            "/console/writebacks/{id}/edit",
+            post(edit::submit).layer(DefaultBodyLimit::max(edit::EDIT_BYTES_MAX)),
         )
         .route("/console/writebacks/{id}/reject", post(decide::reject))
         .route("/console/writebacks/{id}/requeue", post(decide::requeue))

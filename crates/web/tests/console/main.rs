@@ -12,6 +12,7 @@ mod answers;
 mod bench;
 mod claims;
 mod decisions;
+mod edits;
 mod emergency;
 mod excepted;
 mod exceptions;
