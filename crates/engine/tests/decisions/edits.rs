@@ -4,7 +4,7 @@
 use chaperone_core::event::{DecisionKind, Event, StreamId};
 use chaperone_core::evidence::{Strategy, WriteOrder};
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::WritebackId;
+use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::{Human, Role};
@@ -59,7 +59,7 @@ async fn approve(
         writeback: id,
         digest: bench.row(id).await.digest.unwrap(),
         step_up,
-        override_reason: None,
+        override_reason: Some(OverrideReason::new("benefit-outweighs").unwrap()),
         review_ms: 5_000,
     };
     bench.engine.approve(by, request).await.map(|row| row.state)
@@ -219,7 +219,7 @@ pub(crate) async fn what_a_change_may_not_do_is_refused_and_changes_nothing(db: 
         // Not theirs to decide.
         (&human(9, &[Role::Scheduler]), vec![("dose", "15")], "role-not-permitted"),
         // No clinician who treats the patient, where the matrix asks for one.
-        (&colleague, vec![("dose", "15")], "default-deny"),
+        (&colleague, vec![("dose", "15")], "clinician-not-present"),
         (&clinician(), vec![], "unchanged"),
         (&clinician(), vec![("dose", "20.0")], "unchanged"),
         // Only inputs of the tool, in their form, and nothing that it refers to.
