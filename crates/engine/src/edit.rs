@@ -177,11 +177,7 @@ impl Engine {
     /// # Source
     /// Requirements R032, R103 and R109: whoever decides can edit, with a reason; what is agreed to is recorded as a
     /// whole.
-    pub async fn edit(
-        &self,
-        by: &Human,
-        request: EditRequest,
-    ) -> Result<WritebackRow, EditFailed> {
+    pub async fn edit(&self, by: &Human, request: EditRequest) -> Result<WritebackRow, EditFailed> {
         let writeback = request.writeback;
         let done = self.try_edit(by, request).await;
         if let Err(failed) = &done
@@ -207,10 +203,10 @@ impl Engine {
             return Err(DecideFailed::Refused(Refusal::ApprovalExpired).into());
         }
         if before.ruling.bundle != *self.bundle.digest() {
-            return Err(self.end_outdated(hand, self.now()).await.map_or_else(
-                EditFailed::from,
-                |_| DecideFailed::RulesChanged.into(),
-            ));
+            return Err(self
+                .end_outdated(hand, self.now())
+                .await
+                .map_or_else(EditFailed::from, |_| DecideFailed::RulesChanged.into()));
         }
         self.require_read(by, hand.id, before.ruling.class, &request.digest)
             .await?;
@@ -230,7 +226,11 @@ impl Engine {
         let mut made = self.propose_edited(by, edited, &mut commit).await?;
         // After everything that had to be waited for: what took too long is too late.
         let now = self.now();
-        if hand.state.ruled().is_none_or(|it| now > it.order.approve_by) {
+        if hand
+            .state
+            .ruled()
+            .is_none_or(|it| now > it.order.approve_by)
+        {
             return Err(DecideFailed::Refused(Refusal::ApprovalExpired).into());
         }
         let refused = RefusedBy::Edited {
@@ -238,7 +238,8 @@ impl Engine {
             reason,
             into: made.id,
         };
-        hand.step(Command::Refuse { refused }, now).map_err(decide)?;
+        hand.step(Command::Refuse { refused }, now)
+            .map_err(decide)?;
         hand.write_into(&mut commit)?;
         self.enqueue(&made, &mut commit);
         let row = made.write_into(&mut commit)?;
@@ -253,10 +254,7 @@ impl Engine {
     }
 
     /// The order of a proposal and the tool that made it, where it can be changed.
-    async fn editable(
-        &self,
-        ruled: &Ruled,
-    ) -> Result<(WriteOrder, &ToolDeclaration), EditFailed> {
+    async fn editable(&self, ruled: &Ruled) -> Result<(WriteOrder, &ToolDeclaration), EditFailed> {
         let tool = self
             .bundle
             .tool(&ruled.proposal.tool)
@@ -357,7 +355,9 @@ fn changed_inputs(
             continue;
         }
         if input.input_type == InputType::Token {
-            return Err(wrong("what a proposal refers to cannot be changed; reject it"));
+            return Err(wrong(
+                "what a proposal refers to cannot be changed; reject it",
+            ));
         }
         match typed(input, &text).map_err(|why| wrong(&why))? {
             Some(value) => inputs.insert(name.clone(), value),
@@ -399,8 +399,9 @@ fn typed(input: &InputDeclaration, text: &str) -> Result<Option<Value>, String> 
             Value::from(plain.parse::<i64>().map_err(|_| "must be a whole number")?)
         }
         InputType::Number => {
-            let number: serde_json::Number =
-                plain.parse().map_err(|_| "must be a number, such as 12.5")?;
+            let number: serde_json::Number = plain
+                .parse()
+                .map_err(|_| "must be a number, such as 12.5")?;
             Value::Number(number)
         }
         InputType::Boolean => match plain {

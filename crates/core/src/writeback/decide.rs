@@ -181,7 +181,9 @@ pub enum Refusal {
     #[error("this role cannot approve this change")]
     RoleNotPermitted,
     /// The same person cannot be both.
-    #[error("two different people must approve, neither of them the requester or one who changed it")]
+    #[error(
+        "two different people must approve, neither of them the requester or one who changed it"
+    )]
     SamePerson,
     /// Somebody in training, where their word cannot be the one that counts.
     #[error("whoever is in training cannot decide this, and cannot sign beside another trainee")]

@@ -23,8 +23,8 @@ use chaperone_phi::consent::Action;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::plausible::Shown;
 use super::move_failed;
+use super::plausible::Shown;
 use crate::arguments::Arguments;
 use crate::call::Admitted;
 use crate::context::{Engine, after};
@@ -170,8 +170,8 @@ impl Engine {
             .map_err(|error| failed(&error))?;
         let mut raw: Map<String, Value> =
             serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
-        let said: Said = serde_json::from_value(Value::Object(raw.clone()))
-            .map_err(|error| failed(&error))?;
+        let said: Said =
+            serde_json::from_value(Value::Object(raw.clone())).map_err(|error| failed(&error))?;
         // What the agent wrote stays as it was sent, and what a person wrote takes its place.
         for (name, value) in &edited.inputs {
             if call.inputs.get(name) != Some(value) {

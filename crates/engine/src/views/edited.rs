@@ -184,11 +184,11 @@ mod tests {
 
     #[test]
     fn of_a_text_only_what_differs_is_shown() {
-        let inputs = |value: Value| -> BTreeMap<String, Value> {
-            serde_json::from_value(value).unwrap()
-        };
+        let inputs =
+            |value: Value| -> BTreeMap<String, Value> { serde_json::from_value(value).unwrap() };
         let before = inputs(json!({ "text": "one\ntwo\nthree", "dose": 20, "unit": "mg" }));
-        let after = inputs(json!({ "text": "one\n2\nthree", "dose": 15, "unit": "mg", "note": "x" }));
+        let after =
+            inputs(json!({ "text": "one\n2\nthree", "dose": 15, "unit": "mg", "note": "x" }));
         let shown: Vec<(String, Option<String>, Option<String>)> = inputs_diff(&before, &after)
             .into_iter()
             .map(|line| (line.path, line.before, line.after))

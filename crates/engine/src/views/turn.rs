@@ -131,8 +131,8 @@ impl Turn {
 mod tests {
     use chaperone_core::Timestamp;
     use chaperone_core::digest::Digest;
-    use chaperone_core::evidence::Factor;
     use chaperone_core::edit::EditLink;
+    use chaperone_core::evidence::Factor;
     use chaperone_core::ids::{AccountName, PersonId, WritebackId};
 
     use super::*;

@@ -139,9 +139,9 @@ pub(crate) async fn what_an_agent_proposed_is_changed_and_approved_as_it_then_is
             refused: RefusedBy::Edited { into, person, .. },
         }) if *into == new && *person == clinician().person)
     });
-    let began = at(&|event| {
-        matches!(event, Event::Writeback(WritebackEvent::Proposed(it)) if it.id == new)
-    });
+    let began = at(
+        &|event| matches!(event, Event::Writeback(WritebackEvent::Proposed(it)) if it.id == new),
+    );
     assert_eq!(ended.at, began.at);
     assert_eq!(ended.actor, began.actor);
     let (first, second) = (order_of(&bench, old).await, order_of(&bench, new).await);
@@ -160,7 +160,10 @@ pub(crate) async fn what_an_agent_proposed_is_changed_and_approved_as_it_then_is
     assert_eq!(told["state"], "refused");
     assert_eq!(told["reason"], "edited");
     assert_eq!(told["edited_into"], json!(new));
-    assert_eq!(status(&bench, &well.0, new).await["state"], "awaiting_approval");
+    assert_eq!(
+        status(&bench, &well.0, new).await["state"],
+        "awaiting_approval"
+    );
     let again = order(&bench, &well, "dose", 20.0).await;
     assert_eq!(again["edited_into"], json!(new), "{again}");
 
@@ -175,7 +178,10 @@ pub(crate) async fn what_an_agent_proposed_is_changed_and_approved_as_it_then_is
         .map(|it| (it.path.as_str(), it.before.as_deref(), it.after.as_deref()))
         .collect();
     assert_eq!(lines[0], ("dose", Some("20.0"), Some("15")));
-    assert!(lines.len() == 2 && lines[1].0.contains("doseQuantity"), "{lines:?}");
+    assert!(
+        lines.len() == 2 && lines[1].0.contains("doseQuantity"),
+        "{lines:?}"
+    );
     for recorded in &events {
         let leaf = String::from_utf8(recorded.to_leaf().unwrap()).unwrap();
         assert!(!leaf.contains("kidneys"), "{leaf}");
@@ -187,14 +193,20 @@ pub(crate) async fn what_an_agent_proposed_is_changed_and_approved_as_it_then_is
     let without = approve(&bench, &clinician(), new, None).await;
     assert_eq!(without.unwrap_err().code(), "second-factor-required");
     let with_old = approve(&bench, &clinician(), new, Some(old)).await;
-    assert!(matches!(with_old, Err(DecideFailed::StepUp)), "{with_old:?}");
+    assert!(
+        matches!(with_old, Err(DecideFailed::StepUp)),
+        "{with_old:?}"
+    );
     let done = approve(&bench, &clinician(), new, Some(new)).await;
     assert_eq!(done.unwrap(), StateName::Ready);
     bench.deliver().await;
     bench.deliver().await;
     assert_eq!(bench.state(new).await, StateName::Delivered);
     let written = bench.ehr.written();
-    let orders: Vec<_> = written.iter().filter(|(id, _)| [old, new].contains(id)).collect();
+    let orders: Vec<_> = written
+        .iter()
+        .filter(|(id, _)| [old, new].contains(id))
+        .collect();
     assert_eq!(orders.len(), 1, "{written:?}");
     let replayed = bench
         .engine
@@ -209,15 +221,24 @@ pub(crate) async fn what_a_change_may_not_do_is_refused_and_changes_nothing(db: 
     let (well, _) = well_and_allergic(&bench).await;
     let id = id_of(&order(&bench, &well, "dose", 20.0).await);
     let colleague = human(5, &[Role::Clinician]);
-    let rows = async || bench.recorded().await.iter().filter(|it| {
-        matches!(it.event, Event::Writeback(WritebackEvent::Proposed(_)))
-    }).count();
+    let rows = async || {
+        bench
+            .recorded()
+            .await
+            .iter()
+            .filter(|it| matches!(it.event, Event::Writeback(WritebackEvent::Proposed(_))))
+            .count()
+    };
     let before = rows().await;
     let token = order_of(&bench, id).await.call.unwrap().inputs["prior"].clone();
     let other = format!("{}0", &token.as_str().unwrap()[..35]);
     for (by, inputs, expected) in [
         // Not theirs to decide.
-        (&human(9, &[Role::Scheduler]), vec![("dose", "15")], "role-not-permitted"),
+        (
+            &human(9, &[Role::Scheduler]),
+            vec![("dose", "15")],
+            "role-not-permitted",
+        ),
         // No clinician who treats the patient, where the matrix asks for one.
         (&colleague, vec![("dose", "15")], "clinician-not-present"),
         (&clinician(), vec![], "unchanged"),
@@ -225,7 +246,11 @@ pub(crate) async fn what_a_change_may_not_do_is_refused_and_changes_nothing(db: 
         // Only inputs of the tool, in their form, and nothing that it refers to.
         (&clinician(), vec![("status", "draft")], "invalid-argument"),
         (&clinician(), vec![("patient", "p2")], "invalid-argument"),
-        (&clinician(), vec![("prior", other.as_str())], "invalid-argument"),
+        (
+            &clinician(),
+            vec![("prior", other.as_str())],
+            "invalid-argument",
+        ),
         (&clinician(), vec![("dose", "a little")], "invalid-argument"),
         (&clinician(), vec![("dose", "")], "invalid-argument"),
         (&clinician(), vec![("unit", "kg")], "invalid-argument"),
@@ -244,7 +269,11 @@ pub(crate) async fn what_a_change_may_not_do_is_refused_and_changes_nothing(db: 
         inputs: [("dose".to_owned(), "15".to_owned())].into(),
         reason: "x".to_owned(),
     };
-    let failed = bench.engine.edit(&clinician(), request.clone()).await.unwrap_err();
+    let failed = bench
+        .engine
+        .edit(&clinician(), request.clone())
+        .await
+        .unwrap_err();
     assert_eq!(failed.code(), "reason-needed");
     request.digest = chaperone_core::digest::Digest::of_bytes(b"before");
     request.reason = WHY.to_owned();
@@ -258,7 +287,11 @@ pub(crate) async fn what_a_change_may_not_do_is_refused_and_changes_nothing(db: 
     let switch = async |mode: Mode| {
         let admin = human(30, &[Role::ItAdmin, Role::Clinician]);
         let scope = ModeScope::Tenant;
-        bench.engine.switch_mode(&admin, scope, mode, "a drill of the switches").await.unwrap();
+        bench
+            .engine
+            .switch_mode(&admin, scope, mode, "a drill of the switches")
+            .await
+            .unwrap();
         bench.clock.advance_s(6);
     };
     switch(Mode::ReadOnly).await;
@@ -283,19 +316,30 @@ pub(crate) async fn a_change_never_needs_less_than_what_it_takes_the_place_of(db
     let bench = bench_on(db, Strategy::Conditional).await;
     let (_, allergic) = well_and_allergic(&bench).await;
     let old = id_of(&order(&bench, &allergic, "dose", 20.0).await);
-    assert_eq!(bench.row(old).await.gate.unwrap().level(), GateLevel::TwoPerson);
+    assert_eq!(
+        bench.row(old).await.gate.unwrap().level(),
+        GateLevel::TwoPerson
+    );
     // The allergy turns out to be somebody else's: alone, the same order would need one person now.
     bench.ehr.put(json!({
         "resourceType": "AllergyIntolerance", "id": "allergy-p2", "category": ["medication"],
         "patient": { "reference": "Patient/p1" }, "code": { "text": "lisinopril" },
     }));
     let alone = id_of(&order(&bench, &allergic, "alone", 15.0).await);
-    assert_eq!(bench.row(alone).await.gate.unwrap().level(), GateLevel::Approve2f);
-    let new = edit(&bench, &clinician(), old, &[("dose", "15")]).await.unwrap();
+    assert_eq!(
+        bench.row(alone).await.gate.unwrap().level(),
+        GateLevel::Approve2f
+    );
+    let new = edit(&bench, &clinician(), old, &[("dose", "15")])
+        .await
+        .unwrap();
     let review = bench.engine.review(&clinician(), new).await.unwrap();
     let ruling = review.ruling.unwrap();
     assert_eq!(ruling.gate.level(), GateLevel::TwoPerson);
-    assert_eq!(ruling.raised_by.last().unwrap().as_str(), "no-lighter-than-before");
+    assert_eq!(
+        ruling.raised_by.last().unwrap().as_str(),
+        "no-lighter-than-before"
+    );
     // Whoever changed it is neither of the two, whatever their roles.
     let both = Human {
         roles: vec![Role::Clinician, Role::Pharmacist],
@@ -320,7 +364,10 @@ pub(crate) async fn a_note_is_changed_by_a_colleague_and_taint_stays(db: Db) {
     let text = shown.edit.iter().find(|it| it.name == "text").unwrap();
     assert_eq!(text.value, "Seen for a visit. Plan unchanged.");
     for (inputs, expected) in [
-        (vec![("text", "Seen with [NAME-1234567].")], "invalid-argument"),
+        (
+            vec![("text", "Seen with [NAME-1234567].")],
+            "invalid-argument",
+        ),
         (vec![("text", "")], "invalid-argument"),
         (vec![("kind", "99999-9")], "invalid-argument"),
     ] {
@@ -366,7 +413,9 @@ pub(crate) async fn a_note_is_changed_by_a_colleague_and_taint_stays(db: Db) {
     let mut last = waiting_note_again(&bench).await;
     for n in 0..5 {
         let text = format!("Version {n}.");
-        last = edit(&bench, &colleague, last, &[("text", &text)]).await.unwrap();
+        last = edit(&bench, &colleague, last, &[("text", &text)])
+            .await
+            .unwrap();
     }
     let failed = edit(&bench, &colleague, last, &[("text", "One more.")]).await;
     assert_eq!(failed.unwrap_err().code(), "edited-too-often");
@@ -401,9 +450,14 @@ pub(crate) async fn what_came_from_outside_stays_marked_and_a_change_counts_as_a
         .await;
     let old = bench.task(&agent, "1", json!([document])).await.id;
     let decider = human(3, &[Role::MaRn]);
-    let new = edit(&bench, &decider, old, &[("summary", "Call her back on Monday.")])
-        .await
-        .unwrap();
+    let new = edit(
+        &bench,
+        &decider,
+        old,
+        &[("summary", "Call her back on Monday.")],
+    )
+    .await
+    .unwrap();
     let row = bench.row(new).await;
     assert!(row.tainted, "its source is still a text from outside");
     assert_eq!(row.gate.unwrap().level(), GateLevel::Approve);

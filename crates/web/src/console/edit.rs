@@ -44,7 +44,10 @@ pub(super) struct EditedRows {
 }
 
 /// The inputs, with what was typed in their place where the form is shown again.
-pub(super) fn rows(fields: Vec<EditField>, typed: Option<&BTreeMap<String, String>>) -> Vec<EditRow> {
+pub(super) fn rows(
+    fields: Vec<EditField>,
+    typed: Option<&BTreeMap<String, String>>,
+) -> Vec<EditRow> {
     let row = |field: EditField| {
         let value = typed
             .and_then(|typed| typed.get(&field.name).cloned())

@@ -61,11 +61,19 @@ async fn a_note_is_changed_in_a_form_and_waits_as_it_then_stands() {
         assert!(refused.body.contains(said), "{said}: {}", refused.body);
         assert!(refused.body.contains("id=\"edit\" open"));
         if more.contains(&text) {
-            assert!(refused.body.contains("Seen &#60;b&#62;today&#60;/b&#62;."), "{}", refused.body);
+            assert!(
+                refused.body.contains("Seen &#60;b&#62;today&#60;/b&#62;."),
+                "{}",
+                refused.body
+            );
         }
     }
     let unchanged = change(&bench, &lee, &path, &[why]).await;
-    assert!(unchanged.body.contains("Nothing was changed"), "{}", unchanged.body);
+    assert!(
+        unchanged.body.contains("Nothing was changed"),
+        "{}",
+        unchanged.body
+    );
     let done = change(&bench, &lee, &path, &[text, why]).await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.body);
     let new = done.location().to_owned();
@@ -81,14 +89,23 @@ async fn a_note_is_changed_in_a_form_and_waits_as_it_then_stands() {
     assert!(!page.body.contains("<b>today</b>"));
     let old = bench.get(&path, &lee.cookie).await;
     let into = new.split('?').next().unwrap();
-    assert!(old.body.contains(&format!("href=\"{into}\"")), "{}", old.body);
+    assert!(
+        old.body.contains(&format!("href=\"{into}\"")),
+        "{}",
+        old.body
+    );
     assert!(!old.body.contains("name=\"input.text\""));
     // A second form of the old page changes nothing any more.
     let late = bench
         .post(
             &format!("{path}/edit"),
             &lee.cookie,
-            &[("csrf", lee.csrf.as_str()), ("digest", digest.as_str()), text, why],
+            &[
+                ("csrf", lee.csrf.as_str()),
+                ("digest", digest.as_str()),
+                text,
+                why,
+            ],
         )
         .await;
     assert_eq!(late.status, StatusCode::CONFLICT, "{}", late.body);
@@ -117,9 +134,13 @@ async fn a_change_is_made_by_who_has_read_what_it_changes() {
         ("digest", digest.as_str()),
         ("opened", "0"),
     ];
-    let early = bench.post(&format!("{new}/approve"), &lee.cookie, &form).await;
+    let early = bench
+        .post(&format!("{new}/approve"), &lee.cookie, &form)
+        .await;
     assert!(early.body.contains("Read it first"), "{}", early.body);
     bench.clock.advance_s(2);
-    let done = bench.post(&format!("{new}/approve"), &lee.cookie, &form).await;
+    let done = bench
+        .post(&format!("{new}/approve"), &lee.cookie, &form)
+        .await;
     assert_eq!(done.location(), format!("{new}?done=approved"));
 }
