@@ -5,9 +5,9 @@
 //! them can be delivered at most. Nothing that was given for the other counts for it.
 //!
 //! ```text
-//! form ─▶ read, role, claim, time ─▶ inputs ─▶ consent, gather, merge, validate, observe, rule (at least the old gate)
-//!                                                  │ refused, or not valid: nothing happens, and the person is told
-//!                                                  ▼
+//! form ─▶ read, role, claim, time ─▶ inputs ─▶ consent, gather, merge, validate, observe, rule (the old gate at least)
+//!                                              │ refused, or not valid: nothing happens, and the person is told
+//!                                              ▼
 //!                        one commit: the old one ends as edited, the new one waits
 //! ```
 //! Whom it is about, which agent and tool made it, and what it refers to are never changed. Where two people must

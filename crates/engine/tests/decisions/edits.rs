@@ -231,7 +231,9 @@ pub(crate) async fn what_a_change_may_not_do_is_refused_and_changes_nothing(db: 
     };
     let before = rows().await;
     let token = order_of(&bench, id).await.call.unwrap().inputs["prior"].clone();
-    let other = format!("{}0", &token.as_str().unwrap()[..35]);
+    let token = token.as_str().unwrap();
+    let last = if token.ends_with('0') { '1' } else { '0' };
+    let other = format!("{}{last}", &token[..35]);
     for (by, inputs, expected) in [
         // Not theirs to decide.
         (

@@ -61,7 +61,7 @@ pub(super) fn rows(
             EditKind::Plain => (None, Vec::new()),
         };
         EditRow {
-            label: capital(&field.name.replace('_', " ")),
+            label: field.name.replace('_', " "),
             name: field.name,
             description: field.description,
             value,
@@ -141,8 +141,7 @@ async fn refused(
     match failed {
         EditFailed::Decide(failed) => not_taken(state, person, id, failed, typed).await,
         failed => {
-            let problem = format!("Not changed. {}.", capital(&failed.to_string()));
-            let problem = problem.replace("..", ".");
+            let problem = format!("Not changed. {}", capital(&failed.to_string()));
             page(state, person, id, Again { problem, ..typed }, status).await
         }
     }
