@@ -250,7 +250,9 @@ mod tests {
         let trainee = human(1, &[Role::Clinician, Role::Trainee]);
         let other_trainee = human(2, &[Role::Clinician, Role::Trainee]);
         let clinician = human(3, &[Role::Clinician]);
-        let turn = |approvals: &[ApprovalRecord], who| Turn::of(&gate, approvals, None, false, who);
+        let turn = |approvals: &[ApprovalRecord], who| {
+            Turn::of(&gate, approvals, &asked_by(None), false, who)
+        };
         let yours = |cosign| Turn::Yours {
             role: Role::Clinician,
             second_factor: false,
@@ -269,6 +271,6 @@ mod tests {
             first: Role::Clinician,
             second: Role::Pharmacist,
         };
-        assert!(!Turn::of(&pair, &[], None, false, &trainee).is_yours());
+        assert!(!Turn::of(&pair, &[], &asked_by(None), false, &trainee).is_yours());
     }
 }
