@@ -27,7 +27,7 @@ impl Engine {
         request: ApproveRequest,
     ) -> Result<WritebackRow, DecideFailed> {
         let writeback = request.writeback;
-        let done = self.try_approve(by, request).await;
+        let done = self.try_approve(by, request, 1).await;
         self.recorded(by, writeback, DecisionKind::Approve, done)
             .await
     }
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     /// The same result, after a refusal was recorded. What failed on our side is no refusal.
-    async fn recorded(
+    pub(crate) async fn recorded(
         &self,
         by: &Human,
         writeback: WritebackId,

@@ -56,6 +56,7 @@ pub mod replay;
 mod slots;
 
 pub mod approve;
+pub mod batch;
 pub mod break_glass;
 pub mod claim;
 pub mod collect;

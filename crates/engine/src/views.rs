@@ -9,6 +9,7 @@
 //! [`agents`].
 
 pub mod agents;
+pub mod batch;
 mod displays;
 mod drops;
 pub mod edited;

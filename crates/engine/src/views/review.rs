@@ -238,7 +238,7 @@ pub(super) struct OrderContent {
 }
 
 impl OrderContent {
-    fn diff(&self) -> Vec<DiffLine> {
+    pub(super) fn diff(&self) -> Vec<DiffLine> {
         let base = self.base.as_ref().map(with_displays);
         words::diff(base.as_ref(), &with_displays(&self.body))
     }
@@ -551,7 +551,7 @@ impl Engine {
     }
 }
 
-fn turn_in(state: &Writeback, by: &Human) -> Turn {
+pub(super) fn turn_in(state: &Writeback, by: &Human) -> Turn {
     match state {
         Writeback::AwaitingApproval(waiting) => {
             let ruled = waiting.ruled();

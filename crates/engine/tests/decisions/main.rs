@@ -14,6 +14,7 @@ mod cluster;
 
 mod audit;
 mod audit_kinds;
+mod batches;
 mod bench;
 mod break_glass;
 mod bypass;
@@ -82,6 +83,9 @@ on_both! {
         what_an_engine_recorded_is_exported_as_valid_audit_events,
         the_accounting_lists_what_is_not_excluded,
         a_stream_brings_every_audit_event_at_least_once_and_goes_on_where_it_was;
+    batches:
+        light_ones_of_a_kind_are_approved_each_by_itself,
+        what_is_not_light_is_decided_by_itself;
     break_glass:
         a_person_breaks_the_glass_for_themselves_and_for_a_time,
         what_breaking_the_glass_does_not_open;

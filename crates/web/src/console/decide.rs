@@ -296,6 +296,9 @@ pub(super) async fn not_taken(
             StatusCode::UNPROCESSABLE_ENTITY,
             "Say why, in 3 to 2,000 characters. The reason goes into the record.".to_owned(),
         ),
+        DecideFailed::ByItself | DecideFailed::TooManyAtOnce => {
+            (StatusCode::CONFLICT, capital(&failed.to_string()))
+        }
         DecideFailed::OverrideReasonUnknown => (
             StatusCode::UNPROCESSABLE_ENTITY,
             capital(&failed.to_string()),

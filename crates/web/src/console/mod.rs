@@ -12,6 +12,7 @@ mod agents;
 mod answers;
 mod assets;
 mod assign;
+mod batch;
 mod claims;
 mod decide;
 mod edit;
@@ -128,6 +129,10 @@ pub fn router(state: ConsoleState) -> Router {
         .route(
             "/console/account/add/{step}",
             get(passkeys::add).post(passkeys::submit_add),
+        )
+        .route(
+            "/console/several/{id}",
+            get(batch::show).post(batch::approve),
         )
         .route("/console/writebacks/{id}", get(review::show))
         .route("/console/writebacks/{id}/receipt", get(review::receipt))

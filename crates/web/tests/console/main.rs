@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod batches;
 mod bench;
 mod claims;
 mod decisions;
