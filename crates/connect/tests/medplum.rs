@@ -250,6 +250,8 @@ fn order(
         rests_on: Default::default(),
         resembles: Vec::new(),
         asked: None,
+        call: None,
+        edit: None,
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }
 }

@@ -177,6 +177,8 @@ pub enum DecisionKind {
     Release,
     /// Verify a fact that its gate names.
     Verify,
+    /// Change what it says.
+    Edit,
 }
 
 impl DecisionKind {
@@ -192,6 +194,7 @@ impl DecisionKind {
             DecisionKind::Attest => "attest",
             DecisionKind::Release => "release",
             DecisionKind::Verify => "verify",
+            DecisionKind::Edit => "edit",
         }
     }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::change::{ChangeClass, Destination};
 use crate::digest::{Digest, PayloadAddress, Salt};
+use crate::edit::{CallKept, EditLink};
 use crate::gate::{Gate, ProofLevel};
 use crate::ids::{
     AccountName, AgentId, ConnectionId, OverrideReason, PatientToken, PersonId, PolicyId, TenantId,
@@ -363,6 +364,13 @@ pub struct WriteOrder {
     /// What policy was asked; absent in orders of versions that did not keep it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asked: Option<Box<WriteRequest>>,
+    /// The call that brought it; absent for what Chaperone itself proposes, and in orders of versions that did not
+    /// keep it, which cannot be changed by a person.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub call: Option<Box<CallKept>>,
+    /// For what a person made of another proposal: which one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub edit: Option<EditLink>,
 }
 
 impl fmt::Debug for WriteOrder {

@@ -4,6 +4,7 @@ use crate::bundle::PatientBinding;
 use crate::change::{Change, ChangeClass};
 use crate::digest::Digest;
 use crate::facts::Facts;
+use crate::gate::Gate;
 use crate::ids::{AgentId, ConnectionId, IntentId, PolicyId, ToolName};
 use crate::mode::Mode;
 use crate::ports::Environment;
@@ -84,4 +85,7 @@ pub struct WriteRequest {
     pub tainted: bool,
     /// The bundle in force.
     pub bundle: Digest,
+    /// What it may not be lighter than, whatever the policies say: the gate of what it takes the place of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at_least: Option<Gate>,
 }

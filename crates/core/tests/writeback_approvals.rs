@@ -227,6 +227,45 @@ fn the_requester_is_neither_of_the_two() {
 }
 
 #[test]
+fn who_changed_what_is_proposed_is_neither_of_the_two() {
+    use chaperone_core::edit::EditLink;
+    let gate = Gate::TwoPerson {
+        first: Role::Clinician,
+        second: Role::Pharmacist,
+    };
+    let mut events = ruled_events(gate.clone(), Destination::Ehr, Strategy::Conditional);
+    let WritebackEvent::Proposed(proposal) = &mut events[0] else {
+        panic!("a write-back begins with a proposal");
+    };
+    proposal.edit = Some(EditLink {
+        of: sample::writeback(3),
+        digest: digest("order"),
+        person: person(4),
+        earlier: vec![person(5)],
+    });
+    for (n, expected) in [
+        (4, "refused: same-person"),
+        (5, "refused: same-person"),
+        (sample::REQUESTER, "refused: same-person"),
+        (6, "awaiting_approval"),
+    ] {
+        let said = approve(
+            &mut fold(&events),
+            approval(n, "somebody", Role::Clinician),
+            60,
+        );
+        assert_eq!(said, expected, "{n}");
+    }
+    // Where one person is enough, whoever changed it may be that one.
+    let one = ruled_events(approve_2f(), Destination::Ehr, Strategy::Conditional);
+    let mut one: Vec<WritebackEvent> = one;
+    one[0] = events[0].clone();
+    let mut state = fold(&one);
+    let record = approval(4, "somebody", Role::Clinician);
+    assert_eq!(approve(&mut state, record, 60), "ready");
+}
+
+#[test]
 fn of_two_people_the_first_role_gives_the_second_factor_in_either_order() {
     check(
         two_person(),

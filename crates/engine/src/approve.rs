@@ -87,6 +87,12 @@ pub enum DecideFailed {
         /// How long, in milliseconds.
         least_ms: u32,
     },
+    /// Too grave, or of another kind, to be decided together with others.
+    #[error("this is decided by itself; open it")]
+    ByItself,
+    /// More at once than the bundle allows, or one of them twice.
+    #[error("these are too many to decide together")]
+    TooManyAtOnce,
     /// The reason for approving over a warning is not one that the bundle lists.
     #[error("this is not one of the reasons for approving over a warning")]
     OverrideReasonUnknown,
@@ -135,6 +141,14 @@ impl From<CommitFailed> for DecideFailed {
 }
 
 impl DecideFailed {
+    /// Whether it failed on our side, so that it is no refusal.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_)
+        )
+    }
+
     /// The stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -145,6 +159,8 @@ impl DecideFailed {
             DecideFailed::Pause { .. } => "pause",
             DecideFailed::Claimed { .. } => "claimed-by-another",
             DecideFailed::NotRead { .. } => "not-read-yet",
+            DecideFailed::ByItself => "decided-by-itself",
+            DecideFailed::TooManyAtOnce => "too-many-at-once",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
@@ -183,6 +199,7 @@ impl Engine {
         &self,
         by: &Human,
         request: ApproveRequest,
+        among: u32,
     ) -> Result<WritebackRow, DecideFailed> {
         if let Some(reason) = &request.override_reason
             && !self
@@ -201,7 +218,7 @@ impl Engine {
         let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
         let class = class.unwrap_or(ChangeClass::M5);
         let read_ms = self
-            .require_read(by, request.writeback, class, &request.digest)
+            .require_read_among(by, request.writeback, class, &request.digest, among)
             .await?;
         let mut commit = self.commit_as(Actor::from(by));
         self.end_claim(by, request.writeback, &mut commit).await?;
@@ -214,7 +231,9 @@ impl Engine {
             }
             None => Factor::None,
         };
-        let review_ms = read_ms.unwrap_or(request.review_ms);
+        let review_ms = read_ms
+            .map(|ms| ms / u64::from(among.max(1)))
+            .unwrap_or(request.review_ms);
         let approved_at = |at: Timestamp| {
             granted(ApprovalRecord {
                 digest: request.digest,
@@ -264,7 +283,7 @@ impl Engine {
 
     /// Ends what was ruled on under other rules than those in force: nobody is asked to agree to a ruling
     /// that would not be made any more.
-    async fn end_outdated(
+    pub(crate) async fn end_outdated(
         &self,
         mut hand: InHand,
         now: Timestamp,
@@ -568,7 +587,7 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
 
 /// The role under which a person has a say about a waiting write-back: whoever may approve may refuse,
 /// also after having approved, while nothing is in the queue.
-fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
+pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let Writeback::AwaitingApproval(waiting) = state else {
         return Err(Refusal::NotNow(state.name()).into());
     };

@@ -142,7 +142,11 @@ fn text_of(value: &Value, chars_max: usize) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
+/// Checks a value against the declaration of its input.
+///
+/// # Errors
+/// What it must be, in words.
+pub(crate) fn check_value(input: &InputDeclaration, value: &Value) -> Result<(), String> {
     match input.input_type {
         InputType::String => {
             let max = input.max_length.unwrap_or(0) as usize;

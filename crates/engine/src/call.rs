@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::arguments::{Arguments, input_schema};
 use crate::context::Engine;
+use crate::edit::Edited;
 use crate::errors::CallError;
 use crate::open_envelope::Caller;
 use crate::projection::{BY_STATE, row_of};
@@ -36,6 +37,8 @@ pub(crate) struct Admitted<'a> {
     pub(crate) arguments: Arguments,
     pub(crate) policies: Vec<PolicyId>,
     pub(crate) correlation: CorrelationId,
+    /// For what a person makes of another proposal.
+    pub(crate) edited: Option<Edited>,
 }
 
 impl Engine {
@@ -117,6 +120,7 @@ impl Engine {
             arguments,
             policies,
             correlation,
+            edited: None,
         };
         match action {
             ToolAction::Read(read) => self.read(&admitted, read).await,
@@ -271,6 +275,10 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         S::Unknown | S::DeadLetter | S::Quarantined => (Some(60), "a human is looking at it"),
         S::Staged => (None, "kept as a draft for a human to take up"),
         S::Delivered => (None, "done"),
+        S::Refused if row.edited_into.is_some() => (
+            None,
+            "a person changed it, and the proposal under `edited_into` took its place; do not propose it again",
+        ),
         S::Refused if row.rules_changed => (
             None,
             "the rules changed before a human decided; propose it again, with a new idempotency key",
@@ -305,6 +313,10 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
     });
     if let (Some(void), Some(object)) = (void, answer.as_object_mut()) {
         object.insert("reason".to_owned(), json!(void));
+    }
+    if let (Some(into), Some(object)) = (row.edited_into, answer.as_object_mut()) {
+        object.insert("reason".to_owned(), json!("edited"));
+        object.insert("edited_into".to_owned(), json!(into));
     }
     answer
 }

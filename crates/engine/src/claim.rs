@@ -540,7 +540,7 @@ fn turn(state: &Writeback, by: &Human) -> Option<Turn> {
     Some(Turn::of(
         &ruled.ruling.gate,
         waiting.approvals(),
-        ruled.proposal.requester,
+        &ruled.proposal,
         false,
         by,
     ))

@@ -27,7 +27,7 @@ impl Engine {
         request: ApproveRequest,
     ) -> Result<WritebackRow, DecideFailed> {
         let writeback = request.writeback;
-        let done = self.try_approve(by, request).await;
+        let done = self.try_approve(by, request, 1).await;
         self.recorded(by, writeback, DecisionKind::Approve, done)
             .await
     }
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     /// The same result, after a refusal was recorded. What failed on our side is no refusal.
-    async fn recorded(
+    pub(crate) async fn recorded(
         &self,
         by: &Human,
         writeback: WritebackId,
@@ -172,12 +172,21 @@ impl Engine {
         let Err(failed) = &done else {
             return done;
         };
-        if matches!(
-            failed,
-            DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_)
-        ) {
-            return done;
+        if !failed.is_ours() {
+            self.record_refused_decision(by, writeback, decision, failed.code())
+                .await;
         }
+        done
+    }
+
+    /// Records that somebody tried, with the stable code of what stood against it.
+    pub(crate) async fn record_refused_decision(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        decision: DecisionKind,
+        code: &str,
+    ) {
         let mut commit = self.commit_as(Actor::from(by));
         commit.append(
             StreamId::Account(by.account.clone()),
@@ -185,12 +194,11 @@ impl Engine {
             Event::DecisionRefused {
                 writeback,
                 decision,
-                code: failed.code().to_owned(),
+                code: code.to_owned(),
             },
         );
         if let Err(lost) = self.store.commit(commit).await {
             tracing::error!(error = %lost, "a refused decision could not be recorded");
         }
-        done
     }
 }

@@ -129,10 +129,23 @@ impl Engine {
         class: ChangeClass,
         digest: &Digest,
     ) -> Result<Option<u64>, DecideFailed> {
+        self.require_read_among(by, id, class, digest, 1).await
+    }
+
+    /// The same for one of so many that are decided together: each takes its time.
+    pub(crate) async fn require_read_among(
+        &self,
+        by: &Human,
+        id: WritebackId,
+        class: ChangeClass,
+        digest: &Digest,
+        among: u32,
+    ) -> Result<Option<u64>, DecideFailed> {
         if !self.config.decides_after_reading {
             return Ok(None);
         }
-        let least = i128::from(self.tables.screen_rules().least_ms(class));
+        let least = i128::from(self.tables.screen_rules().least_ms(class))
+            .saturating_mul(i128::from(among.max(1)));
         let shown = self.shown(by, id).await?;
         let since = shown.filter(|shown| shown.digest == *digest);
         let on_screen = since.map_or(-1, |shown| {

@@ -1,6 +1,9 @@
 //! The write order: everything that is agreed to, complete, with its Provenance template.
 
+use std::collections::BTreeSet;
+
 use chaperone_core::digest::Digest;
+use chaperone_core::edit::EditLink;
 use chaperone_core::evidence::{
     AgentVersion, ApprovalRecord, RulingRecord, Strategy, ValidationRecord, WriteOrder,
 };
@@ -94,9 +97,11 @@ pub(crate) fn if_none_exist(order_id: impl std::fmt::Display) -> String {
 ///
 /// # Source
 /// HL7 AI Transparency on FHIR, AI-Provenance: the AI as author, Chaperone as assembler. The prompt is
-/// named by version only: its text may hold PHI and does not belong into the EHR.
+/// named by version only: its text may hold PHI and does not belong into the EHR. Where people changed what the AI
+/// proposed, they are authors too.
 pub(crate) fn provenance_template(
     author: &AgentVersion,
+    edit: Option<&EditLink>,
     interaction: Interaction,
     ruling: &RulingRecord,
     recorded: &str,
@@ -127,6 +132,17 @@ pub(crate) fn provenance_template(
             agent("assembler", "urn:chaperone:service", "chaperone"),
         ],
     });
+    let editors: BTreeSet<String> = edit
+        .into_iter()
+        .flat_map(EditLink::people)
+        .map(|person| person.to_string())
+        .collect();
+    if let Some(agents) = provenance.get_mut("agent").and_then(Value::as_array_mut) {
+        let editors = editors
+            .iter()
+            .map(|person| agent("author", "urn:chaperone:person", person));
+        agents.extend(editors);
+    }
     if let (Some(object), false) = (provenance.as_object_mut(), entities.is_empty()) {
         object.insert("entity".to_owned(), Value::Array(entities));
     }

@@ -6,6 +6,7 @@ mod rebuild;
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
+use chaperone_core::edit::EditLink;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{
@@ -80,6 +81,12 @@ pub struct WritebackRow {
     /// Whether it ended because the rules changed before it was decided.
     #[serde(default)]
     pub rules_changed: bool,
+    /// What took its place, when a person changed it.
+    #[serde(default)]
+    pub edited_into: Option<WritebackId>,
+    /// Who changed what it says, oldest first.
+    #[serde(default)]
+    pub editors: Vec<PersonId>,
 }
 
 impl WritebackRow {
@@ -112,6 +119,8 @@ impl WritebackRow {
             deadline: None,
             void: None,
             rules_changed: false,
+            edited_into: None,
+            editors: proposal.edit.iter().flat_map(EditLink::people).collect(),
         };
         match state {
             Writeback::AwaitingApproval(s) => {
@@ -131,7 +140,12 @@ impl WritebackRow {
                 row.deadline = Some(s.sign_by());
             }
             Writeback::Void(s) => row.void = Some(s.reason()),
-            Writeback::Refused(s) => row.rules_changed = *s.by() == RefusedBy::RulesChanged,
+            Writeback::Refused(s) => {
+                row.rules_changed = *s.by() == RefusedBy::RulesChanged;
+                if let RefusedBy::Edited { into, .. } = s.by() {
+                    row.edited_into = Some(*into);
+                }
+            }
             Writeback::Unknown(s) => {
                 row.attempts = s.start().attempt;
                 row.human_needed = s.human_needed();

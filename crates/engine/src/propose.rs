@@ -4,6 +4,7 @@
 
 mod answer;
 mod change;
+mod edited;
 mod excepted;
 mod gather;
 mod known;
@@ -15,6 +16,7 @@ use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Change, Direction};
 use chaperone_core::content::content_digest;
 use chaperone_core::digest::{Digest, PayloadAddress, Salt};
+use chaperone_core::edit::CallKept;
 use chaperone_core::envelope::{Envelope, GrantSource};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
@@ -133,6 +135,7 @@ impl Engine {
             tainted,
             undo: None,
             maker,
+            edit: None,
         };
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
@@ -406,6 +409,10 @@ impl Engine {
             facts: facts.clone(),
             tainted,
             bundle: *self.bundle.digest(),
+            at_least: admitted
+                .edited
+                .as_ref()
+                .map(|edited| edited.before.ruling.gate.clone()),
         };
         let (asked, ruling) = self.rule_overseen(asked, maker.as_ref()).await?;
         let order = self
@@ -491,8 +498,10 @@ impl Engine {
         let author = self.author(admitted)?;
         let is_conditional = strategy == Strategy::Conditional;
         let is_create = write.interaction == Interaction::Create;
+        let edit = admitted.edited.as_ref().map(|edited| edited.link.clone());
         let provenance = support.provenance.then(|| {
-            provenance_template(&author, write.interaction, record, &instant(self.now()))
+            let recorded = instant(self.now());
+            provenance_template(&author, edit.as_ref(), write.interaction, record, &recorded)
                 .to_string()
         });
         Ok(WriteOrder {
@@ -527,6 +536,12 @@ impl Engine {
             rests_on: rests_on(&asked.facts),
             resembles: inputs.resembles.clone(),
             asked: Some(Box::new(asked)),
+            call: Some(Box::new(CallKept {
+                inputs: admitted.arguments.inputs.clone(),
+                encounter: envelope.encounter,
+                purpose: envelope.purpose.clone(),
+            })),
+            edit,
         })
     }
 

@@ -268,6 +268,7 @@ impl Engine {
                 },
                 policies: admitted.policies.clone(),
                 correlation: admitted.correlation,
+                edited: None,
             },
             classes,
         }))

@@ -3,6 +3,7 @@
 //! Not here: drugs and checks of an order (`chaperone_fhir::plausibility`).
 //! What a table does not hold is unknown, and the unknown goes to a human.
 
+use chaperone_core::change::ChangeClass;
 use chaperone_core::facts::FactKind;
 use chaperone_core::ids::{EhrEventSource, OverrideReason};
 use chaperone_ledger::audit::codes::AuditCodes;
@@ -10,6 +11,7 @@ use chaperone_policy::Bundle;
 use serde::Deserialize;
 
 use crate::audit::accounting::Accounting;
+use crate::batch::BatchRules;
 use crate::claim::ClaimRules;
 use crate::context::StartFailed;
 use crate::on_screen::ScreenRules;
@@ -145,6 +147,11 @@ impl Tables {
         &self.deciding.claims
     }
 
+    /// What may be decided together.
+    pub(crate) fn batch_rules(&self) -> &BatchRules {
+        &self.deciding.batch
+    }
+
     /// How long something is on the screen at least.
     pub(crate) fn screen_rules(&self) -> &ScreenRules {
         &self.deciding.on_screen
@@ -243,11 +250,16 @@ const LEAST_MS_MAX: u32 = 60_000;
 /// Longest claim, in seconds: an hour.
 const HOLD_S_MAX: u32 = 3_600;
 
+/// Most proposals on one page that `rules/deciding.toml` may say.
+const BATCH_ITEMS_MAX: u32 = 20;
+
 /// How people decide: `rules/deciding.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Deciding {
     on_screen: ScreenRules,
     claims: ClaimRules,
+    #[serde(default)]
+    batch: BatchRules,
 }
 
 fn deciding(bundle: &Bundle) -> Result<Deciding, StartFailed> {
@@ -272,6 +284,13 @@ fn deciding(bundle: &Bundle) -> Result<Deciding, StartFailed> {
     if !fits {
         let why = format!(
             "claims hold at least `hold_s_min`, no longer for grave changes than for others, at most {HOLD_S_MAX} seconds, and at most half of the time left"
+        );
+        return Err(wrong(why));
+    }
+    let batch = &read.batch;
+    if batch.class_max > ChangeClass::M2 || batch.items_max > BATCH_ITEMS_MAX {
+        let why = format!(
+            "`batch` goes up to class M2 and {BATCH_ITEMS_MAX} proposals; what is graver is decided by itself"
         );
         return Err(wrong(why));
     }

@@ -9,8 +9,10 @@
 //! [`agents`].
 
 pub mod agents;
+pub mod batch;
 mod displays;
 mod drops;
+pub mod edited;
 pub mod health;
 pub mod inbox;
 pub mod ledger_pages;

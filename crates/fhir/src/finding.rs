@@ -87,6 +87,9 @@ pub struct Details {
     /// Key of the invariant, such as `ele-1`, or id of the rule within its set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub constraint: Option<String>,
+    /// Whether it states good practice rather than a rule.
+    #[serde(skip)]
+    pub is_best_practice: bool,
 }
 
 impl Details {

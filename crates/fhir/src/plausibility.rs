@@ -417,6 +417,7 @@ impl<'c> Checking<'c> {
         finding.details = Some(Box::new(Details {
             profile: Some(RULE_SET.to_owned()),
             constraint: Some(format!("{}:{case}", rule.id)),
+            is_best_practice: false,
         }));
         let mut parts = parts.to_vec();
         parts.sort_unstable();

@@ -125,5 +125,6 @@ fn request(bundle: &Bundle, seed: &mut u64) -> Result<WriteRequest, Box<dyn std:
         facts,
         tainted: next(seed, 4) == 0,
         bundle: *bundle.digest(),
+        at_least: None,
     })
 }

@@ -355,6 +355,7 @@ fn write_request(bundle: &Bundle, case: &WriteCase) -> Result<WriteRequest, Stri
         facts,
         tainted: case.tainted,
         bundle: *bundle.digest(),
+        at_least: None,
     })
 }
 

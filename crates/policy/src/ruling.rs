@@ -8,6 +8,7 @@
 //!    than the computed one refuses.
 //! 5. The `escalate` policies see claims and taint as well. They can only raise.
 //! 6. A gate below the floor is refused. Loading prevents it; this does not rely on that.
+//! 7. What takes the place of another proposal needs no less than that one did.
 
 use std::collections::BTreeSet;
 
@@ -34,16 +35,19 @@ pub const CLASS_MISMATCH: &str = "class-mismatch";
 pub const BELOW_FLOOR: &str = "below-floor";
 /// Denial when nobody holds every role that the rows and escalators ask for.
 pub const NO_DECIDER: &str = "no-decider";
+/// What raised a gate that would have been lighter than that of the proposal whose place it takes.
+pub const NO_LIGHTER: &str = "no-lighter-than-before";
 /// What callers refuse with when ruling failed.
 pub const POLICY_ERROR: &str = "policy-error";
 
 /// Names that no policy may take.
-pub(crate) const RESERVED: [&str; 6] = [
+pub(crate) const RESERVED: [&str; 7] = [
     DEFAULT_DENY,
     OUTSIDE_INTENT,
     CLASS_MISMATCH,
     BELOW_FLOOR,
     NO_DECIDER,
+    NO_LIGHTER,
     POLICY_ERROR,
 ];
 
@@ -163,13 +167,39 @@ impl Bundle {
         if !raising.permits && !raising.determining.is_empty() {
             return Ok(refusal.by_policies(&raising.determining));
         }
-        Ok(conclude(
-            base,
-            &verdict.determining,
-            &raising.determining,
-            &refusal,
-        ))
+        let record = conclude(base, &verdict.determining, &raising.determining, &refusal);
+        Ok(match &request.at_least {
+            Some(least) => no_lighter(record, least, &verdict.determining, &refusal),
+            None => record,
+        })
     }
+}
+
+/// Holds a ruling to the gate of what the change takes the place of: both must be satisfied.
+fn no_lighter(
+    mut record: RulingRecord,
+    least: &Gate,
+    rows: &[&Entry],
+    refusal: &Refusal,
+) -> RulingRecord {
+    let gate = record.gate.clone().and(least.clone());
+    if gate == record.gate {
+        return record;
+    }
+    if gate == Gate::Deny {
+        return refusal.built_in(NO_DECIDER, ids(rows));
+    }
+    record.gate = gate;
+    if let Ok(policy) = PolicyId::new(NO_LIGHTER) {
+        record.raised_by.push(policy.clone());
+        record.reasons.push(Reason {
+            policy,
+            text: "It takes the place of a proposal that needed this much, and a change of what is proposed never \
+                   needs less."
+                .to_owned(),
+        });
+    }
+    record
 }
 
 /// What the applying rows ask for together.

@@ -60,6 +60,7 @@ fn request(intent: &str, change: Change) -> WriteRequest {
         facts: Facts::default(),
         tainted: false,
         bundle: *BUNDLE.digest(),
+        at_least: None,
     }
 }
 
@@ -621,6 +622,17 @@ proptest! {
     fn taint_never_weakens(asked in any_request()) {
         let tainted = WriteRequest { tainted: true, ..asked.clone() };
         prop_assert!(rule(&tainted).gate.level() >= rule(&asked).gate.level());
+    }
+
+    /// What takes the place of another proposal never needs less than that one did.
+    #[test]
+    fn what_takes_anothers_place_is_no_lighter(asked in any_request(), other in any_request()) {
+        let (alone, least) = (rule(&asked), rule(&other).gate);
+        let record = rule(&WriteRequest { at_least: Some(least.clone()), ..asked.clone() });
+        prop_assert!(record.gate.level() >= alone.gate.level().max(least.level()));
+        // It is not made heavier for itself.
+        let same = rule(&WriteRequest { at_least: Some(alone.gate.clone()), ..asked });
+        prop_assert_eq!(same, alone);
     }
 
     /// A claim can only raise a gate, whatever it says.

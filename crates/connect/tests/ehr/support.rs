@@ -175,6 +175,8 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
         rests_on: Default::default(),
         resembles: Vec::new(),
         asked: None,
+        call: None,
+        edit: None,
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }
 }

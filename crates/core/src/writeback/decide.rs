@@ -181,7 +181,9 @@ pub enum Refusal {
     #[error("this role cannot approve this change")]
     RoleNotPermitted,
     /// The same person cannot be both.
-    #[error("two different people must approve, neither of them the requester")]
+    #[error(
+        "two different people must approve, neither of them the requester or one who changed it"
+    )]
     SamePerson,
     /// Somebody in training, where their word cannot be the one that counts.
     #[error("whoever is in training cannot decide this, and cannot sign beside another trainee")]
@@ -521,7 +523,7 @@ fn approve(
                 .approvals()
                 .iter()
                 .any(|earlier| same(earlier.person))
-                || ruled.proposal.requester.is_some_and(same)
+                || ruled.proposal.is_asked_by(record.person)
             {
                 return Err(Refusal::SamePerson);
             }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::change::{Change, ChangeClass};
 use crate::digest::{Digest, PayloadAddress};
+use crate::edit::EditLink;
 use crate::evidence::{ApprovalRecord, RulingRecord, Strategy, ValidationRecord};
 use crate::gate::ProofLevel;
 use crate::ids::{
@@ -54,6 +55,22 @@ pub struct Proposal {
     /// Which model and prompts made it; absent for what Chaperone itself proposes, and for older ones.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub maker: Option<Maker>,
+    /// For what a person made of another proposal: which one it took the place of. No agent can set it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub edit: Option<EditLink>,
+}
+
+impl Proposal {
+    /// Whether a person asked for it: the one the agent acted for, or one who changed what it says. Where two people
+    /// must agree, none of them is one of the two.
+    pub fn is_asked_by(&self, person: PersonId) -> bool {
+        self.requester == Some(person)
+            || self
+                .edit
+                .iter()
+                .flat_map(EditLink::people)
+                .any(|editor| editor == person)
+    }
 }
 
 /// Where the write order rests and what was agreed to.
@@ -91,6 +108,15 @@ pub enum RefusedBy {
         person: PersonId,
         /// Their reason, in the vault.
         reason: PayloadAddress,
+    },
+    /// A person changed it: another write-back took its place.
+    Edited {
+        /// The person.
+        person: PersonId,
+        /// Their reason, in the vault.
+        reason: PayloadAddress,
+        /// The other write-back.
+        into: WritebackId,
     },
     /// Nobody decided in time.
     Expiry,

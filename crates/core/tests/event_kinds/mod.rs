@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::sample::{address, at, digest, events, person, tenant, writeback};
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
+use chaperone_core::edit::EditLink;
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
@@ -283,6 +284,11 @@ pub(crate) fn kinds() -> Vec<Event> {
             writeback: WritebackId::from_random([1; 16]),
             decision: DecisionKind::Approve,
             code: "approval-mismatch".to_owned(),
+        },
+        Event::DecisionRefused {
+            writeback: WritebackId::from_random([1; 16]),
+            decision: DecisionKind::Edit,
+            code: "not-now".to_owned(),
         },
         Event::BreakGlassStarted {
             patient: PatientToken::from_random([3; 16]),
@@ -607,6 +613,11 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
             reason: address("reason"),
         },
         RefusedBy::Expiry,
+        RefusedBy::Edited {
+            person: person(1),
+            reason: address("reason"),
+            into: writeback(4),
+        },
     ] {
         kinds.push(E::Refused { refused });
     }
@@ -666,6 +677,18 @@ fn writeback_kinds() -> Vec<WritebackEvent> {
                 model: VersionName::new("example-model-2026-06").unwrap(),
                 prompts: vec![VersionName::new("refill@2").unwrap()],
                 claimed_pct: Some(95),
+            }),
+            ..crate::sample::proposal()
+        })),
+    );
+    kinds.insert(
+        0,
+        E::Proposed(Box::new(Proposal {
+            edit: Some(EditLink {
+                of: writeback(3),
+                digest: digest("order"),
+                person: person(1),
+                earlier: vec![person(2)],
             }),
             ..crate::sample::proposal()
         })),

@@ -76,6 +76,7 @@ pub(crate) fn proposal() -> Proposal {
         tainted: false,
         undo: None,
         maker: None,
+        edit: None,
     }
 }
 
@@ -252,6 +253,8 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
         rests_on: Default::default(),
         resembles: Vec::new(),
         asked: None,
+        call: None,
+        edit: None,
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     };
     Delivering::begin(order, order_digest, attempt)

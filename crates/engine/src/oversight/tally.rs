@@ -246,7 +246,7 @@ fn finding(
             (is_last && approval.review_ms >= review_ms_min).then_some(true)
         }
         WritebackEvent::Refused {
-            refused: RefusedBy::Human { .. },
+            refused: RefusedBy::Human { .. } | RefusedBy::Edited { .. },
         } => (was == StateName::AwaitingApproval).then_some(false),
         WritebackEvent::Compensated { .. } => Some(false),
         _ => None,
@@ -263,7 +263,7 @@ pub(super) fn is_telling(event: &Event) -> bool {
                     | WritebackEvent::Delivered(_)
                     | WritebackEvent::Compensated { .. }
                     | WritebackEvent::Refused {
-                        refused: RefusedBy::Human { .. }
+                        refused: RefusedBy::Human { .. } | RefusedBy::Edited { .. }
                     }
             )
     )

@@ -412,7 +412,9 @@ impl Engine {
         let is_create = order.interaction == Interaction::Create;
         let recorded = instant(self.now());
         let provenance = support.provenance.then(|| {
-            provenance_template(&order.author, order.interaction, record, &recorded).to_string()
+            let edit = order.edit.as_ref();
+            provenance_template(&order.author, edit, order.interaction, record, &recorded)
+                .to_string()
         });
         let mut evidence = order.evidence.clone();
         evidence.push(Digest::of_bytes(reason.as_bytes()));

@@ -53,6 +53,11 @@ impl Engine {
             if holds_record && !is_own {
                 finding.rests_on = RestsOn::Context;
             }
+            // Good practice that nobody broke a rule by: a resource without narrative, say. It is shown, and is not
+            // something that a person must read before they approve.
+            if finding.severity == Severity::Warning && states_good_practice(finding) {
+                finding.severity = Severity::Information;
+            }
             if is_about_target(finding) {
                 finding.rests_on = RestsOn::Context;
                 // The fault is the record's, which this write does not touch: a reviewer sees it.
@@ -105,6 +110,17 @@ fn is_of_template(write: &WriteAction, expression: &str) -> bool {
 /// Whether a finding is about what a reference leads to, rather than about what was proposed.
 fn is_about_target(finding: &Finding) -> bool {
     finding.id == id::REFERENCE_TARGET_PROFILE
+}
+
+/// Whether what demands it says of itself that it is good practice rather than a rule.
+///
+/// # Source
+/// FHIR R4, extension `elementdefinition-bestpractice`, such as on dom-6.
+fn states_good_practice(finding: &Finding) -> bool {
+    finding
+        .details
+        .as_ref()
+        .is_some_and(|details| details.is_best_practice)
 }
 
 /// Limits of a proposed resource: far beyond any note, far below what could hurt.

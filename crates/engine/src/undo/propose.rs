@@ -125,6 +125,7 @@ impl Engine {
                 part,
             }),
             maker: None,
+            edit: None,
         })
     }
 
@@ -196,6 +197,8 @@ impl Engine {
             rests_on: rests_on(&draft.asked.facts),
             resembles: Vec::new(),
             asked: Some(Box::new(draft.asked.clone())),
+            call: None,
+            edit: None,
         })
     }
 }

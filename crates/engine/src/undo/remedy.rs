@@ -366,6 +366,7 @@ impl Engine {
             facts,
             tainted: false,
             bundle: *self.bundle.digest(),
+            at_least: None,
         })
     }
 }

@@ -7,7 +7,7 @@ use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
-use chaperone_core::ids::{AgentId, IntentId, PatientToken, WritebackId};
+use chaperone_core::ids::{AgentId, IntentId, PatientToken, ToolName, WritebackId};
 use chaperone_core::phi::Phi;
 use chaperone_core::ports::Listing;
 use chaperone_core::principal::{Human, Role};
@@ -83,6 +83,10 @@ pub struct InboxItem {
     pub turn: Turn,
     /// Whether it may be approved from the list: light, one person, no second factor, no outside text.
     pub quick: bool,
+    /// Whether it may be approved together with others of its kind.
+    pub together: bool,
+    /// The tool that made it.
+    pub tool: ToolName,
 }
 
 /// Something that was agreed to and did not happen.
@@ -218,7 +222,7 @@ impl Engine {
         let turn = Turn::of(
             &gate,
             waiting.approvals(),
-            ruled.proposal.requester,
+            &ruled.proposal,
             ruled.validation.needs_override(),
             by,
         );
@@ -238,8 +242,14 @@ impl Engine {
                 && class <= ChangeClass::M2
                 && matches!(gate, Gate::Approve { .. })
                 && !row.tainted
-                // What warns is read before it is approved.
+                // What warns, and what a person changed, is read before it is approved.
+                && ruled.proposal.edit.is_none()
                 && content.order.validation.is_clean(),
+            together: turn.is_yours()
+                && !by.is_in_training()
+                && waiting.approvals().is_empty()
+                && self.tables.batch_rules().admits(ruled),
+            tool: row.tool.clone(),
             gate,
             digest: ruled.order.digest,
             since: row.proposed,
@@ -295,6 +305,7 @@ fn could_be_theirs(row: &WritebackRow, by: &Human) -> bool {
             (by.holds(*first) || by.holds(*second))
                 && !row.approvers.contains(&by.person)
                 && row.requester != Some(by.person)
+                && !row.editors.contains(&by.person)
         }
         _ => false,
     }

@@ -32,7 +32,7 @@ impl Part {
             };
         }
         let holds = |roles: &[Role]| roles.iter().any(|role| by.holds(*role));
-        let is_theirs = state.proposal().requester == Some(by.person)
+        let is_theirs = state.proposal().is_asked_by(by.person)
             || state.approvals().iter().any(|a| a.person == by.person);
         let is_their_turn = match state {
             Writeback::DeadLetter(_) | Writeback::Quarantined(_) => holds(&OPERATES),

@@ -30,11 +30,13 @@ use serde_json::Value;
 
 use super::displays::{for_words, with_displays};
 use super::drops::drops_of;
+use super::edited::EditedView;
 use super::part::Part;
 use super::patients::PatientHeader;
 use super::timeline::{TimelineEntry, is_approval};
 use super::{Turn, ViewFailed};
 use crate::context::Engine;
+use crate::edit::EditField;
 use crate::projection::WritebackRow;
 use crate::retention::receipt::deletions;
 
@@ -89,6 +91,10 @@ pub struct ReviewContent {
     pub diff_left_off: usize,
     /// For an order that follows another, that other one and what differs.
     pub follows: Option<Follows>,
+    /// For what a person made of another proposal: who, why, and how it differs from the agent's.
+    pub edited: Option<EditedView>,
+    /// The inputs that this person can change; none where they cannot.
+    pub edit: Vec<EditField>,
     /// Texts of the change that can be read as a whole, such as a note.
     pub documents: Vec<String>,
     /// Whether the base is still what it was.
@@ -232,7 +238,7 @@ pub(super) struct OrderContent {
 }
 
 impl OrderContent {
-    fn diff(&self) -> Vec<DiffLine> {
+    pub(super) fn diff(&self) -> Vec<DiffLine> {
         let base = self.base.as_ref().map(with_displays);
         words::diff(base.as_ref(), &with_displays(&self.body))
     }
@@ -323,6 +329,9 @@ impl Engine {
         let content = if part == Part::Content {
             let proposal = hand.state.proposal();
             let mut content = self.review_content(by, proposal, opened.as_ref()).await?;
+            if let Some(opened) = &opened {
+                content.edit = self.edit_fields(&hand.state, &opened.order, by);
+            }
             if let Some(address) = findings {
                 content.findings = match self.unless_gone(&address).await? {
                     Some(bytes) => serde_json::from_slice(&bytes)
@@ -331,7 +340,8 @@ impl Engine {
                 };
             }
             if let Writeback::Refused(refused) = &hand.state
-                && let RefusedBy::Human { reason, .. } = refused.by()
+                && let RefusedBy::Human { reason, .. } | RefusedBy::Edited { reason, .. } =
+                    refused.by()
             {
                 content.refusal_reason = self.unseal_text(reason).await.ok();
             }
@@ -428,6 +438,8 @@ impl Engine {
             diff,
             diff_left_off,
             follows,
+            edited: self.edited_view(proposal, opened).await?,
+            edit: Vec::new(),
             documents,
             base,
             patient,
@@ -539,7 +551,7 @@ impl Engine {
     }
 }
 
-fn turn_in(state: &Writeback, by: &Human) -> Turn {
+pub(super) fn turn_in(state: &Writeback, by: &Human) -> Turn {
     match state {
         Writeback::AwaitingApproval(waiting) => {
             let ruled = waiting.ruled();
@@ -547,7 +559,7 @@ fn turn_in(state: &Writeback, by: &Human) -> Turn {
             Turn::of(
                 gate,
                 waiting.approvals(),
-                ruled.proposal.requester,
+                &ruled.proposal,
                 ruled.validation.needs_override(),
                 by,
             )
@@ -586,6 +598,9 @@ pub(super) fn ended_words(state: &Writeback) -> Option<String> {
             RefusedBy::Validation { .. } => "It is not valid and was refused.".to_owned(),
             RefusedBy::Policy { code } => format!("Policy refused it: {code}."),
             RefusedBy::Human { .. } => "A person refused it.".to_owned(),
+            RefusedBy::Edited { into, .. } => {
+                format!("A person changed it, and {into} took its place.")
+            }
             RefusedBy::Expiry => "Nobody decided in time.".to_owned(),
             RefusedBy::Withdrawn => "The agent took it back.".to_owned(),
             RefusedBy::RulesChanged => {

@@ -506,6 +506,7 @@ fn writeback_words(event: &WritebackEvent) -> String {
             RefusedBy::Validation { .. } => "Refused: it is not valid".to_owned(),
             RefusedBy::Policy { code } => format!("Refused by policy: {code}"),
             RefusedBy::Human { .. } => "Refused by a person".to_owned(),
+            RefusedBy::Edited { into, .. } => format!("Changed by a person, into {into}"),
             RefusedBy::Expiry => "Refused: nobody decided in time".to_owned(),
             RefusedBy::Withdrawn => "Taken back by the agent".to_owned(),
             RefusedBy::RulesChanged => "Ended: the rules changed since it was ruled on".to_owned(),

@@ -2,8 +2,8 @@
 
 use chaperone_core::evidence::ApprovalRecord;
 use chaperone_core::gate::Gate;
-use chaperone_core::ids::PersonId;
 use chaperone_core::principal::{Human, Role};
+use chaperone_core::writeback::Proposal;
 
 use crate::context::Engine;
 pub use crate::tables::OverrideChoice;
@@ -54,7 +54,7 @@ impl Turn {
     pub fn of(
         gate: &Gate,
         approvals: &[ApprovalRecord],
-        requester: Option<PersonId>,
+        proposal: &Proposal,
         over_warning: bool,
         human: &Human,
     ) -> Turn {
@@ -102,7 +102,7 @@ impl Turn {
                 let open = [*first, *second]
                     .into_iter()
                     .find(|role| !given(*role) && human.holds(*role))
-                    .filter(|_| requester != Some(human.person));
+                    .filter(|_| !proposal.is_asked_by(human.person));
                 match open {
                     Some(role) => Turn::Yours {
                         role,
@@ -131,8 +131,9 @@ impl Turn {
 mod tests {
     use chaperone_core::Timestamp;
     use chaperone_core::digest::Digest;
+    use chaperone_core::edit::EditLink;
     use chaperone_core::evidence::Factor;
-    use chaperone_core::ids::AccountName;
+    use chaperone_core::ids::{AccountName, PersonId, WritebackId};
 
     use super::*;
 
@@ -141,6 +142,23 @@ mod tests {
             account: AccountName::new(format!("account-{person}")).unwrap(),
             person: PersonId::from_random([person; 16]),
             roles: roles.to_vec(),
+        }
+    }
+
+    fn asked_by(requester: Option<PersonId>) -> Proposal {
+        let proposal = serde_json::json!({
+            "id": WritebackId::from_random([1; 16]),
+            "envelope": chaperone_core::ids::EnvelopeId::from_random([2; 16]),
+            "agent": "a", "intent": "i", "tool": "t", "connection": "c",
+            "correlation": chaperone_core::ids::CorrelationId::from_random([3; 16]),
+            "idempotency_key": Digest::of_bytes(b"key"),
+            "request": Digest::of_bytes(b"request"),
+            "payload": Digest::of_bytes(b"payload"),
+            "tainted": false,
+        });
+        Proposal {
+            requester,
+            ..serde_json::from_value(proposal).unwrap()
         }
     }
 
@@ -167,7 +185,7 @@ mod tests {
         let both = human(1, &[Role::Clinician, Role::Pharmacist]);
         let pharmacist = human(2, &[Role::Pharmacist]);
         let turn = |approvals: &[ApprovalRecord], requester, who| {
-            Turn::of(&gate, approvals, requester, false, who)
+            Turn::of(&gate, approvals, &asked_by(requester), false, who)
         };
         let yours = |role, second_factor| Turn::Yours {
             role,
@@ -190,6 +208,18 @@ mod tests {
         assert_eq!(turn(&given, None, &other_account), Turn::WaitsForOther);
         assert!(!turn(&given, Some(pharmacist.person), &pharmacist).is_yours());
         assert!(!turn(&[], None, &human(3, &[Role::Rn])).is_yours());
+        // Nor is one of the two who changed what it says.
+        let edited = Proposal {
+            edit: Some(EditLink {
+                of: WritebackId::from_random([1; 16]),
+                digest: Digest::of_bytes(b"other"),
+                person: pharmacist.person,
+                earlier: Vec::new(),
+            }),
+            ..asked_by(None)
+        };
+        assert!(!Turn::of(&gate, &[], &edited, false, &pharmacist).is_yours());
+        assert!(Turn::of(&gate, &[], &edited, false, &both).is_yours());
     }
 
     #[test]
@@ -197,7 +227,7 @@ mod tests {
         let roles = [Role::Clinician].into();
         let gate = Gate::Approve2f { roles };
         let clinician = human(1, &[Role::Clinician]);
-        let turn = Turn::of(&gate, &[], None, true, &clinician);
+        let turn = Turn::of(&gate, &[], &asked_by(None), true, &clinician);
         assert_eq!(
             turn,
             Turn::Yours {
@@ -208,8 +238,8 @@ mod tests {
             }
         );
         let admin = human(2, &[Role::ItAdmin]);
-        assert!(!Turn::of(&gate, &[], None, false, &admin).is_yours());
-        assert!(!Turn::of(&Gate::Deny, &[], None, false, &clinician).is_yours());
+        assert!(!Turn::of(&gate, &[], &asked_by(None), false, &admin).is_yours());
+        assert!(!Turn::of(&Gate::Deny, &[], &asked_by(None), false, &clinician).is_yours());
     }
 
     #[test]
@@ -220,7 +250,9 @@ mod tests {
         let trainee = human(1, &[Role::Clinician, Role::Trainee]);
         let other_trainee = human(2, &[Role::Clinician, Role::Trainee]);
         let clinician = human(3, &[Role::Clinician]);
-        let turn = |approvals: &[ApprovalRecord], who| Turn::of(&gate, approvals, None, false, who);
+        let turn = |approvals: &[ApprovalRecord], who| {
+            Turn::of(&gate, approvals, &asked_by(None), false, who)
+        };
         let yours = |cosign| Turn::Yours {
             role: Role::Clinician,
             second_factor: false,
@@ -239,6 +271,6 @@ mod tests {
             first: Role::Clinician,
             second: Role::Pharmacist,
         };
-        assert!(!Turn::of(&pair, &[], None, false, &trainee).is_yours());
+        assert!(!Turn::of(&pair, &[], &asked_by(None), false, &trainee).is_yours());
     }
 }

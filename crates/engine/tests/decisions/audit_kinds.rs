@@ -100,7 +100,9 @@ fn recorded(seq: u64, event: Event) -> Recorded {
                 | W::Abandoned { .. }
                 | W::Released { .. } => human(),
                 W::Refused {
-                    refused: chaperone_core::writeback::RefusedBy::Human { .. },
+                    refused:
+                        chaperone_core::writeback::RefusedBy::Human { .. }
+                        | chaperone_core::writeback::RefusedBy::Edited { .. },
                 } => human(),
                 _ => of_system(SystemPart::Delivery),
             };

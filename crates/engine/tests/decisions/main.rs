@@ -14,12 +14,14 @@ mod cluster;
 
 mod audit;
 mod audit_kinds;
+mod batches;
 mod bench;
 mod break_glass;
 mod bypass;
 mod claims;
 mod consents;
 mod deliveries;
+mod edits;
 mod entities;
 mod events;
 mod exceptions;
@@ -81,6 +83,9 @@ on_both! {
         what_an_engine_recorded_is_exported_as_valid_audit_events,
         the_accounting_lists_what_is_not_excluded,
         a_stream_brings_every_audit_event_at_least_once_and_goes_on_where_it_was;
+    batches:
+        light_ones_of_a_kind_are_approved_each_by_itself,
+        what_is_not_light_is_decided_by_itself;
     break_glass:
         a_person_breaks_the_glass_for_themselves_and_for_a_time,
         what_breaking_the_glass_does_not_open;
@@ -124,6 +129,12 @@ on_both! {
         an_engine_leaves_other_tenants_work_alone,
         rebuilt_projections_are_the_live_ones,
         a_rebuild_takes_nothing_back_that_moves_meanwhile;
+    edits:
+        what_an_agent_proposed_is_changed_and_approved_as_it_then_is,
+        what_a_change_may_not_do_is_refused_and_changes_nothing,
+        a_change_never_needs_less_than_what_it_takes_the_place_of,
+        a_note_is_changed_by_a_colleague_and_taint_stays,
+        what_came_from_outside_stays_marked_and_a_change_counts_as_a_no;
     entities:
         a_model_adds_what_it_finds_and_what_it_does_not_answer_in_time_is_withheld;
     events:

@@ -24,6 +24,7 @@ pub(crate) struct Invariant {
     /// Its id, such as `ele-1`.
     pub(crate) key: Box<str>,
     pub(crate) severity: Severity,
+    pub(crate) is_best_practice: bool,
     /// What it demands, in words.
     pub(crate) human: Box<str>,
     /// What it demands, in FHIRPath.
@@ -74,6 +75,7 @@ impl Invariant {
                 ConstraintSeverity::Error => Severity::Error,
                 ConstraintSeverity::Warning => Severity::Warning,
             },
+            is_best_practice: constraint.best_practice.0,
             human: constraint.human.as_str().into(),
             expression: expression.into(),
             source: source.into(),
@@ -242,7 +244,8 @@ impl<'d> Walk<'d> {
             at,
             draft
                 .of_profile(&invariant.source)
-                .of_constraint(&invariant.key),
+                .of_constraint(&invariant.key)
+                .of_best_practice(invariant.is_best_practice),
         );
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct Draft {
     pub(crate) message: String,
     pub(crate) profile: Option<String>,
     pub(crate) constraint: Option<String>,
+    pub(crate) is_best_practice: bool,
 }
 
 impl Draft {
@@ -41,6 +42,7 @@ impl Draft {
             message,
             profile: None,
             constraint: None,
+            is_best_practice: false,
         }
     }
 
@@ -55,6 +57,12 @@ impl Draft {
 
     pub(crate) fn of_constraint(mut self, key: &str) -> Self {
         self.constraint = Some(key.to_owned());
+        self
+    }
+
+    /// Says that what was not kept is good practice rather than a rule.
+    pub(crate) fn of_best_practice(mut self, is_best_practice: bool) -> Self {
+        self.is_best_practice = is_best_practice;
         self
     }
 }
@@ -87,6 +95,7 @@ impl<'d> Report<'d> {
             Box::new(Details {
                 profile: draft.profile,
                 constraint: draft.constraint,
+                is_best_practice: draft.is_best_practice,
             })
         });
         self.found.push(Found {

@@ -538,7 +538,7 @@ impl Book {
                 review_ms: approval.review_ms,
             }),
             WritebackEvent::Refused {
-                refused: RefusedBy::Human { person, .. },
+                refused: RefusedBy::Human { person, .. } | RefusedBy::Edited { person, .. },
             } => {
                 write.rejected_by = Some(*person);
             }

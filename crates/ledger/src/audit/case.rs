@@ -168,6 +168,8 @@ cases! {
     Approved = "writeback-approved",
     /// A person said no.
     Rejected = "writeback-rejected",
+    /// A person changed it: another write-back took its place.
+    Edited = "writeback-edited",
     /// It ended before it was ready.
     Ended = "writeback-ended",
     /// The agent took it back.
@@ -324,6 +326,7 @@ fn of_writeback(event: &WritebackEvent, access: Option<&Access>) -> AuditCase {
         E::Refused { refused } => match refused {
             RefusedBy::Policy { .. } => AuditCase::Denied,
             RefusedBy::Human { .. } => AuditCase::Rejected,
+            RefusedBy::Edited { .. } => AuditCase::Edited,
             RefusedBy::Withdrawn => AuditCase::Withdrawn,
             RefusedBy::Validation { .. } | RefusedBy::Expiry | RefusedBy::RulesChanged => {
                 AuditCase::Ended

@@ -260,6 +260,7 @@ impl Telling<'_> {
                     RefusedBy::Policy { code } => code.clone(),
                     RefusedBy::Validation { .. } => "validation".to_owned(),
                     RefusedBy::Human { .. } => "rejected".to_owned(),
+                    RefusedBy::Edited { .. } => "edited".to_owned(),
                     RefusedBy::Expiry => "expired".to_owned(),
                     RefusedBy::Withdrawn => "withdrawn".to_owned(),
                     RefusedBy::RulesChanged => "rules-changed".to_owned(),

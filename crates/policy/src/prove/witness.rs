@@ -219,6 +219,7 @@ impl Asked {
             facts: held,
             tainted: self.tainted,
             bundle: *bundle.digest(),
+            at_least: None,
         })
     }
 

@@ -265,7 +265,7 @@ pub(super) fn review_ms(state: &ConsoleState, opened: &str) -> u64 {
     u64::try_from(now.saturating_sub(opened).clamp(0, REVIEW_MS_MAX)).unwrap_or(0)
 }
 
-fn digest_of(text: &str) -> Result<Digest, Refusal> {
+pub(super) fn digest_of(text: &str) -> Result<Digest, Refusal> {
     text.parse()
         .map_err(|_| Refusal::BadRequest("The form does not name what it decides about."))
 }
@@ -296,6 +296,9 @@ pub(super) async fn not_taken(
             StatusCode::UNPROCESSABLE_ENTITY,
             "Say why, in 3 to 2,000 characters. The reason goes into the record.".to_owned(),
         ),
+        DecideFailed::ByItself | DecideFailed::TooManyAtOnce => {
+            (StatusCode::CONFLICT, capital(&failed.to_string()))
+        }
         DecideFailed::OverrideReasonUnknown => (
             StatusCode::UNPROCESSABLE_ENTITY,
             capital(&failed.to_string()),

@@ -72,6 +72,8 @@ pub(super) struct InboxRow {
     pub(super) tainted: bool,
     pub(super) waits: bool,
     pub(super) quick: bool,
+    /// How many of its kind can be decided on one page with it; 0 where none can.
+    pub(super) together: usize,
     pub(super) digest: String,
     pub(super) opened: i64,
     /// Who has it in hand; empty where nobody has.
@@ -130,7 +132,12 @@ pub(super) async fn show(
             .iter()
             .take(SHOWN_MAX)
             .map(|item| {
-                let row = InboxRow::of(item, now);
+                let mut row = InboxRow::of(item, now);
+                let alike = |it: &&InboxItem| {
+                    it.together && it.tool == item.tool && it.intent == item.intent
+                };
+                let count = inbox.items.iter().filter(alike).count();
+                row.together = if item.together && count > 1 { count } else { 0 };
                 row.in_hand(
                     claims.get(&item.id),
                     state.engine.least_on_screen_ms(item.class),
@@ -217,6 +224,7 @@ impl InboxRow {
             tainted: item.tainted,
             waits: item.turn == Turn::WaitsForOther,
             quick: item.quick,
+            together: 0,
             digest: item.digest.to_string(),
             opened: now.as_millisecond(),
             claim: String::new(),

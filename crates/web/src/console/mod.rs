@@ -12,8 +12,10 @@ mod agents;
 mod answers;
 mod assets;
 mod assign;
+mod batch;
 mod claims;
 mod decide;
+mod edit;
 mod emergency;
 mod enrol;
 mod entry;
@@ -128,6 +130,10 @@ pub fn router(state: ConsoleState) -> Router {
             "/console/account/add/{step}",
             get(passkeys::add).post(passkeys::submit_add),
         )
+        .route(
+            "/console/several/{id}",
+            get(batch::show).post(batch::approve),
+        )
         .route("/console/writebacks/{id}", get(review::show))
         .route("/console/writebacks/{id}/receipt", get(review::receipt))
         .route("/console/writebacks/{id}/approve", post(decide::approve))
@@ -140,6 +146,10 @@ pub fn router(state: ConsoleState) -> Router {
         .route(
             "/console/writebacks/{id}/hand-over",
             post(claims::hand_over),
+        )
+        .route(
+            "/console/writebacks/{id}/edit",
+            post(edit::submit).layer(DefaultBodyLimit::max(edit::EDIT_BYTES_MAX)),
         )
         .route("/console/writebacks/{id}/reject", post(decide::reject))
         .route("/console/writebacks/{id}/requeue", post(decide::requeue))

@@ -155,6 +155,9 @@ impl Done {
         match self.done.as_str() {
             "approved" => "Approved. It is on its way.",
             "approved-half" => "Your approval is recorded. The other person's is still needed.",
+            "edited" => {
+                "Changed. It waits for its approval as it stands here; the agent's proposal ended."
+            }
             "rejected" => "Rejected. The agent will be told that a person said no.",
             "requeued" => "Back in the queue.",
             "abandoned" => "Given up.",

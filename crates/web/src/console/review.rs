@@ -1,5 +1,7 @@
 //! The review of one proposal: five questions in order, then the decision.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -19,6 +21,7 @@ use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
 
 use super::ConsoleState;
 use super::claims::{self, ClaimRows};
+use super::edit::{self, EditRow, EditedRows};
 use super::page::{Chrome, Done, Here, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;
@@ -68,6 +71,12 @@ pub(super) struct ReviewPage {
     pub(super) envelope: String,
     pub(super) has_receipt: bool,
     pub(super) claim: Option<ClaimRows>,
+    /// The inputs that this person can change.
+    pub(super) edit: Vec<EditRow>,
+    pub(super) edit_open: bool,
+    pub(super) edit_reason: String,
+    /// What took its place; empty where nothing did.
+    pub(super) edited_into: String,
     /// How long it is on the screen before it can be decided, in milliseconds.
     pub(super) after_ms: u32,
 }
@@ -80,6 +89,7 @@ pub(super) struct ContentRows {
     pub(super) follows: String,
     pub(super) follows_diff: Vec<DiffRow>,
     pub(super) documents: Vec<String>,
+    pub(super) edited: Option<EditedRows>,
     pub(super) is_new: bool,
     pub(super) base_words: &'static str,
     pub(super) base_warns: bool,
@@ -209,6 +219,9 @@ pub(super) struct Again {
     pub(super) problem: String,
     pub(super) reason: String,
     pub(super) override_reason: Option<OverrideReason>,
+    /// What stood in the form of a change.
+    pub(super) edit: Option<BTreeMap<String, String>>,
+    pub(super) edit_reason: String,
 }
 
 /// The page, also after a decision that was not taken.
@@ -228,6 +241,9 @@ pub(super) async fn page(
     page.claim = claims::rows(state, person, id).await?;
     if page.can_decide {
         page.after_ms = state.engine.least_on_screen_ms(class);
+    }
+    // Whoever changes it has read it too.
+    if page.can_decide || !page.edit.is_empty() {
         let shown: Vec<_> = digest.map(|digest| (id, digest)).into_iter().collect();
         state.engine.put_on_screen(&person.human, &shown).await?;
     }
@@ -257,7 +273,7 @@ impl ReviewPage {
         let class = row.class.unwrap_or(ChangeClass::M0);
         let (state_words, state_css) = phrases::state(row.state);
         // Whoever is not to see the content has none here.
-        let content = content.map(|it| it.into_exposed(ExposedFor::Person));
+        let mut content = content.map(|it| it.into_exposed(ExposedFor::Person));
         let why = why(&row, content.as_ref(), author, purpose, calibrated_pct);
         let (mut can_decide, needs_factor, over_warning) = match &turn {
             Turn::Yours {
@@ -267,14 +283,17 @@ impl ReviewPage {
             } => (true, *second_factor, *over_warning),
             Turn::WaitsForOther | Turn::NotYours { .. } => (false, false, false),
         };
+        let edit = content
+            .as_mut()
+            .map(|content| std::mem::take(&mut content.edit))
+            .unwrap_or_default();
         let content = content.map(content_rows);
         let mut turn_words = turn_words(&turn, row.state);
         // Nobody approves blind: without the patient on the screen, approving is not offered.
-        if content
+        let is_blind = content
             .as_ref()
-            .is_none_or(|content| content.patient_missing)
-            && can_decide
-        {
+            .is_none_or(|content| content.patient_missing);
+        if is_blind && can_decide {
             can_decide = false;
             turn_words =
                 "The patient cannot be shown, because the EHR does not answer. Approving is \
@@ -372,6 +391,17 @@ impl ReviewPage {
             envelope: format!("/console/streams/envelope/{}", row.envelope),
             has_receipt: matches!(row.state, StateName::Delivered | StateName::Staged),
             claim: None,
+            // Nobody changes what they would decide blind.
+            edit: match is_blind {
+                true => Vec::new(),
+                false => edit::rows(edit, again.edit.as_ref()),
+            },
+            edit_open: again.edit.is_some(),
+            edit_reason: again.edit_reason,
+            edited_into: row
+                .edited_into
+                .map(|into| into.to_string())
+                .unwrap_or_default(),
             after_ms: 0,
         }
     }
@@ -572,6 +602,7 @@ fn content_rows(content: ReviewContent) -> ContentRows {
             .unwrap_or_default(),
         left_off: content.diff_left_off,
         documents: content.documents,
+        edited: content.edited.map(edit::edited_rows),
         base_words,
         base_warns,
         patient,
@@ -582,7 +613,7 @@ fn content_rows(content: ReviewContent) -> ContentRows {
     }
 }
 
-fn diff_rows(lines: Vec<chaperone_engine::views::review::DiffLine>) -> Vec<DiffRow> {
+pub(super) fn diff_rows(lines: Vec<chaperone_engine::views::review::DiffLine>) -> Vec<DiffRow> {
     let rows = lines.into_iter().map(|line| DiffRow {
         // A place to break at, so that no name is torn apart.
         path: line.path.replace('.', ".\u{200b}"),

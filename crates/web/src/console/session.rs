@@ -147,6 +147,20 @@ impl Fields {
         }
     }
 
+    /// The fields whose names begin so, by the rest of their names.
+    ///
+    /// # Errors
+    /// A field that stands there twice.
+    pub(super) fn starting_with(&self, prefix: &str) -> Result<BTreeMap<String, String>, Refusal> {
+        let mut found = BTreeMap::new();
+        for name in self.0.keys() {
+            if let Some(rest) = name.strip_prefix(prefix) {
+                found.insert(rest.to_owned(), self.one(name)?.to_owned());
+            }
+        }
+        Ok(found)
+    }
+
     /// All values of a field that may stand there several times.
     pub(super) fn all(&self, name: &str) -> &[String] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()

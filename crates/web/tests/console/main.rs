@@ -9,9 +9,11 @@
 )]
 
 mod answers;
+mod batches;
 mod bench;
 mod claims;
 mod decisions;
+mod edits;
 mod emergency;
 mod excepted;
 mod exceptions;

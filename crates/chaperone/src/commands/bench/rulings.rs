@@ -114,5 +114,6 @@ fn request(bundle: &Bundle, draw: &mut Draw) -> anyhow::Result<WriteRequest> {
         facts,
         tainted: draw.below(4) == 0,
         bundle: *bundle.digest(),
+        at_least: None,
     })
 }
