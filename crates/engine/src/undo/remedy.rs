@@ -414,6 +414,7 @@ fn action(resource: ResourceType, interaction: Interaction) -> WriteAction {
         profiles: Vec::new(),
         observe: Vec::new(),
         facts: BTreeMap::new(),
+        note: None,
     }
 }
 

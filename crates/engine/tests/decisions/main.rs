@@ -28,6 +28,7 @@ mod inventory;
 mod keys;
 mod limits;
 mod nodes;
+mod notes;
 mod oversight;
 mod passkeys;
 mod plausible;
@@ -154,6 +155,9 @@ on_both! {
         a_text_waits_for_the_morning_and_holds_up_nothing_else,
         a_message_that_the_patient_should_not_get_is_refused,
         a_withdrawal_told_to_one_node_voids_the_queue_of_all_and_is_seen_by_all_within_a_minute;
+    notes:
+        draft_note_sees_templates_and_the_encounters_metadata_and_nothing_else,
+        a_draft_follows_its_template_or_is_refused;
     oversight:
         what_people_find_wrong_is_no_longer_let_through_alone,
         who_agrees_lets_it_go_on_and_only_a_share_is_drawn,
