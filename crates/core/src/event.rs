@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::claim::ClaimEvent;
 use crate::conformance::ConformanceReported;
+use crate::decision_support::DecisionSupportEvent;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
@@ -497,6 +498,8 @@ pub enum Event {
     },
     /// What people let agents do was looked at, or how they do it.
     Oversight(OversightEvent),
+    /// Decision support was asked about an order, or a person went on over what it said.
+    DecisionSupport(DecisionSupportEvent),
     /// An exception from the matrix was asked for, granted, used or looked at.
     Exception(ExceptionEvent),
     /// Something was undone, or is to be.
@@ -534,6 +537,7 @@ impl Event {
             Event::Passkey(_) => format!("passkey.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
             Event::Exception(_) => format!("exception.{}", text("what")),
+            Event::DecisionSupport(_) => format!("decision_support.{}", text("what")),
             _ => text("kind"),
         }
     }

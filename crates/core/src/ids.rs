@@ -184,6 +184,8 @@ named_ids! {
     OverrideReason = "override reason";
     /// A note template, as `templates/*.toml` declares it.
     NoteTemplateId = "note template";
+    /// A CDS service, as `rules/decision-support.toml` lists it.
+    CdsServiceId = "CDS service";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.
     VendorId = "vendor id";
     /// A place on earth, or the organisation's own premises, as contracts name it.

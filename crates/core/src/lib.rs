@@ -50,6 +50,7 @@ pub mod envelope;
 pub mod request;
 
 pub mod claim;
+pub mod decision_support;
 pub mod evidence;
 pub mod exception;
 pub mod oversight;

@@ -90,6 +90,9 @@ pub enum DecideFailed {
     /// The reason for approving over a warning is not one that the bundle lists.
     #[error("this is not one of the reasons for approving over a warning")]
     OverrideReasonUnknown,
+    /// Decision support stands against it.
+    #[error(transparent)]
+    DecisionSupport(#[from] crate::decision_support::SupportStands),
     /// A reason is needed.
     #[error("a reason is needed, of 3 to 2,000 characters")]
     ReasonNeeded,
@@ -146,6 +149,7 @@ impl DecideFailed {
             DecideFailed::Claimed { .. } => "claimed-by-another",
             DecideFailed::NotRead { .. } => "not-read-yet",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
+            DecideFailed::DecisionSupport(stands) => stands.code(),
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
             DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
@@ -238,6 +242,7 @@ impl Engine {
             },
             now,
         )?;
+        self.support_allows(&mut hand, by).await?;
         let paced = self.pace(by, class, review_ms, &mut commit).await;
         if matches!(paced, Err(DecideFailed::Pause { .. })) {
             self.notify_waiting(&as_it_waits);
@@ -584,7 +589,7 @@ fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
 }
 
 /// The role under which a person can approve a waiting write-back.
-fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
+pub(crate) fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let Writeback::AwaitingApproval(waiting) = state else {
         return Err(Refusal::NotNow(state.name()).into());
     };

@@ -60,6 +60,7 @@ pub mod break_glass;
 pub mod claim;
 pub mod collect;
 pub mod decide;
+pub mod decision_support;
 pub mod ehr_event;
 pub mod exception;
 pub mod grant;

@@ -357,6 +357,7 @@ pub(crate) fn kinds() -> Vec<Event> {
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
     kinds.extend(oversight_kinds().into_iter().map(Event::Oversight));
+    kinds.extend(support_kinds().into_iter().map(Event::DecisionSupport));
     kinds.extend(exception_kinds().into_iter().map(Event::Exception));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
@@ -460,6 +461,31 @@ fn oversight_kinds() -> Vec<OversightEvent> {
         OversightEvent::Overdue {
             step: 1,
             roles: vec![Role::Rn, Role::Clinician],
+        },
+    ]
+}
+
+/// One of everything that happens between an order and decision support.
+fn support_kinds() -> Vec<DecisionSupportEvent> {
+    let service = |name: &str, not_heard, cards, critical| ServiceAsked {
+        service: CdsServiceId::new(name).unwrap(),
+        not_heard,
+        cards,
+        critical,
+    };
+    vec![
+        DecisionSupportEvent::Asked {
+            order: digest("order"),
+            services: vec![
+                service("interactions", None, 3, 1),
+                service("guidelines", Some(NotHeard::NoAnswer), 0, 0),
+            ],
+            cards: Some(address("cards")),
+        },
+        DecisionSupportEvent::Overridden {
+            order: digest("order"),
+            card: digest("card"),
+            reason: OverrideReason::new("monitored").unwrap(),
         },
     ]
 }

@@ -20,7 +20,11 @@ const FINDING: &str = "chaperone.note-template";
 
 impl Engine {
     /// What of a drafted note does not follow its template; nothing where the tool drafts no note.
-    pub(super) fn note_findings(&self, admitted: &Admitted<'_>, write: &WriteAction) -> Vec<Finding> {
+    pub(super) fn note_findings(
+        &self,
+        admitted: &Admitted<'_>,
+        write: &WriteAction,
+    ) -> Vec<Finding> {
         let Some(note) = &write.note else {
             return Vec::new();
         };
@@ -78,7 +82,10 @@ impl Engine {
 fn problems(template: &NoteTemplate, kind: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if template.kinds.iter().all(|it| it.as_str() != kind) {
-        found.push(format!("template `{}` is not for this kind of note", template.id));
+        found.push(format!(
+            "template `{}` is not for this kind of note",
+            template.id
+        ));
     }
     let chars = |text: &str| u32::try_from(text.trim().chars().count()).unwrap_or(u32::MAX);
     if chars(text) > template.chars_max {
@@ -101,7 +108,10 @@ fn problems(template: &NoteTemplate, kind: &str, text: &str) -> Vec<String> {
             continue;
         };
         if place < next {
-            found.push(format!("section `{}` is doubled or out of order", section.title));
+            found.push(format!(
+                "section `{}` is doubled or out of order",
+                section.title
+            ));
         }
         next = place.saturating_add(1);
         if chars(body) > section.chars_max {
@@ -168,18 +178,63 @@ mod tests {
         let longer = format!("## Subjective\nTired.\n## Plan\nRest.{}", " \nx".repeat(40));
         let cases: [(&NoteTemplate, &str, &str, &[&str]); 13] = [
             (&soap, "11506-3", good, &[]),
-            (&soap, "11506-3", "\n## Subjective\nTired.\n## Objective\n\n## Plan\nRest.", &[]),
+            (
+                &soap,
+                "11506-3",
+                "\n## Subjective\nTired.\n## Objective\n\n## Plan\nRest.",
+                &[],
+            ),
             (&plain, "11506-3", "Seen today.\n# not a section", &[]),
             (&soap, "34117-2", good, &["not for this kind"]),
-            (&soap, "11506-3", "## Subjective\nTired.", &["`Plan` is missing"]),
-            (&soap, "11506-3", "## Subjective\n\n## Plan\nRest.", &["`Subjective` is missing or empty"]),
-            (&soap, "11506-3", "Hello.\n## Subjective\nTired.\n## Plan\nRest.", &["before the first section"]),
-            (&soap, "11506-3", "## Subjective\nTired.\n## Plan\nRest.\n## Orders\nNone.", &["does not have"]),
-            (&soap, "11506-3", "## Plan\nRest.\n## Subjective\nTired.", &["out of order"]),
-            (&soap, "11506-3", "## Subjective\nTired.\n## Subjective\nTired.\n## Plan\nRest.", &["doubled"]),
+            (
+                &soap,
+                "11506-3",
+                "## Subjective\nTired.",
+                &["`Plan` is missing"],
+            ),
+            (
+                &soap,
+                "11506-3",
+                "## Subjective\n\n## Plan\nRest.",
+                &["`Subjective` is missing or empty"],
+            ),
+            (
+                &soap,
+                "11506-3",
+                "Hello.\n## Subjective\nTired.\n## Plan\nRest.",
+                &["before the first section"],
+            ),
+            (
+                &soap,
+                "11506-3",
+                "## Subjective\nTired.\n## Plan\nRest.\n## Orders\nNone.",
+                &["does not have"],
+            ),
+            (
+                &soap,
+                "11506-3",
+                "## Plan\nRest.\n## Subjective\nTired.",
+                &["out of order"],
+            ),
+            (
+                &soap,
+                "11506-3",
+                "## Subjective\nTired.\n## Subjective\nTired.\n## Plan\nRest.",
+                &["doubled"],
+            ),
             (&soap, "11506-3", &long, &["longer than 20"]),
-            (&soap, "11506-3", &longer, &["longer than 80", "longer than 20"]),
-            (&plain, "11506-3", "Seen.\n## Plan\nRest.", &["does not have"]),
+            (
+                &soap,
+                "11506-3",
+                &longer,
+                &["longer than 80", "longer than 20"],
+            ),
+            (
+                &plain,
+                "11506-3",
+                "Seen.\n## Plan\nRest.",
+                &["does not have"],
+            ),
         ];
         for (template, kind, text, wanted) in cases {
             let found = problems(template, kind, text);

@@ -19,6 +19,7 @@ mod break_glass;
 mod bypass;
 mod claims;
 mod consents;
+mod decision_support;
 mod deliveries;
 mod entities;
 mod events;
@@ -113,6 +114,10 @@ on_both! {
         a_send_waits_while_consents_cannot_be_read,
         a_message_goes_only_where_the_patient_agreed,
         an_opt_out_counts_before_the_ehr_has_it;
+    decision_support:
+        a_critical_card_holds_an_order_until_somebody_says_why_it_goes_on,
+        a_new_critical_card_at_approval_holds_it,
+        a_service_that_is_not_heard_is_shown_and_holds_what_the_table_says;
     deliveries:
         a_slow_ehr_holds_up_nobody_elses_writes,
         a_delivery_goes_on_while_the_store_is_asked_for_more,

@@ -56,7 +56,12 @@ pub(crate) async fn draft_note_sees_templates_and_the_encounters_metadata_and_no
         .collect();
     assert_eq!(
         tools,
-        ["list_note_templates", "list_encounters", "draft_note", "check_proposal_status"]
+        [
+            "list_note_templates",
+            "list_encounters",
+            "draft_note",
+            "check_proposal_status"
+        ]
     );
 
     // The field list, whole.
@@ -104,7 +109,10 @@ pub(crate) async fn draft_note_sees_templates_and_the_encounters_metadata_and_no
     );
     // What the intent does not list is refused, whatever the agent asks for.
     for tool in ["list_problems", "list_documents", "get_patient_context"] {
-        assert!(bench.try_call(&scribe, tool, json!({})).await.is_err(), "{tool}");
+        assert!(
+            bench.try_call(&scribe, tool, json!({})).await.is_err(),
+            "{tool}"
+        );
     }
 }
 
@@ -126,16 +134,32 @@ pub(crate) async fn a_draft_follows_its_template_or_is_refused(db: Db) {
         let id: WritebackId = answer["proposal"].as_str().unwrap().parse().unwrap();
         (bench.state(id).await, answer)
     };
-    let soap = "## Subjective\nTired.\n## Objective\nCalm.\n## Assessment\nFatigue.\n## Plan\nRest.";
+    let soap =
+        "## Subjective\nTired.\n## Objective\nCalm.\n## Assessment\nFatigue.\n## Plan\nRest.";
     let (state, _) = draft("1", "progress-note", "11506-3", soap).await;
     assert_eq!(state, StateName::AwaitingApproval);
     let (state, _) = draft("2", "plain-note", "11506-3", "Seen today.").await;
     assert_eq!(state, StateName::AwaitingApproval);
     for (key, kind, text, why) in [
         ("3", "18842-5", soap.to_owned(), "not for this kind"),
-        ("4", "11506-3", soap.replace("## Plan\nRest.", ""), "`Plan` is missing"),
-        ("5", "11506-3", format!("{soap}\n## Orders\nAspirin."), "does not have"),
-        ("6", "11506-3", soap.replace("Rest.", &"Rest. ".repeat(900)), "longer than 3000"),
+        (
+            "4",
+            "11506-3",
+            soap.replace("## Plan\nRest.", ""),
+            "`Plan` is missing",
+        ),
+        (
+            "5",
+            "11506-3",
+            format!("{soap}\n## Orders\nAspirin."),
+            "does not have",
+        ),
+        (
+            "6",
+            "11506-3",
+            soap.replace("Rest.", &"Rest. ".repeat(900)),
+            "longer than 3000",
+        ),
     ] {
         let (state, answer) = draft(key, "progress-note", kind, &text).await;
         assert_eq!(state, StateName::Refused, "{answer}");
@@ -145,5 +169,10 @@ pub(crate) async fn a_draft_follows_its_template_or_is_refused(db: Db) {
     let arguments = json!({
         "idempotency_key": "7", "encounter_token": encounter, "template": "own-template", "text": "x",
     });
-    assert!(bench.try_call(&scribe, "draft_note", arguments).await.is_err());
+    assert!(
+        bench
+            .try_call(&scribe, "draft_note", arguments)
+            .await
+            .is_err()
+    );
 }

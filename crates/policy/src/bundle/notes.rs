@@ -57,15 +57,27 @@ fn wrong(template: &NoteTemplate) -> Vec<(&'static str, String)> {
             && !title.starts_with('#')
             && !title.chars().any(char::is_control)
     };
-    require(is_title(&template.title), "title", "`title` must be a short line");
-    require(!template.kinds.is_empty(), "kinds", "`kinds` names no LOINC type");
+    require(
+        is_title(&template.title),
+        "title",
+        "`title` must be a short line",
+    );
+    require(
+        !template.kinds.is_empty(),
+        "kinds",
+        "`kinds` names no LOINC type",
+    );
     require(
         (1..=NOTE_CHARS_MAX).contains(&template.chars_max),
         "chars_max",
         "`chars_max` is out of range",
     );
     for said in [&template.source, &template.owner] {
-        require(!said.trim().is_empty(), "owner", "`source` and `owner` must be given");
+        require(
+            !said.trim().is_empty(),
+            "owner",
+            "`source` and `owner` must be given",
+        );
     }
     require(
         read::is_day(&template.reviewed)
@@ -81,7 +93,11 @@ fn wrong(template: &NoteTemplate) -> Vec<(&'static str, String)> {
     );
     let mut titles = BTreeSet::new();
     for section in &template.sections {
-        require(is_title(&section.title), "sections", "a section's title must be a short line");
+        require(
+            is_title(&section.title),
+            "sections",
+            "a section's title must be a short line",
+        );
         require(
             titles.insert(section.title.as_str()),
             "sections",
@@ -113,11 +129,16 @@ pub(super) fn check(
             (&note.text, InputType::String),
         ] {
             if !is_input(tool, name, wanted) {
-                problem(format!("`write.note` names `{name}`, which is no input of that type, or may be left out"));
+                problem(format!(
+                    "`write.note` names `{name}`, which is no input of that type, or may be left out"
+                ));
             }
         }
         let offered = tool.inputs.get(&note.template);
-        for id in offered.map(|input| input.one_of.as_slice()).unwrap_or_default() {
+        for id in offered
+            .map(|input| input.one_of.as_slice())
+            .unwrap_or_default()
+        {
             if !templates.keys().any(|known| known.as_str() == id) {
                 problem(format!("there is no `templates/{id}.toml`"));
             }

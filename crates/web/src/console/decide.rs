@@ -307,7 +307,7 @@ pub(super) async fn not_taken(
                 super::phrases::exact(*until)
             ),
         ),
-        DecideFailed::Conflict | DecideFailed::RulesChanged => {
+        DecideFailed::Conflict | DecideFailed::RulesChanged | DecideFailed::DecisionSupport(_) => {
             (StatusCode::CONFLICT, capital(&failed.to_string()))
         }
         DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_) => {

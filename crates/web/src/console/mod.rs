@@ -14,6 +14,7 @@ mod assets;
 mod assign;
 mod claims;
 mod decide;
+mod decision_support;
 mod emergency;
 mod enrol;
 mod entry;
@@ -142,6 +143,10 @@ pub fn router(state: ConsoleState) -> Router {
             post(claims::hand_over),
         )
         .route("/console/writebacks/{id}/reject", post(decide::reject))
+        .route(
+            "/console/writebacks/{id}/override-card",
+            post(decision_support::submit),
+        )
         .route("/console/writebacks/{id}/requeue", post(decide::requeue))
         .route("/console/writebacks/{id}/abandon", post(decide::abandon))
         .route("/console/writebacks/{id}/resolve", post(decide::resolve))

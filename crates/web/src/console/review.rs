@@ -19,6 +19,7 @@ use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
 
 use super::ConsoleState;
 use super::claims::{self, ClaimRows};
+use super::decision_support::{SupportRows, support_rows};
 use super::page::{Chrome, Done, Here, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;
@@ -70,6 +71,8 @@ pub(super) struct ReviewPage {
     pub(super) claim: Option<ClaimRows>,
     /// How long it is on the screen before it can be decided, in milliseconds.
     pub(super) after_ms: u32,
+    /// What decision support says, where it is asked.
+    pub(super) support: Option<SupportRows>,
 }
 
 /// What only roles that see patients are shown.
@@ -219,6 +222,8 @@ pub(super) async fn page(
     again: Again,
     status: StatusCode,
 ) -> Result<Response, Refusal> {
+    // Asked first: what is shown below is how it stands after that.
+    let support = support_rows(state, person, id).await?;
     let review = state.engine.review(&person.human, id).await?;
     let chrome = Chrome::of(state, person, "Review", Here::Inbox).await?;
     let choices = state.engine.override_choices();
@@ -231,6 +236,7 @@ pub(super) async fn page(
         let shown: Vec<_> = digest.map(|digest| (id, digest)).into_iter().collect();
         state.engine.put_on_screen(&person.human, &shown).await?;
     }
+    page.support = support.filter(|_| page.content.is_some());
     Ok(render_as(status, &page))
 }
 
@@ -373,6 +379,7 @@ impl ReviewPage {
             has_receipt: matches!(row.state, StateName::Delivered | StateName::Staged),
             claim: None,
             after_ms: 0,
+            support: None,
         }
     }
 }
