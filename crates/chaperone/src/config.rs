@@ -387,7 +387,7 @@ impl Config {
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
         let gate = self.gate(&bundle, basics)?;
         engine.decision_support = match &self.decision_support {
-            Some(section) => Some(section.services(&gate)?),
+            Some(section) => Some(section.services(&gate, basics)?),
             None => None,
         };
         let place = self.keys.place(&gate, basics)?;

@@ -28,6 +28,8 @@ pub enum NotHeard {
     Unusable,
     /// What it needs to know could not be had from the EHR.
     NoPrefetch,
+    /// The order or the patient is specially protected, and told to nobody outside.
+    Protected,
 }
 
 impl NotHeard {
@@ -40,6 +42,7 @@ impl NotHeard {
             NotHeard::Failed => "it answered that it failed",
             NotHeard::Unusable => "its answer cannot be used",
             NotHeard::NoPrefetch => "the EHR did not give what it needs to know",
+            NotHeard::Protected => "this is specially protected and told to nobody outside",
         }
     }
 }
@@ -52,10 +55,21 @@ pub struct ServiceAsked {
     /// Why it was not heard; nothing where it was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_heard: Option<NotHeard>,
-    /// How many cards it gave.
+    /// How many cards of it count: what it gave, or, where it was not heard, what it gave before about the same order.
     pub cards: u32,
     /// How many of them are critical.
     pub critical: u32,
+    /// How many entries of the record it was not told of, because they are specially protected.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub left_out: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What happened between an order and decision support. Stands on the write-back's stream, and moves it nowhere.

@@ -178,6 +178,8 @@ pub enum DecisionKind {
     Release,
     /// Verify a fact that its gate names.
     Verify,
+    /// Go on over a critical card of decision support.
+    OverrideCard,
 }
 
 impl DecisionKind {
@@ -193,6 +195,7 @@ impl DecisionKind {
             DecisionKind::Attest => "attest",
             DecisionKind::Release => "release",
             DecisionKind::Verify => "verify",
+            DecisionKind::OverrideCard => "override-card",
         }
     }
 }

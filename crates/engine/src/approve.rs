@@ -93,6 +93,9 @@ pub enum DecideFailed {
     /// Decision support stands against it.
     #[error(transparent)]
     DecisionSupport(#[from] crate::decision_support::SupportStands),
+    /// There is no such critical card about this order that waits for a decision.
+    #[error("this card is not open any more; look at the order again")]
+    CardUnknown,
     /// A reason is needed.
     #[error("a reason is needed, of 3 to 2,000 characters")]
     ReasonNeeded,
@@ -150,6 +153,7 @@ impl DecideFailed {
             DecideFailed::NotRead { .. } => "not-read-yet",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
             DecideFailed::DecisionSupport(stands) => stands.code(),
+            DecideFailed::CardUnknown => "card-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
             DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
@@ -589,7 +593,7 @@ fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
 }
 
 /// The role under which a person can approve a waiting write-back.
-pub(crate) fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
+fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let Writeback::AwaitingApproval(waiting) = state else {
         return Err(Refusal::NotNow(state.name()).into());
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::sample::{address, at, digest, events, person, tenant, writeback};
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
+use chaperone_core::decision_support::{DecisionSupportEvent, NotHeard, ServiceAsked};
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
@@ -13,9 +14,9 @@ use chaperone_core::event::{
 };
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId,
-    VendorId, WritebackId,
+    AccountName, AgentId, CdsServiceId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType,
+    EnvelopeId, GrantId, HoldId, IntentId, OverrideReason, PatientToken, PolicyId, Region,
+    ResourceToken, ToolName, UndoId, VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
@@ -467,17 +468,18 @@ fn oversight_kinds() -> Vec<OversightEvent> {
 
 /// One of everything that happens between an order and decision support.
 fn support_kinds() -> Vec<DecisionSupportEvent> {
-    let service = |name: &str, not_heard, cards, critical| ServiceAsked {
+    let service = |name: &str, not_heard, cards, left_out| ServiceAsked {
         service: CdsServiceId::new(name).unwrap(),
         not_heard,
         cards,
-        critical,
+        critical: cards.min(1),
+        left_out,
     };
     vec![
         DecisionSupportEvent::Asked {
             order: digest("order"),
             services: vec![
-                service("interactions", None, 3, 1),
+                service("interactions", None, 3, 2),
                 service("guidelines", Some(NotHeard::NoAnswer), 0, 0),
             ],
             cards: Some(address("cards")),

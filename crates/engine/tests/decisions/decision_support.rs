@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chaperone_core::decision_support::NotHeard;
-use chaperone_core::event::StreamId;
+use chaperone_core::digest::Digest;
+use chaperone_core::event::{DecisionKind, Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{CdsServiceId, OverrideReason, WritebackId};
 use chaperone_core::ports::DecisionSupport;
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::StateName;
-use chaperone_engine::approve::DecideFailed;
-use chaperone_engine::decision_support::{SupportStands, SupportView};
-use chaperone_engine::{Engine, EngineConfig};
+use chaperone_engine::approve::{ApproveRequest, DecideFailed};
+use chaperone_engine::decision_support::{OverCard, SupportStands, SupportView};
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_testkit::SeededRandom;
 use serde_json::{Value, json};
 
 use crate::bench::*;
@@ -49,7 +51,9 @@ impl Spoken {
 fn critical() -> Value {
     json!({ "cards": [{
         "summary": "<b>Duplicate</b> test", "detail": "Done yesterday.", "indicator": "critical",
-        "source": { "label": "Checks" }, "suggestions": [{ "label": "Leave it" }],
+        "source": { "label": "Checks" }, "suggestions": [{ "label": "Leave it", "actions": [
+            { "type": "update", "description": "Cancel", "resource": { "resourceType": "ServiceRequest" } },
+        ] }],
     }], "systemActions": [{ "type": "delete", "resourceId": "ServiceRequest/1" }] })
 }
 
@@ -66,6 +70,7 @@ async fn listening(db: Db, unanswered: &str) -> (Bench, Arc<Spoken>) {
         "unanswered = \"warn\"",
         &format!("unanswered = \"{unanswered}\""),
     );
+    *table = table.replace("fresh_minutes = 10", "fresh_minutes = 2");
     table.push_str(
         "\n[[services]]\nid = \"checks\"\nname = \"Order checks\"\nprefetch = [\"patient\", \"allergies\"]\n",
     );
@@ -74,8 +79,14 @@ async fn listening(db: Db, unanswered: &str) -> (Bench, Arc<Spoken>) {
         decision_support: Some(spoken.clone()),
         ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
     };
-    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    bench.engine = Engine::start(config, bundle(&files), ports).await.unwrap();
+    // As another process on the same store, which draws other ids.
+    let ports = Ports {
+        random: Arc::new(SeededRandom::new(2)),
+        ..ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone())
+    };
+    let engine = Engine::start(config, bundle(&files), ports).await.unwrap();
+    show(&engine, &bench.ehr).await;
+    bench.engine = engine;
     (bench, spoken)
 }
 
@@ -104,6 +115,17 @@ fn stands(refused: Result<StateName, DecideFailed>) -> SupportStands {
         Err(DecideFailed::DecisionSupport(stands)) => stands,
         other => panic!("{other:?}"),
     }
+}
+
+/// Refused decisions of a person, oldest first.
+async fn tries(bench: &Bench, by: &Human) -> Vec<(DecisionKind, String)> {
+    let stream = StreamId::Account(by.account.clone());
+    let events = bench.store.stream(&tenant(), &stream).await.unwrap();
+    let tries = events.into_iter().filter_map(|it| match it.event {
+        Event::DecisionRefused { decision, code, .. } => Some((decision, code)),
+        _ => None,
+    });
+    tries.collect()
 }
 
 pub(crate) async fn a_critical_card_holds_an_order_until_somebody_says_why_it_goes_on(db: Db) {
@@ -145,31 +167,50 @@ pub(crate) async fn a_critical_card_holds_an_order_until_somebody_says_why_it_go
     let refused = approve(&bench, &clinician(), id, true).await;
     assert_eq!(stands(refused), SupportStands::Critical);
 
-    // Only a reason of the list, for this card of this order, by somebody who could approve it.
+    // Only a reason of the list, for this card of this order, by somebody who could approve it; whoever tries
+    // otherwise is on record.
     let order = bench.row(id).await.digest.unwrap();
     let over = async |by: &Human, order, card, reason: &str| {
         let reason = OverrideReason::new(reason).unwrap();
-        bench
-            .engine
-            .override_card(by, id, order, card, reason)
-            .await
+        let over = OverCard {
+            order,
+            card,
+            reason,
+        };
+        bench.engine.override_card(by, id, over).await
     };
-    for (by, order, card, reason) in [
-        (clinician(), order, card.id, "because"),
-        (human(5, &[Role::Scheduler]), order, card.id, "monitored"),
-        (clinician(), card.id, card.id, "monitored"),
-        (clinician(), order, order, "monitored"),
+    let stranger = human(5, &[Role::Scheduler]);
+    for (by, order, card, reason, code) in [
+        (
+            clinician(),
+            order,
+            card.id,
+            "because",
+            "override-reason-unknown",
+        ),
+        (stranger, order, card.id, "monitored", "role-not-permitted"),
+        (
+            clinician(),
+            card.id,
+            card.id,
+            "monitored",
+            "approval-payload-mismatch",
+        ),
+        (clinician(), order, order, "monitored", "card-unknown"),
     ] {
-        assert!(over(&by, order, card, reason).await.is_err(), "{reason}");
+        let refused = over(&by, order, card, reason).await.unwrap_err();
+        assert_eq!(refused.code(), code);
+        let tries = tries(&bench, &by).await;
+        assert_eq!(
+            tries.last(),
+            Some(&(DecisionKind::OverrideCard, code.to_owned()))
+        );
     }
     over(&clinician(), order, card.id, "monitored")
         .await
         .unwrap();
-    assert!(
-        over(&clinician(), order, card.id, "monitored")
-            .await
-            .is_err()
-    );
+    let again = over(&clinician(), order, card.id, "monitored").await;
+    assert_eq!(again.unwrap_err().code(), "card-unknown");
     let view = shown(&bench, id).await;
     assert_eq!(view.stands, None);
     assert_eq!(
@@ -178,7 +219,7 @@ pub(crate) async fn a_critical_card_holds_an_order_until_somebody_says_why_it_go
     );
 
     // An old answer is asked for again; the same card about the same order stays decided, a new one does not.
-    bench.clock.advance_s(10 * 60);
+    bench.clock.advance_s(2 * 60);
     spoken.says(Ok(critical()));
     assert_eq!(
         approve(&bench, &clinician(), id, true).await.unwrap(),
@@ -206,19 +247,26 @@ pub(crate) async fn a_new_critical_card_at_approval_holds_it(db: Db) {
     let (bench, spoken) = listening(db, "warn").await;
     let id = ordered(&bench, "1").await;
     assert_eq!(shown(&bench, id).await.stands, None);
-    // Ten minutes later the service knows more, and nobody looked.
-    bench.clock.advance_s(10 * 60);
+    // Later the service knows more, and nobody looked.
+    bench.clock.advance_s(2 * 60);
     spoken.says(Ok(critical()));
     let refused = approve(&bench, &clinician(), id, true).await;
     assert_eq!(stands(refused), SupportStands::Critical);
     assert_eq!(bench.state(id).await, StateName::AwaitingApproval);
+    // That it falls silent takes nothing back, also where silence alone would hold nothing up.
+    bench.clock.advance_s(2 * 60);
+    spoken.says(Err(NotHeard::NoAnswer));
+    let refused = approve(&bench, &clinician(), id, true).await;
+    assert_eq!(stands(refused), SupportStands::Critical);
+    let view = shown(&bench, id).await;
+    assert_eq!((view.cards.len(), view.unheard.len()), (1, 1));
     // Another order is asked about for itself, also while that one is held.
     let other = ordered(&bench, "2").await;
     assert_eq!(
         approve(&bench, &clinician(), other, true).await.unwrap(),
         StateName::Ready
     );
-    assert_eq!(spoken.times(), 3);
+    assert_eq!(spoken.times(), 4);
 }
 
 pub(crate) async fn a_service_that_is_not_heard_is_shown_and_holds_what_the_table_says(db: Db) {
@@ -260,6 +308,91 @@ pub(crate) async fn a_service_that_is_not_heard_is_shown_and_holds_what_the_tabl
             .await
             .unwrap()
             .is_none()
+    );
+    assert_eq!(spoken.times(), 1);
+}
+
+pub(crate) async fn only_whose_turn_it_is_causes_a_question_and_cards_below_critical_hold_nothing(
+    db: Db,
+) {
+    let (bench, spoken) = listening(db, "warn").await;
+    let id = ordered(&bench, "1").await;
+    // Somebody else's look, another digest, a missing second factor: nobody outside hears of the patient for it.
+    let scheduler = human(5, &[Role::Scheduler]);
+    assert!(bench.engine.decision_support(&scheduler, id).await.is_err());
+    let admin = human(6, &[Role::ItAdmin]);
+    let outline = bench.engine.decision_support(&admin, id).await.unwrap();
+    assert!(outline.is_none());
+    let request = ApproveRequest {
+        writeback: id,
+        digest: Digest::of_bytes(b"other content"),
+        step_up: None,
+        override_reason: None,
+        review_ms: 5_000,
+    };
+    let refused = bench.engine.approve(&clinician(), request).await;
+    assert!(matches!(refused, Err(DecideFailed::Refused(_))));
+    assert!(approve(&bench, &clinician(), id, false).await.is_err());
+    assert_eq!(spoken.times(), 0);
+
+    let card = |indicator: &str| json!({ "summary": indicator, "indicator": indicator });
+    spoken.says(Ok(json!({ "cards": [card("info"), card("warning")] })));
+    let view = shown(&bench, id).await;
+    let order: Vec<&str> = view
+        .cards
+        .iter()
+        .map(|it| it.card.summary.as_str())
+        .collect();
+    assert_eq!((order, view.stands), (vec!["warning", "info"], None));
+    // What is no critical card is not decided about.
+    let over = OverCard {
+        order: bench.row(id).await.digest.unwrap(),
+        card: view.cards[0].card.id,
+        reason: OverrideReason::new("monitored").unwrap(),
+    };
+    let refused = bench.engine.override_card(&clinician(), id, over).await;
+    assert_eq!(refused.unwrap_err().code(), "card-unknown");
+    assert_eq!(
+        approve(&bench, &clinician(), id, true).await.unwrap(),
+        StateName::Ready
+    );
+    // What was heard can still be read, and holds nothing any more.
+    assert_eq!(shown(&bench, id).await.cards.len(), 2);
+    assert_eq!(spoken.times(), 1);
+}
+
+pub(crate) async fn what_is_specially_protected_is_told_to_nobody_and_that_is_said(db: Db) {
+    let (bench, spoken) = listening(db, "block").await;
+    let label = |code: &str| {
+        json!({ "security": [{
+            "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": code,
+        }] })
+    };
+    for (id, code, text) in [("a1", "N", "Penicillin"), ("a2", "R", "Methadone")] {
+        bench.ehr.put(json!({
+            "resourceType": "AllergyIntolerance", "id": id, "meta": label(code),
+            "patient": { "reference": "Patient/p1" }, "code": { "text": text },
+        }));
+    }
+    let id = ordered(&bench, "1").await;
+    let view = shown(&bench, id).await;
+    assert_eq!((view.left_out, view.stands), (1, None));
+    let told = spoken.asked.lock().unwrap()[0].to_string();
+    assert!(
+        told.contains("Penicillin") && !told.contains("Methadone"),
+        "{told}"
+    );
+
+    // Where the patient is, nobody is told anything, and that counts as not heard.
+    let mut patient = bench.ehr.resource("Patient", "p1").unwrap();
+    patient["meta"] = label("V");
+    bench.ehr.put(patient);
+    bench.clock.advance_s(2 * 60);
+    let view = shown(&bench, id).await;
+    assert_eq!(view.stands, Some(SupportStands::NotHeard));
+    assert_eq!(
+        view.unheard,
+        [("Order checks".to_owned(), NotHeard::Protected.words())]
     );
     assert_eq!(spoken.times(), 1);
 }

@@ -117,6 +117,8 @@ on_both! {
     decision_support:
         a_critical_card_holds_an_order_until_somebody_says_why_it_goes_on,
         a_new_critical_card_at_approval_holds_it,
+        only_whose_turn_it_is_causes_a_question_and_cards_below_critical_hold_nothing,
+        what_is_specially_protected_is_told_to_nobody_and_that_is_said,
         a_service_that_is_not_heard_is_shown_and_holds_what_the_table_says;
     deliveries:
         a_slow_ehr_holds_up_nobody_elses_writes,

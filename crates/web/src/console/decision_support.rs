@@ -4,7 +4,7 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chaperone_core::ids::{OverrideReason, WritebackId};
-use chaperone_engine::decision_support::Indicator;
+use chaperone_engine::decision_support::{Indicator, OverCard};
 
 use super::ConsoleState;
 use super::decide::not_taken;
@@ -21,6 +21,8 @@ pub(super) struct SupportRows {
     pub(super) unheard: Vec<(String, &'static str)>,
     pub(super) stands: String,
     pub(super) asked: Moment,
+    /// Entries of the record that services were not told of.
+    pub(super) left_out: u32,
     /// Code and words of why somebody may go on.
     pub(super) reasons: Vec<(String, String)>,
 }
@@ -72,6 +74,7 @@ pub(super) async fn support_rows(
     Ok(Some(SupportRows {
         cards: cards.collect(),
         heard: view.heard,
+        left_out: view.left_out,
         unheard: view.unheard,
         stands: view
             .stands
@@ -97,11 +100,12 @@ pub(super) async fn submit(
     let card = fields.one("card")?.parse().map_err(bad)?;
     let reason = OverrideReason::new(fields.one("reason")?)
         .map_err(|_| Refusal::BadRequest("The form names a reason that there is not."))?;
-    let done = state
-        .engine
-        .override_card(&person.human, id, order, card, reason)
-        .await;
-    match done {
+    let over = OverCard {
+        order,
+        card,
+        reason,
+    };
+    match state.engine.override_card(&person.human, id, over).await {
         Ok(()) => Ok(Redirect::to(&format!("/console/writebacks/{id}")).into_response()),
         Err(failed) => not_taken(&state, &person, id, failed, Again::default()).await,
     }
