@@ -164,12 +164,12 @@ impl Engine {
         let is_their_turn = turn(&hand.state, by).is_some_and(|turn| turn.is_yours());
         let asked = match is_their_turn {
             true => self.heard_about(&mut hand, by).await,
-            false => Ok(self.kept(id).await?.map(|(heard, _)| heard)),
+            false => Ok(self.heard_before(id).await?.map(|(heard, _)| heard)),
         };
         let heard = match asked {
             Ok(heard) => heard,
             // Somebody else asked, or decided, at the same moment.
-            Err(DecideFailed::Conflict) => self.kept(id).await?.map(|(heard, _)| heard),
+            Err(DecideFailed::Conflict) => self.heard_before(id).await?.map(|(heard, _)| heard),
             Err(DecideFailed::Store(failed)) => return Err(failed.into()),
             Err(DecideFailed::Commit(failed)) => return Err(failed.into()),
             Err(DecideFailed::Keys(failed)) => return Err(VaultFailed::Keys(failed).into()),
@@ -244,7 +244,7 @@ impl Engine {
         if hand.state.ruled().map(|ruled| ruled.order.digest) != Some(order) {
             return Err(Refusal::ApprovalMismatch.into());
         }
-        let kept = self.kept(writeback).await?;
+        let kept = self.heard_before(writeback).await?;
         let (mut heard, revision) = kept.ok_or(DecideFailed::CardUnknown)?;
         let is_open =
             heard.critical.contains(&card) && heard.overridden.iter().all(|it| it.card != card);
@@ -313,7 +313,7 @@ impl Engine {
         hand: &mut InHand,
         by: &Human,
     ) -> Result<Option<Heard>, DecideFailed> {
-        let kept = self.kept(hand.id).await?;
+        let kept = self.heard_before(hand.id).await?;
         let Writeback::AwaitingApproval(waiting) = &hand.state else {
             return Ok(kept.map(|(heard, _)| heard));
         };
@@ -410,7 +410,7 @@ impl Engine {
         let port = port.ok_or(NotHeard::NotConnected)?;
         let order = self.support_order(ruled).await;
         let order = order.ok_or(NotHeard::NoPrefetch)?;
-        let told = self.told(service, ruled, &order, by).await?;
+        let told = self.told_to_service(service, ruled, &order, by).await?;
         let answer = port.ask(&service.id, &told.request).await?;
         let cards = card::cards_in(&answer, &service.name, &order.salt);
         Ok((cards.ok_or(NotHeard::Unusable)?, told.left_out))
@@ -439,7 +439,7 @@ impl Engine {
         Ok(cards.map_err(|e| StoreFailed::Corrupt(e.to_string()))?)
     }
 
-    async fn kept(&self, id: WritebackId) -> Result<Option<(Heard, u64)>, StoreFailed> {
+    async fn heard_before(&self, id: WritebackId) -> Result<Option<(Heard, u64)>, StoreFailed> {
         let key = RecordKey::new(HEARD, id);
         let record = self
             .store

@@ -41,7 +41,7 @@ impl Engine {
     /// # Errors
     /// [`NotHeard::Protected`] for an order or a patient that is specially protected, [`NotHeard::NoPrefetch`] where
     /// the EHR does not give what the table names.
-    pub(super) async fn told(
+    pub(super) async fn told_to_service(
         &self,
         service: &ServiceRule,
         ruled: &Ruled,
