@@ -328,9 +328,10 @@ impl Engine {
         {
             return Ok(Some(heard.clone()));
         }
-        let asking = services
-            .iter()
-            .map(|service| self.ask_one(service, &ruled, by));
+        let mut asking = Vec::with_capacity(services.len());
+        for service in services {
+            asking.push(self.ask_one(service, &ruled, by));
+        }
         let answers = futures::future::join_all(asking).await;
         let earlier = kept.as_ref().map(|(before, _)| before);
         let earlier = earlier.filter(|before| before.order == digest);
