@@ -2,6 +2,7 @@
 //! [`TEMPLATE`], unknown keys refused.
 
 pub(crate) mod audit_stream;
+mod decision_support;
 pub(crate) mod destinations;
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
@@ -71,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
     pub(crate) audit_stream: Option<audit_stream::AuditStream>,
+    #[serde(default)]
+    pub(crate) decision_support: Option<decision_support::DecisionSupportSection>,
     #[serde(default)]
     pub(crate) retention: retention::Retention,
     #[serde(default)]
@@ -343,6 +346,9 @@ impl Config {
         if let Some(stream) = &mut config.audit_stream {
             stream.settle_in(&home);
         }
+        if let Some(support) = &mut config.decision_support {
+            support.settle_in(&home);
+        }
         config.retention.settle_in(&home);
         if let Some(smart) = &mut config.ehr.smart {
             smart.read.key_file = home.join(&smart.read.key_file);
@@ -380,6 +386,10 @@ impl Config {
         engine.signers = self.ehr.signers_by_name()?;
         engine.event_sources = ehr_events::sources(&self.ehr_events)?;
         let gate = self.gate(&bundle, basics)?;
+        engine.decision_support = match &self.decision_support {
+            Some(section) => Some(section.services(&gate, basics)?),
+            None => None,
+        };
         let place = self.keys.place(&gate, basics)?;
         let (keys, escrow) = compose::open_keys(&place, &self.tenant).await?;
         let endpoint = self.endpoint(&gate, basics).await?;

@@ -46,6 +46,7 @@ pub mod audit_file;
 pub mod tombstones;
 
 pub mod consent;
+pub mod decision_support;
 pub mod notify;
 
 pub mod clock;

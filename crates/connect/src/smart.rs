@@ -328,7 +328,8 @@ impl SmartClient {
     }
 }
 
-fn algorithm(algorithm: SmartAlgorithm) -> Algorithm {
+/// The signature as `jsonwebtoken` names it.
+pub(crate) fn algorithm(algorithm: SmartAlgorithm) -> Algorithm {
     match algorithm {
         SmartAlgorithm::Es384 => Algorithm::ES384,
         SmartAlgorithm::Rs384 => Algorithm::RS384,

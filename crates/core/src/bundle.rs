@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::ids::{AgentId, EhrEventType, IntentId, Region, ToolName};
+use crate::ids::{AgentId, EhrEventType, IntentId, NoteTemplateId, Region, ToolName};
 use crate::resource::{Code, Interaction, ResourceType};
 
 /// A registered agent: `agents/<id>.toml`.
@@ -177,7 +177,7 @@ pub struct EhrEventDeclaration {
     pub expires_s: i64,
 }
 
-/// A tool: `tools/<name>.toml`. Exactly one of `read`, `write` and `status` is given.
+/// A tool: `tools/<name>.toml`. Exactly one of `read`, `write`, `status` and `templates` is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolDeclaration {
@@ -194,6 +194,9 @@ pub struct ToolDeclaration {
     /// The status of the agent's own proposals. Touches no EHR.
     #[serde(default)]
     pub status: bool,
+    /// The note templates of the bundle. Touches no EHR.
+    #[serde(default)]
+    pub templates: bool,
     /// Its inputs, by name.
     #[serde(default)]
     pub inputs: BTreeMap<String, InputDeclaration>,
@@ -208,15 +211,18 @@ pub enum ToolAction<'a> {
     Write(&'a WriteAction),
     /// Tells the status of the agent's own proposals.
     Status,
+    /// Tells the note templates.
+    Templates,
 }
 
 impl ToolDeclaration {
     /// The one thing it does; `None` when the declaration names none or several.
     pub fn action(&self) -> Option<ToolAction<'_>> {
-        match (&self.read, &self.write, self.status) {
-            (Some(read), None, false) => Some(ToolAction::Read(read)),
-            (None, Some(write), false) => Some(ToolAction::Write(write)),
-            (None, None, true) => Some(ToolAction::Status),
+        match (&self.read, &self.write, self.status, self.templates) {
+            (Some(read), None, false, false) => Some(ToolAction::Read(read)),
+            (None, Some(write), false, false) => Some(ToolAction::Write(write)),
+            (None, None, true, false) => Some(ToolAction::Status),
+            (None, None, false, true) => Some(ToolAction::Templates),
             _ => None,
         }
     }
@@ -267,6 +273,61 @@ pub struct WriteAction {
     /// Facts that the tool fixes.
     #[serde(default)]
     pub facts: BTreeMap<String, crate::facts::FactValue>,
+    /// Where the tool drafts a note: the inputs that say which template it follows.
+    #[serde(default)]
+    pub note: Option<NoteInputs>,
+}
+
+/// The inputs of a tool that drafts a note.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoteInputs {
+    /// The input that names the template.
+    pub template: String,
+    /// The input that holds the LOINC type.
+    pub kind: String,
+    /// The input that holds the text.
+    pub text: String,
+}
+
+/// A note template: `templates/<id>.toml`.
+///
+/// # Source
+/// Requirement R077.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoteTemplate {
+    /// Its id.
+    pub id: NoteTemplateId,
+    /// What it is called.
+    pub title: String,
+    /// LOINC types of the notes that follow it.
+    pub kinds: Vec<Code>,
+    /// Longest note, in characters.
+    pub chars_max: u32,
+    /// Its sections, in order; a note without sections has none.
+    #[serde(default)]
+    pub sections: Vec<NoteSection>,
+    /// Where it comes from.
+    pub source: String,
+    /// Who answers for it, as a role or team.
+    pub owner: String,
+    /// Day of the last review, `YYYY-MM-DD`.
+    pub reviewed: String,
+    /// Day by which it must be reviewed again, `YYYY-MM-DD`.
+    pub review_by: String,
+}
+
+/// One section of a note template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoteSection {
+    /// Its title, as a note writes it.
+    pub title: String,
+    /// Whether a note must have it.
+    pub required: bool,
+    /// Longest text, in characters.
+    pub chars_max: u32,
 }
 
 /// Elements copied from another resource.

@@ -91,11 +91,13 @@ pub enum Channel {
     KeyService,
     /// The gateway of Chaperone itself, as an agent in a demonstration reaches it.
     Gateway,
+    /// Services that say something about an order before it is signed.
+    DecisionSupport,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Channel; 11] = [
+    pub const ALL: [Channel; 12] = [
         Channel::Ehr,
         Channel::Authorization,
         Channel::Model,
@@ -107,6 +109,7 @@ impl Channel {
         Channel::PackageRegistry,
         Channel::KeyService,
         Channel::Gateway,
+        Channel::DecisionSupport,
     ];
 
     /// The name as data files write it.
@@ -123,6 +126,7 @@ impl Channel {
             Channel::PackageRegistry => "package-registry",
             Channel::KeyService => "key-service",
             Channel::Gateway => "gateway",
+            Channel::DecisionSupport => "decision-support",
         }
     }
 }

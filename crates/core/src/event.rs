@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::claim::ClaimEvent;
 use crate::conformance::ConformanceReported;
+use crate::decision_support::DecisionSupportEvent;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
@@ -179,6 +180,8 @@ pub enum DecisionKind {
     Verify,
     /// Change what it says.
     Edit,
+    /// Go on over a critical card of decision support.
+    OverrideCard,
 }
 
 impl DecisionKind {
@@ -195,6 +198,7 @@ impl DecisionKind {
             DecisionKind::Release => "release",
             DecisionKind::Verify => "verify",
             DecisionKind::Edit => "edit",
+            DecisionKind::OverrideCard => "override-card",
         }
     }
 }
@@ -500,6 +504,8 @@ pub enum Event {
     },
     /// What people let agents do was looked at, or how they do it.
     Oversight(OversightEvent),
+    /// Decision support was asked about an order, or a person went on over what it said.
+    DecisionSupport(DecisionSupportEvent),
     /// An exception from the matrix was asked for, granted, used or looked at.
     Exception(ExceptionEvent),
     /// Something was undone, or is to be.
@@ -537,6 +543,7 @@ impl Event {
             Event::Passkey(_) => format!("passkey.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
             Event::Exception(_) => format!("exception.{}", text("what")),
+            Event::DecisionSupport(_) => format!("decision_support.{}", text("what")),
             _ => text("kind"),
         }
     }

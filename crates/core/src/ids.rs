@@ -182,6 +182,10 @@ named_ids! {
     EhrEventType = "type of EHR event";
     /// Why a person approves what a plausibility rule warns of, as `rules/override-reasons.toml` lists it.
     OverrideReason = "override reason";
+    /// A note template, as `templates/*.toml` declares it.
+    NoteTemplateId = "note template";
+    /// A CDS service, as `rules/decision-support.toml` lists it.
+    CdsServiceId = "CDS service";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.
     VendorId = "vendor id";
     /// A place on earth, or the organisation's own premises, as contracts name it.

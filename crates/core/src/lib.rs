@@ -52,6 +52,7 @@ pub mod request;
 
 pub mod claim;
 pub mod edit;
+pub mod decision_support;
 pub mod evidence;
 pub mod exception;
 pub mod oversight;

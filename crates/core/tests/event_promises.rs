@@ -16,6 +16,7 @@ mod event_kinds;
 mod sample;
 
 use chaperone_core::claim::ClaimEvent;
+use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{Event, LEAF_FORMAT, LeafInvalid, Recorded, StreamId};
 use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::ids::{AccountName, AgentId, EnvelopeId, GrantId, UndoId};
@@ -88,6 +89,9 @@ fn listed(event: &Event) -> bool {
             | OversightEvent::Restored { .. }
             | OversightEvent::Paused { .. }
             | OversightEvent::Overdue { .. },
+        )
+        | Event::DecisionSupport(
+            DecisionSupportEvent::Asked { .. } | DecisionSupportEvent::Overridden { .. },
         )
         | Event::Exception(
             ExceptionEvent::Requested { .. }

@@ -96,6 +96,12 @@ pub enum DecideFailed {
     /// The reason for approving over a warning is not one that the bundle lists.
     #[error("this is not one of the reasons for approving over a warning")]
     OverrideReasonUnknown,
+    /// Decision support stands against it.
+    #[error(transparent)]
+    DecisionSupport(#[from] crate::decision_support::SupportStands),
+    /// There is no such critical card about this order that waits for a decision.
+    #[error("this card is not open any more; look at the order again")]
+    CardUnknown,
     /// A reason is needed.
     #[error("a reason is needed, of 3 to 2,000 characters")]
     ReasonNeeded,
@@ -162,6 +168,8 @@ impl DecideFailed {
             DecideFailed::ByItself => "decided-by-itself",
             DecideFailed::TooManyAtOnce => "too-many-at-once",
             DecideFailed::OverrideReasonUnknown => "override-reason-unknown",
+            DecideFailed::DecisionSupport(stands) => stands.code(),
+            DecideFailed::CardUnknown => "card-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
             DecideFailed::Conflict => "conflict",
             DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
@@ -257,6 +265,7 @@ impl Engine {
             },
             now,
         )?;
+        self.support_allows(&mut hand, by).await?;
         let paced = self.pace(by, class, review_ms, &mut commit).await;
         if matches!(paced, Err(DecideFailed::Pause { .. })) {
             self.notify_waiting(&as_it_waits);

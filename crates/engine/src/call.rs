@@ -126,6 +126,7 @@ impl Engine {
             ToolAction::Read(read) => self.read(&admitted, read).await,
             ToolAction::Write(write) => self.propose(&admitted, write).await,
             ToolAction::Status => self.proposal_status(&admitted).await,
+            ToolAction::Templates => self.told_note_templates(),
         }
     }
 
@@ -330,7 +331,7 @@ fn resource_of(action: ToolAction<'_>) -> Result<Option<ResourceType>, CallError
                 .map_err(|_| CallError::internal())
         }
         ToolAction::Write(write) => Ok(Some(write.resource.clone())),
-        ToolAction::Status => Ok(None),
+        ToolAction::Status | ToolAction::Templates => Ok(None),
     }
 }
 

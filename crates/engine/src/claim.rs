@@ -385,24 +385,33 @@ impl Engine {
         id: WritebackId,
         commit: &mut Commit,
     ) -> Result<(), DecideFailed> {
-        let key = RecordKey::new(CLAIMS, id);
+        if self.guard_claim(by, id, commit).await? {
+            let key = RecordKey::new(CLAIMS, id);
+            commit.records.push(RecordChange::Delete(key));
+        }
+        Ok(())
+    }
+
+    /// Refuses what concerns somebody else's claim, also one that is made before the commit; says whether there is one.
+    pub(crate) async fn guard_claim(
+        &self,
+        by: &Human,
+        id: WritebackId,
+        commit: &mut Commit,
+    ) -> Result<bool, DecideFailed> {
         let known = self.claim_of(id).await?;
-        let revision = known.as_ref().map(|(_, revision)| *revision);
         commit.guards.push(Guard::RecordAt {
-            key: key.clone(),
-            revision,
+            key: RecordKey::new(CLAIMS, id),
+            revision: known.as_ref().map(|(_, revision)| *revision),
         });
-        let Some((claim, _)) = known else {
-            return Ok(());
-        };
-        if !is_of(&claim.holder, by) {
-            return Err(DecideFailed::Claimed {
+        match known {
+            None => Ok(false),
+            Some((claim, _)) if is_of(&claim.holder, by) => Ok(true),
+            Some((claim, _)) => Err(DecideFailed::Claimed {
                 holder: words(&claim.holder),
                 until: claim.until,
-            });
+            }),
         }
-        commit.records.push(RecordChange::Delete(key));
-        Ok(())
     }
 
     /// A write-back that this person can decide, with the claim in force.
@@ -532,7 +541,7 @@ fn ruled(state: &Writeback) -> Option<&Ruled> {
     }
 }
 
-fn turn(state: &Writeback, by: &Human) -> Option<Turn> {
+pub(crate) fn turn(state: &Writeback, by: &Human) -> Option<Turn> {
     let Writeback::AwaitingApproval(waiting) = state else {
         return None;
     };

@@ -231,7 +231,7 @@ pub fn needs_of(bundle: &Bundle, now: Timestamp) -> ConformanceNeeds {
                     }),
                 }
             }
-            Some(ToolAction::Write(_) | ToolAction::Status) | None => {}
+            Some(ToolAction::Write(_) | ToolAction::Status | ToolAction::Templates) | None => {}
         }
     }
     needs.writes.sort_by(|a, b| {

@@ -12,8 +12,9 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::{AccountName, ConnectionId, CorrelationId, TenantId};
 use chaperone_core::mode::{Mode, ModeSubject, Modes};
 use chaperone_core::ports::{
-    Anchor, Clock, CommitFailed, ConsentHook, Ehr, Environment, Expected, KeyVault, Notifier,
-    Random, Record, RecordChange, RecordKey, STREAM_EVENTS_MAX, Store, StoreFailed,
+    Anchor, Clock, CommitFailed, ConsentHook, DecisionSupport, Ehr, Environment, Expected,
+    KeyVault, Notifier, Random, Record, RecordChange, RecordKey, STREAM_EVENTS_MAX, Store,
+    StoreFailed,
 };
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::status::Transitions;
@@ -118,6 +119,8 @@ pub struct EngineConfig {
     pub tombstones: Tombstones,
     /// The scrubber's last layer, where the organisation has one. None by default.
     pub entity_finder: Option<Entities>,
+    /// CDS services, where the organisation has any. None by default.
+    pub decision_support: Option<Arc<dyn DecisionSupport>>,
 }
 
 impl EngineConfig {
@@ -153,6 +156,7 @@ impl EngineConfig {
             consent_source: ConsentSource::default(),
             tombstones: Tombstones::default(),
             entity_finder: None,
+            decision_support: None,
         }
     }
 
@@ -292,6 +296,7 @@ struct Compiled {
     likeness: Arc<Likeness>,
     oversight: Arc<OversightRules>,
     exceptions: Arc<crate::exception::ExceptionRules>,
+    decision_rules: Arc<crate::decision_support::DecisionSupportRules>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -370,6 +375,7 @@ impl Compiled {
             likeness: Arc::new(crate::outside_text::likeness_of(bundle)?),
             oversight: Arc::new(OversightRules::of(bundle)?),
             exceptions: Arc::new(crate::exception::ExceptionRules::of(bundle)?),
+            decision_rules: Arc::new(crate::decision_support::DecisionSupportRules::of(bundle)?),
         })
     }
 }
@@ -403,6 +409,8 @@ pub struct Engine {
     pub(crate) oversight: Arc<OversightRules>,
     /// Who has a part in exceptions.
     pub(crate) exceptions: Arc<crate::exception::ExceptionRules>,
+    /// Which services are asked about which orders.
+    pub(crate) decision_rules: Arc<crate::decision_support::DecisionSupportRules>,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -456,6 +464,7 @@ impl Engine {
             likeness,
             oversight,
             exceptions,
+            decision_rules,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
@@ -481,6 +490,7 @@ impl Engine {
             likeness,
             oversight,
             exceptions,
+            decision_rules,
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),

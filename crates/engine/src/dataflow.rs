@@ -381,6 +381,10 @@ fn tool_flows(drawing: &mut Drawing, tool: &ToolDeclaration) {
                 drawing.flow(&id, &ehr, DataClass::Phi, [what.to_owned()]);
             }
         }
+        Some(ToolAction::Templates) => {
+            let notes = vec!["tells the note templates".to_owned()];
+            drawing.node(Column::Tools, &id, tool.name.as_str(), notes);
+        }
         Some(ToolAction::Status) | None => {
             let notes = vec!["tells the state of proposals".to_owned()];
             drawing.node(Column::Tools, &id, tool.name.as_str(), notes);

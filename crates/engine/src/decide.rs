@@ -13,6 +13,7 @@ use chaperone_core::principal::{Actor, Human};
 
 use crate::approve::{ApproveRequest, DecideFailed};
 use crate::context::Engine;
+use crate::decision_support::OverCard;
 use crate::projection::WritebackRow;
 
 impl Engine {
@@ -29,6 +30,22 @@ impl Engine {
         let writeback = request.writeback;
         let done = self.try_approve(by, request, 1).await;
         self.recorded(by, writeback, DecisionKind::Approve, done)
+            .await
+    }
+
+    /// Goes on over a critical card of decision support, with a reason of the bundle's list: only who could decide
+    /// about the order now, and only for this card of this order.
+    ///
+    /// # Errors
+    /// [`DecideFailed`]; the card holds the order then.
+    pub async fn override_card(
+        &self,
+        by: &Human,
+        writeback: WritebackId,
+        over: OverCard,
+    ) -> Result<(), DecideFailed> {
+        let done = self.try_override_card(by, writeback, over).await;
+        self.recorded(by, writeback, DecisionKind::OverrideCard, done)
             .await
     }
 
@@ -162,13 +179,13 @@ impl Engine {
     }
 
     /// The same result, after a refusal was recorded. What failed on our side is no refusal.
-    pub(crate) async fn recorded(
+    pub(crate) async fn recorded<T>(
         &self,
         by: &Human,
         writeback: WritebackId,
         decision: DecisionKind,
-        done: Result<WritebackRow, DecideFailed>,
-    ) -> Result<WritebackRow, DecideFailed> {
+        done: Result<T, DecideFailed>,
+    ) -> Result<T, DecideFailed> {
         let Err(failed) = &done else {
             return done;
         };

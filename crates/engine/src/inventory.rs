@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 41] = [
+pub const COLLECTIONS: [&str; 42] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -31,6 +31,7 @@ pub const COLLECTIONS: [&str; 41] = [
     "bundle",
     "claim",
     "conformance",
+    "decision_support",
     "ehr_event",
     "envelope",
     "exception",

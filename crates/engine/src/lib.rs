@@ -62,6 +62,7 @@ pub mod claim;
 pub mod collect;
 pub mod decide;
 pub mod edit;
+pub mod decision_support;
 pub mod ehr_event;
 pub mod exception;
 pub mod grant;

@@ -8,6 +8,7 @@ mod edited;
 mod excepted;
 mod gather;
 mod known;
+mod note;
 mod plausible;
 mod surroundings;
 mod validate;
@@ -355,7 +356,11 @@ impl Engine {
         let mut salt = [0; 32];
         self.random.fill(&mut salt);
         let salt = Salt::from_random(salt);
-        let (validation, findings) = self.validate(write, &salt, &body, &resource, &change, inputs);
+        let (mut validation, mut findings) =
+            self.validate(write, &salt, &body, &resource, &change, inputs);
+        let of_note = self.note_findings(admitted, write);
+        validate::count_business_errors(&mut validation, &of_note);
+        findings.extend(of_note);
         Ok(Merged {
             salt,
             body,

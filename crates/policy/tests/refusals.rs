@@ -653,6 +653,76 @@ fn write_tools_can_be_filled_in() {
 }
 
 #[test]
+fn note_templates_that_no_note_could_follow_and_tools_that_offer_none() {
+    let template = "templates/progress-note.toml";
+    for (from, to, why) in [
+        (
+            "id = \"progress-note\"",
+            "id = \"other-note\"",
+            "must be called `other-note.toml`",
+        ),
+        (
+            "title = \"Plan\"",
+            "title = \"Assessment\"",
+            "two sections have the same title",
+        ),
+        (
+            "title = \"Plan\"",
+            "title = \"# Plan\"",
+            "must be a short line",
+        ),
+        (
+            "title = \"Plan\"",
+            "title = \" Plan\"",
+            "must be a short line",
+        ),
+        (
+            "chars_max = 12000",
+            "chars_max = 50001",
+            "`chars_max` is out of range",
+        ),
+        (
+            "chars_max = 12000",
+            "chars_max = 3000",
+            "must be 1 to that of the note",
+        ),
+        ("kinds = [\"11506-3\"]", "kinds = []", "names no LOINC type"),
+        (
+            "reviewed = \"2026-11-22\"",
+            "reviewed = \"2028-01-01\"",
+            "a later `review_by`",
+        ),
+        (
+            "owner = \"clinical documentation team\"",
+            "owner = \" \"",
+            "`source` and `owner` must be given",
+        ),
+    ] {
+        let place = if to.starts_with("id") {
+            "other-note"
+        } else {
+            "progress-note"
+        };
+        refused(template, from, to, place, why);
+    }
+    let tool = "tools/draft_note.toml";
+    refused(
+        tool,
+        "template = \"template\"",
+        "template = \"text\"",
+        "draft_note",
+        "`write.note` names `text`, which is no input of that type",
+    );
+    refused(
+        tool,
+        "\"discharge-summary\"]",
+        "\"discharge\"]",
+        "draft_note",
+        "there is no `templates/discharge.toml`",
+    );
+}
+
+#[test]
 fn files_that_nothing_reads() {
     let mut files = folder::governance();
     files.insert("policy/extra.cedar".to_owned(), String::new());

@@ -80,6 +80,14 @@ impl Config {
                 )
             }));
         }
+        if let Some(support) = &self.decision_support {
+            all.push(to(
+                "decision_support.base_url",
+                Channel::DecisionSupport,
+                DataClass::Phi,
+                &support.base_url,
+            ));
+        }
         if let Some(mail) = &self.mail {
             let scheme = match mail.encryption {
                 MailEncryptionName::Tls => "smtps",

@@ -23,12 +23,12 @@ use zeroize::Zeroizing;
 
 use crate::support::{HandClock, config, create, gate, install_tls, kind, serve, task, write};
 
-struct Key {
-    pem: String,
-    jwks: Value,
+pub(crate) struct Key {
+    pub(crate) pem: String,
+    pub(crate) jwks: Value,
 }
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
     // An uncompressed point: 4, then x and y of 48 bytes each.
     let point = pair.public_key().as_ref().to_vec();

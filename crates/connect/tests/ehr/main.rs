@@ -17,6 +17,7 @@
 mod backend_services;
 mod conditional;
 mod conformance;
+mod decision_support;
 mod hostile;
 mod plain;
 mod reading;

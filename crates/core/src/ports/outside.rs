@@ -78,6 +78,21 @@ pub trait ConsentHook: Send + Sync + 'static {
     async fn decide(&self, question: ConsentQuestion) -> ConsentDecision;
 }
 
+/// CDS services, asked about one order before it is signed. What is sent holds health information; whoever
+/// implements this bounds time and size, tries nothing twice, and gives the answer as it came.
+#[async_trait]
+pub trait DecisionSupport: std::fmt::Debug + Send + Sync + 'static {
+    /// Asks one service.
+    ///
+    /// # Errors
+    /// Why it was not heard.
+    async fn ask(
+        &self,
+        service: &crate::ids::CdsServiceId,
+        request: &serde_json::Value,
+    ) -> Result<serde_json::Value, crate::decision_support::NotHeard>;
+}
+
 /// Something humans should know. Carries no PHI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]

@@ -6,6 +6,7 @@ use crate::sample::{address, at, digest, events, person, tenant, writeback};
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::edit::EditLink;
+use chaperone_core::decision_support::{DecisionSupportEvent, NotHeard, ServiceAsked};
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
@@ -14,9 +15,9 @@ use chaperone_core::event::{
 };
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId,
-    VendorId, WritebackId,
+    AccountName, AgentId, CdsServiceId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType,
+    EnvelopeId, GrantId, HoldId, IntentId, OverrideReason, PatientToken, PolicyId, Region,
+    ResourceToken, ToolName, UndoId, VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
@@ -363,6 +364,7 @@ pub(crate) fn kinds() -> Vec<Event> {
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
     kinds.extend(oversight_kinds().into_iter().map(Event::Oversight));
+    kinds.extend(support_kinds().into_iter().map(Event::DecisionSupport));
     kinds.extend(exception_kinds().into_iter().map(Event::Exception));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
@@ -466,6 +468,32 @@ fn oversight_kinds() -> Vec<OversightEvent> {
         OversightEvent::Overdue {
             step: 1,
             roles: vec![Role::Rn, Role::Clinician],
+        },
+    ]
+}
+
+/// One of everything that happens between an order and decision support.
+fn support_kinds() -> Vec<DecisionSupportEvent> {
+    let service = |name: &str, not_heard, cards, left_out| ServiceAsked {
+        service: CdsServiceId::new(name).unwrap(),
+        not_heard,
+        cards,
+        critical: cards.min(1),
+        left_out,
+    };
+    vec![
+        DecisionSupportEvent::Asked {
+            order: digest("order"),
+            services: vec![
+                service("interactions", None, 3, 2),
+                service("guidelines", Some(NotHeard::NoAnswer), 0, 0),
+            ],
+            cards: Some(address("cards")),
+        },
+        DecisionSupportEvent::Overridden {
+            order: digest("order"),
+            card: digest("card"),
+            reason: OverrideReason::new("monitored").unwrap(),
         },
     ]
 }

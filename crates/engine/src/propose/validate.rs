@@ -18,6 +18,9 @@ use super::plausible::STAGE;
 use crate::context::Engine;
 use crate::merge::instant;
 
+/// Name of the second stage in the record.
+const BUSINESS_RULES: &str = "business-rules";
+
 impl Engine {
     /// Schema and profiles, references bound to the patient, status transitions.
     pub(crate) fn validate(
@@ -89,7 +92,7 @@ impl Engine {
             packages,
             stages: vec![
                 stage("structure", true, first),
-                stage("business-rules", true, second),
+                stage(BUSINESS_RULES, true, second),
                 stage(STAGE, false, &[]),
             ],
             rules: None,
@@ -148,6 +151,15 @@ pub(super) fn stage(name: &str, ran: bool, findings: &[Finding]) -> StageRecord 
         ran,
         errors: count(Severity::is_error),
         warnings: count(|severity| severity == Severity::Warning),
+    }
+}
+
+/// Counts further findings among the business rules.
+pub(super) fn count_business_errors(record: &mut ValidationRecord, findings: &[Finding]) {
+    let more = stage(BUSINESS_RULES, true, findings);
+    let known = record.stages.iter_mut();
+    for known in known.filter(|it| it.stage == BUSINESS_RULES) {
+        known.errors = known.errors.saturating_add(more.errors);
     }
 }
 

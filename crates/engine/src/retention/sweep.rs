@@ -42,10 +42,11 @@ const AT_ONCE: u32 = 64;
 const PLACE: &str = "retention";
 const LAST: &str = "last-sweep";
 /// Collections whose rows name payloads that are in use.
-const IN_USE: [&str; 5] = [
+const IN_USE: [&str; 6] = [
     "account",
     "conformance",
     "break_glass",
+    "decision_support",
     "exception",
     "legal_hold",
 ];

@@ -415,6 +415,7 @@ fn action(resource: ResourceType, interaction: Interaction) -> WriteAction {
         profiles: Vec::new(),
         observe: Vec::new(),
         facts: BTreeMap::new(),
+        note: None,
     }
 }
 

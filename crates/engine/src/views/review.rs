@@ -541,6 +541,14 @@ impl Engine {
         }
     }
 
+    /// Whether a person may see what a write-back says, or its outline only.
+    pub(crate) fn sees_content(&self, state: &Writeback, by: &Human) -> Result<bool, ViewFailed> {
+        match Part::of(state, by) {
+            Part::None => Err(ViewFailed::Missing),
+            part => Ok(part == Part::Content),
+        }
+    }
+
     /// Whether approvals of this write-back are still secret from a person.
     pub(crate) async fn hides_approvals(
         &self,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
+use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
@@ -264,6 +265,17 @@ pub fn event_words(event: &Event) -> String {
         Event::Key(event) => key_words(event),
         Event::Retention(event) => retention_words(event),
         Event::Oversight(event) => oversight_words(event),
+        Event::DecisionSupport(DecisionSupportEvent::Asked { services, .. }) => {
+            let heard = services.iter().filter(|it| it.not_heard.is_none()).count();
+            let critical: u32 = services.iter().map(|it| it.critical).sum();
+            format!(
+                "Decision support was asked: {heard} of {} services heard, {critical} critical cards",
+                services.len()
+            )
+        }
+        Event::DecisionSupport(DecisionSupportEvent::Overridden { reason, .. }) => {
+            format!("A person went on over a critical card of decision support: {reason}")
+        }
         Event::Exception(event) => exception_words(event),
         Event::Undo(event) => undo_words(event),
         Event::Writeback(event) => writeback_words(event),

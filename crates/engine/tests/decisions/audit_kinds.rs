@@ -189,7 +189,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             StreamId::Writeback(WritebackId::from_random([1; 16])),
             of_system(SystemPart::Expiry),
         ),
-        Event::Exception(_) => (
+        Event::Exception(_) | Event::DecisionSupport(_) => (
             StreamId::Writeback(WritebackId::from_random([1; 16])),
             human(),
         ),

@@ -20,6 +20,7 @@ mod break_glass;
 mod bypass;
 mod claims;
 mod consents;
+mod decision_support;
 mod deliveries;
 mod edits;
 mod entities;
@@ -30,6 +31,7 @@ mod inventory;
 mod keys;
 mod limits;
 mod nodes;
+mod notes;
 mod oversight;
 mod passkeys;
 mod plausible;
@@ -117,6 +119,12 @@ on_both! {
         a_send_waits_while_consents_cannot_be_read,
         a_message_goes_only_where_the_patient_agreed,
         an_opt_out_counts_before_the_ehr_has_it;
+    decision_support:
+        a_critical_card_holds_an_order_until_somebody_says_why_it_goes_on,
+        a_new_critical_card_at_approval_holds_it,
+        only_whose_turn_it_is_causes_a_question_and_cards_below_critical_hold_nothing,
+        what_is_specially_protected_is_told_to_nobody_and_that_is_said,
+        a_service_that_is_not_heard_is_shown_and_holds_what_the_table_says;
     deliveries:
         a_slow_ehr_holds_up_nobody_elses_writes,
         a_delivery_goes_on_while_the_store_is_asked_for_more,
@@ -165,6 +173,9 @@ on_both! {
         a_text_waits_for_the_morning_and_holds_up_nothing_else,
         a_message_that_the_patient_should_not_get_is_refused,
         a_withdrawal_told_to_one_node_voids_the_queue_of_all_and_is_seen_by_all_within_a_minute;
+    notes:
+        draft_note_sees_templates_and_the_encounters_metadata_and_nothing_else,
+        a_draft_follows_its_template_or_is_refused;
     oversight:
         what_people_find_wrong_is_no_longer_let_through_alone,
         who_agrees_lets_it_go_on_and_only_a_share_is_drawn,

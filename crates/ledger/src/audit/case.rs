@@ -2,6 +2,7 @@
 //! says which other event tells it.
 
 use chaperone_core::claim::ClaimEvent;
+use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::gate::Gate;
@@ -70,6 +71,10 @@ cases! {
     BreakGlassStarted = "break-glass-started",
     /// Breaking the glass ended.
     BreakGlassEnded = "break-glass-ended",
+    /// Decision support was asked about an order.
+    DecisionSupportAsked = "decision-support-asked",
+    /// A person went on over a critical card.
+    DecisionSupportOverridden = "decision-support-overridden",
     /// An exception from the matrix was asked for.
     ExceptionRequested = "exception-requested",
     /// An exception was granted.
@@ -250,6 +255,12 @@ impl AuditCase {
             Event::DecisionRefused { .. } => AuditCase::DecisionRefused,
             Event::BreakGlassStarted { .. } => AuditCase::BreakGlassStarted,
             Event::BreakGlassEnded { .. } => AuditCase::BreakGlassEnded,
+            Event::DecisionSupport(DecisionSupportEvent::Asked { .. }) => {
+                AuditCase::DecisionSupportAsked
+            }
+            Event::DecisionSupport(DecisionSupportEvent::Overridden { .. }) => {
+                AuditCase::DecisionSupportOverridden
+            }
             Event::Exception(event) => match event {
                 ExceptionEvent::Requested { .. } => AuditCase::ExceptionRequested,
                 ExceptionEvent::Granted { .. } => AuditCase::ExceptionGranted,

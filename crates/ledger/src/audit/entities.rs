@@ -194,7 +194,7 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
         }
         Event::Retention(event) => vec![entity("2", "13", of_retention(telling, event))],
         Event::Oversight(event) => vec![entity("2", "13", of_oversight(telling, event))],
-        Event::Exception(_) => match &telling.recorded.stream {
+        Event::Exception(_) | Event::DecisionSupport(_) => match &telling.recorded.stream {
             StreamId::Writeback(of) => vec![entity(
                 "2",
                 "20",

@@ -241,7 +241,7 @@ impl Intent<'_> {
                     used_writes.insert(needed);
                 }
             }
-            Some(ToolAction::Status) | None => {}
+            Some(ToolAction::Status | ToolAction::Templates) | None => {}
         }
     }
 }

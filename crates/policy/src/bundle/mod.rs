@@ -8,6 +8,7 @@
 mod agents;
 mod events;
 mod intents;
+mod notes;
 pub(crate) mod read;
 pub mod scope;
 pub mod template;
@@ -18,11 +19,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chaperone_core::bundle::{
-    AgentDeclaration, EhrEventDeclaration, IntentDeclaration, ToolDeclaration, WriteAction,
+    AgentDeclaration, EhrEventDeclaration, IntentDeclaration, NoteTemplate, ToolDeclaration,
+    WriteAction,
 };
 use chaperone_core::digest::Digest;
 use chaperone_core::egress::VendorTable;
-use chaperone_core::ids::{AgentId, EhrEventType, IntentId, ToolName};
+use chaperone_core::ids::{AgentId, EhrEventType, IntentId, NoteTemplateId, ToolName};
 use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +91,7 @@ pub struct Bundle {
     profiles: BTreeMap<String, String>,
     ehr_events: BTreeMap<EhrEventType, EhrEventDeclaration>,
     vendors: Arc<VendorTable>,
+    note_templates: BTreeMap<NoteTemplateId, NoteTemplate>,
     digest: Digest,
     pub(crate) sets: PolicySets,
     invariants: Vec<Invariant>,
@@ -127,6 +130,8 @@ impl Bundle {
         tools::check(&declared, files, &mut problems);
         intents::check(&declared, files, &mut problems);
         let profiles = read::profiles(files, &mut problems);
+        let note_templates = notes::load(files, &mut problems);
+        notes::check(&declared, &note_templates, &mut problems);
         let ehr_events = events::load(&declared, &rules, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
         let cases = cases::parse_all(files, &mut problems);
@@ -144,6 +149,7 @@ impl Bundle {
             profiles,
             ehr_events,
             vendors: Arc::new(vendors),
+            note_templates,
             digest: digest(files),
             sets,
             invariants,
@@ -223,6 +229,11 @@ impl Bundle {
     /// All types of events that may cause something, by name.
     pub fn ehr_events(&self) -> impl Iterator<Item = &EhrEventDeclaration> {
         self.ehr_events.values()
+    }
+
+    /// The note templates, by id.
+    pub fn note_templates(&self) -> impl Iterator<Item = &NoteTemplate> {
+        self.note_templates.values()
     }
 
     /// Where bytes may go: `rules/vendors.toml`.

@@ -8,11 +8,12 @@ use super::{Declared, FILE_BYTES_MAX, MANIFEST_PATH, Manifest, SCHEMA_PATH};
 use crate::problem::{Problems, line_at};
 
 /// Folders of which every file of one extension is read.
-const FOLDERS: [(&str, &str); 8] = [
+const FOLDERS: [(&str, &str); 9] = [
     ("agents/", ".toml"),
     ("intents/", ".toml"),
     ("tools/", ".toml"),
     ("rules/", ".toml"),
+    ("templates/", ".toml"),
     ("profiles/", ".toml"),
     ("profiles/", ".json"),
     ("policies/cases/", ".json"),
@@ -39,7 +40,7 @@ pub(super) fn check_path(path: &str, text: &str, problems: &mut Problems) {
             path,
             "",
             "no part of a bundle; files are bundle.toml, agents/*.toml, intents/*.toml, tools/*.toml, \
-             rules/*.toml, profiles/*.toml, profiles/*.json, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
+             rules/*.toml, templates/*.toml, profiles/*.toml, profiles/*.json, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
         );
     }
 }

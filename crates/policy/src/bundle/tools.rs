@@ -41,12 +41,13 @@ pub(super) fn check(
         match tool.action() {
             None => check.problem(
                 "name",
-                "must do exactly one thing: `read`, `write` or `status`".to_owned(),
+                "must do exactly one thing: `read`, `write`, `status` or `templates`".to_owned(),
             ),
             Some(ToolAction::Read(read)) => check.read(read, &mut used),
             Some(ToolAction::Write(write)) => check.write(write, &mut used),
             // The status tool reads its inputs itself.
             Some(ToolAction::Status) => used.extend(tool.inputs.keys().cloned()),
+            Some(ToolAction::Templates) => {}
         }
         for unused in tool.inputs.keys().filter(|name| !used.contains(*name)) {
             check.problem(
@@ -250,6 +251,9 @@ impl Tool<'_, '_> {
                     );
                 }
             }
+        }
+        if let Some(note) = &write.note {
+            used.extend([&note.template, &note.kind, &note.text].map(Clone::clone));
         }
         self.template(write, used);
         self.write_facts(write);

@@ -310,9 +310,10 @@ pub(super) async fn not_taken(
                 super::phrases::exact(*until)
             ),
         ),
-        DecideFailed::Conflict | DecideFailed::RulesChanged => {
-            (StatusCode::CONFLICT, capital(&failed.to_string()))
-        }
+        DecideFailed::Conflict
+        | DecideFailed::RulesChanged
+        | DecideFailed::CardUnknown
+        | DecideFailed::DecisionSupport(_) => (StatusCode::CONFLICT, capital(&failed.to_string())),
         DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_) => {
             tracing::error!(error = %failed, "a decision could not be recorded");
             return Err(Refusal::Unavailable(

@@ -16,6 +16,7 @@ mod batch;
 mod claims;
 mod decide;
 mod edit;
+mod decision_support;
 mod emergency;
 mod enrol;
 mod entry;
@@ -152,6 +153,10 @@ pub fn router(state: ConsoleState) -> Router {
             post(edit::submit).layer(DefaultBodyLimit::max(edit::EDIT_BYTES_MAX)),
         )
         .route("/console/writebacks/{id}/reject", post(decide::reject))
+        .route(
+            "/console/writebacks/{id}/override-card",
+            post(decision_support::submit),
+        )
         .route("/console/writebacks/{id}/requeue", post(decide::requeue))
         .route("/console/writebacks/{id}/abandon", post(decide::abandon))
         .route("/console/writebacks/{id}/resolve", post(decide::resolve))

@@ -22,6 +22,7 @@ use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
 use super::ConsoleState;
 use super::claims::{self, ClaimRows};
 use super::edit::{self, EditRow, EditedRows};
+use super::decision_support::{SupportRows, support_rows};
 use super::page::{Chrome, Done, Here, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;
@@ -79,6 +80,8 @@ pub(super) struct ReviewPage {
     pub(super) edited_into: String,
     /// How long it is on the screen before it can be decided, in milliseconds.
     pub(super) after_ms: u32,
+    /// What decision support says, where it is asked.
+    pub(super) support: Option<SupportRows>,
 }
 
 /// What only roles that see patients are shown.
@@ -232,6 +235,8 @@ pub(super) async fn page(
     again: Again,
     status: StatusCode,
 ) -> Result<Response, Refusal> {
+    // Asked first: what is shown below is how it stands after that.
+    let support = support_rows(state, person, id).await?;
     let review = state.engine.review(&person.human, id).await?;
     let chrome = Chrome::of(state, person, "Review", Here::Inbox).await?;
     let choices = state.engine.override_choices();
@@ -247,6 +252,7 @@ pub(super) async fn page(
         let shown: Vec<_> = digest.map(|digest| (id, digest)).into_iter().collect();
         state.engine.put_on_screen(&person.human, &shown).await?;
     }
+    page.support = support.filter(|_| page.content.is_some());
     Ok(render_as(status, &page))
 }
 
@@ -403,6 +409,7 @@ impl ReviewPage {
                 .map(|into| into.to_string())
                 .unwrap_or_default(),
             after_ms: 0,
+            support: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use chaperone_core::envelope::{Envelope, Presence};
 use chaperone_core::event::StreamId;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{AccountName, ConnectionId, EnvelopeId, IntentId, TenantId, WritebackId};
-use chaperone_core::ports::{Clock, Random, Store};
+use chaperone_core::ports::{Clock, DecisionSupport, Random, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_engine::grant::{GrantRequest, PatientRef};
@@ -90,15 +90,33 @@ impl Bench {
 
     /// The same where a decision waits until the change was read.
     pub(crate) async fn with_readers() -> Self {
-        Self::made(Strategy::Conditional, true).await
+        let reads = |config: &mut EngineConfig| config.decides_after_reading = true;
+        Self::made(Strategy::Conditional, BUNDLE.clone(), reads).await
+    }
+
+    /// The same where a CDS service is asked about orders.
+    pub(crate) async fn with_decision_support(service: Arc<dyn DecisionSupport>) -> Self {
+        let mut files = chaperone_policy::embedded::files();
+        let table = files.get_mut("rules/decision-support.toml").unwrap();
+        table.push_str(
+            "\n[[services]]\nid = \"checks\"\nname = \"Order checks\"\nprefetch = [\"patient\"]\n",
+        );
+        let loaded = chaperone_policy::Bundle::load(&files);
+        let bundle = loaded.unwrap_or_else(|problems| panic!("{problems:?}"));
+        let asks = |config: &mut EngineConfig| config.decision_support = Some(service);
+        Self::made(Strategy::Conditional, Arc::new(bundle), asks).await
     }
 
     /// The same in front of an EHR that takes writes in another way.
     pub(crate) async fn delivering_by(strategy: Strategy) -> Self {
-        Self::made(strategy, false).await
+        Self::made(strategy, BUNDLE.clone(), |_| ()).await
     }
 
-    async fn made(strategy: Strategy, decides_after_reading: bool) -> Self {
+    async fn made(
+        strategy: Strategy,
+        bundle: Arc<chaperone_policy::Bundle>,
+        adapt: impl FnOnce(&mut EngineConfig),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("console.db").display());
         let store = chaperone_store::open(&url, Default::default())
@@ -122,8 +140,9 @@ impl Bench {
         };
         let mut config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
         config.passkeys = RelyingParty::at(ORIGIN);
-        config.decides_after_reading = decides_after_reading;
-        let engine = Engine::start(config, BUNDLE.clone(), ports).await.unwrap();
+        config.decides_after_reading = false;
+        adapt(&mut config);
+        let engine = Engine::start(config, bundle, ports).await.unwrap();
         let report = engine.conformance_report(chaperone_testkit::shown(ehr.as_ref()), 300);
         engine.record_conformance(&report).await.unwrap();
         let router = router(ConsoleState::new(engine.clone(), CookieSecurity::Loopback));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
+use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::Event;
 use chaperone_core::exception::ExceptionEvent;
@@ -99,6 +100,33 @@ pub(super) fn add_write(details: &mut Details, write: &WriteAccess) {
 }
 
 /// Names of data keys stay in the ledger: they hold tokens of many patients, and an AuditEvent has one at most.
+fn add_support(details: &mut Details, event: &DecisionSupportEvent) {
+    match event {
+        DecisionSupportEvent::Asked {
+            order, services, ..
+        } => {
+            details.add("order", order);
+            for service in services {
+                let heard = match service.not_heard {
+                    None => format!("{} cards, {} critical", service.cards, service.critical),
+                    Some(_) => "not heard".to_owned(),
+                };
+                details.add("service", format!("{}: {heard}", service.service));
+            }
+        }
+        DecisionSupportEvent::Overridden {
+            order,
+            card,
+            reason,
+        } => {
+            details
+                .add("order", order)
+                .add("card", card)
+                .add("reason", reason);
+        }
+    }
+}
+
 fn add_key(details: &mut Details, event: &KeyEvent) {
     match event {
         KeyEvent::Used {
@@ -207,6 +235,7 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
         Event::BreakGlassEnded { cause, .. } => {
             details.maybe("ended", name_of(cause));
         }
+        Event::DecisionSupport(event) => add_support(details, event),
         Event::Exception(event) => match event {
             ExceptionEvent::Requested { binding, until, .. }
             | ExceptionEvent::Granted { binding, until } => {
