@@ -109,6 +109,8 @@ random_ids! {
     HoldId = "hold";
     /// One run that undoes what went wrong.
     UndoId = "undo";
+    /// One cohort job: a list of patients that a person asked for and another approves.
+    CohortJobId = "cohort";
 }
 
 macro_rules! named_ids {
@@ -182,6 +184,8 @@ named_ids! {
     EhrEventType = "type of EHR event";
     /// Why a person approves what a plausibility rule warns of, as `rules/override-reasons.toml` lists it.
     OverrideReason = "override reason";
+    /// A declared cohort: `cohorts/<id>.toml`.
+    CohortId = "cohort id";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.
     VendorId = "vendor id";
     /// A place on earth, or the organisation's own premises, as contracts name it.

@@ -5,6 +5,8 @@
 
 mod agents;
 mod audit;
+#[cfg(test)]
+mod cohorts;
 mod people;
 mod scenes;
 mod world;

@@ -59,6 +59,7 @@ pub(super) const FIELDS: [(&str, Kind, &str); 29] = [
     ("correlation", Kind::Minted, "one request"),
     ("error", Kind::Sentence, "what one of our own errors says"),
     ("file", Kind::Source, "where in the source code"),
+    ("job", Kind::Minted, "one cohort job"),
     ("line", Kind::Count(100_000), "line of that file"),
     (
         "method",

@@ -2,10 +2,11 @@
 //!
 //! A bundle comes in as a map from path to text (reading folders is the binary's business) and either
 //! loads completely or not at all. Each declaration is checked on its own in `agents`, `intents`,
-//! `tools`, `events`, `vendors`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
+//! `tools`, `events`, `cohorts`, `vendors`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
 //! and proved by `crate::cases`.
 
 mod agents;
+mod cohorts;
 mod events;
 mod intents;
 pub(crate) mod read;
@@ -20,12 +21,14 @@ use std::sync::Arc;
 use chaperone_core::bundle::{
     AgentDeclaration, EhrEventDeclaration, IntentDeclaration, ToolDeclaration, WriteAction,
 };
+use chaperone_core::cohort::{CohortBounds, CohortDeclaration};
 use chaperone_core::digest::Digest;
 use chaperone_core::egress::VendorTable;
-use chaperone_core::ids::{AgentId, EhrEventType, IntentId, ToolName};
+use chaperone_core::ids::{AgentId, CohortId, EhrEventType, IntentId, ToolName};
 use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
+pub use cohorts::COHORTS_PATH;
 pub use events::EHR_EVENTS_PATH;
 pub use intents::{DEFINITIONAL, fields_shown};
 pub use vendors::VENDORS_PATH;
@@ -88,6 +91,7 @@ pub struct Bundle {
     rules: BTreeMap<String, String>,
     profiles: BTreeMap<String, String>,
     ehr_events: BTreeMap<EhrEventType, EhrEventDeclaration>,
+    cohorts: cohorts::Cohorts,
     vendors: Arc<VendorTable>,
     digest: Digest,
     pub(crate) sets: PolicySets,
@@ -128,6 +132,7 @@ impl Bundle {
         intents::check(&declared, files, &mut problems);
         let profiles = read::profiles(files, &mut problems);
         let ehr_events = events::load(&declared, &rules, &mut problems);
+        let cohorts = cohorts::load(&declared, &rules, files, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
         let cases = cases::parse_all(files, &mut problems);
         let (Some(manifest), Some((sets, invariants)), true) =
@@ -143,6 +148,7 @@ impl Bundle {
             rules,
             profiles,
             ehr_events,
+            cohorts,
             vendors: Arc::new(vendors),
             digest: digest(files),
             sets,
@@ -223,6 +229,21 @@ impl Bundle {
     /// All types of events that may cause something, by name.
     pub fn ehr_events(&self) -> impl Iterator<Item = &EhrEventDeclaration> {
         self.ehr_events.values()
+    }
+
+    /// A declared cohort.
+    pub fn cohort(&self, id: &CohortId) -> Option<&CohortDeclaration> {
+        self.cohorts.declared.get(id)
+    }
+
+    /// All cohorts, by id.
+    pub fn cohorts(&self) -> impl Iterator<Item = &CohortDeclaration> {
+        self.cohorts.declared.values()
+    }
+
+    /// What every cohort stays within; nothing in a bundle without cohorts.
+    pub fn cohort_bounds(&self) -> Option<&CohortBounds> {
+        self.cohorts.bounds.as_ref()
     }
 
     /// Where bytes may go: `rules/vendors.toml`.

@@ -11,6 +11,7 @@
 mod answers;
 mod bench;
 mod claims;
+mod cohorts;
 mod decisions;
 mod emergency;
 mod excepted;
