@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{
-    AgentId, CohortJobId, EhrEventSource, EhrEventType, EnvelopeId, GrantId, IntentId, PatientToken, PersonId,
-    ResourceToken, TenantId,
+    AgentId, CohortJobId, EhrEventSource, EhrEventType, EnvelopeId, GrantId, IntentId,
+    PatientToken, PersonId, ResourceToken, TenantId,
 };
 use crate::resource::Code;
 

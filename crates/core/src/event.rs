@@ -18,9 +18,9 @@ use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
 use crate::exception::ExceptionEvent;
 use crate::ids::{
-    AccountName, AgentId, CohortJobId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken, TenantId,
-    ToolName, UndoId, VendorId, WritebackId,
+    AccountName, AgentId, CohortJobId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType,
+    EnvelopeId, GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken,
+    TenantId, ToolName, UndoId, VendorId, WritebackId,
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};

@@ -185,8 +185,8 @@ fn line(status: &CohortStatus) -> String {
     let job = &status.job;
     let stands = match &job.stage {
         CohortStage::Listed => format!("waits to be approved until {}", job.until),
-        CohortStage::Approved { account, .. } => {
-            format!("approved by {account}; goes on until {}", job.until)
+        CohortStage::Approved { approver, .. } => {
+            format!("approved by {approver}; goes on until {}", job.until)
         }
         CohortStage::Ended { cause, at } => format!("{} at {at}", cause.words()),
     };

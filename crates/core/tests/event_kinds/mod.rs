@@ -16,9 +16,9 @@ use chaperone_core::event::{
 };
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
-    AccountName, AgentId, CohortId, CohortJobId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, HoldId, IntentId, PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId,
-    VendorId, WritebackId,
+    AccountName, AgentId, CohortId, CohortJobId, ConnectionId, CorrelationId, EhrEventSource,
+    EhrEventType, EnvelopeId, GrantId, HoldId, IntentId, PatientToken, PolicyId, Region,
+    ResourceToken, ToolName, UndoId, VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
@@ -591,10 +591,7 @@ fn cohort_kinds() -> Vec<CohortEvent> {
             list: digest("shorter list"),
             listed: 1,
         },
-        left_out(
-            CohortRemoval::Stopped,
-            Some(GrantId::from_random([5; 16])),
-        ),
+        left_out(CohortRemoval::Stopped, Some(GrantId::from_random([5; 16]))),
         ended(CohortEnd::Finished),
         ended(CohortEnd::Stopped),
         ended(CohortEnd::NotApproved),

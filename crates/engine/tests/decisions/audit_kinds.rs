@@ -7,7 +7,8 @@ use chaperone_core::cohort::CohortEvent;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, LEAF_FORMAT, Recorded, StreamId};
 use chaperone_core::ids::{
-    AccountName, AgentId, CohortJobId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId, WritebackId,
+    AccountName, AgentId, CohortJobId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId,
+    WritebackId,
 };
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::principal::{Actor, SystemPart};

@@ -82,7 +82,10 @@ fn nearest(bench: &Bench) {
         ("silent", json!({})),
         ("booked", json!({})),
         ("gone", json!({ "active": false })),
-        ("old-p2", json!({ "link": [{ "type": "replaced-by", "other": { "reference": "Patient/p2" } }] })),
+        (
+            "old-p2",
+            json!({ "link": [{ "type": "replaced-by", "other": { "reference": "Patient/p2" } }] }),
+        ),
         // Found, and not what was asked for.
         ("came", json!({})),
         ("long-ago", json!({})),
@@ -97,7 +100,12 @@ fn nearest(bench: &Bench) {
     }
     put(missed("next", "booked", "booked", "2030-02-01T09:00:00Z"));
     put(missed("of-came", "came", "fulfilled", LATELY));
-    put(missed("of-long-ago", "long-ago", "noshow", "2029-11-01T09:00:00Z"));
+    put(missed(
+        "of-long-ago",
+        "long-ago",
+        "noshow",
+        "2029-11-01T09:00:00Z",
+    ));
     let mut two = missed("of-two", "two", "noshow", LATELY);
     two["participant"][1] = json!({ "actor": { "reference": "Patient/p1" } });
     put(two);
@@ -123,7 +131,11 @@ fn request(cohort: &str) -> CohortRequest {
 
 async fn asked(bench: &Bench) -> CohortJobId {
     let request = request("missed-visits");
-    bench.engine.request_cohort(&desk(), &request).await.unwrap()
+    bench
+        .engine
+        .request_cohort(&desk(), &request)
+        .await
+        .unwrap()
 }
 
 async fn approve(bench: &Bench, by: &Human, id: CohortJobId) -> Result<CohortJob, CohortFailed> {
@@ -303,11 +315,17 @@ pub(crate) async fn who_asked_does_not_approve_and_who_has_no_part_sees_nothing(
     };
     for by in [both, second_account] {
         let refused = approve(&bench, &by, id).await;
-        assert!(matches!(refused, Err(CohortFailed::SamePerson)), "{refused:?}");
+        assert!(
+            matches!(refused, Err(CohortFailed::SamePerson)),
+            "{refused:?}"
+        );
     }
     // A role that asks is none that approves, and others are not told that there is a job.
     let refused = approve(&bench, &human(6, &[Role::Scheduler]), id).await;
-    assert!(matches!(refused, Err(CohortFailed::NotPermitted)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CohortFailed::NotPermitted)),
+        "{refused:?}"
+    );
     for by in [human(5, &[Role::Biller]), human(5, &[Role::ItAdmin])] {
         let refused = bench.engine.cohort_view(&by, id).await;
         assert!(matches!(refused, Err(CohortFailed::Missing)));
@@ -381,7 +399,10 @@ pub(crate) async fn a_list_ends_with_its_time_and_with_its_rules(db: Db) {
     let late = approve_list(&bench, &clinician(), id, list, list).await;
     assert!(matches!(late, Err(CohortFailed::NotNow)), "{late:?}");
     advance(&bench).await;
-    assert_eq!(ended(&status(&bench, id).await), Some(CohortEnd::NotApproved));
+    assert_eq!(
+        ended(&status(&bench, id).await),
+        Some(CohortEnd::NotApproved)
+    );
     assert!(grants(&bench).await.is_empty());
 
     // Under other rules it counts no more, whether it was approved or not.
@@ -394,7 +415,10 @@ pub(crate) async fn a_list_ends_with_its_time_and_with_its_rules(db: Db) {
     bench.engine = node(&bench, 2, &other).await;
     let list = status(&bench, waiting).await.job.list;
     let refused = approve_list(&bench, &clinician(), waiting, list, list).await;
-    assert!(matches!(refused, Err(CohortFailed::RulesChanged)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CohortFailed::RulesChanged)),
+        "{refused:?}"
+    );
     advance(&bench).await;
     let done = status(&bench, waiting).await;
     assert_eq!(ended(&done), Some(CohortEnd::RulesChanged));
@@ -453,7 +477,10 @@ pub(crate) async fn a_list_that_is_too_long_is_refused_or_cut_as_the_cohort_says
         it.arguments.insert("weeks".to_owned(), 1);
     };
     assert!(ask(&unknown).await.starts_with("Argument"));
-    assert_eq!(ask(&|it| it.reason = "because".to_owned()).await, "ReasonUnfit");
+    assert_eq!(
+        ask(&|it| it.reason = "because".to_owned()).await,
+        "ReasonUnfit"
+    );
     let none = |it: &mut CohortRequest| it.cohort = CohortId::new("everybody").unwrap();
     assert_eq!(ask(&none).await, "UnknownCohort");
     assert!(ask(&|it| days(it, 5)).await.starts_with("Nobody"));
@@ -470,9 +497,13 @@ pub(crate) async fn each_patient_is_looked_at_again_right_before_their_grant(db:
     assert!(grants(&bench).await.is_empty());
     bench.ehr.set_unsearchable("Consent", false);
     // One has booked meanwhile, the other opted out.
-    bench.ehr.put(missed("next", "p1", "booked", "2030-02-01T09:00:00Z"));
+    bench
+        .ehr
+        .put(missed("next", "p1", "booked", "2030-02-01T09:00:00Z"));
     for channel in ["portal", "letter"] {
-        bench.ehr.put(wish(&format!("w-{channel}"), "p2", "deny", channel));
+        bench
+            .ehr
+            .put(wish(&format!("w-{channel}"), "p2", "deny", channel));
     }
     assert_eq!(advance(&bench).await, 2);
     assert!(grants(&bench).await.is_empty());
@@ -508,12 +539,16 @@ pub(crate) async fn a_record_that_was_merged_since_gets_no_grant(db: Db) {
     assert_eq!(made[0].patient, Some(token_of(&bench, "p2").await));
 }
 
-pub(crate) async fn grants_are_made_so_many_a_minute_and_none_while_anything_is_switched_off(db: Db) {
+pub(crate) async fn grants_are_made_so_many_a_minute_and_none_while_anything_is_switched_off(
+    db: Db,
+) {
     let bench = clinic(db).await;
     for n in 0..6 {
         let id = format!("q{n}");
         bench.ehr.put(patient(&id, json!({})));
-        bench.ehr.put(missed(&format!("of-{id}"), &id, "noshow", LATELY));
+        bench
+            .ehr
+            .put(missed(&format!("of-{id}"), &id, "noshow", LATELY));
     }
     let id = approved(&bench).await;
     let operator = human(9, &[Role::ItAdmin]);

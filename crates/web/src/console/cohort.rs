@@ -113,13 +113,14 @@ async fn all(
     let jobs = engine.cohort_jobs(&person.human).await.map_err(refused)?;
     let now = engine.now();
     let cohorts = engine.cohorts_for(&person.human).into_iter().map(|cohort| {
-        let argument = |(name, it): (&String, &chaperone_core::cohort::CohortArgument)| ArgumentRow {
-            name: name.clone(),
-            title: it.title.clone(),
-            minimum: it.minimum,
-            maximum: it.maximum,
-            default: it.default,
-        };
+        let argument =
+            |(name, it): (&String, &chaperone_core::cohort::CohortArgument)| ArgumentRow {
+                name: name.clone(),
+                title: it.title.clone(),
+                minimum: it.minimum,
+                maximum: it.maximum,
+                default: it.default,
+            };
         CohortRow {
             id: cohort.id.to_string(),
             title: cohort.title.clone(),
@@ -343,8 +344,8 @@ fn facts(status: &CohortStatus) -> Vec<(&'static str, String)> {
         ("Agent", format!("{} for {}", job.agent, job.intent)),
         ("Counts until", phrases::exact(job.until)),
     ];
-    if let CohortStage::Approved { account, .. } = &job.stage {
-        facts.push(("Approved by", account.to_string()));
+    if let CohortStage::Approved { approver, .. } = &job.stage {
+        facts.push(("Approved by", approver.to_string()));
     }
     for (name, value) in &job.arguments {
         facts.push(("Chosen", format!("{name}: {value}")));
@@ -427,7 +428,9 @@ fn refused(failed: CohortFailed) -> Refusal {
         CohortFailed::Ehr(failed) => ViewFailed::Ehr(failed).into(),
         failed => {
             tracing::error!(error = %failed, "a cohort job could not be looked at or moved");
-            Refusal::Unavailable("This could not be done, and nothing was changed by it. Try again.")
+            Refusal::Unavailable(
+                "This could not be done, and nothing was changed by it. Try again.",
+            )
         }
     }
 }

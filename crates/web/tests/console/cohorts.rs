@@ -55,7 +55,11 @@ async fn a_list_is_asked_for_read_struck_and_approved_by_another() {
     assert_eq!(short.status, StatusCode::UNPROCESSABLE_ENTITY);
     let far = ask(&desk, "1000", WHY).await;
     assert_eq!(far.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(far.body.contains(WHY) && far.body.contains("1 to 180"), "{}", far.body);
+    assert!(
+        far.body.contains(WHY) && far.body.contains("1 to 180"),
+        "{}",
+        far.body
+    );
     let refused = ask(&biller, "30", WHY).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     let asked = ask(&desk, "30", WHY).await;
@@ -64,9 +68,16 @@ async fn a_list_is_asked_for_read_struck_and_approved_by_another() {
 
     // Initials and age, as other lists; the name that tries to be markup is text.
     let own = bench.get(&job, &desk.cookie).await;
-    assert!(own.body.contains("US") && !own.body.contains("Sample"), "{}", own.body);
+    assert!(
+        own.body.contains("US") && !own.body.contains("Sample"),
+        "{}",
+        own.body
+    );
     assert!(!own.body.contains(HOSTILE));
-    assert!(!own.body.contains("Approve this list"), "who asked approves nothing");
+    assert!(
+        !own.body.contains("Approve this list"),
+        "who asked approves nothing"
+    );
     for stranger in [&admin, &biller] {
         let refused = bench.get(&job, &stranger.cookie).await;
         assert_eq!(refused.status, StatusCode::NOT_FOUND);
@@ -74,7 +85,11 @@ async fn a_list_is_asked_for_read_struck_and_approved_by_another() {
 
     // Somebody else strikes one of them, and approves what is left with a code.
     let shown = bench.get(&job, &clinician.cookie).await;
-    assert!(shown.body.contains("Approve this list of 2"), "{}", shown.body);
+    assert!(
+        shown.body.contains("Approve this list of 2"),
+        "{}",
+        shown.body
+    );
     let list = shown.after("name=\"list\" value=\"").to_owned();
     let patient = shown.after("name=\"patient\" value=\"").to_owned();
     let csrf = clinician.csrf.as_str();
@@ -91,7 +106,11 @@ async fn a_list_is_asked_for_read_struck_and_approved_by_another() {
     let stale = approve(&clinician, &list, &bench.code(&clinician)).await;
     assert_eq!(stale.status, StatusCode::CONFLICT, "{}", stale.body);
     let shown = bench.get(&job, &clinician.cookie).await;
-    assert!(shown.body.contains("Approve this list of 1"), "{}", shown.body);
+    assert!(
+        shown.body.contains("Approve this list of 1"),
+        "{}",
+        shown.body
+    );
     let list = shown.after("name=\"list\" value=\"").to_owned();
     let wrong = approve(&clinician, &list, "000000").await;
     assert_eq!(wrong.status, StatusCode::FORBIDDEN);
@@ -114,5 +133,9 @@ async fn a_list_is_asked_for_read_struck_and_approved_by_another() {
     assert!(shown.body.contains("the job was stopped"), "{}", shown.body);
     let stream = job.replace("/console/cohorts/", "/console/streams/cohort/");
     let stream = bench.get(&stream, &desk.cookie).await;
-    assert!(stream.body.contains("The list of 1 patients was approved"), "{}", stream.body);
+    assert!(
+        stream.body.contains("The list of 1 patients was approved"),
+        "{}",
+        stream.body
+    );
 }
