@@ -37,7 +37,7 @@ pub(super) enum Kind {
 }
 
 /// Every field that may appear: its name, its form, and what it is.
-pub(super) const FIELDS: [(&str, Kind, &str); 29] = [
+pub(super) const FIELDS: [(&str, Kind, &str); 30] = [
     (
         "attempt",
         Kind::Count(1_000),
