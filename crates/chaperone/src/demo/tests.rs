@@ -36,6 +36,7 @@ fn request(cohort: &str, days: i64) -> CohortRequest {
 
 #[tokio::test]
 async fn the_default_cohorts_find_patients_of_the_sandbox() {
+    let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let once = Once::try_parse_from(["demo", "--once"]).unwrap();
     let world = World::put_up(&once.args).await.unwrap();
     let engine = world.engine.clone();

@@ -15,7 +15,7 @@ use chaperone_core::envelope::{Grant, GrantSource};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::{CohortJobId, GrantId};
 use chaperone_core::mode::ModeSubject;
-use chaperone_core::ports::{Expected, LISTED_MAX, RecordChange};
+use chaperone_core::ports::{EhrReadFailed, Expected, LISTED_MAX, RecordChange};
 use chaperone_core::principal::{Actor, SystemPart};
 
 use super::{CohortFailed, CohortJob, CohortStage, Item, OPEN, Seen, item_record, job_record};
@@ -88,12 +88,19 @@ impl Engine {
                     if !self.may_grant_now(cohort, &job).await? {
                         continue;
                     }
-                    match self
-                        .still_fits(cohort, &job.arguments, item.patient)
-                        .await?
-                    {
-                        Err(because) => CohortStep::LeftOut { because },
-                        Ok(()) => {
+                    let looked = self.still_fits(cohort, &job.arguments, item.patient).await;
+                    match looked {
+                        // The EHR answers nobody's questions now.
+                        Err(CohortFailed::Ehr(
+                            failed @ (EhrReadFailed::Unavailable | EhrReadFailed::RateLimited),
+                        )) => return Err(failed.into()),
+                        // What cannot be told of one patient holds up none of the others.
+                        Err(failed) => {
+                            tracing::info!(job = %job.id, error = %failed, "a patient of a list is looked at again");
+                            continue;
+                        }
+                        Ok(Err(because)) => CohortStep::LeftOut { because },
+                        Ok(Ok(())) => {
                             self.grant_of_list(cohort, &mut job, revision, (item.clone(), seen))
                                 .await?;
                             revision = revision.saturating_add(1);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::cohort::{CohortDeclaration, CohortRemoval, Minors};
 use chaperone_core::ids::PatientToken;
-use chaperone_core::ports::{ConsentDecision, ConsentQuestion, EhrReadFailed};
+use chaperone_core::ports::{ConsentDecision, ConsentQuestion, EhrReadFailed, KeyVaultFailed};
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_fhir::Definitions;
 use chaperone_phi::consent::contact::{Contact, ContactDenial, is_contact, is_of_age, may_contact};
@@ -36,6 +36,16 @@ pub(super) struct Found {
     pub(super) fitting: Vec<PatientToken>,
     /// How many may not.
     pub(super) removed: BTreeMap<CohortRemoval, u64>,
+}
+
+/// Whether a token leads nowhere any more: it stands for nothing, or its patient was shredded.
+pub(super) fn is_gone(failed: &TokenFailed) -> bool {
+    matches!(
+        failed,
+        TokenFailed::Unknown
+            | TokenFailed::Unreadable(_)
+            | TokenFailed::Keys(KeyVaultFailed::Destroyed)
+    )
 }
 
 /// What only FHIR's definitions and the table of consent can say about cohorts.
@@ -111,7 +121,13 @@ impl Engine {
             match self.in_use(&id).await? {
                 None => Ok((None, Err(CohortRemoval::NotFound))),
                 Some(id) => {
-                    let token = self.patient_token(&id).await?;
+                    let token = match self.patient_token(&id).await {
+                        Ok(token) => token,
+                        Err(failed) if is_gone(&failed) => {
+                            return Ok((None, Err(CohortRemoval::NotFound)));
+                        }
+                        Err(failed) => return Err(failed.into()),
+                    };
                     let fits = self.fits(cohort, arguments, &id, token).await?;
                     Ok::<_, CohortFailed>((Some(token), fits))
                 }
@@ -150,9 +166,7 @@ impl Engine {
     ) -> Result<Result<(), CohortRemoval>, CohortFailed> {
         let id = match self.patient_id(patient).await {
             Ok(id) => id,
-            Err(TokenFailed::Unknown | TokenFailed::Unreadable(_)) => {
-                return Ok(Err(CohortRemoval::NotFound));
-            }
+            Err(failed) if is_gone(&failed) => return Ok(Err(CohortRemoval::NotFound)),
             Err(failed) => return Err(failed.into()),
         };
         match self.in_use(&id).await? {

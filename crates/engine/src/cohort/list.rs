@@ -15,9 +15,9 @@ use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::fit::is_gone;
 use super::{CLOSED, CohortFailed, CohortJob, CohortStage, OPEN, has_part, holds};
 use crate::context::{Engine, after};
-use crate::tokens::TokenFailed;
 use crate::views::patients::{Initials, LOOKS, initials_of};
 
 /// The page, as looks are recorded under.
@@ -191,7 +191,7 @@ impl Engine {
             async move {
                 let id = match self.patient_id(token).await {
                     Ok(id) => id,
-                    Err(TokenFailed::Unknown | TokenFailed::Unreadable(_)) => return Ok(None),
+                    Err(failed) if is_gone(&failed) => return Ok(None),
                     Err(failed) => return Err(CohortFailed::from(failed)),
                 };
                 let patient: Value = match self.ehr.read(kind, &id).await {

@@ -11,7 +11,7 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{CohortId, CohortJobId, EnvelopeId, PatientToken};
 use chaperone_core::mode::{Mode, ModeScope};
-use chaperone_core::ports::{Commit, Expected, RecordChange, RecordKey};
+use chaperone_core::ports::{Commit, Expected, KeyVault as _, RecordChange, RecordKey, Store};
 use chaperone_core::principal::{Actor, Human, Role};
 use chaperone_engine::cohort::{
     CohortFailed, CohortJob, CohortRequest, CohortStage, CohortStatus, CohortView,
@@ -19,7 +19,7 @@ use chaperone_engine::cohort::{
 use chaperone_engine::grant::PatientRef;
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
-use chaperone_testkit::SeededRandom;
+use chaperone_testkit::{FaultyStore, MemoryKeyVault, SeededRandom};
 use serde_json::{Value, json};
 
 use crate::bench::*;
@@ -107,15 +107,41 @@ fn nearest(bench: &Bench) {
         "2029-11-01T09:00:00Z",
     ));
     let mut two = missed("of-two", "two", "noshow", LATELY);
-    two["participant"][1] = json!({ "actor": { "reference": "Patient/p1" } });
+    let other = json!({ "actor": { "reference": "Patient/p1" } });
+    two["participant"].as_array_mut().unwrap().push(other);
     put(two);
 }
 
 /// Another node of the same installation, or the same one after a restart, under a bundle.
 async fn node(bench: &Bench, seed: u64, bundle: &Arc<Bundle>) -> Arc<Engine> {
+    node_on(bench, seed, bundle, bench.store.clone()).await
+}
+
+async fn node_on(
+    bench: &Bench,
+    seed: u64,
+    bundle: &Arc<Bundle>,
+    store: Arc<dyn Store>,
+) -> Arc<Engine> {
+    // The keys that are there already: this vault knows those that were asked for once.
+    let keys = MemoryKeyVault::new(1);
+    let mut names = vec!["token/tenant".to_owned()];
+    for recorded in bench.recorded().await {
+        if let Event::TokenMinted {
+            patient: Some(patient),
+            ..
+        } = recorded.event
+        {
+            names.push(format!("token/{patient}"));
+        }
+    }
+    for name in names {
+        keys.data_key(&tenant(), &name).await.unwrap();
+    }
     let ports = Ports {
+        keys: Arc::new(keys),
         random: Arc::new(SeededRandom::new(seed)),
-        ..ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone())
+        ..ports(store, bench.ehr.clone(), bench.clock.clone())
     };
     let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
     Engine::start(config, bundle.clone(), ports).await.unwrap()
@@ -612,7 +638,8 @@ pub(crate) async fn a_stopped_job_takes_back_what_was_not_used(db: Db) {
 pub(crate) async fn a_job_that_is_cut_short_goes_on_with_each_patient_once(db: Db) {
     let mut bench = clinic(db).await;
     let id = approved(&bench).await;
-    let store = bench.behind_a_faulty_store().await;
+    let store = Arc::new(FaultyStore::new(bench.store.clone()));
+    bench.engine = node_on(&bench, 2, &BUNDLE, store.clone()).await;
     // The grant was made, and the node that made it never heard.
     store.lose_next_answer();
     advance(&bench).await;
