@@ -150,6 +150,11 @@ fn holds(by: &Human, roles: &[Role]) -> bool {
     roles.iter().any(|role| by.holds(*role))
 }
 
+/// Whether a person may approve lists of a cohort that others ask for. Who is in training agrees to nothing alone.
+fn approves(by: &Human, cohort: &CohortDeclaration) -> bool {
+    has_part(by, cohort) && !by.is_in_training() && holds(by, &cohort.approve)
+}
+
 /// Whether a person has a part in a cohort, and may so see its lists.
 fn has_part(by: &Human, cohort: &CohortDeclaration) -> bool {
     sees_patients(by) && (holds(by, &cohort.request) || holds(by, &cohort.approve))
@@ -341,7 +346,7 @@ impl Engine {
         let (job, revision) = self.cohort_job(id).await?;
         let cohort = self.bundle.cohort(&job.cohort);
         let cohort = cohort.ok_or(CohortFailed::RulesChanged)?;
-        if !has_part(by, cohort) || !holds(by, &cohort.approve) {
+        if !approves(by, cohort) {
             return Err(CohortFailed::NotPermitted);
         }
         // Persons count, not accounts: somebody may have two.

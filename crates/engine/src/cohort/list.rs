@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::fit::is_gone;
-use super::{CLOSED, CohortFailed, CohortJob, CohortStage, OPEN, has_part, holds};
+use super::{CLOSED, CohortFailed, CohortJob, CohortStage, OPEN, approves, has_part, holds};
 use crate::context::{Engine, after};
 use crate::views::patients::{Initials, LOOKS, initials_of};
 
@@ -163,7 +163,7 @@ impl Engine {
         self.record_list_look(by, &job, &tokens, &shown).await?;
         let waits = self.check_waiting(&job, job.list).is_ok();
         let turn = CohortTurn {
-            approve: waits && holds(by, &cohort.approve) && by.person != job.requester,
+            approve: waits && approves(by, cohort) && by.person != job.requester,
             strike: waits,
             stop: !matches!(job.stage, CohortStage::Ended { .. }),
         };

@@ -346,6 +346,12 @@ pub(crate) async fn who_asked_does_not_approve_and_who_has_no_part_sees_nothing(
             "{refused:?}"
         );
     }
+    let trainee = human(6, &[Role::Clinician, Role::Trainee]);
+    let refused = approve(&bench, &trainee, id).await;
+    assert!(
+        matches!(refused, Err(CohortFailed::NotPermitted)),
+        "{refused:?}"
+    );
     // A role that asks is none that approves, and others are not told that there is a job.
     let refused = approve(&bench, &human(6, &[Role::Scheduler]), id).await;
     assert!(

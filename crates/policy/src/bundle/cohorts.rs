@@ -268,13 +268,13 @@ impl Checked<'_> {
     /// Who asks and who approves work with patients: who operates Chaperone does neither, and nobody outside the
     /// organisation.
     fn people(&mut self) {
-        const NEITHER: [Role; 3] = [Role::Patient, Role::Proxy, Role::ItAdmin];
+        const NEITHER: [Role; 4] = [Role::Patient, Role::Proxy, Role::Trainee, Role::ItAdmin];
         let cohort = self.cohort;
         for (key, roles) in [("request", &cohort.request), ("approve", &cohort.approve)] {
             if roles.is_empty() || roles.iter().any(|role| NEITHER.contains(role)) {
                 self.problem(
                     key,
-                    format!("`{key}` must name a role that works with patients; `patient`, `proxy` and `it_admin` are none"),
+                    format!("`{key}` must name a role that works with patients; `patient`, `proxy`, `trainee` and `it_admin` are none"),
                 );
             }
         }
