@@ -58,6 +58,8 @@ enum Command {
     Shred(commands::shred::ShredArgs),
     /// Exceptions from the matrix: ask for one, grant, decline, use it, look at it afterwards.
     Exception(commands::exception::ExceptionArgs),
+    /// Cohort jobs: ask for a list of patients, look how it stands, approve it, stop it.
+    Cohort(commands::cohort::CohortArgs),
     /// Undo what an agent, a model, a prompt or a time did: set aside, compensate, ask people.
     Undo(commands::undo::UndoArgs),
     /// What people found in what went through: demoted rows, samples to look at, borne-out confidence.
@@ -110,6 +112,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Retention(args) => commands::retention::run(args),
         Command::Shred(args) => commands::shred::run(args),
         Command::Exception(args) => commands::exception::run(args),
+        Command::Cohort(args) => commands::cohort::run(args),
         Command::Undo(args) => commands::undo::run(args),
         Command::Oversight(args) => commands::oversight::run(args),
         Command::Replay(args) => commands::replay::replay(args),

@@ -1,5 +1,5 @@
-//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, undo runs, telling
-//! the ledger what left, and the stream of AuditEvents where one is configured.
+//! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, undo runs, cohort
+//! jobs, telling the ledger what left, and the stream of AuditEvents where one is configured.
 //!
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
@@ -44,6 +44,8 @@ const OVERSEE_EVERY: Duration = Duration::from_secs(1);
 const OVERSEE_AT_ONCE: u64 = 256;
 /// How often runs that undo something are looked at.
 const UNDO_EVERY: Duration = Duration::from_secs(1);
+/// How often approved lists of patients are gone on with.
+const COHORTS_EVERY: Duration = Duration::from_secs(1);
 /// How long the stream of AuditEvents waits when there is nothing new.
 const STREAM_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits after a failure; twice as long after each further one, up to the second.
@@ -68,6 +70,7 @@ impl Workers {
             tokio::spawn(index(Arc::clone(engine), stopped.clone())),
             tokio::spawn(retain(Arc::clone(engine), stopped.clone())),
             tokio::spawn(undo(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(cohorts(Arc::clone(engine), stopped.clone())),
             tokio::spawn(oversee(Arc::clone(engine), stopped.clone())),
             tokio::spawn(afterwork(Arc::clone(engine), stopped)),
         ];
@@ -227,6 +230,18 @@ async fn undo(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         // Not at every change: a busy system changes many times a second, and a run waits for people.
         tokio::select! {
             () = tokio::time::sleep(UNDO_EVERY) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn cohorts(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        if let Err(failed) = engine.advance_cohorts().await {
+            tracing::warn!(error = %failed, "cohort jobs wait");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(COHORTS_EVERY) => {}
             _ = stopped.changed() => {}
         }
     }

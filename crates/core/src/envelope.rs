@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::ids::{
-    AgentId, EhrEventSource, EhrEventType, EnvelopeId, GrantId, IntentId, PatientToken, PersonId,
-    ResourceToken, TenantId,
+    AgentId, CohortJobId, EhrEventSource, EhrEventType, EnvelopeId, GrantId, IntentId,
+    PatientToken, PersonId, ResourceToken, TenantId,
 };
 use crate::resource::Code;
 
@@ -43,6 +43,13 @@ pub enum GrantSource {
     Dispatcher {
         /// The dispatching agent.
         dispatcher: AgentId,
+    },
+    /// A list of patients that one person asked for and another approved.
+    Cohort {
+        /// The job.
+        job: CohortJobId,
+        /// Who asked for the list.
+        requester: PersonId,
     },
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::claim::ClaimEvent;
+use crate::cohort::CohortEvent;
 use crate::conformance::ConformanceReported;
 use crate::decision_support::DecisionSupportEvent;
 use crate::digest::{Digest, PayloadAddress};
@@ -18,9 +19,9 @@ use crate::egress::{Channel, DataClass, EgressRule};
 use crate::envelope::{Envelope, Grant};
 use crate::exception::ExceptionEvent;
 use crate::ids::{
-    AccountName, AgentId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType, EnvelopeId,
-    GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken, TenantId,
-    ToolName, UndoId, VendorId, WritebackId,
+    AccountName, AgentId, CohortJobId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType,
+    EnvelopeId, GrantId, IdInvalid, PatientToken, PersonId, PolicyId, Region, ResourceToken,
+    TenantId, ToolName, UndoId, VendorId, WritebackId,
 };
 use crate::key_event::KeyEvent;
 use crate::mode::{Mode, ModeScope};
@@ -61,6 +62,8 @@ pub enum StreamId {
     Oversight,
     /// One run that undoes what went wrong.
     Undo(UndoId),
+    /// One cohort job.
+    Cohort(CohortJobId),
 }
 
 impl fmt::Display for StreamId {
@@ -77,6 +80,7 @@ impl fmt::Display for StreamId {
             StreamId::Keys => f.write_str("keys"),
             StreamId::Oversight => f.write_str("oversight"),
             StreamId::Undo(id) => write!(f, "undo/{id}"),
+            StreamId::Cohort(id) => write!(f, "cohort/{id}"),
         }
     }
 }
@@ -102,6 +106,7 @@ impl TryFrom<String> for StreamId {
             Some(("envelope", id)) => id.parse().map(StreamId::Envelope),
             Some(("account", name)) => name.parse().map(StreamId::Account),
             Some(("undo", id)) => id.parse().map(StreamId::Undo),
+            Some(("cohort", id)) => id.parse().map(StreamId::Cohort),
             _ => Err(IdInvalid::Named { what: "stream" }),
         }
     }
@@ -510,6 +515,8 @@ pub enum Event {
     Exception(ExceptionEvent),
     /// Something was undone, or is to be.
     Undo(UndoEvent),
+    /// A list of patients was asked for, approved, worked off or ended.
+    Cohort(CohortEvent),
     /// A write-back moved.
     Writeback(WritebackEvent),
 }
@@ -523,8 +530,9 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, passkeys and claims, `writeback.`,
-    /// `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `passkey.` or `claim.` and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, cohorts, passkeys and claims,
+    /// `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.` or `claim.` and what
+    /// happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -540,6 +548,7 @@ impl Event {
             Event::Retention(_) => format!("retention.{}", text("what")),
             Event::Oversight(_) => format!("oversight.{}", text("what")),
             Event::Undo(_) => format!("undo.{}", text("what")),
+            Event::Cohort(_) => format!("cohort.{}", text("what")),
             Event::Passkey(_) => format!("passkey.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
             Event::Exception(_) => format!("exception.{}", text("what")),

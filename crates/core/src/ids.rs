@@ -109,6 +109,8 @@ random_ids! {
     HoldId = "hold";
     /// One run that undoes what went wrong.
     UndoId = "undo";
+    /// One cohort job: a list of patients that a person asked for and another approves.
+    CohortJobId = "cohort";
 }
 
 macro_rules! named_ids {
@@ -186,6 +188,8 @@ named_ids! {
     NoteTemplateId = "note template";
     /// A CDS service, as `rules/decision-support.toml` lists it.
     CdsServiceId = "CDS service";
+    /// A declared cohort: `cohorts/<id>.toml`.
+    CohortId = "cohort id";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.
     VendorId = "vendor id";
     /// A place on earth, or the organisation's own premises, as contracts name it.

@@ -8,7 +8,7 @@
 //! 3. [`resource`], [`change`] with [`weight`], [`gate`], [`facts`]: what a change is, how material it is, how much
 //!    human authority it needs, and what that conclusion may rest on.
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
-//!    patient. [`request`]: what policy is asked.
+//!    patient. [`cohort`]: a list of patients that people approve. [`request`]: what policy is asked.
 //! 5. [`evidence`] and [`verification`]: values that prove a step was taken. [`signed_form`]: what is signed elsewhere.
 //!    [`writeback`]: the state machine they drive. [`undo`]: how
 //!    what it did is taken back. [`passkey`] and [`claim`]: what is recorded of people's keys and of who has what in hand.
@@ -51,8 +51,9 @@ pub mod envelope;
 pub mod request;
 
 pub mod claim;
-pub mod edit;
+pub mod cohort;
 pub mod decision_support;
+pub mod edit;
 pub mod evidence;
 pub mod exception;
 pub mod oversight;

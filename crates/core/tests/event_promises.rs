@@ -16,10 +16,11 @@ mod event_kinds;
 mod sample;
 
 use chaperone_core::claim::ClaimEvent;
+use chaperone_core::cohort::CohortEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{Event, LEAF_FORMAT, LeafInvalid, Recorded, StreamId};
 use chaperone_core::exception::ExceptionEvent;
-use chaperone_core::ids::{AccountName, AgentId, EnvelopeId, GrantId, UndoId};
+use chaperone_core::ids::{AccountName, AgentId, CohortJobId, EnvelopeId, GrantId, UndoId};
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
@@ -107,6 +108,13 @@ fn listed(event: &Event) -> bool {
             | UndoEvent::Moved { .. }
             | UndoEvent::CompensationProposed { .. }
             | UndoEvent::Finished { .. },
+        )
+        | Event::Cohort(
+            CohortEvent::Listed(_)
+            | CohortEvent::Struck { .. }
+            | CohortEvent::Approved { .. }
+            | CohortEvent::LeftOut { .. }
+            | CohortEvent::Ended { .. },
         )
         | Event::EgressPassed { .. }
         | Event::EgressRefused { .. }
@@ -238,6 +246,7 @@ fn streams_read_back_and_nothing_else_does() {
     for stream in [
         StreamId::Writeback(writeback(1)),
         StreamId::Undo(UndoId::from_random([6; 16])),
+        StreamId::Cohort(CohortJobId::from_random([7; 16])),
         StreamId::Modes,
         StreamId::Refusals,
         StreamId::Tenant,

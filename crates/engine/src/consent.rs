@@ -68,7 +68,7 @@ impl ConsentSource {
 /// A patient's Consents, as they were read.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    consents: Consents,
+    pub(crate) consents: Consents,
     /// What the record calls each, by its logical id: ids can be guessed, and what is recorded must not confirm one.
     names: BTreeMap<String, String>,
 }

@@ -363,13 +363,15 @@ impl Compiled {
             file: crate::retention::rules::FILE,
             why: why.to_string(),
         })?;
+        let consent_table = crate::consent::table_of(bundle)?;
+        crate::cohort::check_cohorts(bundle, definitions, &consent_table)?;
         Ok(Self {
             views: Arc::new(views),
             words: Arc::new(words),
             tables: Arc::new(tables),
             transitions: Arc::new(transitions),
             rules: Arc::new(rules),
-            consent_table: Arc::new(crate::consent::table_of(bundle)?),
+            consent_table: Arc::new(consent_table),
             retention: Arc::new(retention),
             remedies: Arc::new(Remedies::of(bundle)?),
             likeness: Arc::new(crate::outside_text::likeness_of(bundle)?),

@@ -384,7 +384,9 @@ impl Engine {
 /// Whether the agent asks for grants of this kind itself. A dispatcher hands over its own.
 fn is_collected(source: &GrantSource) -> bool {
     match source {
-        GrantSource::Human { .. } | GrantSource::EhrNotification { .. } => true,
+        GrantSource::Human { .. }
+        | GrantSource::EhrNotification { .. }
+        | GrantSource::Cohort { .. } => true,
         // The first is of old ledgers: events are announced by sources now.
         GrantSource::EhrEvent | GrantSource::PatientSession | GrantSource::Dispatcher { .. } => {
             false

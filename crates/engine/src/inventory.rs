@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 42] = [
+pub const COLLECTIONS: [&str; 44] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -30,6 +30,8 @@ pub const COLLECTIONS: [&str; 42] = [
     "break_glass",
     "bundle",
     "claim",
+    "cohort_job",
+    "cohort_patient",
     "conformance",
     "decision_support",
     "ehr_event",

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`context`] (what a use case works with), then the agent's side ([`open_envelope`],
 //! [`call`], [`consent`], [`read`], [`propose`]), how patients come before agents ([`grant`], [`ehr_event`],
-//! [`collect`]), the humans' side ([`people`], [`decide`], [`approve`], [`edit`], [`views`],
+//! [`collect`], [`cohort`]), the humans' side ([`people`], [`decide`], [`approve`], [`edit`], [`views`],
 //! [`switch_mode`], [`break_glass`], [`reveal`]), the workers' side ([`deliver`], [`expire`], [`ledger`]), and how
 //! what went wrong is taken back ([`undo`]);
 //! what all of it looks like from outside is [`audit`], where anything rests is [`inventory`], how long it stays is
@@ -59,10 +59,11 @@ pub mod approve;
 pub mod batch;
 pub mod break_glass;
 pub mod claim;
+pub mod cohort;
 pub mod collect;
 pub mod decide;
-pub mod edit;
 pub mod decision_support;
+pub mod edit;
 pub mod ehr_event;
 pub mod exception;
 pub mod grant;

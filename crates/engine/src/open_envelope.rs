@@ -185,6 +185,9 @@ impl Engine {
         let grant = self
             .grant_for(agent, intent, request.authorization_details, now)
             .await?;
+        if let Some((grant, _)) = &grant {
+            self.check_cohort_grant(grant).await?;
+        }
         let envelope = self.new_envelope(agent, intent, grant.as_ref().map(|(g, _)| g), now)?;
         let answer = self.access_token(&envelope, &intent.id).await?;
 

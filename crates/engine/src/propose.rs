@@ -259,6 +259,7 @@ impl Engine {
         Ok(events.iter().find_map(|recorded| match &recorded.event {
             Event::GrantIssued(grant) => match grant.source {
                 GrantSource::Human { person } => Some(person),
+                GrantSource::Cohort { requester, .. } => Some(requester),
                 _ => None,
             },
             _ => None,

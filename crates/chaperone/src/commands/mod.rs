@@ -4,6 +4,7 @@ pub(crate) mod agent_key;
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod cohort;
 pub(crate) mod conformance;
 pub(crate) mod dataflow;
 pub(crate) mod deid;

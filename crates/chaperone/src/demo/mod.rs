@@ -105,3 +105,6 @@ pub(crate) fn print_line(text: &str) {
     // A reader that has gone away, such as `head`, is no error of ours.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
+
+#[cfg(test)]
+mod tests;

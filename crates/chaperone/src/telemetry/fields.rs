@@ -37,7 +37,7 @@ pub(super) enum Kind {
 }
 
 /// Every field that may appear: its name, its form, and what it is.
-pub(super) const FIELDS: [(&str, Kind, &str); 29] = [
+pub(super) const FIELDS: [(&str, Kind, &str); 30] = [
     (
         "attempt",
         Kind::Count(1_000),
@@ -59,6 +59,7 @@ pub(super) const FIELDS: [(&str, Kind, &str); 29] = [
     ("correlation", Kind::Minted, "one request"),
     ("error", Kind::Sentence, "what one of our own errors says"),
     ("file", Kind::Source, "where in the source code"),
+    ("job", Kind::Minted, "one cohort job"),
     ("line", Kind::Count(100_000), "line of that file"),
     (
         "method",

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::sample::{address, at, digest, events, person, tenant, writeback};
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
+use chaperone_core::cohort::{
+    CohortCounts, CohortEnd, CohortEvent, CohortListed, CohortRemoval, CohortStep,
+};
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
-use chaperone_core::edit::EditLink;
 use chaperone_core::decision_support::{DecisionSupportEvent, NotHeard, ServiceAsked};
+use chaperone_core::edit::EditLink;
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
@@ -15,9 +18,9 @@ use chaperone_core::event::{
 };
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::ids::{
-    AccountName, AgentId, CdsServiceId, ConnectionId, CorrelationId, EhrEventSource, EhrEventType,
-    EnvelopeId, GrantId, HoldId, IntentId, OverrideReason, PatientToken, PolicyId, Region,
-    ResourceToken, ToolName, UndoId, VendorId, WritebackId,
+    AccountName, AgentId, CdsServiceId, CohortId, CohortJobId, ConnectionId, CorrelationId,
+    EhrEventSource, EhrEventType, EnvelopeId, GrantId, HoldId, IntentId, OverrideReason,
+    PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId, VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
@@ -367,6 +370,14 @@ pub(crate) fn kinds() -> Vec<Event> {
     kinds.extend(support_kinds().into_iter().map(Event::DecisionSupport));
     kinds.extend(exception_kinds().into_iter().map(Event::Exception));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
+    kinds.extend(cohort_kinds().into_iter().map(Event::Cohort));
+    kinds.push(Event::GrantIssued(Box::new(Grant {
+        source: GrantSource::Cohort {
+            job: CohortJobId::from_random([7; 16]),
+            requester: person(1),
+        },
+        ..grant()
+    })));
     kinds.extend(writeback_kinds().into_iter().map(Event::Writeback));
     kinds
 }
@@ -575,6 +586,66 @@ fn undo_kinds() -> Vec<UndoEvent> {
             counts: UndoCounts::of(&[UndoStep::SetAside, UndoStep::Undone { by }]),
         },
     ]
+}
+
+/// One of everything that happens to a list of patients.
+fn cohort_kinds() -> Vec<CohortEvent> {
+    let patient = PatientToken::from_random([3; 16]);
+    let left_out = |because, grant| CohortEvent::LeftOut {
+        patient,
+        because,
+        grant,
+    };
+    let step = CohortStep::LeftOut {
+        because: CohortRemoval::Struck,
+    };
+    let ended = |cause| CohortEvent::Ended {
+        cause,
+        counts: CohortCounts::of(&[step.clone()]),
+    };
+    let mut kinds = vec![
+        CohortEvent::Listed(Box::new(CohortListed {
+            cohort: CohortId::new("missed-visits").unwrap(),
+            agent: AgentId::new("scheduling-desk").unwrap(),
+            intent: IntentId::new("schedule-appointment").unwrap(),
+            bundle: digest("bundle"),
+            arguments: BTreeMap::from([("days".to_owned(), 30)]),
+            reason: address("cohort"),
+            list: digest("list"),
+            listed: 2,
+            removed: BTreeMap::from([(CohortRemoval::Deceased, 1)]),
+            until: at(300),
+        })),
+        CohortEvent::Struck {
+            patient,
+            list: digest("shorter list"),
+            listed: 1,
+        },
+        CohortEvent::Approved {
+            list: digest("shorter list"),
+            listed: 1,
+        },
+        left_out(CohortRemoval::Stopped, Some(GrantId::from_random([5; 16]))),
+        ended(CohortEnd::Finished),
+        ended(CohortEnd::Stopped),
+        ended(CohortEnd::NotApproved),
+        ended(CohortEnd::RulesChanged),
+    ];
+    let removals = [
+        CohortRemoval::NotFound,
+        CohortRemoval::Merged,
+        CohortRemoval::Deceased,
+        CohortRemoval::Restricted,
+        CohortRemoval::Minor,
+        CohortRemoval::Consent,
+        CohortRemoval::NoContact,
+        CohortRemoval::NotDue,
+        CohortRemoval::OverCap,
+        CohortRemoval::TimeUp,
+        CohortRemoval::RulesChanged,
+    ];
+    kinds.extend(removals.map(|because| left_out(because, None)));
+    kinds
 }
 
 fn retention_kinds() -> Vec<RetentionEvent> {

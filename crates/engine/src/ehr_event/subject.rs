@@ -169,7 +169,12 @@ impl Engine {
     }
 
     /// The one resource of a type that the references at a path name; others may stand beside it.
-    fn only_reference<'v>(&self, resource: &'v Value, path: &str, wanted: &str) -> Option<&'v str> {
+    pub(crate) fn only_reference<'v>(
+        &self,
+        resource: &'v Value,
+        path: &str,
+        wanted: &str,
+    ) -> Option<&'v str> {
         let found: BTreeSet<&str> = references_at(resource, path)
             .into_iter()
             .filter_map(|reference| self.own(reference, wanted))

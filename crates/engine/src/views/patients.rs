@@ -29,7 +29,7 @@ const SEE_PATIENTS: [Role; 8] = [
     Role::Privacy,
 ];
 /// Looks already recorded.
-const LOOKS: &str = "look";
+pub(crate) const LOOKS: &str = "look";
 /// How long one record of a look covers further ones, in seconds.
 const LOOK_SECONDS: i64 = 300;
 /// What a search shows of each patient.
@@ -214,11 +214,7 @@ impl Engine {
         };
         self.record_look(by, "console.list", Some(token), &["name", "birthDate"])
             .await?;
-        let birth_date = text(&patient, "/birthDate").unwrap_or_default();
-        let shown = Initials {
-            initials: initials(&full_name(&patient)),
-            age: age_words(birth_date, self.now()),
-        };
+        let shown = initials_of(&patient, self.now());
         Ok(PatientBrief {
             token,
             shown: Some(Phi::new(shown)),
@@ -413,6 +409,14 @@ fn full_name(patient: &Value) -> String {
         (true, Some(whole)) => whole.to_owned(),
         (true, None) => "no name recorded".to_owned(),
         (false, _) => parts.join(" "),
+    }
+}
+
+/// What lists show of a patient.
+pub(crate) fn initials_of(patient: &Value, now: Timestamp) -> Initials {
+    Initials {
+        initials: initials(&full_name(patient)),
+        age: age_words(text(patient, "/birthDate").unwrap_or_default(), now),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
+use chaperone_core::cohort::CohortEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
@@ -278,6 +279,7 @@ pub fn event_words(event: &Event) -> String {
         }
         Event::Exception(event) => exception_words(event),
         Event::Undo(event) => undo_words(event),
+        Event::Cohort(event) => cohort_words(event),
         Event::Writeback(event) => writeback_words(event),
     }
 }
@@ -440,6 +442,41 @@ fn undo_words(event: &UndoEvent) -> String {
         UndoEvent::Finished { counts } => format!(
             "Finished: {} undone, {} set aside, {} withdrawn, {} with a person, {} with nothing to undo",
             counts.undone, counts.set_aside, counts.withdrawn, counts.person, counts.nothing
+        ),
+    }
+}
+
+fn cohort_words(event: &CohortEvent) -> String {
+    match event {
+        CohortEvent::Listed(list) => {
+            let removed: u64 = list.removed.values().sum();
+            format!(
+                "A list of {} patients was asked for ({}), for {} by {}; {removed} more were left out",
+                list.listed, list.cohort, list.intent, list.agent
+            )
+        }
+        CohortEvent::Struck {
+            patient, listed, ..
+        } => format!("{patient} was struck from the list; {listed} are left"),
+        CohortEvent::Approved { listed, .. } => {
+            format!("The list of {listed} patients was approved")
+        }
+        CohortEvent::LeftOut {
+            patient,
+            because,
+            grant: None,
+        } => format!("{patient} was left out: {}", because.words()),
+        CohortEvent::LeftOut {
+            patient,
+            because,
+            grant: Some(grant),
+        } => format!("{grant} of {patient} was taken back: {}", because.words()),
+        CohortEvent::Ended { cause, counts } => format!(
+            "The job ended, {}: {} taken by the agent, {} ran out unused, {} left out",
+            cause.words(),
+            counts.used,
+            counts.unused,
+            counts.left_out
         ),
     }
 }

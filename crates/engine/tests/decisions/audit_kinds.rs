@@ -3,10 +3,12 @@
 
 use std::sync::{Arc, LazyLock};
 
+use chaperone_core::cohort::CohortEvent;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, LEAF_FORMAT, Recorded, StreamId};
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId, WritebackId,
+    AccountName, AgentId, CohortJobId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId,
+    WritebackId,
 };
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::principal::{Actor, SystemPart};
@@ -193,6 +195,15 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             StreamId::Writeback(WritebackId::from_random([1; 16])),
             human(),
         ),
+        Event::Cohort(event) => {
+            let actor = match event {
+                CohortEvent::LeftOut { .. } | CohortEvent::Ended { .. } => {
+                    of_system(SystemPart::Dispatcher)
+                }
+                _ => human(),
+            };
+            (StreamId::Cohort(CohortJobId::from_random([7; 16])), actor)
+        }
         Event::Undo(UndoEvent::Started { .. }) => {
             (StreamId::Undo(UndoId::from_random([6; 16])), human())
         }

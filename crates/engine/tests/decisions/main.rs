@@ -19,6 +19,7 @@ mod bench;
 mod break_glass;
 mod bypass;
 mod claims;
+mod cohorts;
 mod consents;
 mod decision_support;
 mod deliveries;
@@ -108,6 +109,17 @@ on_both! {
         what_somebody_has_in_hand_is_taken_over_with_a_note,
         something_is_handed_to_who_can_decide_it_and_to_nobody_else,
         nobody_decides_what_was_not_on_their_screen_for_a_while;
+    cohorts:
+        a_list_is_asked_for_approved_and_worked_off_once_each,
+        who_asked_does_not_approve_and_who_has_no_part_sees_nothing,
+        exactly_the_list_that_was_shown_is_approved,
+        a_list_ends_with_its_time_and_with_its_rules,
+        a_list_that_is_too_long_is_refused_or_cut_as_the_cohort_says,
+        each_patient_is_looked_at_again_right_before_their_grant,
+        a_record_that_was_merged_since_gets_no_grant,
+        grants_are_made_so_many_a_minute_and_none_while_anything_is_switched_off,
+        a_stopped_job_takes_back_what_was_not_used,
+        a_job_that_is_cut_short_goes_on_with_each_patient_once;
     consents:
         a_read_is_refused_reduced_or_permitted_as_the_patients_consents_say,
         what_consent_opens_comes_with_its_obligations,

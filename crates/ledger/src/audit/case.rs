@@ -2,6 +2,7 @@
 //! says which other event tells it.
 
 use chaperone_core::claim::ClaimEvent;
+use chaperone_core::cohort::CohortEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::exception::ExceptionEvent;
@@ -159,6 +160,16 @@ cases! {
     UndoStarted = "undo-started",
     /// A run came to its end.
     UndoFinished = "undo-finished",
+    /// A person asked for a list of patients, and it was made.
+    CohortListed = "cohort-listed",
+    /// A person struck a patient from a list.
+    CohortStruck = "cohort-struck",
+    /// Another person approved a list.
+    CohortApproved = "cohort-approved",
+    /// A patient of an approved list was left out.
+    CohortLeftOut = "cohort-left-out",
+    /// A cohort job came to its end.
+    CohortEnded = "cohort-ended",
     /// An agent proposed a change.
     Proposed = "writeback-proposed",
     /// It is valid.
@@ -292,6 +303,13 @@ impl AuditCase {
             },
             Event::Undo(UndoEvent::Started { .. }) => AuditCase::UndoStarted,
             Event::Undo(UndoEvent::Finished { .. }) => AuditCase::UndoFinished,
+            Event::Cohort(event) => match event {
+                CohortEvent::Listed(_) => AuditCase::CohortListed,
+                CohortEvent::Struck { .. } => AuditCase::CohortStruck,
+                CohortEvent::Approved { .. } => AuditCase::CohortApproved,
+                CohortEvent::LeftOut { .. } => AuditCase::CohortLeftOut,
+                CohortEvent::Ended { .. } => AuditCase::CohortEnded,
+            },
             // The write-backs concerned tell it.
             Event::Undo(
                 UndoEvent::Joined { .. }

@@ -202,6 +202,14 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             )],
             _ => Vec::new(),
         },
+        Event::Cohort(_) => match &telling.recorded.stream {
+            StreamId::Cohort(job) => vec![entity(
+                "2",
+                "13",
+                identified("urn:chaperone:cohort-job", &job.to_string()),
+            )],
+            _ => Vec::new(),
+        },
         Event::Undo(_) => match &telling.recorded.stream {
             StreamId::Undo(run) => vec![entity(
                 "2",

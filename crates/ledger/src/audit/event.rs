@@ -91,6 +91,7 @@ pub fn patient_of(
         }
         Event::ConsentAnnounced { patient, .. } => *patient,
         Event::Retention(event) => event.patient(),
+        Event::Cohort(event) => event.patient(),
         Event::Writeback(WritebackEvent::Proposed(proposal)) => proposal.patient,
         _ => access
             .and_then(|access| access.patient)

@@ -148,6 +148,13 @@ fn purposes_of(table: &ConsentTable, message: &Value) -> Vec<String> {
     purposes
 }
 
+/// Whether the table lists a channel and a purpose.
+pub fn is_contact(table: &ConsentTable, wanted: &Contact) -> bool {
+    let contact = &table.contact;
+    contact.channels.iter().any(|it| it.code == wanted.channel)
+        && contact.purposes.iter().any(|it| it.code == wanted.purpose)
+}
+
 /// Whether a patient may be reached so. The Consents are those of the patient, the Patient as the EHR has it now.
 ///
 /// # Errors
@@ -187,7 +194,7 @@ pub fn may_contact(
             Ok(Said::Permits(_) | Said::Nothing) => {}
         }
     }
-    if !is_of_age(contact.minor_below_years, patient, now) {
+    if !is_of_age(table, patient, now) {
         return Err(ContactDenial::Minor);
     }
     let is_open = channel.without_preference.contains(&wanted.purpose);
@@ -235,7 +242,8 @@ fn matches(table: &ConsentTable, rule: &Rule, wanted: &Contact, now: Timestamp) 
 ///
 /// # Source
 /// 45 CFR 164.502(g)(3): who acts for a minor is a question of state law, and so for people.
-fn is_of_age(years: u16, patient: &Value, now: Timestamp) -> bool {
+pub fn is_of_age(table: &ConsentTable, patient: &Value, now: Timestamp) -> bool {
+    let years = table.contact.minor_below_years;
     let text = patient.get("birthDate").and_then(Value::as_str);
     let Some(born) = text.and_then(latest_day) else {
         return false;

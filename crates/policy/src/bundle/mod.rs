@@ -2,10 +2,11 @@
 //!
 //! A bundle comes in as a map from path to text (reading folders is the binary's business) and either
 //! loads completely or not at all. Each declaration is checked on its own in `agents`, `intents`,
-//! `tools`, `events`, `vendors`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
+//! `tools`, `events`, `cohorts`, `vendors`; what a template may hold stands in [`template`]; policies are checked in `crate::set`
 //! and proved by `crate::cases`.
 
 mod agents;
+mod cohorts;
 mod events;
 mod intents;
 mod notes;
@@ -22,12 +23,14 @@ use chaperone_core::bundle::{
     AgentDeclaration, EhrEventDeclaration, IntentDeclaration, NoteTemplate, ToolDeclaration,
     WriteAction,
 };
+use chaperone_core::cohort::{CohortBounds, CohortDeclaration};
 use chaperone_core::digest::Digest;
 use chaperone_core::egress::VendorTable;
-use chaperone_core::ids::{AgentId, EhrEventType, IntentId, NoteTemplateId, ToolName};
+use chaperone_core::ids::{AgentId, CohortId, EhrEventType, IntentId, NoteTemplateId, ToolName};
 use chaperone_core::resource::ResourceType;
 use serde::{Deserialize, Serialize};
 
+pub use cohorts::COHORTS_PATH;
 pub use events::EHR_EVENTS_PATH;
 pub use intents::{DEFINITIONAL, fields_shown};
 pub use vendors::VENDORS_PATH;
@@ -90,6 +93,7 @@ pub struct Bundle {
     rules: BTreeMap<String, String>,
     profiles: BTreeMap<String, String>,
     ehr_events: BTreeMap<EhrEventType, EhrEventDeclaration>,
+    cohorts: cohorts::Cohorts,
     vendors: Arc<VendorTable>,
     note_templates: BTreeMap<NoteTemplateId, NoteTemplate>,
     digest: Digest,
@@ -133,6 +137,7 @@ impl Bundle {
         let note_templates = notes::load(files, &mut problems);
         notes::check(&declared, &note_templates, &mut problems);
         let ehr_events = events::load(&declared, &rules, &mut problems);
+        let cohorts = cohorts::load(&declared, &rules, files, &mut problems);
         let sets = PolicySets::load(files, &mut problems);
         let cases = cases::parse_all(files, &mut problems);
         let (Some(manifest), Some((sets, invariants)), true) =
@@ -148,6 +153,7 @@ impl Bundle {
             rules,
             profiles,
             ehr_events,
+            cohorts,
             vendors: Arc::new(vendors),
             note_templates,
             digest: digest(files),
@@ -234,6 +240,21 @@ impl Bundle {
     /// The note templates, by id.
     pub fn note_templates(&self) -> impl Iterator<Item = &NoteTemplate> {
         self.note_templates.values()
+    }
+
+    /// A declared cohort.
+    pub fn cohort(&self, id: &CohortId) -> Option<&CohortDeclaration> {
+        self.cohorts.declared.get(id)
+    }
+
+    /// All cohorts, by id.
+    pub fn cohorts(&self) -> impl Iterator<Item = &CohortDeclaration> {
+        self.cohorts.declared.values()
+    }
+
+    /// What every cohort stays within; nothing in a bundle without cohorts.
+    pub fn cohort_bounds(&self) -> Option<&CohortBounds> {
+        self.cohorts.bounds.as_ref()
     }
 
     /// Where bytes may go: `rules/vendors.toml`.

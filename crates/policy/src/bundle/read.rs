@@ -8,9 +8,10 @@ use super::{Declared, FILE_BYTES_MAX, MANIFEST_PATH, Manifest, SCHEMA_PATH};
 use crate::problem::{Problems, line_at};
 
 /// Folders of which every file of one extension is read.
-const FOLDERS: [(&str, &str); 9] = [
+const FOLDERS: [(&str, &str); 10] = [
     ("agents/", ".toml"),
     ("intents/", ".toml"),
+    ("cohorts/", ".toml"),
     ("tools/", ".toml"),
     ("rules/", ".toml"),
     ("templates/", ".toml"),
@@ -39,7 +40,7 @@ pub(super) fn check_path(path: &str, text: &str, problems: &mut Problems) {
         problems.add(
             path,
             "",
-            "no part of a bundle; files are bundle.toml, agents/*.toml, intents/*.toml, tools/*.toml, \
+            "no part of a bundle; files are bundle.toml, agents/*.toml, intents/*.toml, cohorts/*.toml, tools/*.toml, \
              rules/*.toml, templates/*.toml, profiles/*.toml, profiles/*.json, policies/schema.cedarschema, policies/*.cedar, policies/cases/*.json and *.md",
         );
     }
@@ -174,7 +175,7 @@ pub(super) fn declarations(files: &BTreeMap<String, String>, problems: &mut Prob
     declared
 }
 
-fn named_like(path: &str, stem: &str, id: &str, problems: &mut Problems) {
+pub(super) fn named_like(path: &str, stem: &str, id: &str, problems: &mut Problems) {
     if stem != id {
         problems.add(
             path,

@@ -14,9 +14,10 @@ mod assets;
 mod assign;
 mod batch;
 mod claims;
+mod cohort;
 mod decide;
-mod edit;
 mod decision_support;
+mod edit;
 mod emergency;
 mod enrol;
 mod entry;
@@ -196,6 +197,12 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/exceptions/{id}/decline", post(exception::decline))
         .route("/console/exceptions/{id}/use", post(exception::spend))
         .route("/console/exceptions/{id}/review", post(exception::review))
+        .route("/console/cohorts", get(cohort::list))
+        .route("/console/cohorts/request", post(cohort::request))
+        .route("/console/cohorts/{id}", get(cohort::show))
+        .route("/console/cohorts/{id}/strike", post(cohort::strike))
+        .route("/console/cohorts/{id}/approve", post(cohort::approve))
+        .route("/console/cohorts/{id}/stop", post(cohort::stop))
         .route("/console/undo", get(undo::show))
         .route("/console/undo/preview", post(undo::preview))
         .route("/console/undo/start", post(undo::start))

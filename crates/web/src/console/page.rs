@@ -26,6 +26,7 @@ pub(super) enum Here {
     Retention,
     Oversight,
     Exceptions,
+    Cohorts,
     Undo,
     People,
     Account,
@@ -101,6 +102,9 @@ impl Chrome {
         if state.engine.sees_exceptions(&person.human) {
             let exceptions = "/console/exceptions";
             nav.push(entry(Here::Exceptions, exceptions, "Exceptions", 0));
+        }
+        if state.engine.sees_cohorts(&person.human) {
+            nav.push(entry(Here::Cohorts, "/console/cohorts", "Cohorts", 0));
         }
         if chaperone_engine::undo::may_undo(&person.human) {
             nav.push(entry(Here::Undo, "/console/undo", "Undo", 0));

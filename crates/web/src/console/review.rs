@@ -21,8 +21,8 @@ use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
 
 use super::ConsoleState;
 use super::claims::{self, ClaimRows};
-use super::edit::{self, EditRow, EditedRows};
 use super::decision_support::{SupportRows, support_rows};
+use super::edit::{self, EditRow, EditedRows};
 use super::page::{Chrome, Done, Here, render_as};
 use super::phrases::{self, Moment};
 use super::refusal::Refusal;

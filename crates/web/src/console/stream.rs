@@ -57,6 +57,7 @@ async fn page(state: &ConsoleState, person: &Person, name: String) -> Result<Res
         StreamId::Tenant => ("The organisation", String::new()),
         StreamId::Keys => ("Keys", String::new()),
         StreamId::Oversight => ("Oversight", "/console/oversight".to_owned()),
+        StreamId::Cohort(id) => ("Cohort job", format!("/console/cohorts/{id}")),
         StreamId::Undo(id) => ("Undo run", format!("/console/undo/{id}")),
     };
     let left_off = timeline.len().saturating_sub(LINES_MAX);

@@ -12,6 +12,7 @@ mod answers;
 mod batches;
 mod bench;
 mod claims;
+mod cohorts;
 mod decision_support;
 mod decisions;
 mod edits;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
+use chaperone_core::cohort::CohortEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::Event;
@@ -206,6 +207,9 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
                 } => format!("event of the EHR, {event_type} by {notified_by}"),
                 GrantSource::PatientSession => "the patient's own session".to_owned(),
                 GrantSource::Dispatcher { dispatcher } => format!("dispatcher {dispatcher}"),
+                GrantSource::Cohort { job, requester } => {
+                    format!("cohort job {job}, asked for by {requester}")
+                }
             };
             details.add("intent", &grant.intent).add("source", source);
         }
@@ -355,6 +359,7 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
                 .add("effects", effects)
                 .add("unreadable", unreadable);
         }
+        Event::Cohort(event) => add_cohort(details, event),
         Event::Undo(UndoEvent::Finished { counts }) => {
             details
                 .add("undone", counts.undone)
@@ -365,6 +370,39 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
         }
         Event::Writeback(event) => add_writeback(details, event),
         _ => {}
+    }
+}
+
+fn add_cohort(details: &mut Details, event: &CohortEvent) {
+    match event {
+        CohortEvent::Listed(list) => {
+            details
+                .add("cohort", &list.cohort)
+                .add("agent", &list.agent)
+                .add("intent", &list.intent)
+                .add("bundle", list.bundle)
+                .add("list", list.list)
+                .add("listed", list.listed)
+                .add("until", list.until);
+            for (because, count) in &list.removed {
+                details.add("removed", format!("{} {count}", because.as_str()));
+            }
+        }
+        CohortEvent::Struck { list, listed, .. } | CohortEvent::Approved { list, listed } => {
+            details.add("list", list).add("listed", listed);
+        }
+        CohortEvent::LeftOut { because, grant, .. } => {
+            details
+                .add("because", because.as_str())
+                .maybe("grant", *grant);
+        }
+        CohortEvent::Ended { cause, counts } => {
+            details
+                .add("cause", cause.words())
+                .add("used", counts.used)
+                .add("unused", counts.unused)
+                .add("left-out", counts.left_out);
+        }
     }
 }
 
