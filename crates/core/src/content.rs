@@ -48,6 +48,29 @@ pub fn same_content(sent: &Value, found: &Value) -> bool {
     narrative_kept && content_digest(sent) == content_digest(found)
 }
 
+/// Whether everything in which what was sent differs from its base stands in what was found, whatever else does: what a
+/// server made of it by changing more still says so, and what somebody else made of the base does not.
+pub fn holds_changes(base: &Value, sent: &Value, found: &Value) -> bool {
+    let members = |resource: &Value| match resource {
+        Value::Object(members) => content_of(members),
+        _ => Map::new(),
+    };
+    let (base, sent, found) = (members(base), members(sent), members(found));
+    let written = |resource: &Map<String, Value>, name: &String| {
+        resource.get(name).map(|value| {
+            let mut text = String::new();
+            write_value(value, &mut text);
+            text
+        })
+    };
+    let mut changed = base
+        .keys()
+        .chain(sent.keys())
+        .filter(|name| written(&base, name) != written(&sent, name))
+        .peekable();
+    changed.peek().is_some() && changed.all(|name| written(&sent, name) == written(&found, name))
+}
+
 fn content_of(members: &Map<String, Value>) -> Map<String, Value> {
     let mut content = Map::new();
     for (name, value) in members {
@@ -177,5 +200,31 @@ mod tests {
             content_digest(&json!({"b": 1.0, "a": ["x", null]})),
             Digest::of_bytes(br#"{"a":["x",null],"b":1}"#)
         );
+    }
+
+    #[test]
+    fn what_a_server_added_to_our_change_is_told_from_anothers_change() {
+        let base = json!({ "resourceType": "Task", "status": "requested", "priority": "routine" });
+        let sent = json!({ "resourceType": "Task", "status": "cancelled", "priority": "routine" });
+        let found = |change: Value| {
+            let mut found = base.clone();
+            for (name, value) in change.as_object().unwrap() {
+                found[name] = value.clone();
+            }
+            holds_changes(&base, &sent, &found)
+        };
+        assert!(found(json!({ "status": "cancelled" })));
+        assert!(found(json!({ "status": "cancelled", "language": "en" })));
+        assert!(found(
+            json!({ "status": "cancelled", "priority": "urgent" })
+        ));
+        assert!(!found(json!({})));
+        assert!(!found(json!({ "language": "en" })));
+        assert!(!found(json!({ "status": "completed" })));
+        // What was taken out must be out, and no change at all is nobody's.
+        let without = json!({ "resourceType": "Task", "status": "requested" });
+        assert!(holds_changes(&base, &without, &without));
+        assert!(!holds_changes(&base, &without, &base));
+        assert!(!holds_changes(&base, &base, &base));
     }
 }

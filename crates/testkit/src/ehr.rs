@@ -49,12 +49,18 @@ pub enum WriteFault {
     LostAfter,
     /// The network brings the message twice: the caller sees the answer to the second.
     Twice,
+    /// The same, and the EHR keeps more than it was sent.
+    TwiceAltered,
+    /// Somebody else changes the resource right before.
+    Overtaken,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     resources: BTreeMap<(String, String), Value>,
     by_writeback: BTreeMap<WritebackId, String>,
+    /// Writes of which nothing that is held says that it is theirs.
+    unlike: BTreeSet<WritebackId>,
     /// What became of what was placed unsigned, by location.
     signatures: BTreeMap<String, Signature>,
     rests_until: Option<Timestamp>,
@@ -68,6 +74,24 @@ struct Held {
     arrived: usize,
     searched: Vec<String>,
     next: u64,
+}
+
+impl Held {
+    /// Adds an element that nobody sent, as a version of its own or within the one that is there.
+    fn alter(&mut self, order: &chaperone_core::evidence::WriteOrder, as_another: bool) {
+        self.unlike.insert(order.writeback);
+        let Some((kind, id)) = order.path.split_once('/') else {
+            return;
+        };
+        let key = (kind.to_owned(), id.to_owned());
+        let version = version_of(self.resources.get(&key));
+        if let Some(resource) = self.resources.get_mut(&key) {
+            if let Some(members) = resource.as_object_mut() {
+                members.insert("language".to_owned(), json!("en"));
+            }
+            set_version(resource, version + u64::from(as_another));
+        }
+    }
 }
 
 /// An EHR in memory.
@@ -416,6 +440,15 @@ impl Ehr for FakeEhr {
                 Self::apply(&mut held, delivering)?;
                 Self::apply(&mut held, delivering)
             }
+            Some(WriteFault::TwiceAltered) => {
+                Self::apply(&mut held, delivering)?;
+                held.alter(delivering.order(), false);
+                Self::apply(&mut held, delivering)
+            }
+            Some(WriteFault::Overtaken) => {
+                held.alter(delivering.order(), true);
+                Self::apply(&mut held, delivering)
+            }
             None => Self::apply(&mut held, delivering),
         }
     }
@@ -451,6 +484,9 @@ impl Ehr for FakeEhr {
         }
         if self.strategy != Strategy::Conditional {
             return Ok(Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell));
+        }
+        if held.unlike.contains(&delivering.order().writeback) {
+            return Ok(Reconciliation::Undecidable(HumanNeeded::ContentDiffers));
         }
         Ok(match held.by_writeback.get(&delivering.order().writeback) {
             Some(location) => {

@@ -1,15 +1,15 @@
-//! One of every kind of event, with each of its forms. What is done with them is in `event_promises`.
+//! One of every kind of event, with each of its forms; those of write-backs are in `writebacks`. What is done with
+//! them is in `event_promises`.
 
-use std::collections::BTreeMap;
+mod writebacks;
 
-use crate::sample::{address, at, digest, events, person, tenant, writeback};
+use crate::sample::{address, at, digest, person, tenant, writeback};
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::cohort::{
     CohortCounts, CohortEnd, CohortEvent, CohortListed, CohortRemoval, CohortStep,
 };
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
 use chaperone_core::decision_support::{DecisionSupportEvent, NotHeard, ServiceAsked};
-use chaperone_core::edit::EditLink;
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
 use chaperone_core::event::{
@@ -24,18 +24,17 @@ use chaperone_core::ids::{
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
 use chaperone_core::mode::{Mode, ModeScope};
-use chaperone_core::oversight::{Combination, Maker, OversightEvent, PaceLimit, Verdict};
+use chaperone_core::oversight::{Combination, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
 use chaperone_core::undo::{
-    PersonNeeded, UndoCounts, UndoEvent, UndoLink, UndoPart, UndoSelection, UndoStep, VersionName,
+    PersonNeeded, UndoCounts, UndoEvent, UndoSelection, UndoStep, VersionName,
 };
-use chaperone_core::verification::{VerificationRecord, VerifiedBy};
-use chaperone_core::writeback::{
-    FailureCause, HumanNeeded, Proposal, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
-};
+use std::collections::BTreeMap;
+
+use writebacks::writeback_kinds;
 
 fn grant() -> Grant {
     Grant {
@@ -694,117 +693,4 @@ fn retention_kinds() -> Vec<RetentionEvent> {
         RetentionEvent::ShredEnded(Box::new(shredded.clone())),
         RetentionEvent::ShredReplayed(Box::new(shredded)),
     ]
-}
-
-/// One of every write-back event, and one of every variant inside it.
-fn writeback_kinds() -> Vec<WritebackEvent> {
-    use WritebackEvent as E;
-    let mut kinds: Vec<E> = events().into_iter().map(|(_, event)| event).collect();
-    for refused in [
-        RefusedBy::Validation {
-            findings: address("findings"),
-        },
-        RefusedBy::Policy {
-            code: "delete-prohibited".to_owned(),
-        },
-        RefusedBy::Human {
-            person: person(1),
-            reason: address("reason"),
-        },
-        RefusedBy::Expiry,
-        RefusedBy::Edited {
-            person: person(1),
-            reason: address("reason"),
-            into: writeback(4),
-        },
-    ] {
-        kinds.push(E::Refused { refused });
-    }
-    for reason in [
-        VoidReason::Consent,
-        VoidReason::DeliverBy,
-        VoidReason::DigestMismatch,
-        VoidReason::AuthorityChanged,
-        VoidReason::NotSigned,
-        VoidReason::ChangedBeforeSigning,
-        VoidReason::SignerNotPermitted,
-        VoidReason::DeclinedAtEhr,
-    ] {
-        kinds.push(E::Voided { reason });
-    }
-    kinds.push(E::Approved {
-        approval: crate::sample::signature(3, "cy", Role::Clinician),
-    });
-    for cause in [
-        FailureCause::RateLimited,
-        FailureCause::ServerError,
-        FailureCause::Rejected,
-    ] {
-        kinds.push(E::DeadLettered { cause });
-    }
-    for reason in [
-        HumanNeeded::EndpointCannotTell,
-        HumanNeeded::MoreThanOne,
-        HumanNeeded::ReadBackFails,
-    ] {
-        kinds.push(E::HumanNeeded { reason });
-    }
-    kinds.push(E::Quarantined {
-        reason: QuarantineReason::BadRun,
-    });
-    kinds.push(E::Released {
-        person: person(5),
-        reason: None,
-    });
-    kinds.push(E::Verified {
-        facts: ["patient_confirmed".to_owned()].into(),
-        evidence: vec![VerificationRecord {
-            fact: "patient_confirmed".to_owned(),
-            verified: VerifiedBy::Source {
-                source: EhrEventSource::new("portal").unwrap(),
-            },
-            patient: crate::sample::proposal().patient,
-            digest: digest("order"),
-            at: at(30),
-            until: at(90),
-        }],
-    });
-    kinds.insert(
-        0,
-        E::Proposed(Box::new(Proposal {
-            maker: Some(Maker {
-                model: VersionName::new("example-model-2026-06").unwrap(),
-                prompts: vec![VersionName::new("refill@2").unwrap()],
-                claimed_pct: Some(95),
-            }),
-            ..crate::sample::proposal()
-        })),
-    );
-    kinds.insert(
-        0,
-        E::Proposed(Box::new(Proposal {
-            edit: Some(EditLink {
-                of: writeback(3),
-                digest: digest("order"),
-                person: person(1),
-                earlier: vec![person(2)],
-            }),
-            ..crate::sample::proposal()
-        })),
-    );
-    for part in [UndoPart::Compensation, UndoPart::Task] {
-        // First, so that what follows is about the other.
-        kinds.insert(
-            0,
-            E::Proposed(Box::new(Proposal {
-                undo: Some(UndoLink {
-                    run: UndoId::from_random([6; 16]),
-                    of: writeback(3),
-                    part,
-                }),
-                ..crate::sample::proposal()
-            })),
-        );
-    }
-    kinds
 }

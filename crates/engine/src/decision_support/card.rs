@@ -196,7 +196,11 @@ fn after_element(text: &str) -> Option<&str> {
     let is_known = ELEMENTS.iter().any(|it| it.eq_ignore_ascii_case(name));
     let attributes = named.get(end..)?;
     let (within, after) = attributes.split_once('>')?;
-    let is_whole = within.is_empty() || within.starts_with([' ', '\t', '\n', '\r', '/']);
+    // Attributes have values, so that words between signs of comparison are none.
+    let mut words = within.trim_end_matches('/').split_whitespace();
+    let is_whole = within.is_empty()
+        || within.starts_with([' ', '\t', '\n', '\r', '/'])
+            && words.next().is_none_or(|first| first.contains('='));
     (is_known && is_whole && within.len() <= ELEMENT_BYTES_MAX).then_some(after)
 }
 

@@ -1,8 +1,9 @@
 //! What became of a send: recorded, looked up, or put before a human (invariant 5).
 
 use chaperone_core::Timestamp;
+use chaperone_core::content::holds_changes;
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{Delivering, Strategy};
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::gate::ProofLevel;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{
@@ -12,6 +13,7 @@ use chaperone_core::ports::{
 use chaperone_core::writeback::{
     Command, DeliveryReceipt, FailureCause, HumanNeeded, NotAppliedBasis, VoidReason, Writeback,
 };
+use serde_json::Value;
 
 use super::checks::OrderUnusable;
 use super::queue::{deferred, held, held_by, later};
@@ -48,9 +50,29 @@ impl Engine {
     ) -> Result<WriteReceipt, WriteFailed> {
         match self.ehr.reconcile(delivering).await {
             Ok(Reconciliation::Applied(receipt)) => Ok(receipt),
-            Ok(Reconciliation::Missing | Reconciliation::Undecidable(_)) => Err(WriteFailed::Stale),
+            Ok(Reconciliation::Missing) => Err(WriteFailed::Stale),
+            Ok(Reconciliation::Undecidable(_)) => {
+                match self.may_be_ours(delivering.order()).await {
+                    Ok(false) => Err(WriteFailed::Stale),
+                    // It is a person who looks, then: an EHR that changes what it is given answers like that.
+                    Ok(true) | Err(_) => Err(WriteFailed::Unknown),
+                }
+            }
             Err(_) => Err(WriteFailed::Unknown),
         }
+    }
+
+    /// Whether what we wanted to change is changed, though what stands there is not what we sent.
+    async fn may_be_ours(&self, order: &WriteOrder) -> Result<bool, EhrReadFailed> {
+        let (Some(base), Some((_, id))) = (&order.base, order.path.split_once('/')) else {
+            return Ok(false);
+        };
+        let found = self.ehr.read(&order.resource, id).await?;
+        let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+        Ok(match (read(base), read(&order.body)) {
+            (Some(base), Some(sent)) => holds_changes(&base, &sent, &found),
+            _ => false,
+        })
     }
 
     /// Finds out what became of a send, by reading back.

@@ -4,7 +4,7 @@ use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{OverrideReason, TenantId, WorkId, WritebackId};
 use chaperone_core::ports::{Clock, Commit, Listing, Notice, WorkChange, WorkItem, WorkKind};
 use chaperone_core::principal::{Actor, Role, SystemPart};
-use chaperone_core::writeback::{FailureCause, StateName, VoidReason};
+use chaperone_core::writeback::{FailureCause, HumanNeeded, StateName, VoidReason};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
 use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::open_envelope::Caller;
@@ -534,6 +534,33 @@ pub(crate) async fn a_change_since_is_ours_or_somebody_elses(db: Db) {
     bench.deliver().await;
     assert_eq!(bench.state(theirs).await, StateName::Void);
     assert_eq!(bench.row(theirs).await.void, Some(VoidReason::Stale));
+    let written: Vec<WritebackId> = bench.ehr.written().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(written, [ours]);
+}
+
+/// Where nothing at the EHR is what was sent, what we wanted to change tells whose change it was.
+pub(crate) async fn what_an_ehr_changes_on_its_way_in_is_put_before_a_person(db: Db) {
+    let bench = visiting(db).await;
+    let who = human(11, &[Role::Scheduler, Role::Clinician, Role::MaRn]);
+    let (ours, theirs) = (
+        proposed_reason(&bench, "p1").await,
+        proposed_reason(&bench, "p2").await,
+    );
+    approve(&bench, &who, ours, true).await.unwrap();
+    bench.ehr.fail_next_write(WriteFault::TwiceAltered);
+    bench.deliver().await;
+    bench.clock.advance_s(60);
+    bench.deliver().await;
+    let row = bench.row(ours).await;
+    assert_eq!(row.state, StateName::Unknown);
+    assert_eq!(row.human_needed, Some(HumanNeeded::ContentDiffers));
+
+    approve(&bench, &who, theirs, true).await.unwrap();
+    bench.ehr.fail_next_write(WriteFault::Overtaken);
+    bench.deliver().await;
+    let row = bench.row(theirs).await;
+    assert_eq!(row.state, StateName::Void);
+    assert_eq!(row.void, Some(VoidReason::Stale));
     let written: Vec<WritebackId> = bench.ehr.written().into_iter().map(|(id, _)| id).collect();
     assert_eq!(written, [ours]);
 }

@@ -141,6 +141,7 @@ on_both! {
         a_slow_ehr_holds_up_nobody_elses_writes,
         a_delivery_goes_on_while_the_store_is_asked_for_more,
         what_needs_no_order_has_places_of_its_own,
+        what_an_ehr_changes_on_its_way_in_is_put_before_a_person,
         a_change_since_is_ours_or_somebody_elses,
         a_slot_taken_before_the_send_is_not_booked,
         an_entry_by_hand_is_declined_with_a_reason,
