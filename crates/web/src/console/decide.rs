@@ -45,6 +45,11 @@ pub(super) async fn approve(
             if let Err(failed) = state.engine.has_read(&person.human, id, &digest).await {
                 return not_taken(&state, &person, id, failed, Again::default()).await;
             }
+            let support = state.engine.decision_support(&person.human, id).await?;
+            if let Some(stands) = support.and_then(|support| support.stands) {
+                let failed = DecideFailed::DecisionSupport(stands);
+                return not_taken(&state, &person, id, failed, Again::default()).await;
+            }
             return begin_step_up(&state, &person, id, digest, &opened, override_reason).await;
         }
         _ => {}

@@ -67,6 +67,23 @@ async fn a_card_is_text_and_a_critical_one_is_decided_on_the_page() {
     };
     let status =
         async |who: &Someone, card: &str, reason: &str| over(who, card, reason).await.status;
+    // Said before a second factor is asked for, which counts once.
+    let approve = async || {
+        let form = [
+            ("csrf", lee.csrf.as_str()),
+            ("digest", digest.as_str()),
+            ("opened", "0"),
+            ("override", "monitored"),
+        ];
+        bench
+            .post(&format!("{path}/approve"), &lee.cookie, &form)
+            .await
+    };
+    let refused = approve().await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.body.contains("says something critical"));
+    assert!(!refused.body.contains("name=\"code\""));
+
     assert_eq!(status(&lee, &card, "").await, StatusCode::BAD_REQUEST);
     assert_eq!(
         status(&lee, "another", "monitored").await,
@@ -88,6 +105,7 @@ async fn a_card_is_text_and_a_critical_one_is_decided_on_the_page() {
     assert!(after.body.contains("Decided: It will be monitored"));
     assert!(!after.body.contains("Go on over this card"));
     assert!(!after.body.contains("says something critical"));
+    assert_eq!(approve().await.status, StatusCode::SEE_OTHER);
 
     // Who sees the outline only sees no card.
     let outline = bench.get(&path, &admin.cookie).await;
