@@ -600,7 +600,7 @@ fn cohort_kinds() -> Vec<CohortEvent> {
     };
     let ended = |cause| CohortEvent::Ended {
         cause,
-        counts: CohortCounts::of(&[step.clone()]),
+        counts: CohortCounts::of(std::slice::from_ref(&step)),
     };
     let mut kinds = vec![
         CohortEvent::Listed(Box::new(CohortListed {
