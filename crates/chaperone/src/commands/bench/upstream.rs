@@ -2,7 +2,7 @@
 //! noted under the correlation id of the request it belongs to.
 //!
 //! The correlation id is the field of the request's span; an event inside the span carries the time, and
-//! [`Times`] puts the two together. Nothing is delivered in a bench: a write is refused here.
+//! [`Times`] puts the two together. What `bench writeback` approves is delivered as it is.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +19,6 @@ use chaperone_core::ports::{
     WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::ResourceType;
-use chaperone_core::writeback::FailureCause;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -108,15 +107,12 @@ impl Ehr for Upstream {
         found
     }
 
-    async fn write(&self, _delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
-        Err(WriteFailed::NotApplied {
-            cause: FailureCause::Rejected,
-            retry_after_ms: None,
-        })
+    async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+        self.endpoint.write(delivering).await
     }
 
-    async fn reconcile(&self, _delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
-        Err(EhrReadFailed::Unavailable)
+    async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
+        self.endpoint.reconcile(delivering).await
     }
 }
 
