@@ -191,23 +191,24 @@ impl Reader<'_> {
             ));
         }
         let demand = roles?;
-        let operator_decides = match &demand {
-            Demand::AnyOf(roles) => roles.contains(&Role::ItAdmin),
-            Demand::Both(first, second) => [first, second].contains(&&Role::ItAdmin),
-            Demand::Deciders => false,
-        };
-        if operator_decides {
-            self.wrong
-                .push("`it_admin` operates Chaperone and decides on no change".to_owned());
-        }
-        let trainee_decides = match &demand {
-            Demand::AnyOf(roles) => roles.contains(&Role::Trainee),
-            Demand::Both(first, second) => [first, second].contains(&&Role::Trainee),
-            Demand::Deciders => false,
-        };
-        if trainee_decides {
-            self.wrong
-                .push("`trainee` goes with another role and decides on nothing itself".to_owned());
+        for (role, why) in [
+            (
+                Role::ItAdmin,
+                "`it_admin` operates Chaperone and decides on no change",
+            ),
+            (
+                Role::Trainee,
+                "`trainee` goes with another role and decides on nothing itself",
+            ),
+        ] {
+            let decides = match &demand {
+                Demand::AnyOf(roles) => roles.contains(&role),
+                Demand::Both(first, second) => [*first, *second].contains(&role),
+                Demand::Deciders => false,
+            };
+            if decides {
+                self.wrong.push(why.to_owned());
+            }
         }
         let gate = self.gate(level, &demand, verify)?;
         let deciders = match demand {
