@@ -195,7 +195,11 @@ impl Tables {
     }
 }
 
-fn table<T: serde::de::DeserializeOwned>(
+/// A rule file of the bundle, by its path, as it is written.
+///
+/// # Errors
+/// [`StartFailed::Table`] when it is missing or says something else.
+pub(crate) fn table<T: serde::de::DeserializeOwned>(
     bundle: &Bundle,
     file: &'static str,
 ) -> Result<T, StartFailed> {

@@ -11,6 +11,7 @@ use chaperone_policy::Bundle;
 use serde::Deserialize;
 
 use crate::context::StartFailed;
+use crate::tables::table;
 
 /// The file of the bundle.
 const FILE: &str = "rules/decision-support.toml";
@@ -133,14 +134,9 @@ impl DecisionSupportRules {
     /// # Errors
     /// [`StartFailed::Table`] says what is wrong.
     pub(crate) fn of(bundle: &Bundle) -> Result<Self, StartFailed> {
-        let wrong = |why: String| StartFailed::Table { file: FILE, why };
-        let text = bundle
-            .rule_text("decision-support")
-            .ok_or_else(|| wrong("it is missing".to_owned()))?;
-        let rules: Self =
-            toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))?;
+        let rules: Self = table(bundle, FILE)?;
         match rules.problem() {
-            Some(why) => Err(wrong(why)),
+            Some(why) => Err(StartFailed::Table { file: FILE, why }),
             None => Ok(rules),
         }
     }
