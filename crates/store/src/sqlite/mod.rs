@@ -8,6 +8,7 @@ mod aged;
 mod commit;
 mod open;
 mod read;
+mod wal;
 mod work;
 mod write;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::wal;
 use crate::diagnose::{Aspect, Finding};
 use crate::migrations;
 use crate::open::OpenFailed;
@@ -59,9 +60,9 @@ pub(super) fn connect_to_write(path: &Path) -> Result<Connection, rusqlite::Erro
          PRAGMA checkpoint_fullfsync = ON;
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
-         PRAGMA wal_autocheckpoint = 4000;
          PRAGMA trusted_schema = OFF;",
     )?;
+    wal::watch(&connection);
     Ok(connection)
 }
 

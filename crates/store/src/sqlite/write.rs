@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! queue ─▶ BEGIN IMMEDIATE ─▶ per operation: SAVEPOINT, run, RELEASE (or ROLLBACK TO when refused)
-//!       ─▶ COMMIT (one fsync) ─▶ answer everybody ─▶ next group: whatever has queued up meanwhile
+//!       ─▶ COMMIT (one fsync) ─▶ answer everybody ─▶ see to the log (`wal`)
+//!       ─▶ next group: whatever has queued up meanwhile
 //! ```
 
 use std::error::Error;
@@ -16,6 +17,7 @@ use chaperone_core::ports::StoreFailed;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
+use super::wal::WalCheckpoints;
 use super::{Fault, open};
 
 /// Operations waiting for the writer; beyond this, callers wait.
@@ -113,9 +115,10 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(path: PathBuf, connection: Connection) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let checkpoints = WalCheckpoints::start(path.clone())?;
         std::thread::Builder::new()
             .name("chaperone-sqlite".to_owned())
-            .spawn(move || run(&path, connection, jobs))?;
+            .spawn(move || run(&path, connection, &checkpoints, jobs))?;
         Ok(Self { queue })
     }
 
@@ -167,7 +170,12 @@ impl Writer {
     }
 }
 
-fn run(path: &std::path::Path, connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+fn run(
+    path: &std::path::Path,
+    connection: Connection,
+    checkpoints: &WalCheckpoints,
+    mut jobs: mpsc::Receiver<Job>,
+) {
     let mut connection = Some(connection);
     while let Some(first) = jobs.blocking_recv() {
         let mut group = vec![first];
@@ -184,6 +192,7 @@ fn run(path: &std::path::Path, connection: Connection, mut jobs: mpsc::Receiver<
         match usable {
             Ok(usable) => {
                 if commit_group(&usable, group) {
+                    checkpoints.after_commit(&usable);
                     connection = Some(usable);
                 }
             }
@@ -193,7 +202,7 @@ fn run(path: &std::path::Path, connection: Connection, mut jobs: mpsc::Receiver<
 }
 
 /// SQLite's extended result code; its words stay out of the log.
-fn code_of(error: &rusqlite::Error) -> Option<i32> {
+pub(super) fn code_of(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|error| error.extended_code)
 }
 
