@@ -597,7 +597,7 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
 /// The role under which a person has a say about a waiting write-back: whoever may approve may refuse,
 /// also after having approved, while nothing is in the queue.
 pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
-    let Writeback::AwaitingApproval(waiting) = state else {
+    let Some(waiting) = state.before_people() else {
         return Err(Refusal::NotNow(state.name()).into());
     };
     let roles: Vec<Role> = match &waiting.ruled().ruling.gate {
@@ -613,7 +613,7 @@ pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFai
 
 /// The role under which a person can approve a waiting write-back.
 fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
-    let Writeback::AwaitingApproval(waiting) = state else {
+    let Some(waiting) = state.before_people() else {
         return Err(Refusal::NotNow(state.name()).into());
     };
     let given = |role: Role| waiting.approvals().iter().any(|a| a.role == role);
