@@ -19,7 +19,7 @@ mod shown;
 mod vigilance;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chaperone_core::Timestamp;
 use chaperone_core::canary::{CanaryEnd, CanaryMark, CanarySeed};
@@ -31,6 +31,7 @@ use chaperone_core::ports::{
 };
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::ResourceType;
+use chaperone_core::search::escape_search_value;
 use chaperone_core::writeback::{Command, StateName, Writeback, WritebackEvent};
 use serde_json::{Map, Value};
 
@@ -90,6 +91,26 @@ impl From<MoveFailed> for CanaryFailed {
             MoveFailed::Store(failed) => CanaryFailed::Store(failed),
             other => CanaryFailed::Store(StoreFailed::Corrupt(other.to_string())),
         }
+    }
+}
+
+/// Turns of which it came out that nothing can be made of them: not tried again until this node starts anew.
+#[derive(Debug, Default)]
+pub(crate) struct Unfit(Mutex<BTreeSet<WritebackId>>);
+
+impl Unfit {
+    fn add(&self, id: WritebackId) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id);
+    }
+
+    fn holds(&self, id: WritebackId) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&id)
     }
 }
 
@@ -225,6 +246,9 @@ impl Engine {
         if now < turn.due || now >= after(turn.due, OPEN_S) {
             return Ok(false);
         }
+        if self.unfit_canaries.holds(turn.id) {
+            return Ok(false);
+        }
         match self.take_in_hand(turn.id).await {
             Err(MoveFailed::Missing) => {}
             Ok(_) => return Ok(false),
@@ -265,7 +289,7 @@ impl Engine {
     async fn used_lately(&self) -> Result<BTreeSet<CanaryId>, StoreFailed> {
         let weeks = i64::from(self.canaries.again_after_weeks);
         let since = after(self.now(), weeks.saturating_mul(WEEK_S).saturating_neg());
-        let mut rows = self.lately_in(StateName::CanarySettled).await?;
+        let mut rows = self.settled_canaries().await?;
         rows.extend(self.rows_in(StateName::Canary, ROWS_MAX).await?);
         Ok(rows
             .into_iter()
@@ -298,7 +322,15 @@ impl Engine {
             },
             lately,
         );
-        if !self.is_nobody(canary, &made).await? {
+        if self.is_known(&made).await? {
+            return Ok(false);
+        }
+        if self.has_namesake(canary).await? {
+            tracing::warn!(
+                canary = %canary.id,
+                "a canary of the bundle is named and born like a patient of the EHR; it was not made"
+            );
+            self.unfit_canaries.add(id);
             return Ok(false);
         }
         let patient = self.patient_token(&made.patient_id).await?;
@@ -330,6 +362,7 @@ impl Engine {
                 canary = %canary.id,
                 "a canary of the bundle is nothing that one person would be asked about; it was not made"
             );
+            self.unfit_canaries.add(id);
             return Ok(false);
         };
         self.put_before_people(hand, commit).await
@@ -378,44 +411,49 @@ impl Engine {
         Ok(canary.said(named, &made.patient_id, made.lately))
     }
 
-    /// Whether the EHR knows nobody by that id, those identifiers, or that name and birth date.
-    async fn is_nobody(
-        &self,
-        canary: &CanaryDeclared,
-        made: &MadeUp,
-    ) -> Result<bool, CanaryFailed> {
+    /// Whether the EHR knows somebody by that id or one of those identifiers.
+    async fn is_known(&self, made: &MadeUp) -> Result<bool, CanaryFailed> {
         match self.ehr.read(&patient_type()?, &made.patient_id).await {
             Err(EhrReadFailed::NotFound) => {}
-            Ok(_) => return Ok(false),
+            Ok(_) => return Ok(true),
             Err(failed) => return Err(failed.into()),
         }
-        let by_identifiers = made.identifiers.iter().map(|(system, value)| {
-            let value = chaperone_core::search::escape_search_value(value);
+        for (system, value) in &made.identifiers {
+            let value = escape_search_value(value);
             let token = match system.is_empty() {
                 true => value,
                 false => format!("{system}|{value}"),
             };
-            vec![("identifier".to_owned(), token)]
-        });
-        let (family, birth_date) = canary.known_by();
-        let by_name = vec![
-            (
-                "family".to_owned(),
-                chaperone_core::search::escape_search_value(family),
-            ),
-            ("birthdate".to_owned(), birth_date.to_owned()),
-        ];
-        for parameters in by_identifiers.chain([by_name]) {
-            let search = EhrSearch {
-                resource: patient_type()?,
-                parameters,
-                limit: 1,
-            };
-            if !self.ehr.search(search).await?.resources.is_empty() {
-                return Ok(false);
+            if self.finds_somebody(vec![("identifier", token)]).await? {
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Whether the EHR knows somebody by that name and birth date.
+    async fn has_namesake(&self, canary: &CanaryDeclared) -> Result<bool, CanaryFailed> {
+        let (family, birth_date) = canary.known_by();
+        let parameters = vec![
+            ("family", escape_search_value(family)),
+            ("birthdate", birth_date.to_owned()),
+        ];
+        self.finds_somebody(parameters).await
+    }
+
+    async fn finds_somebody(
+        &self,
+        parameters: Vec<(&'static str, String)>,
+    ) -> Result<bool, CanaryFailed> {
+        let search = EhrSearch {
+            resource: patient_type()?,
+            parameters: parameters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            limit: 1,
+        };
+        Ok(!self.ehr.search(search).await?.resources.is_empty())
     }
 
     async fn seal_imagination(

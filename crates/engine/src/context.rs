@@ -420,6 +420,7 @@ pub struct Engine {
     pub(crate) decision_rules: Arc<crate::decision_support::DecisionSupportRules>,
     /// Which canaries there are, and how often.
     pub(crate) canaries: Arc<crate::canary::CanaryRules>,
+    pub(crate) unfit_canaries: crate::canary::Unfit,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -502,6 +503,7 @@ impl Engine {
             exceptions,
             decision_rules,
             canaries,
+            unfit_canaries: crate::canary::Unfit::default(),
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),
@@ -552,6 +554,7 @@ impl Engine {
             exceptions: Arc::clone(&self.exceptions),
             decision_rules: Arc::clone(&self.decision_rules),
             canaries: Arc::clone(&self.canaries),
+            unfit_canaries: crate::canary::Unfit::default(),
             consents: ConsentBook::default(),
             definitions: self.definitions,
             tokens: TokenCache::default(),

@@ -195,7 +195,7 @@ impl Engine {
         let mut hand = self.take_in_hand(request.writeback).await.map_err(decide)?;
         gate_role(&hand.state, by)?;
         let Some(before) = hand.state.ruled().cloned() else {
-            return Err(DecideFailed::Refused(Refusal::NotNow(hand.state.name())).into());
+            return Err(DecideFailed::Refused(Refusal::NotNow(hand.state.told_name())).into());
         };
         if before.order.digest != request.digest {
             return Err(DecideFailed::Refused(Refusal::ApprovalMismatch).into());

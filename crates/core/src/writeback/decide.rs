@@ -249,7 +249,7 @@ pub fn decide(
     command: Command<'_>,
     now: Timestamp,
 ) -> Result<WritebackEvent, Refusal> {
-    let not_now = || Refusal::NotNow(told(state));
+    let not_now = || Refusal::NotNow(state.told_name());
     match command {
         Command::Validate { conformant, change } => {
             let class = change.class()?;
@@ -493,15 +493,7 @@ fn possible(state: &Writeback, allowed: bool) -> Result<(), Refusal> {
     if allowed {
         Ok(())
     } else {
-        Err(Refusal::NotNow(told(state)))
-    }
-}
-
-/// The state as refusals name it: a canary waits like everything else that waits for a person.
-fn told(state: &Writeback) -> StateName {
-    match state.name() {
-        StateName::Canary => StateName::AwaitingApproval,
-        name => name,
+        Err(Refusal::NotNow(state.told_name()))
     }
 }
 
@@ -521,7 +513,7 @@ fn approve(
         | Writeback::Delivered(_)
         | Writeback::DeadLetter(_)
         | Writeback::Compensated(_) => return Err(Refusal::ApprovalConsumed),
-        _ => return Err(Refusal::NotNow(told(state))),
+        _ => return Err(Refusal::NotNow(state.told_name())),
     };
     let record = approval.record();
     let ruled = waiting.ruled();
@@ -537,7 +529,7 @@ fn approve(
     let has_factor = match record.factor {
         Factor::None => false,
         // Nothing of it is in the EHR yet, so nobody can have signed it there.
-        Factor::EhrSignature { .. } => return Err(Refusal::NotNow(told(state))),
+        Factor::EhrSignature { .. } => return Err(Refusal::NotNow(state.told_name())),
         _ => true,
     };
     match &ruled.ruling.gate {
@@ -644,7 +636,7 @@ fn start_delivery(
     now: Timestamp,
 ) -> Result<WritebackEvent, Refusal> {
     let Writeback::Ready(ready) = state else {
-        return Err(Refusal::NotNow(told(state)));
+        return Err(Refusal::NotNow(state.told_name()));
     };
     if start.digest != ready.ruled().order.digest {
         return Err(Refusal::DigestMismatch);
@@ -663,7 +655,7 @@ fn start_delivery(
 /// in for the machine's proof, and the receipt says so.
 fn proven(state: &Writeback, receipt: &DeliveryReceipt) -> Result<(), Refusal> {
     let Some(ruled) = state.ruled() else {
-        return Err(Refusal::NotNow(told(state)));
+        return Err(Refusal::NotNow(state.told_name()));
     };
     let by_human = receipt.proof == ProofLevel::P0
         && receipt.attested_by.is_some()

@@ -23,6 +23,11 @@ use serde_json::{Value, json};
 use super::rules::CanaryDeclared;
 use crate::merge::instant;
 
+/// Characters from which on an id is taken to be random.
+const RANDOM_CHARS_MIN: usize = 16;
+/// By how many digits an id that may be counted up is longer.
+const FURTHER_DIGITS: u32 = 6;
+
 /// What rests in the vault of a canary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Imagination {
@@ -40,34 +45,39 @@ pub(super) struct Likeness<'a> {
 }
 
 impl Likeness<'_> {
-    /// An id in the form of a given one: digits for digits, letters for letters.
-    fn like(&self, given: &str) -> String {
+    /// A text in the form of a given one: digits for digits, and where `letters`, letters for letters.
+    fn like(&self, given: &str, letters: bool) -> String {
         let is_hex = given.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
         given
             .chars()
-            .map(|c| {
-                let mut byte = [0; 1];
-                self.random.fill(&mut byte);
-                let pick = |from: &str| {
-                    let all = from.as_bytes();
-                    let at = usize::from(byte[0]).checked_rem(all.len()).unwrap_or(0);
-                    char::from(all.get(at).copied().unwrap_or(b'0'))
-                };
-                match c {
-                    '0'..='9' => pick("0123456789"),
-                    'a'..='f' if is_hex => pick("abcdef"),
-                    'A'..='F' if is_hex => pick("ABCDEF"),
-                    'a'..='z' => pick("abcdefghijklmnopqrstuvwxyz"),
-                    'A'..='Z' => pick("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
-                    other => other,
-                }
+            .map(|c| match c {
+                '0'..='9' => self.one_of(b"0123456789"),
+                'a'..='f' if letters && is_hex => self.one_of(b"abcdef"),
+                'A'..='F' if letters && is_hex => self.one_of(b"ABCDEF"),
+                'a'..='z' if letters => self.one_of(b"abcdefghijklmnopqrstuvwxyz"),
+                'A'..='Z' if letters => self.one_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+                other => other,
             })
             .collect()
     }
 
+    fn one_of(&self, all: &[u8]) -> char {
+        let mut byte = [0; 1];
+        self.random.fill(&mut byte);
+        let at = usize::from(byte[0]).checked_rem(all.len()).unwrap_or(0);
+        char::from(all.get(at).copied().unwrap_or(b'0'))
+    }
+
+    /// A logical id that the EHR does not give: long ones are random, and short ones, which may be counted up, are
+    /// longer than any that is counted to.
     fn id(&self) -> String {
-        let given = self.of.get("id").and_then(Value::as_str);
-        self.like(given.unwrap_or("00000000"))
+        let given = self.of.get("id").and_then(Value::as_str).unwrap_or("0");
+        if given.len() >= RANDOM_CHARS_MIN {
+            return self.like(given, true);
+        }
+        let mut id = self.like(given, false);
+        id.extend((0..FURTHER_DIGITS).map(|_| self.one_of(b"0123456789")));
+        id
     }
 
     /// Identifiers of the kinds that the other patient has, with values that nobody is known by.
@@ -77,7 +87,7 @@ impl Likeness<'_> {
             .flatten()
             .filter_map(|identifier| {
                 let value = identifier.get("value")?.as_str()?;
-                let mut made = json!({ "value": self.like(value) });
+                let mut made = json!({ "value": self.like(value, false) });
                 for kept in ["system", "type", "use"] {
                     if let (Some(it), Some(made)) = (identifier.get(kept), made.as_object_mut()) {
                         made.insert(kept.to_owned(), it.clone());
@@ -238,5 +248,44 @@ impl Ehr for Imagined {
 
     async fn reconcile(&self, _delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
         Err(EhrReadFailed::Unsupported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chaperone_testkit::SeededRandom;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_up_has_the_form_of_the_ehrs_and_is_nobodys() {
+        let random = SeededRandom::new(3);
+        let made = |id: &str| {
+            let of = json!({
+                "resourceType": "Patient", "id": id,
+                "identifier": [{ "system": "urn:mrn", "value": "MRN-00417", "period": {} }],
+            });
+            let like = Likeness {
+                of: &of,
+                random: &random,
+            };
+            (like.id(), like.identifiers())
+        };
+        let (id, identifiers) = made("12724066");
+        assert_eq!(id.len(), 14);
+        assert!(id.chars().all(|c| c.is_ascii_digit()), "{id}");
+        let value = identifiers[0]["value"].as_str().unwrap();
+        assert!(value.starts_with("MRN-") && value.len() == 9, "{value}");
+        assert_ne!(value, "MRN-00417");
+        assert_eq!(identifiers[0]["system"], "urn:mrn");
+        assert!(identifiers[0].get("period").is_none());
+        let given = "0f3a9c1e-77b2-4d1a-9e55-1c2d3e4f5a6b";
+        let (id, _) = made(given);
+        assert_eq!(id.len(), given.len());
+        assert_ne!(id, given);
+        for (one, other) in id.chars().zip(given.chars()) {
+            assert_eq!(one == '-', other == '-', "{id}");
+            assert!(one == '-' || one.is_ascii_hexdigit(), "{id}");
+        }
     }
 }

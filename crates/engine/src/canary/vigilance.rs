@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::canary::{CanaryEnd, CanaryOutcome};
 use chaperone_core::ids::{CanaryId, PersonId, PolicyId};
-use chaperone_core::ports::StoreFailed;
+use chaperone_core::ports::{Listing, StoreFailed};
 use chaperone_core::principal::Role;
 use chaperone_core::writeback::{StateName, Writeback};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Engine;
+use crate::projection::{BY_STATE, WritebackRow, row_of};
+
+/// Most of the newest that are counted.
+const COUNTED_MAX: u32 = 1_000;
 
 /// What lists know of a canary beside what they know of everything. Nothing of a person is shown from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,13 +85,26 @@ struct Count {
 }
 
 impl Engine {
+    /// Those that are over, newest first.
+    pub(super) async fn settled_canaries(&self) -> Result<Vec<WritebackRow>, StoreFailed> {
+        let listing = Listing {
+            index: Some(StateName::CanarySettled.as_str().to_owned()),
+            descending: true,
+            limit: COUNTED_MAX,
+            ..Listing::default()
+        };
+        let tenant = &self.config.tenant;
+        let records = self.store.projections(tenant, BY_STATE, listing).await?;
+        records.iter().map(row_of).collect()
+    }
+
     /// Attention by row and pool, over the newest canaries. What waits is not counted, and not hinted at.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn vigilance(&self) -> Result<Vec<VigilanceRow>, StoreFailed> {
         let mut counts: BTreeMap<(PolicyId, Role), Count> = BTreeMap::new();
-        for row in self.lately_in(StateName::CanarySettled).await? {
+        for row in self.settled_canaries().await? {
             let Some(canary) = row.canary else { continue };
             let Some((person, is_caught)) = canary.decided else {
                 continue;

@@ -80,6 +80,14 @@ impl Writeback {
         }
     }
 
+    /// The state as refusals name it: a canary waits like everything else that waits for a person.
+    pub fn told_name(&self) -> StateName {
+        match self.name() {
+            StateName::Canary => StateName::AwaitingApproval,
+            name => name,
+        }
+    }
+
     /// The approvals given so far, or spent.
     pub fn approvals(&self) -> &[ApprovalRecord] {
         match self {
