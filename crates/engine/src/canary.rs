@@ -322,7 +322,7 @@ impl Engine {
             },
             lately,
         );
-        if self.is_known(&made).await? {
+        if self.knows_made_up(&made).await? {
             return Ok(false);
         }
         if self.has_namesake(canary).await? {
@@ -412,7 +412,7 @@ impl Engine {
     }
 
     /// Whether the EHR knows somebody by that id or one of those identifiers.
-    async fn is_known(&self, made: &MadeUp) -> Result<bool, CanaryFailed> {
+    async fn knows_made_up(&self, made: &MadeUp) -> Result<bool, CanaryFailed> {
         match self.ehr.read(&patient_type()?, &made.patient_id).await {
             Err(EhrReadFailed::NotFound) => {}
             Ok(_) => return Ok(true),
