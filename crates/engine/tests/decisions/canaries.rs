@@ -520,6 +520,40 @@ pub(crate) async fn nobody_is_tested_who_was_not_told_or_has_no_time(db: Db) {
     assert_eq!(canary(&bench).await, None);
 }
 
+pub(crate) async fn whom_the_ehr_knows_is_no_canary(db: Db) {
+    // Named and born like one of the list.
+    let bench = with_canaries(db).await;
+    for (id, family, birth_date) in [
+        ("n1", "Wexcombe", "1971-03-18"),
+        ("n2", "Thistlewick", "1951-09-02"),
+    ] {
+        bench.ehr.put(json!({
+            "resourceType": "Patient", "id": id, "birthDate": birth_date, "name": [{ "family": family }],
+        }));
+    }
+    waiting_note(&bench).await;
+    assert_eq!(canary(&bench).await, None);
+    // Somebody who was given its id since: nothing is shown of either.
+    let bench = with_canaries(db).await;
+    waiting_note(&bench).await;
+    let id = canary(&bench).await.unwrap();
+    let by = clinician();
+    let content = bench.engine.review(&by, id).await.unwrap().content.unwrap();
+    let lines = format!("{:?}", content.expose(ExposedFor::Person).diff);
+    let taken = lines.split("Patient/").nth(1).unwrap();
+    let taken = taken
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .next();
+    bench.ehr.put(json!({
+        "resourceType": "Patient", "id": taken.unwrap(), "birthDate": "1999-01-01",
+        "name": [{ "family": "Newcomer" }],
+    }));
+    let content = bench.engine.review(&by, id).await.unwrap().content.unwrap();
+    let shown = &content.expose(ExposedFor::Person).patient;
+    let nobody = chaperone_engine::views::review::PatientShown::Unavailable;
+    assert_eq!(*shown, nobody);
+}
+
 pub(crate) async fn a_canary_is_taken_back_when_there_is_other_work(db: Db) {
     let taken_back = async |bench: &Bench, id: WritebackId, why: &str| {
         assert_eq!(bench.engine.tend_canaries().await.unwrap(), 1, "{why}");

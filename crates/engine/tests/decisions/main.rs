@@ -78,6 +78,7 @@ on_both! {
         a_canary_among_several_is_found_out_at_once,
         each_canary_of_the_default_list_is_what_people_are_asked_about,
         nobody_is_tested_who_was_not_told_or_has_no_time,
+        whom_the_ehr_knows_is_no_canary,
         a_canary_is_taken_back_when_there_is_other_work;
     keys:
         uses_of_keys_are_counted_and_recorded_in_a_while,
