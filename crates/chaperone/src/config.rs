@@ -2,6 +2,7 @@
 //! [`TEMPLATE`], unknown keys refused.
 
 pub(crate) mod audit_stream;
+mod canaries;
 mod decision_support;
 pub(crate) mod destinations;
 pub(crate) mod ehr_events;
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) audit_stream: Option<audit_stream::AuditStream>,
     #[serde(default)]
     pub(crate) decision_support: Option<decision_support::DecisionSupportSection>,
+    #[serde(default)]
+    pub(crate) canaries: canaries::Canaries,
     #[serde(default)]
     pub(crate) retention: retention::Retention,
     #[serde(default)]
@@ -390,6 +393,7 @@ impl Config {
             Some(section) => Some(section.services(&gate, basics)?),
             None => None,
         };
+        engine.canaries = self.canaries.disclosed()?;
         let place = self.keys.place(&gate, basics)?;
         let (keys, escrow) = compose::open_keys(&place, &self.tenant).await?;
         let endpoint = self.endpoint(&gate, basics).await?;

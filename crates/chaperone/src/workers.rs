@@ -1,5 +1,5 @@
 //! What runs in the background: delivery, the ledger's integrator, afterwork, the list of accesses, the sweeper, undo runs, cohort
-//! jobs, telling the ledger what left, and the stream of AuditEvents where one is configured.
+//! jobs, canaries, telling the ledger what left, and the stream of AuditEvents where one is configured.
 //!
 //! The engine never spawns and never sleeps; this file does both for it, and nothing else.
 
@@ -42,6 +42,8 @@ const SWEEP_FIRST: u32 = 2;
 /// How often overseeing looks for new entries, and how many it takes before it rests.
 const OVERSEE_EVERY: Duration = Duration::from_secs(1);
 const OVERSEE_AT_ONCE: u64 = 256;
+/// How often canaries are looked after.
+const CANARIES_EVERY: Duration = Duration::from_secs(60);
 /// How often runs that undo something are looked at.
 const UNDO_EVERY: Duration = Duration::from_secs(1);
 /// How often approved lists of patients are gone on with.
@@ -72,6 +74,7 @@ impl Workers {
             tokio::spawn(undo(Arc::clone(engine), stopped.clone())),
             tokio::spawn(cohorts(Arc::clone(engine), stopped.clone())),
             tokio::spawn(oversee(Arc::clone(engine), stopped.clone())),
+            tokio::spawn(canaries(Arc::clone(engine), stopped.clone())),
             tokio::spawn(afterwork(Arc::clone(engine), stopped)),
         ];
         Self { stop, tasks }
@@ -260,6 +263,18 @@ async fn oversee(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn canaries(engine: Arc<Engine>, mut stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        if let Err(failed) = engine.tend_canaries().await {
+            tracing::warn!(error = %failed, "canaries wait");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CANARIES_EVERY) => {}
             _ = stopped.changed() => {}
         }
     }

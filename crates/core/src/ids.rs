@@ -188,6 +188,8 @@ named_ids! {
     NoteTemplateId = "note template";
     /// A CDS service, as `rules/decision-support.toml` lists it.
     CdsServiceId = "CDS service";
+    /// A canary, as `rules/canaries.toml` lists it.
+    CanaryId = "canary";
     /// A declared cohort: `cohorts/<id>.toml`.
     CohortId = "cohort id";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.

@@ -151,7 +151,11 @@ fn listed(event: &Event) -> bool {
             | W::Quarantined { .. }
             | W::Released { .. }
             | W::Compensated { .. }
-            | W::Promoted { .. } => true,
+            | W::Promoted { .. }
+            | W::CanarySeeded(_)
+            | W::CanaryMissed(_)
+            | W::CanaryCaught { .. }
+            | W::CanaryWithdrawn(_) => true,
         },
     }
 }

@@ -19,20 +19,21 @@ mod sample;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use chaperone_core::canary::{CanaryEnd, CanarySeed};
 use chaperone_core::change::{ChangeClass, Destination};
 use chaperone_core::evidence::{Approval, ApprovalRecord, Conformant, Factor, Ruling, Strategy};
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::principal::Role;
 use chaperone_core::writeback::{
-    Command, FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
-    Writeback, decide,
+    CANARY_CLASS_MAX, Command, FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason,
+    RefusedBy, StateName, VoidReason, Writeback, WritebackEvent, decide,
 };
 use expect_test::expect_file;
 use sample::{
-    address, approval, approve_2f, at, attested, change, delivering, digest, events, granted,
-    order, person, receipt, ruling, signature, start, states, two_person, validation, what,
-    writeback,
+    address, approval, approve_2f, at, attested, canary_seed, change, delivering, digest, events,
+    granted, order, person, receipt, ruling, signature, start, states, two_person, validation,
+    what, writeback,
 };
 
 /// A grid with one row per thing tried and one column per state; cells are letters, explained below
@@ -108,11 +109,11 @@ fn every_state_against_every_event() {
 }
 
 #[test]
-fn a_history_starts_with_a_proposal_and_with_nothing_else() {
+fn a_history_starts_with_a_proposal_or_a_canary_and_with_nothing_else() {
     for (name, event) in events() {
         assert_eq!(
             Writeback::begin(&event).is_ok(),
-            name == "proposed",
+            matches!(name.as_str(), "proposed" | "canary_seeded"),
             "{name}"
         );
     }
@@ -417,6 +418,27 @@ fn every_state_against_every_command() {
                 "promote",
                 Box::new(|| Command::Promote { by: writeback(2) }),
             ),
+            (
+                "reject",
+                Box::new(|| Command::Refuse {
+                    refused: RefusedBy::Human {
+                        person: person(3),
+                        reason: address("reason"),
+                    },
+                }),
+            ),
+            (
+                "end for new rules",
+                Box::new(|| Command::Refuse {
+                    refused: RefusedBy::RulesChanged,
+                }),
+            ),
+            (
+                "take canary back",
+                Box::new(|| Command::WithdrawCanary {
+                    end: CanaryEnd::Busy,
+                }),
+            ),
         ]
     };
 
@@ -439,4 +461,58 @@ fn every_state_against_every_command() {
         );
     }
     expect_file!["snapshots/states_by_commands.txt"].assert_eq(&grid.finish());
+}
+
+#[test]
+fn a_canary_ends_as_one_and_nothing_else_is_ever_recorded_of_it() {
+    let canary = Writeback::begin(&WritebackEvent::CanarySeeded(Box::new(canary_seed(
+        approve_2f(),
+    ))))
+    .unwrap();
+    let mut ends = Vec::new();
+    for (name, event) in events() {
+        let Ok(next) = canary.clone().evolve(&event, at(60)) else {
+            continue;
+        };
+        assert_eq!(next.name(), StateName::CanarySettled, "{name}");
+        for (name, event) in events() {
+            assert!(next.clone().evolve(&event, at(70)).is_err(), "{name}");
+        }
+        ends.push(name);
+    }
+    assert_eq!(ends, ["canary_missed", "canary_caught", "canary_withdrawn"]);
+    // And nothing of a canary can be put behind a proposal.
+    for (name, state) in states() {
+        for (event_name, event) in events() {
+            if event_name.starts_with("canary") && name != "canary" {
+                assert!(
+                    state.clone().evolve(&event, at(60)).is_err(),
+                    "{name} {event_name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_canary_is_light_and_for_one_person() {
+    let begins =
+        |seed: CanarySeed| Writeback::begin(&WritebackEvent::CanarySeeded(Box::new(seed))).is_ok();
+    let seed = || canary_seed(approve_2f());
+    assert!(begins(seed()));
+    assert!(!begins(canary_seed(two_person())));
+    assert!(!begins(canary_seed(Gate::Auto)));
+    assert!(!begins(canary_seed(Gate::Deny)));
+    // For a role that has no say in it.
+    let mut other_pool = seed();
+    other_pool.mark.pool = Role::Rn;
+    assert!(!begins(other_pool));
+    // Grave, and rightly so; grave, and said to be light.
+    let mut grave = seed();
+    grave.ruled.change = change("MedicationRequest", "active", Destination::Ehr);
+    grave.ruled.ruling.class = grave.ruled.change.class().unwrap();
+    assert!(grave.ruled.ruling.class > CANARY_CLASS_MAX);
+    assert!(!begins(grave.clone()));
+    grave.ruled.ruling.class = seed().ruled.ruling.class;
+    assert!(!begins(grave));
 }

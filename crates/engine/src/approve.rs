@@ -393,7 +393,7 @@ impl Engine {
         let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
         if !matches!(&hand.state, Writeback::Unknown(unknown) if unknown.human_needed().is_some()) {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         }
         let mut commit = self.commit_as(Actor::from(by));
         let note = self.seal_reason(&hand, note, &mut commit).await?;
@@ -435,7 +435,7 @@ impl Engine {
         require(by, &ENTERS)?;
         let mut hand = self.take_in_hand(writeback).await?;
         if !matches!(&hand.state, Writeback::Delivering(entry) if entry.is_human_entry()) {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         }
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;
@@ -457,10 +457,10 @@ impl Engine {
         require(by, &ENTERS)?;
         let mut hand = self.take_in_hand(writeback).await?;
         let Writeback::Delivering(in_delivery) = &hand.state else {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         };
         if !in_delivery.is_human_entry() {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         }
         let delivering = self
             .delivering_again(in_delivery)
@@ -597,8 +597,8 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
 /// The role under which a person has a say about a waiting write-back: whoever may approve may refuse,
 /// also after having approved, while nothing is in the queue.
 pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
-    let Writeback::AwaitingApproval(waiting) = state else {
-        return Err(Refusal::NotNow(state.name()).into());
+    let Some(waiting) = state.before_people() else {
+        return Err(Refusal::NotNow(state.told_name()).into());
     };
     let roles: Vec<Role> = match &waiting.ruled().ruling.gate {
         Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
@@ -613,8 +613,8 @@ pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFai
 
 /// The role under which a person can approve a waiting write-back.
 fn open_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
-    let Writeback::AwaitingApproval(waiting) = state else {
-        return Err(Refusal::NotNow(state.name()).into());
+    let Some(waiting) = state.before_people() else {
+        return Err(Refusal::NotNow(state.told_name()).into());
     };
     let given = |role: Role| waiting.approvals().iter().any(|a| a.role == role);
     let roles: Vec<Role> = match &waiting.ruled().ruling.gate {

@@ -14,7 +14,7 @@ use chaperone_core::gate::Gate;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::principal::Human;
 use chaperone_core::resource::{Interaction, ResourceType};
-use chaperone_core::writeback::{Ruled, Writeback};
+use chaperone_core::writeback::Ruled;
 use serde::Deserialize;
 
 use crate::approve::{ApproveRequest, DecideFailed};
@@ -136,7 +136,7 @@ impl Engine {
     ) -> Result<WritebackRow, DecideFailed> {
         let hand = self.take_in_hand(request.writeback).await?;
         // What no longer waits is left for the approval itself to refuse, which says why.
-        if let Writeback::AwaitingApproval(waiting) = &hand.state {
+        if let Some(waiting) = hand.state.before_people() {
             let ruled = waiting.ruled();
             let own = Kind::of(ruled);
             let is_alike = kind.get_or_insert_with(|| own.clone()) == &own;

@@ -291,6 +291,8 @@ pub(crate) fn proposal_answer(row: &crate::projection::WritebackRow) -> Value {
         ),
         S::Proposed | S::Validated => (Some(5), "being decided"),
         S::Abandoned | S::Compensated => (None, "ended by a human"),
+        // No agent has one to ask about.
+        S::Canary | S::CanarySettled => (None, "unknown"),
     };
     // Why it is void, as far as that concerns what the agent saw itself (invariant 10).
     let void = row.void.and_then(|reason| match reason {

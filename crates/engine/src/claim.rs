@@ -535,16 +535,11 @@ fn words(holder: &ClaimHolder) -> String {
 }
 
 fn ruled(state: &Writeback) -> Option<&Ruled> {
-    match state {
-        Writeback::AwaitingApproval(waiting) => Some(waiting.ruled()),
-        _ => None,
-    }
+    state.before_people().map(|waiting| waiting.ruled())
 }
 
 pub(crate) fn turn(state: &Writeback, by: &Human) -> Option<Turn> {
-    let Writeback::AwaitingApproval(waiting) = state else {
-        return None;
-    };
+    let waiting = state.before_people()?;
     let ruled = waiting.ruled();
     Some(Turn::of(
         &ruled.ruling.gate,
@@ -572,11 +567,10 @@ fn open_roles(state: &Writeback) -> Vec<Role> {
     match &ruled.ruling.gate {
         Gate::Approve { roles } | Gate::Approve2f { roles } => roles.iter().copied().collect(),
         Gate::TwoPerson { first, second } => {
-            let given = |role: &Role| match state {
-                Writeback::AwaitingApproval(waiting) => {
-                    waiting.approvals().iter().any(|it| it.role == *role)
-                }
-                _ => true,
+            let given = |role: &Role| {
+                state
+                    .before_people()
+                    .is_none_or(|waiting| waiting.approvals().iter().any(|it| it.role == *role))
             };
             [*first, *second]
                 .into_iter()

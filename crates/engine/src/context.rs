@@ -121,6 +121,8 @@ pub struct EngineConfig {
     pub entity_finder: Option<Entities>,
     /// CDS services, where the organisation has any. None by default.
     pub decision_support: Option<Arc<dyn DecisionSupport>>,
+    /// Whether there are canaries, and since when staff know. None by default.
+    pub canaries: Option<crate::canary::CanariesDisclosed>,
 }
 
 impl EngineConfig {
@@ -157,6 +159,7 @@ impl EngineConfig {
             tombstones: Tombstones::default(),
             entity_finder: None,
             decision_support: None,
+            canaries: None,
         }
     }
 
@@ -297,6 +300,7 @@ struct Compiled {
     oversight: Arc<OversightRules>,
     exceptions: Arc<crate::exception::ExceptionRules>,
     decision_rules: Arc<crate::decision_support::DecisionSupportRules>,
+    canaries: Arc<crate::canary::CanaryRules>,
 }
 
 /// A bundle as the engine works with it. Making it reads every table and word list; whoever starts many
@@ -378,6 +382,7 @@ impl Compiled {
             oversight: Arc::new(OversightRules::of(bundle)?),
             exceptions: Arc::new(crate::exception::ExceptionRules::of(bundle)?),
             decision_rules: Arc::new(crate::decision_support::DecisionSupportRules::of(bundle)?),
+            canaries: Arc::new(crate::canary::CanaryRules::of(bundle)?),
         })
     }
 }
@@ -386,7 +391,7 @@ impl Compiled {
 pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ehr: Arc<dyn Ehr>,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) consent: Arc<dyn ConsentHook>,
@@ -413,6 +418,9 @@ pub struct Engine {
     pub(crate) exceptions: Arc<crate::exception::ExceptionRules>,
     /// Which services are asked about which orders.
     pub(crate) decision_rules: Arc<crate::decision_support::DecisionSupportRules>,
+    /// Which canaries there are, and how often.
+    pub(crate) canaries: Arc<crate::canary::CanaryRules>,
+    pub(crate) unfit_canaries: crate::canary::Unfit,
     /// What was read of patients' Consents lately.
     pub(crate) consents: ConsentBook,
     pub(crate) definitions: &'static Definitions,
@@ -467,12 +475,13 @@ impl Engine {
             oversight,
             exceptions,
             decision_rules,
+            canaries,
         } = compiled;
         check_packages(&bundle, &config.validator)?;
         let engine = Arc::new(Self {
             store: ports.store,
             ehr: ports.ehr,
-            keys: Keys::over(ports.keys, Arc::clone(&ports.clock)),
+            keys: Arc::new(Keys::over(ports.keys, Arc::clone(&ports.clock))),
             clock: ports.clock,
             random: ports.random,
             consent: ports.consent,
@@ -493,6 +502,8 @@ impl Engine {
             oversight,
             exceptions,
             decision_rules,
+            canaries,
+            unfit_canaries: crate::canary::Unfit::default(),
             consents: ConsentBook::default(),
             definitions,
             tokens: TokenCache::default(),
@@ -513,6 +524,49 @@ impl Engine {
             .await
             .map_err(|failed| StartFailed::Shred(Box::new(failed)))?;
         Ok(engine)
+    }
+
+    /// The same over another EHR, for pages and rulings about what is not at this one. It shares store, keys and
+    /// everybody who listens for changes, and begins with nothing else in memory.
+    pub(crate) fn over(&self, ehr: Arc<dyn Ehr>) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            ehr,
+            keys: Arc::clone(&self.keys),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            consent: Arc::clone(&self.consent),
+            notifier: Arc::clone(&self.notifier),
+            anchor: Arc::clone(&self.anchor),
+            config: self.config.clone(),
+            bundle: Arc::clone(&self.bundle),
+            views: Arc::clone(&self.views),
+            words: Arc::clone(&self.words),
+            people: PeopleKept::default(),
+            transitions: Arc::clone(&self.transitions),
+            tables: Arc::clone(&self.tables),
+            rules: Arc::clone(&self.rules),
+            consent_table: Arc::clone(&self.consent_table),
+            retention: Arc::clone(&self.retention),
+            remedies: Arc::clone(&self.remedies),
+            likeness: Arc::clone(&self.likeness),
+            oversight: Arc::clone(&self.oversight),
+            exceptions: Arc::clone(&self.exceptions),
+            decision_rules: Arc::clone(&self.decision_rules),
+            canaries: Arc::clone(&self.canaries),
+            unfit_canaries: crate::canary::Unfit::default(),
+            consents: ConsentBook::default(),
+            definitions: self.definitions,
+            tokens: TokenCache::default(),
+            recent: Recent::default(),
+            refusals: Refusals::default(),
+            afterwork: Afterwork::default(),
+            fence: crate::deliver::Fence::default(),
+            traffic: crate::deliver::Traffic::default(),
+            conformance: crate::conformance::Noticed::default(),
+            anchor_owed: AtomicBool::new(false),
+            changed: self.changed.clone(),
+        }
     }
 
     /// Records the bundle in force when it is not the one recorded last.

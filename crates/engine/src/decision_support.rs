@@ -237,7 +237,7 @@ impl Engine {
         }
         let mut hand = self.take_in_hand(writeback).await?;
         match turn(&hand.state, by) {
-            None => return Err(Refusal::NotNow(hand.state.name()).into()),
+            None => return Err(Refusal::NotNow(hand.state.told_name()).into()),
             Some(turn) if !turn.is_yours() => return Err(Refusal::RoleNotPermitted.into()),
             Some(_) => {}
         }

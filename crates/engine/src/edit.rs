@@ -17,12 +17,13 @@
 use std::collections::BTreeMap;
 
 use chaperone_core::bundle::{InputDeclaration, InputType, ToolDeclaration};
-use chaperone_core::digest::Digest;
+use chaperone_core::canary::CanaryEnd;
+use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::edit::{EDITS_MAX, EditLink};
 use chaperone_core::event::DecisionKind;
 use chaperone_core::evidence::WriteOrder;
 use chaperone_core::ids::{PersonId, WritebackId};
-use chaperone_core::ports::StoreFailed;
+use chaperone_core::ports::{Commit, StoreFailed};
 use chaperone_core::principal::{Actor, Human};
 use chaperone_core::writeback::{Command, Refusal, RefusedBy, Ruled, Writeback};
 use chaperone_phi::scrub::slots::slot_in;
@@ -194,7 +195,7 @@ impl Engine {
         let mut hand = self.take_in_hand(request.writeback).await.map_err(decide)?;
         gate_role(&hand.state, by)?;
         let Some(before) = hand.state.ruled().cloned() else {
-            return Err(DecideFailed::Refused(Refusal::NotNow(hand.state.name())).into());
+            return Err(DecideFailed::Refused(Refusal::NotNow(hand.state.told_name())).into());
         };
         if before.order.digest != request.digest {
             return Err(DecideFailed::Refused(Refusal::ApprovalMismatch).into());
@@ -223,6 +224,9 @@ impl Engine {
         let reason = self
             .seal_reason(&hand, &request.reason, &mut commit)
             .await?;
+        if matches!(hand.state, Writeback::Canary(_)) {
+            return self.end_changed_canary(by, hand, reason, commit).await;
+        }
         let mut made = self.propose_edited(by, edited, &mut commit).await?;
         // After everything that had to be waited for: what took too long is too late.
         let now = self.now();
@@ -251,6 +255,23 @@ impl Engine {
         self.notify_waiting(&made);
         self.after_consent(&made).await;
         Ok(row)
+    }
+
+    /// Ends a canary that a person changed: no proposal is made of it.
+    async fn end_changed_canary(
+        &self,
+        by: &Human,
+        mut hand: InHand,
+        reason: PayloadAddress,
+        commit: Commit,
+    ) -> Result<WritebackRow, EditFailed> {
+        let end = CanaryEnd::Changed {
+            person: by.person,
+            reason,
+        };
+        hand.step(Command::WithdrawCanary { end }, self.now())
+            .map_err(DecideFailed::from)?;
+        Ok(self.finish(hand, commit).await?)
     }
 
     /// The order of a proposal and the tool that made it, where it can be changed.

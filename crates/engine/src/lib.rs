@@ -58,6 +58,7 @@ mod slots;
 pub mod approve;
 pub mod batch;
 pub mod break_glass;
+pub mod canary;
 pub mod claim;
 pub mod cohort;
 pub mod collect;

@@ -17,6 +17,7 @@ use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{HumanNeeded, RefusedBy, StateName, VoidReason, Writeback};
 use serde::{Deserialize, Serialize};
 
+use crate::canary::CanaryRow;
 use crate::context::Engine;
 
 pub use rebuild::{Agreement, examine};
@@ -87,9 +88,24 @@ pub struct WritebackRow {
     /// Who changed what it says, oldest first.
     #[serde(default)]
     pub editors: Vec<PersonId>,
+    /// Of a canary, which it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryRow>,
 }
 
 impl WritebackRow {
+    /// As pages show it: a canary that waits is one of those that wait.
+    pub(crate) fn as_shown(self) -> Self {
+        match self.state {
+            StateName::Canary => Self {
+                state: StateName::AwaitingApproval,
+                canary: None,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     fn new(state: &Writeback, version: u64, proposed: Timestamp, moved: Timestamp) -> Self {
         let proposal = state.proposal();
         let ruled = state.ruled();
@@ -121,8 +137,10 @@ impl WritebackRow {
             rules_changed: false,
             edited_into: None,
             editors: proposal.edit.iter().flat_map(EditLink::people).collect(),
+            canary: CanaryRow::of(state),
         };
         match state {
+            Writeback::Canary(s) => row.deadline = Some(s.waiting().ruled().order.approve_by),
             Writeback::AwaitingApproval(s) => {
                 row.deadline = Some(s.ruled().order.approve_by);
             }

@@ -7,6 +7,7 @@ mod change;
 mod edited;
 mod excepted;
 mod gather;
+mod imagined;
 mod known;
 mod note;
 mod plausible;
@@ -630,7 +631,7 @@ impl Engine {
 
     pub(crate) fn notify_waiting(&self, hand: &InHand) {
         use chaperone_core::gate::Gate;
-        let Writeback::AwaitingApproval(waiting) = &hand.state else {
+        let Some(waiting) = hand.state.before_people() else {
             return;
         };
         let roles = match &waiting.ruled().ruling.gate {

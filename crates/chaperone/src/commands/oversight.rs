@@ -71,6 +71,18 @@ fn text(view: &OversightView) -> String {
             tally.wrong
         )
     }));
+    lines.push(format!("attention  {}", view.vigilance.len()));
+    lines.extend(view.vigilance.iter().map(|row| {
+        let share = match (row.caught_pct, row.is_low) {
+            (Some(pct), true) => format!(", {pct} % caught, too few"),
+            (Some(pct), false) => format!(", {pct} % caught"),
+            (None, _) => ", too few decisions to say".to_owned(),
+        };
+        format!(
+            "  {}, {}: {} decided{share}",
+            row.row, row.pool, row.decided
+        )
+    }));
     lines.join("\n")
 }
 

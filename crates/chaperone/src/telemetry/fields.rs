@@ -37,7 +37,7 @@ pub(super) enum Kind {
 }
 
 /// Every field that may appear: its name, its form, and what it is.
-pub(super) const FIELDS: [(&str, Kind, &str); 30] = [
+pub(super) const FIELDS: [(&str, Kind, &str); 31] = [
     (
         "attempt",
         Kind::Count(1_000),
@@ -76,6 +76,7 @@ pub(super) const FIELDS: [(&str, Kind, &str); 30] = [
     ),
     ("resource", Kind::Word, "type of a resource"),
     ("route", Kind::Route, "pattern of a route"),
+    ("canary", Kind::Word, "a canary of the bundle's list"),
     ("rule", Kind::Word, "a rule that something was refused by"),
     ("run", Kind::Minted, "one undo run"),
     (

@@ -9,6 +9,7 @@ use super::event::{
 };
 use super::state::{AwaitingApproval, AwaitingSignature, StateName, Writeback};
 use crate::Timestamp;
+use crate::canary::{CanaryEnd, CanaryMiss};
 use crate::change::{Change, Unclassifiable};
 use crate::digest::PayloadAddress;
 use crate::evidence::{Approval, ApprovalRecord, Conformant, Delivering, Factor, Ruling, Strategy};
@@ -145,6 +146,11 @@ pub enum Command<'a> {
         /// The other write-back.
         by: WritebackId,
     },
+    /// Take a canary back.
+    WithdrawCanary {
+        /// Why.
+        end: CanaryEnd,
+    },
 }
 
 /// Why a command is refused. Each has a stable code.
@@ -243,7 +249,7 @@ pub fn decide(
     command: Command<'_>,
     now: Timestamp,
 ) -> Result<WritebackEvent, Refusal> {
-    let not_now = || Refusal::NotNow(state.name());
+    let not_now = || Refusal::NotNow(state.told_name());
     match command {
         Command::Validate { conformant, change } => {
             let class = change.class()?;
@@ -313,6 +319,18 @@ pub fn decide(
             })
         }
         Command::Approve { approval } => approve(state, approval, now),
+        Command::Refuse { refused } if matches!(state, Writeback::Canary(_)) => match refused {
+            RefusedBy::Human { person, reason } => {
+                Ok(WritebackEvent::CanaryCaught { person, reason })
+            }
+            RefusedBy::RulesChanged => Ok(WritebackEvent::CanaryWithdrawn(CanaryEnd::RulesChanged)),
+            RefusedBy::Expiry => Ok(WritebackEvent::CanaryWithdrawn(CanaryEnd::Expired)),
+            // Nothing takes its place, and no agent made it.
+            RefusedBy::Edited { .. }
+            | RefusedBy::Withdrawn
+            | RefusedBy::Policy { .. }
+            | RefusedBy::Validation { .. } => Err(not_now()),
+        },
         Command::Refuse { refused } => {
             let open = match state {
                 Writeback::Proposed(_)
@@ -464,6 +482,10 @@ pub fn decide(
             )?;
             Ok(WritebackEvent::Promoted { by })
         }
+        Command::WithdrawCanary { end } => {
+            possible(state, matches!(state, Writeback::Canary(_)))?;
+            Ok(WritebackEvent::CanaryWithdrawn(end))
+        }
     }
 }
 
@@ -471,7 +493,7 @@ fn possible(state: &Writeback, allowed: bool) -> Result<(), Refusal> {
     if allowed {
         Ok(())
     } else {
-        Err(Refusal::NotNow(state.name()))
+        Err(Refusal::NotNow(state.told_name()))
     }
 }
 
@@ -481,7 +503,9 @@ fn approve(
     now: Timestamp,
 ) -> Result<WritebackEvent, Refusal> {
     let waiting = match state {
-        Writeback::AwaitingApproval(waiting) => waiting,
+        Writeback::AwaitingApproval(waiting) => &**waiting,
+        // Refused by the same rules as any other, so that nothing tells it apart.
+        Writeback::Canary(canary) => canary.waiting(),
         Writeback::AwaitingSignature(waiting) => return sign(waiting, approval, now),
         Writeback::Ready(_)
         | Writeback::Delivering(_)
@@ -489,7 +513,7 @@ fn approve(
         | Writeback::Delivered(_)
         | Writeback::DeadLetter(_)
         | Writeback::Compensated(_) => return Err(Refusal::ApprovalConsumed),
-        _ => return Err(Refusal::NotNow(state.name())),
+        _ => return Err(Refusal::NotNow(state.told_name())),
     };
     let record = approval.record();
     let ruled = waiting.ruled();
@@ -505,7 +529,7 @@ fn approve(
     let has_factor = match record.factor {
         Factor::None => false,
         // Nothing of it is in the EHR yet, so nobody can have signed it there.
-        Factor::EhrSignature { .. } => return Err(Refusal::NotNow(state.name())),
+        Factor::EhrSignature { .. } => return Err(Refusal::NotNow(state.told_name())),
         _ => true,
     };
     match &ruled.ruling.gate {
@@ -545,6 +569,13 @@ fn approve(
             }
         }
         _ => return Err(Refusal::RoleNotPermitted),
+    }
+    if matches!(state, Writeback::Canary(_)) {
+        return Ok(WritebackEvent::CanaryMissed(CanaryMiss {
+            person: record.person,
+            account: record.account.clone(),
+            review_ms: record.review_ms,
+        }));
     }
     Ok(WritebackEvent::Approved {
         approval: record.clone(),
@@ -605,7 +636,7 @@ fn start_delivery(
     now: Timestamp,
 ) -> Result<WritebackEvent, Refusal> {
     let Writeback::Ready(ready) = state else {
-        return Err(Refusal::NotNow(state.name()));
+        return Err(Refusal::NotNow(state.told_name()));
     };
     if start.digest != ready.ruled().order.digest {
         return Err(Refusal::DigestMismatch);
@@ -624,7 +655,7 @@ fn start_delivery(
 /// in for the machine's proof, and the receipt says so.
 fn proven(state: &Writeback, receipt: &DeliveryReceipt) -> Result<(), Refusal> {
     let Some(ruled) = state.ruled() else {
-        return Err(Refusal::NotNow(state.name()));
+        return Err(Refusal::NotNow(state.told_name()));
     };
     let by_human = receipt.proof == ProofLevel::P0
         && receipt.attested_by.is_some()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::canary::{CanaryEnd, CanaryMiss, CanarySeed};
 use crate::change::{Change, ChangeClass};
 use crate::digest::{Digest, PayloadAddress};
 use crate::edit::EditLink;
@@ -345,4 +346,17 @@ pub enum WritebackEvent {
         /// The other write-back.
         by: WritebackId,
     },
+    /// A canary was put before its approvers. Nobody proposed it, and nothing of it reaches the EHR.
+    CanarySeeded(Box<CanarySeed>),
+    /// A person approved a canary.
+    CanaryMissed(CanaryMiss),
+    /// A person rejected a canary.
+    CanaryCaught {
+        /// The person.
+        person: PersonId,
+        /// Their reason, in the vault.
+        reason: PayloadAddress,
+    },
+    /// A canary was taken back; it counts for nothing.
+    CanaryWithdrawn(CanaryEnd),
 }

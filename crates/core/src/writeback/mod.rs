@@ -12,6 +12,7 @@
 //!            a human entry waits in Delivering: ─▶ Delivered (attested) | Abandoned | Void (too late)
 //!            what is signed in the EHR goes Validated ─▶ Ready ─▶ Delivering ─▶ AwaitingSignature ─▶ Delivered (signed)
 //!                                                                                            └─▶ Void (not signed, changed, …)
+//!            a canary: Canary ─▶ CanarySettled (missed, caught, taken back), and nowhere else
 //! ```
 //!
 //! One struct per state with private fields; a transition consumes the state and takes its evidence.
@@ -33,6 +34,15 @@
 //! use chaperone_core::{evidence::ApprovalRecord, writeback::Refused};
 //! fn revive(refused: Refused, approval: ApprovalRecord) { let _ = refused.approved(approval); }
 //! ```
+//! A canary is neither approved nor sent; there is no way from it to the queue:
+//! ```compile_fail
+//! use chaperone_core::{Timestamp, evidence::ApprovalRecord, writeback::Canary};
+//! fn agree(canary: Canary, approval: ApprovalRecord, at: Timestamp) { let _ = canary.approved(approval, at); }
+//! ```
+//! ```compile_fail
+//! use chaperone_core::writeback::{Canary, DeliveryStart};
+//! fn send(canary: Canary, start: DeliveryStart) { let _ = canary.start_delivery(start); }
+//! ```
 //! Evidence cannot be read back from storage:
 //! ```compile_fail
 //! let _: chaperone_core::evidence::Approval = serde_json::from_str("{}").unwrap();
@@ -48,9 +58,9 @@ pub use event::{
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
 pub use state::{
-    Abandoned, AwaitingApproval, AwaitingSignature, AwaitingVerification, Compensated, DeadLetter,
-    Delivered, Illegal, InDelivery, Proposed, Quarantined, Ready, Refused, Ruled, Staged,
-    StateName, Unknown, Validated, Void, Writeback,
+    Abandoned, AwaitingApproval, AwaitingSignature, AwaitingVerification, CANARY_CLASS_MAX, Canary,
+    CanarySettled, Compensated, DeadLetter, Delivered, Illegal, InDelivery, Proposed, Quarantined,
+    Ready, Refused, Ruled, Staged, StateName, Unknown, Validated, Void, Writeback,
 };
 
 /// Most attempts to deliver one order before it becomes a dead letter.

@@ -4,6 +4,8 @@
 mod history;
 mod moves;
 
+pub use moves::CANARY_CLASS_MAX;
+
 use std::fmt;
 
 use super::event::{
@@ -11,6 +13,7 @@ use super::event::{
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
 use crate::Timestamp;
+use crate::canary::{CanaryMark, CanaryOutcome, CanarySeed};
 use crate::change::{Change, ChangeClass, Destination};
 use crate::evidence::{ApprovalRecord, RulingRecord, Strategy, ValidationRecord};
 use crate::gate::Gate;
@@ -88,6 +91,10 @@ states! {
     Quarantined(Box<Quarantined>) = "quarantined";
     /// Undone by a linked write-back.
     Compensated(Box<Compensated>) = "compensated";
+    /// A canary that waits for a person. Nothing leads from here to the queue.
+    Canary(Box<Canary>) = "canary";
+    /// A canary that was decided about, or taken back.
+    CanarySettled(Box<CanarySettled>) = "canary_settled";
 }
 
 impl fmt::Display for StateName {
@@ -111,8 +118,9 @@ pub struct Validated {
     class: ChangeClass,
 }
 
-/// What every state after the ruling carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What every state after the ruling carries. Stored as it is for canaries alone; of everything else it is folded
+/// from events.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ruled {
     /// What was asked.
     pub proposal: Proposal,
@@ -231,4 +239,19 @@ pub struct Quarantined {
 pub struct Compensated {
     delivered: Delivered,
     by: WritebackId,
+}
+
+/// A canary that waits for a person. It holds what waits, and gives it to nobody who could move it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canary {
+    mark: CanaryMark,
+    waiting: AwaitingApproval,
+}
+
+/// A canary that was decided about, or taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanarySettled {
+    mark: CanaryMark,
+    ruled: Ruled,
+    outcome: CanaryOutcome,
 }

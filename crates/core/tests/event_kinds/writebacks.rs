@@ -1,6 +1,7 @@
 //! One of every event of a write-back, with each of its forms.
 
 use crate::sample::{address, at, digest, events, person, writeback};
+use chaperone_core::canary::CanaryEnd;
 use chaperone_core::edit::EditLink;
 use chaperone_core::ids::{EhrEventSource, UndoId};
 use chaperone_core::oversight::Maker;
@@ -67,6 +68,18 @@ pub(super) fn writeback_kinds() -> Vec<WritebackEvent> {
     kinds.push(E::Quarantined {
         reason: QuarantineReason::BadRun,
     });
+    for end in [
+        CanaryEnd::RulesChanged,
+        CanaryEnd::Mode,
+        CanaryEnd::Busy,
+        CanaryEnd::SwitchedOff,
+        CanaryEnd::Changed {
+            person: person(3),
+            reason: address("reason"),
+        },
+    ] {
+        kinds.push(E::CanaryWithdrawn(end));
+    }
     kinds.push(E::Released {
         person: person(5),
         reason: None,

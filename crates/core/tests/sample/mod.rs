@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
+use chaperone_core::canary::{CanaryEnd, CanaryMark, CanaryMiss, CanarySeed};
 use chaperone_core::change::{Change, ChangeClass, Destination, Direction};
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::evidence::{
@@ -14,16 +15,40 @@ use chaperone_core::evidence::{
 };
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::{
-    AccountName, AgentId, ConnectionId, CorrelationId, EnvelopeId, IntentId, PatientToken,
-    PersonId, PolicyId, TenantId, ToolName, WritebackId,
+    AccountName, AgentId, CanaryId, ConnectionId, CorrelationId, EnvelopeId, IntentId,
+    PatientToken, PersonId, PolicyId, TenantId, ToolName, WritebackId,
 };
 use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, Interaction, ResourceType};
 use chaperone_core::writeback::{
     DELIVERY_ATTEMPTS_MAX, DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded,
-    NotAppliedBasis, OrderRef, Proposal, QuarantineReason, RefusedBy, VoidReason, Writeback,
+    NotAppliedBasis, OrderRef, Proposal, QuarantineReason, RefusedBy, Ruled, VoidReason, Writeback,
     WritebackEvent,
 };
+
+/// A canary that a clinician is to look at, with a gate of one's choice.
+pub(crate) fn canary_seed(gate: Gate) -> CanarySeed {
+    let mut change = change("MedicationRequest", "draft", Destination::Staged);
+    change.from_template = true;
+    let class = change.class().unwrap();
+    CanarySeed {
+        mark: CanaryMark {
+            canary: CanaryId::new("wrong-patient-note").unwrap(),
+            pool: Role::Clinician,
+            imagined: address("imagined"),
+        },
+        ruled: Ruled {
+            proposal: Proposal {
+                requester: None,
+                ..proposal()
+            },
+            validation: validation(),
+            change,
+            ruling: ruling(gate, class, Destination::Staged),
+            order: order(Strategy::Conditional),
+        },
+    }
+}
 
 /// How long after the ruling an approval counts, in seconds.
 pub(crate) const APPROVE_WITHIN_S: i64 = 900;
@@ -333,6 +358,7 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
             retry_at: at(30),
         });
     }
+    let canary = vec![E::CanarySeeded(Box::new(canary_seed(approve_2f())))];
     let events = vec![
         ("proposed", ruled(Gate::Auto)[..1].to_vec()),
         ("validated", ruled(Gate::Auto)[..2].to_vec()),
@@ -401,6 +427,11 @@ pub(crate) fn states() -> Vec<(&'static str, Writeback)> {
         (
             "compensated",
             then(delivered, &[E::Compensated { by: writeback(3) }]),
+        ),
+        ("canary", canary.clone()),
+        (
+            "canary-over",
+            then(canary, &[E::CanaryWithdrawn(CanaryEnd::Mode)]),
         ),
     ];
     events
@@ -482,6 +513,17 @@ pub(crate) fn events() -> Vec<(String, WritebackEvent)> {
             },
             E::Compensated { by: writeback(3) },
             E::Promoted { by: writeback(2) },
+            E::CanarySeeded(Box::new(canary_seed(approve_2f()))),
+            E::CanaryMissed(CanaryMiss {
+                person: person(3),
+                account: AccountName::new("cy").unwrap(),
+                review_ms: 2_500,
+            }),
+            E::CanaryCaught {
+                person: person(3),
+                reason: address("reason"),
+            },
+            E::CanaryWithdrawn(CanaryEnd::Expired),
         ]
         .into_iter()
         .map(|e| (what(&e), e)),

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::follow::{DEMOTIONS, Demotion, SAMPLES, parsed};
 use super::sample::{OPEN, Sample};
 use super::tally::{TALLIES, Tally};
+use crate::canary::VigilanceRow;
 use crate::context::Engine;
 
 /// Most rows of each list.
@@ -30,6 +31,8 @@ pub struct OversightView {
     pub tallies: Vec<TallyRow>,
     /// Fewest decisions that make a number.
     pub decisions_min: u32,
+    /// Attention, as canaries measured it.
+    pub vigilance: Vec<VigilanceRow>,
 }
 
 /// One row that is demoted.
@@ -157,6 +160,7 @@ impl Engine {
             waiting,
             tallies,
             decisions_min: rules.decisions_min,
+            vigilance: self.vigilance().await?,
         })
     }
 

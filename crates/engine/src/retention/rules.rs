@@ -54,9 +54,10 @@ impl Outcome {
     pub(crate) fn of(state: StateName) -> Option<Outcome> {
         match state {
             StateName::Delivered | StateName::Compensated => Some(Outcome::Delivered),
-            StateName::Refused | StateName::Void | StateName::Abandoned => {
-                Some(Outcome::Undelivered)
-            }
+            StateName::Refused
+            | StateName::Void
+            | StateName::Abandoned
+            | StateName::CanarySettled => Some(Outcome::Undelivered),
             StateName::Staged => Some(Outcome::Staged),
             StateName::Proposed
             | StateName::Validated
@@ -67,7 +68,8 @@ impl Outcome {
             | StateName::Unknown
             | StateName::AwaitingSignature
             | StateName::DeadLetter
-            | StateName::Quarantined => None,
+            | StateName::Quarantined
+            | StateName::Canary => None,
         }
     }
 }

@@ -171,7 +171,10 @@ impl Engine {
         let now = commit.at;
         let person = |needed| UndoStep::Person { needed, task: None };
         let step = match hand.state.clone() {
-            Writeback::Refused(_) | Writeback::Abandoned(_) => UndoStep::Nothing,
+            Writeback::Refused(_)
+            | Writeback::Abandoned(_)
+            | Writeback::Canary(_)
+            | Writeback::CanarySettled(_) => UndoStep::Nothing,
             Writeback::Void(void) => {
                 let by_hand = void.ready().ruled().order.strategy
                     == chaperone_core::evidence::Strategy::HumanEntry;

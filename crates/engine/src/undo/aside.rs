@@ -22,7 +22,7 @@ impl Engine {
         let mut hand = self.take_in_hand(writeback).await?;
         let now = self.now();
         let Writeback::Quarantined(aside) = &hand.state else {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         };
         if let Writeback::Ready(ready) = aside.held()
             && approval_ran_out(ready, now)
@@ -51,7 +51,7 @@ impl Engine {
         require(by, &OPERATES)?;
         let mut hand = self.take_in_hand(writeback).await?;
         if !matches!(hand.state, Writeback::Quarantined(_)) {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         }
         let mut commit = self.commit_as(Actor::from(by));
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;

@@ -79,6 +79,8 @@ impl Place {
 fn is_alive(row: &WritebackRow) -> bool {
     match row.state {
         StateName::Refused | StateName::Abandoned | StateName::Compensated => false,
+        // It is nobody's output, and has no effect that could be undone.
+        StateName::Canary | StateName::CanarySettled => false,
         // Whether it was entered all the same, nobody said.
         StateName::Void => row.strategy == Some(Strategy::HumanEntry),
         _ => true,

@@ -146,9 +146,11 @@ impl Engine {
         for chosen in found.chosen {
             let hand = self.take_in_hand(chosen.row.id).await?;
             let planned = match &hand.state {
-                Writeback::Refused(_) | Writeback::Abandoned(_) | Writeback::Compensated(_) => {
-                    Planned::Nothing
-                }
+                Writeback::Refused(_)
+                | Writeback::Abandoned(_)
+                | Writeback::Compensated(_)
+                | Writeback::Canary(_)
+                | Writeback::CanarySettled(_) => Planned::Nothing,
                 Writeback::Void(_) => Planned::Person {
                     needed: PersonNeeded::EnteredByHand,
                 },

@@ -60,8 +60,13 @@ pub struct Outcomes {
 
 impl Outcomes {
     fn add(&mut self, state: StateName) {
+        // No agent made a canary.
+        if matches!(state, StateName::Canary | StateName::CanarySettled) {
+            return;
+        }
         self.proposed += 1;
         match state {
+            StateName::Canary | StateName::CanarySettled => {}
             StateName::Delivered | StateName::Staged | StateName::Compensated => self.done += 1,
             StateName::Refused | StateName::Void | StateName::Abandoned => self.refused += 1,
             StateName::Proposed

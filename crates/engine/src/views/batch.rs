@@ -4,11 +4,10 @@ use chaperone_core::digest::Digest;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::Phi;
 use chaperone_core::principal::Human;
-use chaperone_core::writeback::{StateName, Writeback};
 use chaperone_fhir::words::DiffLine;
 
+use super::ViewFailed;
 use super::patients::{PatientBrief, sees_patients};
-use super::{ROWS_MAX, ViewFailed};
 use crate::batch::Kind;
 use crate::context::Engine;
 
@@ -49,15 +48,15 @@ impl Engine {
             return Err(ViewFailed::Missing);
         }
         let first = self.take_in_hand(like).await?;
-        let kind = match &first.state {
-            Writeback::AwaitingApproval(waiting) => Kind::of(waiting.ruled()),
-            _ => return Ok(Vec::new()),
+        let kind = match first.state.before_people() {
+            Some(waiting) => Kind::of(waiting.ruled()),
+            None => return Ok(Vec::new()),
         };
         let claims = self.claims(by).await?;
         let mut found = Vec::new();
-        for row in self.rows_in(StateName::AwaitingApproval, ROWS_MAX).await? {
+        for row in self.before_people().await? {
             let hand = self.take_in_hand(row.id).await?;
-            let Writeback::AwaitingApproval(waiting) = &hand.state else {
+            let Some(waiting) = hand.state.before_people() else {
                 continue;
             };
             let ruled = waiting.ruled();
@@ -68,12 +67,12 @@ impl Engine {
             {
                 continue;
             }
-            found.push((ruled.order.approve_by, row.id, ruled.clone()));
+            found.push((ruled.order.approve_by, row, ruled.clone()));
         }
-        found.sort_by_key(|(deadline, id, _)| (*deadline, *id));
+        found.sort_by_key(|(deadline, row, _)| (*deadline, row.id));
         let most = usize::try_from(rules.items_max).unwrap_or(0);
         let mut items = Vec::new();
-        for (deadline, id, ruled) in found {
+        for (deadline, row, ruled) in found {
             if items.len() >= most {
                 break;
             }
@@ -83,7 +82,7 @@ impl Engine {
                 continue;
             }
             let patient = match ruled.proposal.patient {
-                Some(token) => Some(self.patient_brief(by, token).await?),
+                Some(token) => Some(self.brief_in(by, &row, token).await?),
                 None => None,
             };
             // Nobody approves what is for somebody who cannot be shown.
@@ -94,7 +93,7 @@ impl Engine {
                 continue;
             }
             items.push(BatchItem {
-                id,
+                id: row.id,
                 digest: ruled.order.digest,
                 words: content.words(),
                 diff: Phi::new(diff),

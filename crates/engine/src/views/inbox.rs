@@ -11,7 +11,7 @@ use chaperone_core::ids::{AgentId, IntentId, PatientToken, ToolName, WritebackId
 use chaperone_core::phi::Phi;
 use chaperone_core::ports::Listing;
 use chaperone_core::principal::{Human, Role};
-use chaperone_core::writeback::{StateName, Writeback};
+use chaperone_core::writeback::StateName;
 
 use super::patients::{PatientBrief, sees_patients};
 use super::review::ended_words;
@@ -113,7 +113,7 @@ impl Engine {
     /// # Errors
     /// Store and vault failures. An EHR that does not answer only leaves initials out.
     pub async fn inbox(&self, by: &Human, filter: &InboxFilter) -> Result<Inbox, ViewFailed> {
-        let rows = self.rows_in(StateName::AwaitingApproval, ROWS_MAX).await?;
+        let rows = self.before_people().await?;
         let more = rows.len() >= usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
         let mut inbox = Inbox {
             items: Vec::new(),
@@ -139,7 +139,7 @@ impl Engine {
             if let Some(token) = row.patient {
                 let brief = match patients.get(&token) {
                     Some(brief) => brief.clone(),
-                    None => self.patient_brief(by, token).await?,
+                    None => self.brief_in(by, row, token).await?,
                 };
                 patients.insert(token, brief.clone());
                 item.patient = Some(brief);
@@ -162,8 +162,16 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn inbox_count(&self, by: &Human) -> Result<usize, ViewFailed> {
-        let rows = self.rows_in(StateName::AwaitingApproval, ROWS_MAX).await?;
+        let rows = self.before_people().await?;
         Ok(rows.iter().filter(|row| could_be_theirs(row, by)).count())
+    }
+
+    /// What people are asked about, oldest first.
+    pub(super) async fn before_people(&self) -> Result<Vec<WritebackRow>, ViewFailed> {
+        let mut rows = self.rows_in(StateName::AwaitingApproval, ROWS_MAX).await?;
+        rows.extend(self.rows_in(StateName::Canary, ROWS_MAX).await?);
+        rows.sort_by_key(|row| (row.proposed, row.id));
+        Ok(rows)
     }
 
     /// What a person relies on having happened, and did not.
@@ -214,7 +222,7 @@ impl Engine {
         }
         let hand = self.take_in_hand(row.id).await?;
         // The row may be a moment behind the stream.
-        let Writeback::AwaitingApproval(waiting) = &hand.state else {
+        let Some(waiting) = hand.state.before_people() else {
             return Ok(None);
         };
         let ruled = waiting.ruled();
@@ -257,6 +265,25 @@ impl Engine {
             tainted: row.tainted,
             turn,
         }))
+    }
+
+    /// The patient of a row, for a list.
+    pub(super) async fn brief_in(
+        &self,
+        by: &Human,
+        row: &WritebackRow,
+        token: PatientToken,
+    ) -> Result<PatientBrief, ViewFailed> {
+        match row.state {
+            StateName::Canary => {
+                let hand = self.take_in_hand(row.id).await?;
+                match self.beholding(&hand.state).await? {
+                    Some(engine) => engine.patient_brief(by, token).await,
+                    None => self.patient_brief(by, token).await,
+                }
+            }
+            _ => self.patient_brief(by, token).await,
+        }
     }
 
     async fn last_handled(&self) -> Result<Option<Timestamp>, ViewFailed> {

@@ -8,7 +8,8 @@ use chaperone_ledger::tree;
 use chaperone_ledger::verify::{Report, VerifyOptions, verify_export};
 
 use super::ViewFailed;
-use super::timeline::{TimelineEntry, is_approval};
+use super::timeline::{SECRET_KIND, TEST, TimelineEntry, WAITS, is_approval};
+use crate::canary::{is_of_another, is_opening};
 use crate::context::Engine;
 use crate::ledger::LedgerFailed;
 
@@ -173,20 +174,23 @@ impl Engine {
         by: &Human,
         recorded: &Recorded,
     ) -> Result<TimelineEntry, ViewFailed> {
-        let mut entry = TimelineEntry::from(recorded);
-        if is_approval(recorded)
-            && let chaperone_core::event::StreamId::Writeback(id) = &recorded.stream
-            && self.hides_approvals(by, *id).await?
-        {
-            entry.kind = SECRET_KIND.to_owned();
-            entry.actor = "somebody".to_owned();
-            entry.words = "Shown once the other person has decided".to_owned();
+        let kept_back = |words| Ok(TimelineEntry::kept_back(recorded, words));
+        if is_of_another(by, recorded) {
+            return kept_back(TEST);
         }
-        Ok(entry)
+        if let chaperone_core::event::StreamId::Writeback(id) = &recorded.stream {
+            if is_approval(recorded) && self.hides_approvals(by, *id).await? {
+                return kept_back("Shown once the other person has decided");
+            }
+            if is_opening(&recorded.event)
+                && self.keeps_opening_back(&self.take_in_hand(*id).await?.state)
+            {
+                return kept_back(WAITS);
+            }
+        }
+        Ok(TimelineEntry::from(recorded))
     }
 }
-
-const SECRET_KIND: &str = "writeback.decision";
 
 fn read(leaf: &[u8]) -> Result<Recorded, ViewFailed> {
     Recorded::from_leaf(leaf).map_err(|e| StoreFailed::Corrupt(e.to_string()).into())

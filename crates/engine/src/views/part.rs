@@ -9,6 +9,7 @@ use chaperone_core::writeback::Writeback;
 
 use super::patients::sees_patients;
 use crate::approve::{ENTERS, OPERATES, RESOLVES};
+use crate::canary::was_decided_by;
 
 /// How much of a write-back a person may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +26,18 @@ impl Part {
     /// Works it out.
     pub(super) fn of(state: &Writeback, by: &Human) -> Part {
         if !sees_patients(by) {
-            return if by.holds(Role::ItAdmin) {
+            let is_canary = matches!(state, Writeback::CanarySettled(_));
+            return if by.holds(Role::ItAdmin) && !is_canary {
                 Part::Outline
             } else {
                 Part::None
+            };
+        }
+        // How somebody did with a canary is theirs to know.
+        if let Writeback::CanarySettled(settled) = state {
+            return match was_decided_by(settled, by) {
+                true => Part::Content,
+                false => Part::None,
             };
         }
         let holds = |roles: &[Role]| roles.iter().any(|role| by.holds(*role));

@@ -46,7 +46,7 @@ pub struct QueueSummary {
     pub oldest: chaperone_core::Timestamp,
 }
 
-const PENDING: [StateName; 8] = [
+const PENDING: [StateName; 9] = [
     StateName::AwaitingApproval,
     StateName::AwaitingVerification,
     StateName::Ready,
@@ -55,6 +55,7 @@ const PENDING: [StateName; 8] = [
     StateName::AwaitingSignature,
     StateName::DeadLetter,
     StateName::Quarantined,
+    StateName::Canary,
 ];
 
 impl Engine {
@@ -68,7 +69,14 @@ impl Engine {
         by: &Human,
         token: PatientToken,
     ) -> Result<PatientQueue, ViewFailed> {
-        let patient = self.patient_header(by, token).await?;
+        let rows = self.newest_of_patient(token, ROWS_MAX).await?;
+        let mut beholding = None;
+        if let Some(row) = rows.iter().find(|row| row.canary.is_some()) {
+            let hand = self.take_in_hand(row.id).await?;
+            beholding = self.beholding(&hand.state).await?;
+        }
+        let shown_by = beholding.as_ref().unwrap_or(self);
+        let patient = shown_by.patient_header(by, token).await?;
         let mut queue = PatientQueue {
             token,
             patient,
@@ -76,7 +84,9 @@ impl Engine {
             done: Vec::new(),
             ended: Vec::new(),
         };
-        for row in self.newest_of_patient(token, ROWS_MAX).await? {
+        // What became of a canary is told to whoever decided about it, on its page.
+        let open = |row: &WritebackRow| row.state != StateName::CanarySettled;
+        for row in rows.into_iter().filter(open).map(WritebackRow::as_shown) {
             let words = self.words_of(by, row.id).await?;
             let list = match row.state {
                 StateName::Delivered | StateName::Compensated | StateName::Staged => {
@@ -99,6 +109,7 @@ impl Engine {
         if !sees_patients(by) {
             return Err(ViewFailed::NotPermitted);
         }
+        let mut canaries = std::collections::BTreeMap::new();
         let mut pending = std::collections::BTreeMap::new();
         for state in PENDING {
             for row in self.rows_in(state, ROWS_MAX).await? {
@@ -106,11 +117,17 @@ impl Engine {
                 let known = pending.entry(token).or_insert((0_usize, row.proposed));
                 known.0 = known.0.saturating_add(1);
                 known.1 = known.1.min(row.proposed);
+                if state == StateName::Canary {
+                    canaries.insert(token, row);
+                }
             }
         }
         let mut queues = Vec::with_capacity(pending.len());
         for (token, (pending, oldest)) in pending {
-            let patient = self.patient_brief(by, token).await?;
+            let patient = match canaries.get(&token) {
+                Some(row) => self.brief_in(by, row, token).await?,
+                None => self.patient_brief(by, token).await?,
+            };
             queues.push(QueueSummary {
                 patient,
                 pending,

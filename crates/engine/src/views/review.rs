@@ -33,12 +33,13 @@ use super::drops::drops_of;
 use super::edited::EditedView;
 use super::part::Part;
 use super::patients::PatientHeader;
-use super::timeline::{TimelineEntry, is_approval};
+use super::timeline::TimelineEntry;
 use super::{Turn, ViewFailed};
 use crate::context::Engine;
 use crate::edit::EditField;
 use crate::projection::WritebackRow;
 use crate::retention::receipt::deletions;
+use crate::transition::InHand;
 
 /// Most lines of a difference that are shown.
 const DIFF_LINES_MAX: usize = 120;
@@ -72,6 +73,8 @@ pub struct Review {
     pub turn: Turn,
     /// What happened so far, oldest first.
     pub timeline: Vec<TimelineEntry>,
+    /// Whether how it came to wait is kept back until it is decided.
+    pub keeps_opening_back: bool,
     /// Why it ended, in words, when it did.
     pub ended: Option<String>,
     /// What of it was deleted since, by which rule and when.
@@ -288,8 +291,20 @@ impl Engine {
     /// # Errors
     /// [`ViewFailed::Missing`] for an unknown id, and for who has no part in it; vault and store failures.
     pub async fn review(&self, by: &Human, id: WritebackId) -> Result<Review, ViewFailed> {
-        let row = self.row(id).await?;
         let hand = self.take_in_hand(id).await?;
+        match self.beholding(&hand.state).await? {
+            Some(engine) => engine.review_of(by, id, hand).await,
+            None => self.review_of(by, id, hand).await,
+        }
+    }
+
+    async fn review_of(
+        &self,
+        by: &Human,
+        id: WritebackId,
+        hand: InHand,
+    ) -> Result<Review, ViewFailed> {
+        let row = self.row(id).await?.as_shown();
         let part = Part::of(&hand.state, by);
         if part == Part::None {
             return Err(ViewFailed::Missing);
@@ -298,17 +313,13 @@ impl Engine {
             .store
             .stream(&self.config.tenant, &StreamId::Writeback(id))
             .await?;
-        let hides = hides_approvals(&hand.state, by);
-        let timeline = events
-            .iter()
-            .filter(|recorded| !(hides && is_approval(recorded)))
-            .map(TimelineEntry::from)
-            .collect();
+        let timeline = self.timeline_of(by, &hand.state, &events);
         let findings = events.iter().find_map(|recorded| match &recorded.event {
             Event::Writeback(WritebackEvent::Refused {
                 refused: RefusedBy::Validation { findings },
             }) => Some(*findings),
             Event::Writeback(WritebackEvent::Validated { validation, .. }) => validation.findings,
+            Event::Writeback(WritebackEvent::CanarySeeded(seed)) => seed.ruled.validation.findings,
             _ => None,
         });
         let ruled = hand.state.ruled();
@@ -374,7 +385,11 @@ impl Engine {
             undo: hand.state.proposal().undo.clone(),
             turn,
             timeline,
-            ended: ended_words(&hand.state),
+            keeps_opening_back: self.keeps_opening_back(&hand.state),
+            ended: match &hand.state {
+                Writeback::CanarySettled(settled) => Some(self.told_afterwards(settled).await),
+                state => ended_words(state),
+            },
             deleted,
             now: self.now(),
             row,
@@ -560,8 +575,8 @@ impl Engine {
 }
 
 pub(super) fn turn_in(state: &Writeback, by: &Human) -> Turn {
-    match state {
-        Writeback::AwaitingApproval(waiting) => {
+    match state.before_people() {
+        Some(waiting) => {
             let ruled = waiting.ruled();
             let gate = &ruled.ruling.gate;
             Turn::of(
@@ -572,12 +587,12 @@ pub(super) fn turn_in(state: &Writeback, by: &Human) -> Turn {
                 by,
             )
         }
-        _ => Turn::NotYours { roles: Vec::new() },
+        None => Turn::NotYours { roles: Vec::new() },
     }
 }
 
 /// The first verdict of a pair stays secret from everyone who has not given one.
-fn hides_approvals(state: &Writeback, by: &Human) -> bool {
+pub(super) fn hides_approvals(state: &Writeback, by: &Human) -> bool {
     let Writeback::AwaitingApproval(waiting) = state else {
         return false;
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
+use chaperone_core::canary::CanaryEnd;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::cohort::CohortEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
@@ -18,11 +19,13 @@ use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::{UndoEvent, UndoStep};
 use chaperone_core::verification::{VerificationRecord, VerifiedBy};
 use chaperone_core::writeback::{
-    FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason,
+    FailureCause, HumanNeeded, NotAppliedBasis, QuarantineReason, RefusedBy, VoidReason, Writeback,
     WritebackEvent,
 };
 
 use super::ViewFailed;
+use super::review::hides_approvals;
+use crate::canary::{is_of_another, is_opening};
 use crate::context::Engine;
 
 /// One line of a timeline.
@@ -40,6 +43,25 @@ pub struct TimelineEntry {
     pub words: String,
     /// The stream.
     pub stream: StreamId,
+}
+
+/// What is said of how something came to wait.
+pub(super) const WAITS: &str = "Proposed, checked and ruled on; details once it is decided";
+/// What is said of how somebody did with a canary.
+pub(super) const TEST: &str = "A test was decided about";
+/// The kind of what keeps its place only.
+pub(super) const SECRET_KIND: &str = "writeback.decision";
+
+impl TimelineEntry {
+    /// A line that keeps its place and says no more than this.
+    pub(super) fn kept_back(recorded: &Recorded, words: &str) -> Self {
+        Self {
+            actor: "somebody".to_owned(),
+            kind: SECRET_KIND.to_owned(),
+            words: words.to_owned(),
+            ..Self::from(recorded)
+        }
+    }
 }
 
 impl From<&Recorded> for TimelineEntry {
@@ -70,15 +92,46 @@ impl Engine {
         if events.is_empty() {
             return Err(ViewFailed::Missing);
         }
-        let hidden = match stream {
-            StreamId::Writeback(id) => self.hides_approvals(by, *id).await?,
-            _ => false,
-        };
-        Ok(events
-            .iter()
-            .filter(|recorded| !(hidden && is_approval(recorded)))
-            .map(TimelineEntry::from)
-            .collect())
+        Ok(match stream {
+            StreamId::Writeback(id) => {
+                let hand = self.take_in_hand(*id).await?;
+                self.timeline_of(by, &hand.state, &events)
+            }
+            _ => events.iter().map(TimelineEntry::from).collect(),
+        })
+    }
+
+    /// The timeline of a write-back as this person may see it.
+    pub(super) fn timeline_of(
+        &self,
+        by: &Human,
+        state: &Writeback,
+        events: &[Recorded],
+    ) -> Vec<TimelineEntry> {
+        let hides = hides_approvals(state, by);
+        let keeps_back = self.keeps_opening_back(state);
+        let mut lines = Vec::with_capacity(events.len());
+        let mut is_opened = false;
+        for recorded in events {
+            if hides && is_approval(recorded) {
+                continue;
+            }
+            if keeps_back && is_opening(&recorded.event) {
+                if !is_opened {
+                    lines.push(TimelineEntry {
+                        actor: format!("agent {}", state.proposal().agent),
+                        ..TimelineEntry::kept_back(recorded, WAITS)
+                    });
+                }
+                is_opened = true;
+                continue;
+            }
+            lines.push(match is_of_another(by, recorded) {
+                true => TimelineEntry::kept_back(recorded, TEST),
+                false => TimelineEntry::from(recorded),
+            });
+        }
+        lines
     }
 }
 
@@ -588,6 +641,26 @@ fn writeback_words(event: &WritebackEvent) -> String {
         E::Released { .. } => "Taken out of quarantine".to_owned(),
         E::Compensated { .. } => "Undone by a linked write-back".to_owned(),
         E::Promoted { .. } => "Taken up by a linked write-back".to_owned(),
+        E::CanarySeeded(_) => {
+            "Put before approvers as a test: patient and change are made up".to_owned()
+        }
+        E::CanaryMissed(_) => "Approved, though something was wrong; it was a test".to_owned(),
+        E::CanaryCaught { .. } => "Rejected, as it should be; it was a test".to_owned(),
+        E::CanaryWithdrawn(end) => {
+            format!("Taken back; it was a test: {}", canary_end_words(end))
+        }
+    }
+}
+
+/// Why a canary was taken back, in words.
+pub fn canary_end_words(end: &CanaryEnd) -> &'static str {
+    match end {
+        CanaryEnd::Expired => "nobody had decided about it in time",
+        CanaryEnd::RulesChanged => "the rules changed",
+        CanaryEnd::Mode => "a switch was moved",
+        CanaryEnd::Busy => "too much was waiting",
+        CanaryEnd::SwitchedOff => "tests were switched off",
+        CanaryEnd::Changed { .. } => "a person changed it",
     }
 }
 

@@ -101,6 +101,8 @@ fn recorded(seq: u64, event: Event) -> Recorded {
                 | W::Requeued { .. }
                 | W::Abandoned { .. }
                 | W::Released { .. } => human(),
+                W::CanaryMissed(_) | W::CanaryCaught { .. } => human(),
+                W::CanarySeeded(_) | W::CanaryWithdrawn(_) => of_system(SystemPart::Oversight),
                 W::Refused {
                     refused:
                         chaperone_core::writeback::RefusedBy::Human { .. }

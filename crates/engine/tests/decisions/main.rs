@@ -18,6 +18,7 @@ mod batches;
 mod bench;
 mod break_glass;
 mod bypass;
+mod canaries;
 mod claims;
 mod cohorts;
 mod consents;
@@ -69,6 +70,16 @@ macro_rules! on_both {
 }
 
 on_both! {
+    canaries:
+        an_approved_canary_is_missed_and_goes_nowhere,
+        while_it_waits_nothing_but_a_decision_moves_it,
+        a_changed_canary_makes_no_proposal,
+        a_canary_looks_like_what_it_is_among,
+        a_canary_among_several_is_found_out_at_once,
+        each_canary_of_the_default_list_is_what_people_are_asked_about,
+        nobody_is_tested_who_was_not_told_or_has_no_time,
+        whom_the_ehr_knows_is_no_canary,
+        a_canary_is_taken_back_when_there_is_other_work;
     keys:
         uses_of_keys_are_counted_and_recorded_in_a_while,
         a_key_that_cannot_be_had_stops_the_call_and_is_recorded,

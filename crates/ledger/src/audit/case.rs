@@ -216,6 +216,14 @@ cases! {
     Compensated = "writeback-compensated",
     /// A draft was taken up.
     Promoted = "writeback-promoted",
+    /// A canary was put before its approvers.
+    CanarySeeded = "canary-seeded",
+    /// A person approved a canary.
+    CanaryMissed = "canary-missed",
+    /// A person rejected a canary.
+    CanaryCaught = "canary-caught",
+    /// A canary was taken back.
+    CanaryWithdrawn = "canary-withdrawn",
 }
 
 impl AuditCase {
@@ -381,6 +389,10 @@ fn of_writeback(event: &WritebackEvent, access: Option<&Access>) -> AuditCase {
         E::Released { .. } => AuditCase::Released,
         E::Compensated { .. } => AuditCase::Compensated,
         E::Promoted { .. } => AuditCase::Promoted,
+        E::CanarySeeded(_) => AuditCase::CanarySeeded,
+        E::CanaryMissed(_) => AuditCase::CanaryMissed,
+        E::CanaryCaught { .. } => AuditCase::CanaryCaught,
+        E::CanaryWithdrawn(_) => AuditCase::CanaryWithdrawn,
     }
 }
 

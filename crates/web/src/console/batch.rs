@@ -8,6 +8,7 @@ use axum::response::Response;
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::ExposedFor;
+use chaperone_core::writeback::StateName;
 use chaperone_engine::views::batch::BatchItem;
 
 use super::ConsoleState;
@@ -135,8 +136,15 @@ pub(super) async fn approve(
         .into_iter()
         .map(|one| DoneRow {
             id: one.writeback.to_string(),
-            is_approved: one.done.is_ok(),
+            is_approved: one
+                .done
+                .as_ref()
+                .is_ok_and(|row| row.state != StateName::CanarySettled),
             words: match one.done {
+                Ok(row) if row.state == StateName::CanarySettled => {
+                    "This was a test, and something was wrong with it. Open it to see what."
+                        .to_owned()
+                }
                 Ok(_) => "Approved. It is on its way.".to_owned(),
                 Err(failed) => format!("Not approved. {}", capital(&failed.to_string())),
             },

@@ -130,6 +130,7 @@ pub(super) async fn reject(
     let digest = digest_of(fields.one("digest")?)?;
     let reason = fields.one("reason")?;
     match state.engine.reject(&person.human, id, digest, reason).await {
+        Ok(row) if row.state == StateName::CanarySettled => Ok(back(id, "tested")),
         Ok(_) => Ok(back(id, "rejected")),
         Err(failed) => not_taken(&state, &person, id, failed, reason_typed(reason)).await,
     }
@@ -246,6 +247,10 @@ pub(super) async fn drop_aside(
 
 /// Where to go after an approval.
 pub(super) fn approved(state: StateName, id: WritebackId, from_list: bool) -> Response {
+    // Its page says at once what it was.
+    if state == StateName::CanarySettled {
+        return back(id, "tested");
+    }
     let done = if state == StateName::AwaitingApproval {
         "approved-half"
     } else {

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use chaperone_core::ids::WritebackId;
+use chaperone_core::writeback::StateName;
 use chaperone_engine::edit::{EditFailed, EditField, EditKind, EditRequest};
 use chaperone_engine::views::edited::EditedView;
 
@@ -100,7 +101,11 @@ pub(super) async fn submit(
     };
     match state.engine.edit(&person.human, request).await {
         Ok(row) => {
-            let to = format!("/console/writebacks/{}?done=edited", row.id);
+            let done = match row.state {
+                StateName::CanarySettled => "tested",
+                _ => "edited",
+            };
+            let to = format!("/console/writebacks/{}?done={done}", row.id);
             Ok(Redirect::to(&to).into_response())
         }
         Err(failed) => {

@@ -28,6 +28,8 @@ pub(super) struct InboxPage {
     pub(super) rows: Vec<InboxRow>,
     pub(super) fell_through: Vec<FellRow>,
     pub(super) elsewhere: usize,
+    /// Whether there may be canaries among them.
+    pub(super) canaries: bool,
     pub(super) more: bool,
     pub(super) filtered: bool,
     pub(super) last_handled: Option<Moment>,
@@ -127,6 +129,7 @@ pub(super) async fn show(
     let page = InboxPage {
         chrome: Chrome::of(&state, &person, "Inbox", Here::Inbox).await?,
         done: done.words(),
+        canaries: state.engine.canaries_disclosed().is_some(),
         rows: inbox
             .items
             .iter()

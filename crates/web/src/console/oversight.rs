@@ -40,6 +40,7 @@ pub(super) struct OversightPage {
     pub(super) demoted: Vec<DemotedRow>,
     pub(super) tallies: Vec<TallyRow>,
     pub(super) decisions_min: u32,
+    pub(super) attention: Vec<AttentionRow>,
     pub(super) reason: String,
 }
 
@@ -72,6 +73,15 @@ pub(super) struct TallyRow {
     pub(super) right: u32,
     pub(super) wrong: u32,
     pub(super) confidence: String,
+}
+
+/// Attention of one pool on one row.
+pub(super) struct AttentionRow {
+    pub(super) row: String,
+    pub(super) pool: &'static str,
+    pub(super) decided: u32,
+    pub(super) caught: String,
+    pub(super) is_low: bool,
 }
 
 #[derive(Template)]
@@ -125,6 +135,7 @@ async fn page(
         waiting,
         tallies,
         decisions_min,
+        vigilance,
     } = state
         .engine
         .oversight(Some(by))
@@ -176,6 +187,19 @@ async fn page(
         demoted: demoted.collect(),
         tallies: tallies.collect(),
         decisions_min,
+        attention: vigilance
+            .into_iter()
+            .map(|it| AttentionRow {
+                row: it.row.to_string(),
+                pool: super::phrases::role(it.pool),
+                decided: it.decided,
+                caught: match it.caught_pct {
+                    Some(pct) => format!("{pct} %"),
+                    None => "too few to say".to_owned(),
+                },
+                is_low: it.is_low,
+            })
+            .collect(),
         chrome: Chrome::of(state, person, "Oversight", Here::Oversight).await?,
         done: typed.done,
         problem: typed.problem,

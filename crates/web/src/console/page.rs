@@ -162,6 +162,7 @@ impl Done {
             "edited" => {
                 "Changed. It waits for its approval as it stands here; the agent's proposal ended."
             }
+            "tested" => "Recorded.",
             "rejected" => "Rejected. The agent will be told that a person said no.",
             "requeued" => "Back in the queue.",
             "abandoned" => "Given up.",

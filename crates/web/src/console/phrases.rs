@@ -193,6 +193,9 @@ pub(super) fn state(state: StateName) -> (&'static str, &'static str) {
         StateName::Abandoned => ("abandoned", ""),
         StateName::Quarantined => ("set aside", "warn"),
         StateName::Compensated => ("undone", ""),
+        // What waits looks like what it is among.
+        StateName::Canary => ("waits for approval", "warn"),
+        StateName::CanarySettled => ("a test, over", ""),
     }
 }
 

@@ -272,6 +272,7 @@ impl ReviewPage {
             undo,
             turn,
             timeline,
+            keeps_opening_back,
             ended,
             deleted,
             now,
@@ -394,7 +395,10 @@ impl ReviewPage {
                 .map(|entry| TimelineRow::of(entry, now))
                 .collect(),
             stream: format!("/console/streams/writeback/{}", row.id),
-            envelope: format!("/console/streams/envelope/{}", row.envelope),
+            envelope: match keeps_opening_back {
+                true => String::new(),
+                false => format!("/console/streams/envelope/{}", row.envelope),
+            },
             has_receipt: matches!(row.state, StateName::Delivered | StateName::Staged),
             claim: None,
             // Nobody changes what they would decide blind.

@@ -94,6 +94,16 @@ impl Bench {
         Self::made(Strategy::Conditional, BUNDLE.clone(), reads).await
     }
 
+    /// The same where there may be canaries.
+    pub(crate) async fn with_canaries() -> Self {
+        let tests = |config: &mut EngineConfig| {
+            config.canaries = Some(chaperone_engine::canary::CanariesDisclosed {
+                since: chaperone_core::Timestamp::UNIX_EPOCH,
+            });
+        };
+        Self::made(Strategy::Conditional, BUNDLE.clone(), tests).await
+    }
+
     /// The same where a CDS service is asked about orders.
     pub(crate) async fn with_decision_support(service: Arc<dyn DecisionSupport>) -> Self {
         let mut files = chaperone_policy::embedded::files();

@@ -11,6 +11,7 @@
 mod answers;
 mod batches;
 mod bench;
+mod canaries;
 mod claims;
 mod cohorts;
 mod decision_support;

@@ -6,12 +6,17 @@ impl Writeback {
     /// The first event makes the first state.
     ///
     /// # Errors
-    /// [`Illegal`] when the history does not start with a proposal.
+    /// [`Illegal`] when the history does not start with a proposal, or with a canary that may be one.
     pub fn begin(event: &WritebackEvent) -> Result<Writeback, Illegal> {
         match event {
             WritebackEvent::Proposed(proposal) => Ok(Writeback::Proposed(Box::new(Proposed {
                 proposal: (**proposal).clone(),
             }))),
+            WritebackEvent::CanarySeeded(seed) => Canary::seeded((**seed).clone())
+                .map(|canary| Writeback::Canary(Box::new(canary)))
+                .ok_or(Illegal {
+                    state: StateName::Canary,
+                }),
             _ => Err(Illegal {
                 state: StateName::Proposed,
             }),
@@ -37,6 +42,8 @@ impl Writeback {
             Writeback::Void(s) => &s.ready.ruled.proposal,
             Writeback::Abandoned(s) => &s.ready.ruled.proposal,
             Writeback::Compensated(s) => &s.delivered.ready.ruled.proposal,
+            Writeback::Canary(s) => &s.waiting.ruled.proposal,
+            Writeback::CanarySettled(s) => &s.ruled.proposal,
         }
     }
 
@@ -58,6 +65,26 @@ impl Writeback {
             Writeback::Abandoned(s) => Some(&s.ready.ruled),
             Writeback::Quarantined(s) => s.held.ruled(),
             Writeback::Compensated(s) => Some(&s.delivered.ready.ruled),
+            Writeback::Canary(s) => Some(&s.waiting.ruled),
+            Writeback::CanarySettled(s) => Some(&s.ruled),
+        }
+    }
+
+    /// What a person is asked about: what waits for approval, or looks as if it did. It can be shown and decided about;
+    /// only what is in [`StateName::AwaitingApproval`] can be sent.
+    pub fn before_people(&self) -> Option<&AwaitingApproval> {
+        match self {
+            Writeback::AwaitingApproval(s) => Some(s),
+            Writeback::Canary(s) => Some(&s.waiting),
+            _ => None,
+        }
+    }
+
+    /// The state as refusals name it: a canary waits like everything else that waits for a person.
+    pub fn told_name(&self) -> StateName {
+        match self.name() {
+            StateName::Canary => StateName::AwaitingApproval,
+            name => name,
         }
     }
 
@@ -79,7 +106,9 @@ impl Writeback {
             | Writeback::Validated(_)
             | Writeback::Staged(_)
             | Writeback::AwaitingVerification(_)
-            | Writeback::Refused(_) => &[],
+            | Writeback::Refused(_)
+            | Writeback::Canary(_)
+            | Writeback::CanarySettled(_) => &[],
         }
     }
 
@@ -224,6 +253,18 @@ impl Writeback {
                 held,
                 reason: *reason,
             })),
+            (Writeback::Canary(s), E::CanaryMissed(miss)) => {
+                s.settled(CanaryOutcome::Missed(miss.clone()))
+            }
+            (Writeback::Canary(s), E::CanaryCaught { person, reason }) => {
+                s.settled(CanaryOutcome::Caught {
+                    person: *person,
+                    reason: *reason,
+                })
+            }
+            (Writeback::Canary(s), E::CanaryWithdrawn(end)) => {
+                s.settled(CanaryOutcome::Withdrawn(end.clone()))
+            }
             (Writeback::Quarantined(s), E::Released { .. }) => s.held,
             (Writeback::Quarantined(s), E::Refused { refused }) => {
                 Writeback::Refused(Box::new(Refused {

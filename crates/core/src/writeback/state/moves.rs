@@ -472,3 +472,63 @@ impl Compensated {
         self.by
     }
 }
+
+/// The gravest class of a canary: above it everything is urgent, and nobody's time is taken from that.
+///
+/// # Source
+/// `rules/oversight.toml`, `[pace] urgent_from`: from M4 on nothing is held up.
+pub const CANARY_CLASS_MAX: ChangeClass = ChangeClass::M3;
+
+impl Canary {
+    /// What was put before its approvers, where it is something that one person decides about and that is not grave.
+    pub(super) fn seeded(seed: CanarySeed) -> Option<Self> {
+        let CanarySeed { mark, ruled } = seed;
+        let roles = match &ruled.ruling.gate {
+            Gate::Approve { roles } | Gate::Approve2f { roles } => roles,
+            _ => return None,
+        };
+        let is_fit = roles.contains(&mark.pool)
+            && ruled.change.class().ok() == Some(ruled.ruling.class)
+            && ruled.ruling.class <= CANARY_CLASS_MAX
+            && ruled.proposal.undo.is_none()
+            && ruled.proposal.edit.is_none();
+        is_fit.then(|| Self {
+            mark,
+            waiting: AwaitingApproval {
+                ruled,
+                approvals: Vec::new(),
+            },
+        })
+    }
+
+    /// Which it is.
+    pub fn mark(&self) -> &CanaryMark {
+        &self.mark
+    }
+
+    /// What it looks like.
+    pub fn waiting(&self) -> &AwaitingApproval {
+        &self.waiting
+    }
+
+    /// It was decided about, or taken back.
+    pub(super) fn settled(self, outcome: CanaryOutcome) -> Writeback {
+        Writeback::CanarySettled(Box::new(CanarySettled {
+            mark: self.mark,
+            ruled: self.waiting.ruled,
+            outcome,
+        }))
+    }
+}
+
+impl CanarySettled {
+    /// Which it was.
+    pub fn mark(&self) -> &CanaryMark {
+        &self.mark
+    }
+
+    /// What became of it.
+    pub fn outcome(&self) -> &CanaryOutcome {
+        &self.outcome
+    }
+}

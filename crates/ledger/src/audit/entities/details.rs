@@ -541,6 +541,22 @@ fn add_writeback(details: &mut Details, event: &WritebackEvent) {
         E::Quarantined { reason } => {
             details.maybe("reason", name_of(reason));
         }
+        E::CanarySeeded(seed) => {
+            details
+                .add("canary", &seed.mark.canary)
+                .add("pool", seed.mark.pool);
+        }
+        E::CanaryMissed(miss) => {
+            details.add("reviewMs", miss.review_ms);
+        }
+        E::CanaryWithdrawn(end) => {
+            details.maybe(
+                "reason",
+                serde_json::to_value(end)
+                    .ok()
+                    .and_then(|end| end.get("why").and_then(Value::as_str).map(str::to_owned)),
+            );
+        }
         _ => {}
     }
 }

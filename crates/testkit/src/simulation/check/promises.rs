@@ -106,6 +106,9 @@ fn ended(event: Option<&WritebackEvent>) -> bool {
                 | WritebackEvent::Abandoned { .. }
                 | WritebackEvent::Compensated { .. }
                 | WritebackEvent::Promoted { .. }
+                | WritebackEvent::CanaryMissed(_)
+                | WritebackEvent::CanaryCaught { .. }
+                | WritebackEvent::CanaryWithdrawn(_)
         )
     )
 }
