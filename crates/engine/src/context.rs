@@ -31,6 +31,7 @@ use crate::ehr_event::EventSources;
 use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
+use crate::launch::Launches;
 use crate::oversight::rules::OversightRules;
 use crate::people::RelyingParty;
 use crate::propose::RuleSet;
@@ -121,6 +122,8 @@ pub struct EngineConfig {
     pub entity_finder: Option<Entities>,
     /// CDS services, where the organisation has any. None by default.
     pub decision_support: Option<Arc<dyn DecisionSupport>>,
+    /// Launches from inside the EHR, where the organisation has them. None by default.
+    pub launches: Option<Launches>,
 }
 
 impl EngineConfig {
@@ -157,6 +160,7 @@ impl EngineConfig {
             tombstones: Tombstones::default(),
             entity_finder: None,
             decision_support: None,
+            launches: None,
         }
     }
 

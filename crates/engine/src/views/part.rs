@@ -12,7 +12,7 @@ use crate::approve::{ENTERS, OPERATES, RESOLVES};
 
 /// How much of a write-back a person may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All of it.
     Content,
     /// State, ruling and timeline, without anything about the patient.
@@ -23,7 +23,7 @@ pub(super) enum Part {
 
 impl Part {
     /// Works it out.
-    pub(super) fn of(state: &Writeback, by: &Human) -> Part {
+    pub(crate) fn of(state: &Writeback, by: &Human) -> Part {
         if !sees_patients(by) {
             return if by.holds(Role::ItAdmin) {
                 Part::Outline

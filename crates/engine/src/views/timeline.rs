@@ -12,6 +12,7 @@ use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::oversight::{OversightEvent, Verdict};
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
@@ -141,6 +142,7 @@ pub fn event_words(event: &Event) -> String {
         Event::StepUpPassed { .. } => "A second factor was given".to_owned(),
         Event::StepUpFailed => "A second factor was wrong".to_owned(),
         Event::Passkey(event) => passkey_words(event),
+        Event::Launch(event) => launch_words(event),
         Event::Claim(event) => claim_words(event),
         Event::ModeSwitched { mode, .. } => format!("A switch was moved to {}", mode.as_str()),
         Event::GrantIssued(grant) => {
@@ -289,6 +291,17 @@ fn passkey_words(event: &PasskeyEvent) -> String {
         PasskeyEvent::Added { .. } => "A passkey was added".to_owned(),
         PasskeyEvent::Removed { .. } => "A passkey was removed".to_owned(),
         PasskeyEvent::Refused { code, .. } => format!("A passkey was refused: {code}"),
+    }
+}
+
+fn launch_words(event: &LaunchEvent) -> String {
+    match event {
+        LaunchEvent::Entered { connection, .. } => {
+            format!("Came to the console from inside the EHR {connection}")
+        }
+        LaunchEvent::Refused { reason, .. } => {
+            format!("A launch from the EHR was refused: {}", reason.as_str())
+        }
     }
 }
 
