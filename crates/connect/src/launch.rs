@@ -29,7 +29,9 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use self::identity::Expected;
-use crate::egress::{Broken, ClientOptions, FormValue, Gate, HttpClient, Outgoing, class, exchange};
+use crate::egress::{
+    Broken, ClientOptions, FormValue, Gate, HttpClient, Outgoing, class, exchange,
+};
 use crate::http::{Answer, BaseUrl, UrlRefused, acceptable_url};
 use crate::smart::{ASSERTION_TYPE, ClientAssertion, SmartAlgorithm, SmartConfigInvalid};
 
@@ -321,7 +323,9 @@ impl LaunchServer for EhrLaunch {
     async fn redeem(&self, given: &CodeGiven) -> Result<LaunchContext, LaunchServerFailed> {
         let server = self.server().await?;
         match &given.issuer {
-            Some(issuer) if *issuer != server.issuer => return Err(LaunchServerFailed::OtherIssuer),
+            Some(issuer) if *issuer != server.issuer => {
+                return Err(LaunchServerFailed::OtherIssuer);
+            }
             None if server.names_itself => return Err(LaunchServerFailed::OtherIssuer),
             _ => {}
         }

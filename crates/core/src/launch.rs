@@ -125,7 +125,9 @@ pub struct LaunchContext {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchServerFailed {
     /// It does not answer, or offers not what a launch needs.
-    #[error("the EHR's authorization server does not offer what a launch needs, or does not answer")]
+    #[error(
+        "the EHR's authorization server does not offer what a launch needs, or does not answer"
+    )]
     NotAvailable,
     /// It did not take the code, or us.
     #[error("the EHR's authorization server did not take the code")]

@@ -22,8 +22,8 @@ use chaperone_core::event::{Event, LEAF_FORMAT, LeafInvalid, Recorded, StreamId}
 use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::ids::{AccountName, AgentId, CohortJobId, EnvelopeId, GrantId, UndoId};
 use chaperone_core::key_event::KeyEvent;
-use chaperone_core::oversight::OversightEvent;
 use chaperone_core::launch::LaunchEvent;
+use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::retention::RetentionEvent;

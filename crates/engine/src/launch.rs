@@ -233,7 +233,10 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::launch_begin`].
-    pub async fn launch_returned(&self, back: &LaunchReturn) -> Result<LaunchArrived, LaunchFailed> {
+    pub async fn launch_returned(
+        &self,
+        back: &LaunchReturn,
+    ) -> Result<LaunchArrived, LaunchFailed> {
         match self.try_return(back).await {
             Ok(arrived) => Ok(arrived),
             Err(declined) => Err(self.record_declined_launch(declined).await),
@@ -509,10 +512,7 @@ impl Engine {
             return failed;
         };
         let now = self.now();
-        if !self
-            .refusals
-            .admits(reason.as_str(), Named::Nobody, now)
-        {
+        if !self.refusals.admits(reason.as_str(), Named::Nobody, now) {
             return failed;
         }
         let mut commit = self.commit_as(Actor::Anonymous);
@@ -533,7 +533,8 @@ impl Engine {
 
     /// RFC 7636 asks for 43 to 128 characters of which these are some.
     fn verifier(&self, browser: &str, state: &str) -> String {
-        self.of_browser(b"launch-verifier", browser, state).to_string()
+        self.of_browser(b"launch-verifier", browser, state)
+            .to_string()
     }
 
     fn nonce(&self, browser: &str, state: &str) -> String {

@@ -17,7 +17,9 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use crate::auth::{Authority, BackendClient, ClientsInvalid, TokenRefused, TokenRequest, new_token};
+use crate::auth::{
+    Authority, BackendClient, ClientsInvalid, TokenRefused, TokenRequest, new_token,
+};
 
 /// Lifetime of a launch context and of a code.
 const LIFETIME: SignedDuration = SignedDuration::from_secs(300);
@@ -258,8 +260,8 @@ impl LaunchAuthority {
             open.forget_expired(now);
             open.codes.remove(given)
         };
-        let known =
-            known.ok_or_else(|| refused("invalid_grant", "the code is unknown, used or too old"))?;
+        let known = known
+            .ok_or_else(|| refused("invalid_grant", "the code is unknown, used or too old"))?;
         let verifier = request.code_verifier.as_deref().unwrap_or_default();
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
         if challenge != known.challenge {

@@ -74,7 +74,9 @@ impl Sandbox {
         let issuer = format!("http://{bound}");
         let launch = match config.launch {
             None => None,
-            Some(client) => Some(LaunchAuthority::new(client, &base_url, &issuer, &token_url)?),
+            Some(client) => Some(LaunchAuthority::new(
+                client, &base_url, &issuer, &token_url,
+            )?),
         };
         let capability = statement(
             config.profile,

@@ -254,7 +254,10 @@ async fn only_the_connected_ehr_launches_and_only_its_server_is_asked() {
     let mut code = given(&back);
     code.issuer = None;
     let refused = declared.redeem(&code).await;
-    assert!(matches!(refused, Err(LaunchServerFailed::Identity(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(LaunchServerFailed::Identity(_))),
+        "{refused:?}"
+    );
     // A browser is sent nowhere that the gate would not let us go, and no plain address elsewhere is taken.
     let addresses = config.server.as_mut().unwrap();
     addresses.authorize_url = "https://elsewhere.example/authorize".to_owned();

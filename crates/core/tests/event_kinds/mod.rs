@@ -23,9 +23,9 @@ use chaperone_core::ids::{
     PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId, VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
+use chaperone_core::launch::{LaunchEvent, LaunchRefusal};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::oversight::{Combination, OversightEvent, PaceLimit, Verdict};
-use chaperone_core::launch::{LaunchEvent, LaunchRefusal};
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, ResourceType};

@@ -110,9 +110,7 @@ impl Engine {
         commit.records.push(used.ok_or_else(refused)?);
         match self.store.commit(commit).await {
             Ok(_) => Ok(CardAsker(())),
-            Err(CommitFailed::Record { .. }) => {
-                Err(refused().saying("this token was used before"))
-            }
+            Err(CommitFailed::Record { .. }) => Err(refused().saying("this token was used before")),
             Err(failed) => Err(failed.into()),
         }
     }
@@ -130,9 +128,9 @@ impl Engine {
             server.trim_end_matches('/') == self.ehr.endpoint().trim_end_matches('/')
         });
         if !is_ours {
-            return Err(CallError::invalid_argument().about("fhirServer").saying(
-                "this is another FHIR server than the one that is connected here",
-            ));
+            return Err(CallError::invalid_argument()
+                .about("fhirServer")
+                .saying("this is another FHIR server than the one that is connected here"));
         }
         let Some(human) = self.card_reader(&asked.user).await? else {
             return Ok(None);

@@ -11,8 +11,8 @@ use chaperone_core::evidence::Factor;
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
-use chaperone_core::oversight::{OversightEvent, Verdict};
 use chaperone_core::launch::LaunchEvent;
+use chaperone_core::oversight::{OversightEvent, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
@@ -162,6 +162,9 @@ pub fn event_words(event: &Event) -> String {
             "console.search" => "Searched patients at the console".to_owned(),
             "console.list" => "Saw a patient's initials in a list".to_owned(),
             "console.review" => "Looked at a patient at the console".to_owned(),
+            "cds.patient-view" => {
+                "Was told by a card of the EHR how many proposals wait about a patient".to_owned()
+            }
             "console.token" => "Was told whom a token is about".to_owned(),
             "console.emergency" => "Looked at a patient in an emergency".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),

@@ -88,9 +88,7 @@ fn token_in(headers: &HeaderMap, wanted: &str) -> Option<String> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == wanted)
         .map(|(_, token)| token)
-        .filter(|token| {
-            token.len() == TOKEN_CHARS && token.bytes().all(|b| b.is_ascii_hexdigit())
-        })
+        .filter(|token| token.len() == TOKEN_CHARS && token.bytes().all(|b| b.is_ascii_hexdigit()))
         .map(str::to_owned)
 }
 

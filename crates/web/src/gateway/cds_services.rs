@@ -127,7 +127,9 @@ mod tests {
     fn a_request_is_read_strictly_and_never_repeated() {
         let read = |body: Value| {
             let Value::Object(body) = body else { panic!() };
-            parse(&body).map(|_| ()).map_err(|error| error.body("c").to_string())
+            parse(&body)
+                .map(|_| ())
+                .map_err(|error| error.body("c").to_string())
         };
         let context = json!({ "userId": "Practitioner/1", "patientId": "CANARY-1" });
         let good = json!({ "hook": "patient-view", "hookInstance": "x", "context": context });
@@ -151,9 +153,21 @@ mod tests {
     #[test]
     fn a_card_says_how_many_and_nothing_of_whom() {
         let id = "wb_01010101010101010101010101010101".parse().unwrap();
-        let one = shown(&WaitingCard { count: 1, writeback: Some(id) }, "https://c.example");
+        let one = shown(
+            &WaitingCard {
+                count: 1,
+                writeback: Some(id),
+            },
+            "https://c.example",
+        );
         assert_eq!(one["links"][0]["appContext"], json!(id));
-        let three = shown(&WaitingCard { count: 3, writeback: None }, "https://c.example");
+        let three = shown(
+            &WaitingCard {
+                count: 3,
+                writeback: None,
+            },
+            "https://c.example",
+        );
         assert_eq!(
             three,
             json!({

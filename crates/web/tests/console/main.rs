@@ -19,6 +19,7 @@ mod edits;
 mod emergency;
 mod excepted;
 mod exceptions;
+mod launches;
 mod oversight;
 mod pages;
 mod passkeys;
