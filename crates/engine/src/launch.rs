@@ -53,7 +53,7 @@ use crate::views::patients::sees_patients;
 pub(crate) const LAUNCHES: &str = "launch";
 
 /// Where the authorization server sends people back to, below the public address.
-const RETURN_PATH: &str = "/console/launch/return";
+pub const RETURN_PATH: &str = "/console/launch/return";
 /// How long somebody may take to sign in at the EHR, in seconds.
 pub const LAUNCH_SECONDS: i64 = 600;
 /// How long somebody may take to go on once they are back, in seconds.
