@@ -511,8 +511,12 @@ impl Engine {
         let LaunchFailed::Refused(reason) = failed else {
             return failed;
         };
-        let now = self.now();
-        if !self.refusals.admits(reason.as_str(), Named::Nobody, now) {
+        // Where no launches are taken there is nothing to tell of: the address is nobody's.
+        let is_told = reason != LaunchRefusal::NotOffered
+            && self
+                .refusals
+                .admits(reason.as_str(), Named::Nobody, self.now());
+        if !is_told {
             return failed;
         }
         let mut commit = self.commit_as(Actor::Anonymous);

@@ -575,4 +575,7 @@ pub(crate) async fn a_token_of_an_ehr_counts_once_for_this_service(db: Db) {
     assert!(refused.is_err());
     let refused = without.engine.launch_begin(EHR, "xyz").await;
     assert_eq!(refusal(refused.map(|_| ())), Err(LaunchRefusal::NotOffered));
+    let told = without.recorded().await;
+    let is_launch = |event: &Event| matches!(event, Event::Launch(_));
+    assert!(!told.iter().any(|it| is_launch(&it.event)));
 }
