@@ -13,6 +13,7 @@ use chaperone_connect::keys::{EscrowSecret, FileKeyVault, KeyPlace};
 use chaperone_connect::random::OsRandom;
 use chaperone_core::ids::TenantId;
 use chaperone_core::ports::{Clock, Ehr, KeyVault as _, Notifier, Random};
+use chaperone_engine::launch::RETURN_PATH;
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 
@@ -89,14 +90,19 @@ pub(crate) async fn engine(
     Ok(Engine::start(config, bundle, ports).await?)
 }
 
-/// The gate of a bundle: everything that leaves, leaves by it. Addresses below `public_url` may stand in what is sent.
+/// The gate of a bundle: everything that leaves, leaves by it. The console's address, and the one that launches come back
+/// to, may stand in what is sent.
 pub(crate) fn gate(bundle: &Bundle, public_url: &str, basics: &Basics) -> anyhow::Result<Gate> {
+    let public_url = public_url.trim_end_matches('/');
     Ok(Gate::new(GateParts {
         vendors: Arc::clone(bundle.vendors()),
         detector: chaperone_engine::egress::detector(bundle)?,
         clock: Arc::clone(&basics.clock),
         names: Arc::new(SystemNames),
-        own_addresses: vec![format!("{}/console", public_url.trim_end_matches('/'))],
+        own_addresses: vec![
+            format!("{public_url}/console"),
+            format!("{public_url}{RETURN_PATH}"),
+        ],
     }))
 }
 

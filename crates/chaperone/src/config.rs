@@ -7,6 +7,7 @@ mod decision_support;
 pub(crate) mod destinations;
 pub(crate) mod ehr_events;
 pub(crate) mod keys;
+mod launch;
 mod passkeys;
 mod profile;
 mod retention;
@@ -154,11 +155,13 @@ pub(crate) struct Ehr {
     #[serde(default)]
     pub(crate) signs_with_second_factor: bool,
     #[serde(default)]
-    pub(crate) signers: Vec<profile::Signer>,
+    pub(crate) signers: Vec<profile::EhrUser>,
     #[serde(default)]
     pub(crate) sending: sending::Sending,
     #[serde(default)]
     pub(crate) smart: Option<Smart>,
+    #[serde(default)]
+    pub(crate) launch: Option<launch::Launch>,
 }
 
 /// Where patients' Consents come from.
@@ -357,6 +360,9 @@ impl Config {
             smart.read.key_file = home.join(&smart.read.key_file);
             smart.write.key_file = home.join(&smart.write.key_file);
         }
+        if let Some(launch) = &mut config.ehr.launch {
+            launch.settle_in(&home);
+        }
         Ok(config)
     }
 
@@ -394,6 +400,7 @@ impl Config {
             None => None,
         };
         engine.canaries = self.canaries.disclosed()?;
+        engine.launches = self.ehr.launches(&gate, basics)?;
         let place = self.keys.place(&gate, basics)?;
         let (keys, escrow) = compose::open_keys(&place, &self.tenant).await?;
         let endpoint = self.endpoint(&gate, basics).await?;
@@ -533,6 +540,15 @@ impl Ehr {
         limits
     }
 
+    fn extra_root_pem(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(path) = &self.extra_root else {
+            return Ok(None);
+        };
+        let pem = std::fs::read(path);
+        pem.map(Some)
+            .with_context(|| format!("cannot read `{}`", path.display()))
+    }
+
     /// What the adapter is made from.
     pub(crate) fn endpoint(&self) -> anyhow::Result<EhrConfig> {
         let profile = self.profile_source()?;
@@ -550,12 +566,6 @@ impl Ehr {
                 "`ehr.smart.read` and `ehr.smart.write` must be two clients: reading must not be able to write"
             );
         }
-        let extra_root_pem = match &self.extra_root {
-            None => None,
-            Some(path) => Some(
-                std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?,
-            ),
-        };
         Ok(EhrConfig {
             connection: self.connection.clone(),
             environment: self.environment,
@@ -564,7 +574,7 @@ impl Ehr {
             limits: self.limits(),
             profile,
             settle_ms: self.settle_ms,
-            extra_root_pem,
+            extra_root_pem: self.extra_root_pem()?,
         })
     }
 }

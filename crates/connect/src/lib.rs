@@ -6,7 +6,7 @@
 //! Reading order:
 //! 0. [`egress`]: the gate, through which everything below sends.
 //! 1. [`ehr`]: FHIR endpoints with their delivery strategies; what a broken send means.
-//! 2. [`smart`]: how Chaperone proves itself to an EHR.
+//! 2. [`smart`]: how Chaperone proves itself to an EHR. [`launch`]: its authorization server, for people who come from it.
 //! 3. [`keys`]: data keys in files, with an escrow step at first run.
 //! 4. [`anchor`]: signed checkpoints in a file outside the database.
 //! 5. [`notify`], [`consent`]: telling people, asking for consent.
@@ -34,6 +34,7 @@
 pub mod egress;
 
 pub mod ehr;
+pub mod launch;
 pub mod smart;
 
 pub mod keys;

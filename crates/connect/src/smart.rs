@@ -117,15 +117,26 @@ pub(crate) enum TokenFailed {
     },
 }
 
+/// Says to a token endpoint who asks: a token of our own, signed for one request (`private_key_jwt`).
+pub(crate) struct ClientAssertion {
+    client_id: String,
+    header: Header,
+    key: EncodingKey,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+/// What a form says that a client assertion is (RFC 7523, section 2.2).
+pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// One client with its token.
 pub(crate) struct SmartClient {
     config: SmartClientConfig,
-    key: EncodingKey,
+    assertion: ClientAssertion,
     base: BaseUrl,
     token_url: Option<Url>,
     http: HttpClient<class::Operational>,
     clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
     // Held while a token is fetched, so that many callers cause one request.
     state: Mutex<State>,
 }
@@ -163,6 +174,60 @@ struct Granted {
     expires_in: Option<i64>,
 }
 
+impl ClientAssertion {
+    /// For a registered client, with the key of its `kid`.
+    ///
+    /// # Errors
+    /// A key that is not of its algorithm's kind.
+    pub(crate) fn new(
+        client_id: &str,
+        key_id: &str,
+        key_pem: &str,
+        signed_by: SmartAlgorithm,
+        (clock, random): (Arc<dyn Clock>, Arc<dyn Random>),
+    ) -> Result<Self, SmartConfigInvalid> {
+        let pem = key_pem.as_bytes();
+        let key = match signed_by {
+            SmartAlgorithm::Es384 => EncodingKey::from_ec_pem(pem),
+            SmartAlgorithm::Rs384 => EncodingKey::from_rsa_pem(pem),
+        };
+        let mut header = Header::new(algorithm(signed_by));
+        header.kid = Some(key_id.to_owned());
+        let key = key
+            .ok()
+            .filter(|key| jsonwebtoken::encode(&header, &(), key).is_ok());
+        let Some(key) = key else {
+            return Err(SmartConfigInvalid::Key {
+                client_id: client_id.to_owned(),
+                algorithm: signed_by,
+            });
+        };
+        Ok(Self {
+            client_id: client_id.to_owned(),
+            header,
+            key,
+            clock,
+            random,
+        })
+    }
+
+    /// One for this token endpoint; none where it cannot be signed.
+    pub(crate) fn sign(&self, token_url: &Url) -> Option<Zeroizing<String>> {
+        let now = self.clock.now().as_second();
+        let claims = Assertion {
+            iss: &self.client_id,
+            sub: &self.client_id,
+            aud: token_url.as_str(),
+            iat: now,
+            exp: now.saturating_add(ASSERTION_S),
+            jti: format!("{:032x}", u128::from_be_bytes(self.random.id())),
+        };
+        jsonwebtoken::encode(&self.header, &claims, &self.key)
+            .ok()
+            .map(Zeroizing::new)
+    }
+}
+
 impl SmartClient {
     pub(crate) fn new(
         config: SmartClientConfig,
@@ -171,32 +236,24 @@ impl SmartClient {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, SmartConfigInvalid> {
-        let pem = config.key_pem.as_bytes();
-        let key = match config.algorithm {
-            SmartAlgorithm::Es384 => EncodingKey::from_ec_pem(pem),
-            SmartAlgorithm::Rs384 => EncodingKey::from_rsa_pem(pem),
-        };
-        let key = key.ok().filter(|key| {
-            jsonwebtoken::encode(&Header::new(algorithm(config.algorithm)), &(), key).is_ok()
-        });
-        let Some(key) = key else {
-            return Err(SmartConfigInvalid::Key {
-                client_id: config.client_id,
-                algorithm: config.algorithm,
-            });
-        };
+        let assertion = ClientAssertion::new(
+            &config.client_id,
+            &config.key_id,
+            &config.key_pem,
+            config.algorithm,
+            (Arc::clone(&clock), random),
+        )?;
         let token_url = match &config.token_url {
             Some(text) => Some(acceptable_url("token_url", text)?),
             None => None,
         };
         Ok(Self {
             config,
-            key,
+            assertion,
             base,
             token_url,
             http,
             clock,
-            random,
             state: Mutex::default(),
         })
     }
@@ -250,14 +307,11 @@ impl SmartClient {
     }
 
     async fn fetch(&self, url: &Url, now: Timestamp) -> Result<Held, TokenFailed> {
-        let assertion = self.assertion(url, now)?;
+        let assertion = self.assertion.sign(url).ok_or(TokenFailed::Refused)?;
         let form = [
             ("grant_type", FormValue::Fixed("client_credentials")),
             ("scope", FormValue::Plain(&self.config.scope)),
-            (
-                "client_assertion_type",
-                FormValue::Fixed("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-            ),
+            ("client_assertion_type", FormValue::Fixed(ASSERTION_TYPE)),
             ("client_assertion", FormValue::Credential(&assertion)),
         ];
         let request = self
@@ -283,22 +337,6 @@ impl SmartClient {
             token,
             use_until: later(now, life_s - margin_s),
         })
-    }
-
-    fn assertion(&self, url: &Url, now: Timestamp) -> Result<Zeroizing<String>, TokenFailed> {
-        let mut header = Header::new(algorithm(self.config.algorithm));
-        header.kid = Some(self.config.key_id.clone());
-        let claims = Assertion {
-            iss: &self.config.client_id,
-            sub: &self.config.client_id,
-            aud: url.as_str(),
-            iat: now.as_second(),
-            exp: now.as_second().saturating_add(ASSERTION_S),
-            jti: format!("{:032x}", u128::from_be_bytes(self.random.id())),
-        };
-        jsonwebtoken::encode(&header, &claims, &self.key)
-            .map(Zeroizing::new)
-            .map_err(|_| TokenFailed::Refused)
     }
 
     async fn ask(&self, request: Outgoing<class::Operational>) -> Result<Answer, TokenFailed> {

@@ -24,6 +24,7 @@ use crate::ids::{
     TenantId, ToolName, UndoId, VendorId, WritebackId,
 };
 use crate::key_event::KeyEvent;
+use crate::launch::LaunchEvent;
 use crate::mode::{Mode, ModeScope};
 use crate::oversight::OversightEvent;
 use crate::passkey::PasskeyEvent;
@@ -316,6 +317,8 @@ pub enum Event {
     StepUpFailed,
     /// A passkey was added, removed or refused.
     Passkey(PasskeyEvent),
+    /// Somebody came from inside the EHR, or could not.
+    Launch(LaunchEvent),
     /// On the stream of a write-back: somebody took it in hand, or let it go.
     Claim(ClaimEvent),
     /// A switch was moved.
@@ -530,9 +533,9 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, cohorts, passkeys and claims,
-    /// `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.` or `claim.` and what
-    /// happened.
+    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, cohorts, passkeys, launches
+    /// and claims, `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.`, `launch.`
+    /// or `claim.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -550,6 +553,7 @@ impl Event {
             Event::Undo(_) => format!("undo.{}", text("what")),
             Event::Cohort(_) => format!("cohort.{}", text("what")),
             Event::Passkey(_) => format!("passkey.{}", text("what")),
+            Event::Launch(_) => format!("launch.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
             Event::Exception(_) => format!("exception.{}", text("what")),
             Event::DecisionSupport(_) => format!("decision_support.{}", text("what")),

@@ -13,6 +13,7 @@
 //!    [`writeback`]: the state machine they drive. [`undo`]: how
 //!    what it did is taken back. [`passkey`] and [`claim`]: what is recorded of people's keys and of who has what in hand.
 //!    [`edit`]: a person's change of what was proposed. [`canary`]: what only looks like a proposal.
+//!    [`launch`]: coming to the console from inside the EHR.
 //! 6. [`egress`]: which bytes may leave, and where to. [`breaker`]: when a server is left alone.
 //! 7. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
 //!    goes and what is held back.
@@ -57,6 +58,7 @@ pub mod decision_support;
 pub mod edit;
 pub mod evidence;
 pub mod exception;
+pub mod launch;
 pub mod oversight;
 pub mod passkey;
 pub mod signed_form;

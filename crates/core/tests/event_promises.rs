@@ -22,6 +22,7 @@ use chaperone_core::event::{Event, LEAF_FORMAT, LeafInvalid, Recorded, StreamId}
 use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::ids::{AccountName, AgentId, CohortJobId, EnvelopeId, GrantId, UndoId};
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, SystemPart};
@@ -50,6 +51,7 @@ fn listed(event: &Event) -> bool {
             | PasskeyEvent::Removed { .. }
             | PasskeyEvent::Refused { .. },
         )
+        | Event::Launch(LaunchEvent::Entered { .. } | LaunchEvent::Refused { .. })
         | Event::Claim(
             ClaimEvent::Claimed { .. }
             | ClaimEvent::Released

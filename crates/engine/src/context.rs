@@ -31,6 +31,7 @@ use crate::ehr_event::EventSources;
 use crate::entities::Entities;
 use crate::free_text::{PeopleKept, Words};
 use crate::key_use::Keys;
+use crate::launch::Launches;
 use crate::oversight::rules::OversightRules;
 use crate::people::RelyingParty;
 use crate::propose::RuleSet;
@@ -123,6 +124,8 @@ pub struct EngineConfig {
     pub decision_support: Option<Arc<dyn DecisionSupport>>,
     /// Whether there are canaries, and since when staff know. None by default.
     pub canaries: Option<crate::canary::CanariesDisclosed>,
+    /// Launches from inside the EHR, where the organisation has them. None by default.
+    pub launches: Option<Launches>,
 }
 
 impl EngineConfig {
@@ -160,6 +163,7 @@ impl EngineConfig {
             entity_finder: None,
             decision_support: None,
             canaries: None,
+            launches: None,
         }
     }
 

@@ -113,6 +113,8 @@ causes! {
     grant_refused = "invalid-grant", 400, Retry::Changed, "the context grant cannot open this envelope", "get a new grant made for this agent and intent";
     /// The assertion cannot be accepted.
     assertion_refused = "invalid-client", 401, Retry::Changed, "the client assertion is not accepted", "sign a new assertion with a registered key, for this audience, with a fresh jti";
+    /// The token of an EHR that asks for a card: one answer for whatever is wrong with it.
+    card_client_refused = "invalid-client", 401, Retry::Changed, "the token is not accepted", "sign a new token as CDS Hooks asks for, with a registered key, for this service, with a fresh jti, and send it as `Authorization: Bearer …`";
     /// The intent is unknown or not granted to the agent: the same answer.
     intent_refused = "invalid-scope", 400, Retry::Changed, "this agent may not open an envelope for this intent", "ask for one intent the agent is registered for, as `intent/<id>`";
     /// An announced event whose source did not sign it: one answer for an unknown source, a missing signature

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 44] = [
+pub const COLLECTIONS: [&str; 45] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -40,6 +40,7 @@ pub const COLLECTIONS: [&str; 44] = [
     "grant",
     "held_work",
     "idempotency",
+    "launch",
     "legal_hold",
     "look",
     "outside_text",

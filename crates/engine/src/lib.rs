@@ -29,6 +29,7 @@ pub mod context;
 pub mod errors;
 
 mod afterwork;
+mod client_token;
 pub mod conformance;
 mod key_use;
 pub mod projection;
@@ -68,6 +69,7 @@ pub mod edit;
 pub mod ehr_event;
 pub mod exception;
 pub mod grant;
+pub mod launch;
 mod on_screen;
 pub mod people;
 pub mod reveal;

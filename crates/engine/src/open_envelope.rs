@@ -17,24 +17,15 @@ use chaperone_core::principal::Actor;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use crate::client_token::{self, ClientClaims, TokenFault};
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::refusals::Named;
 
 pub(crate) const GRANTS: &str = "grant";
 const ENVELOPES: &str = "envelope";
-const ASSERTIONS: &str = "assertion";
 const TOKEN_KEY: &str = "signing/access-token";
 
-/// Longest accepted assertion, in bytes.
-const ASSERTION_BYTES_MAX: usize = 4_096;
-/// Longest accepted life of an assertion, in seconds.
-///
-/// # Source
-/// SMART App Launch 2.2, backend services: `exp` at most five minutes in the future.
-const ASSERTION_SECONDS_MAX: i64 = 300;
-/// Difference between clocks that is forgiven, in seconds.
-const CLOCK_SKEW_S: i64 = 30;
 /// The type of authorization detail that carries a context grant.
 const CONTEXT_DETAIL: &str = "chaperone_context";
 
@@ -121,16 +112,6 @@ impl Caller {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct AssertionClaims {
-    iss: String,
-    sub: String,
-    jti: String,
-    exp: i64,
-    #[serde(default)]
-    iat: Option<i64>,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct AccessClaims {
     iss: String,
@@ -195,12 +176,10 @@ impl Engine {
             agent: agent.id.clone(),
             envelope: Some(envelope.id),
         });
-        let used = self.tenant_digest(&[agent.id.as_str().as_bytes(), claims.jti.as_bytes()]);
-        let replay_until = Timestamp::from_second(claims.exp.saturating_add(CLOCK_SKEW_S + 1))
-            .map_err(|_| CallError::assertion_refused())?;
-        commit.records.push(RecordChange::Create(
-            Record::new(ASSERTIONS, used, serde_json::json!(true)).expiring(replay_until),
-        ));
+        let used = self
+            .used_once(&claims, &[])
+            .ok_or_else(CallError::assertion_refused)?;
+        commit.records.push(used);
         let value = serde_json::to_value(&envelope).map_err(|_| CallError::internal())?;
         commit.records.push(RecordChange::Create(
             Record::new(ENVELOPES, envelope.id, value).expiring(envelope.expires),
@@ -222,7 +201,7 @@ impl Engine {
         );
         match self.store.commit(commit).await {
             Ok(_) => Ok(answer),
-            Err(CommitFailed::Record { collection }) if collection == ASSERTIONS => {
+            Err(CommitFailed::Record { collection }) if collection == client_token::USED => {
                 Err(CallError::assertion_refused().saying("this assertion was used before"))
             }
             Err(CommitFailed::Record { .. } | CommitFailed::Conflict { .. }) => {
@@ -237,71 +216,39 @@ impl Engine {
         &self,
         assertion: &str,
         now: Timestamp,
-    ) -> Result<(&AgentDeclaration, AssertionClaims), CallError> {
+    ) -> Result<(&AgentDeclaration, ClientClaims), CallError> {
         let refused = CallError::assertion_refused;
-        if assertion.len() > ASSERTION_BYTES_MAX {
-            return Err(refused());
-        }
-        let header = jsonwebtoken::decode_header(assertion).map_err(|_| refused())?;
-        if !matches!(
-            header.alg,
-            Algorithm::EdDSA | Algorithm::ES384 | Algorithm::RS384
-        ) {
-            return Err(refused().saying("sign the assertion with EdDSA, ES384 or RS384"));
-        }
-        let kid = header
-            .kid
-            .as_deref()
-            .ok_or_else(|| refused().saying("name the key in `kid`"))?;
-        let issuer = unverified_issuer(assertion).ok_or_else(refused)?;
-        let agent = AgentId::new(issuer)
-            .ok()
-            .and_then(|id| self.bundle.agent(&id))
-            .ok_or_else(refused)?;
-        let jwk = agent
-            .keys
-            .iter()
-            .find(|key| key.get("kid").and_then(|v| v.as_str()) == Some(kid))
-            .ok_or_else(refused)?;
-        let jwk: jsonwebtoken::jwk::Jwk =
-            serde_json::from_value(serde_json::Value::Object(jwk.clone()))
-                .map_err(|_| refused())?;
-        let key = DecodingKey::from_jwk(&jwk).map_err(|_| refused())?;
-        let mut validation = Validation::new(header.alg);
-        // Times are checked below, against our own clock.
-        validation.validate_exp = false;
-        validation.required_spec_claims = ["iss", "sub", "aud", "exp"].map(str::to_owned).into();
-        validation.set_audience(&[
+        let agent_of = |name: &str| {
+            let id = AgentId::new(name).ok()?;
+            self.bundle.agent(&id)
+        };
+        let audiences = [
             format!("{}/oauth/token", self.config.audience),
             self.config.audience.clone(),
-        ]);
-        let claims = jsonwebtoken::decode::<AssertionClaims>(assertion, &key, &validation)
-            .map_err(|failed| match failed.kind() {
-                jsonwebtoken::errors::ErrorKind::InvalidAudience => {
-                    refused().saying("the assertion is for another audience")
-                }
-                _ => refused(),
-            })?
-            .claims;
-        if claims.iss != agent.id.as_str() || claims.sub != claims.iss {
+        ];
+        let claims = client_token::verify(
+            assertion,
+            &[Algorithm::EdDSA, Algorithm::ES384, Algorithm::RS384],
+            &|name| agent_of(name).map(|agent| agent.keys.as_slice()),
+            &audiences,
+            now,
+        )
+        .map_err(|fault| match fault {
+            TokenFault::NotTheirs => refused(),
+            TokenFault::Algorithm => {
+                refused().saying("sign the assertion with EdDSA, ES384 or RS384")
+            }
+            TokenFault::NoKeyId => refused().saying("name the key in `kid`"),
+            TokenFault::Audience => refused().saying("the assertion is for another audience"),
+            TokenFault::Expired => refused().saying("the assertion has expired"),
+            TokenFault::TooLong => refused().saying("an assertion may live five minutes at most"),
+            TokenFault::Future => refused().saying("the assertion is from the future"),
+            TokenFault::Id => refused().saying("`jti` must be 1 to 256 characters"),
+        })?;
+        if claims.sub.as_deref() != Some(claims.iss.as_str()) {
             return Err(refused().saying("`iss` and `sub` must both be the agent's id"));
         }
-        let left = claims.exp.saturating_sub(now.as_second());
-        if left < -CLOCK_SKEW_S {
-            return Err(refused().saying("the assertion has expired"));
-        }
-        if left > ASSERTION_SECONDS_MAX + CLOCK_SKEW_S {
-            return Err(refused().saying("an assertion may live five minutes at most"));
-        }
-        if claims
-            .iat
-            .is_some_and(|iat| iat > now.as_second().saturating_add(CLOCK_SKEW_S))
-        {
-            return Err(refused().saying("the assertion is from the future"));
-        }
-        if claims.jti.is_empty() || claims.jti.len() > 256 {
-            return Err(refused().saying("`jti` must be 1 to 256 characters"));
-        }
+        let agent = agent_of(&claims.iss).ok_or_else(refused)?;
         Ok((agent, claims))
     }
 
@@ -596,15 +543,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// The issuer as the assertion claims it, to find the keys to check it with.
-fn unverified_issuer(assertion: &str) -> Option<String> {
-    use base64::Engine as _;
-    let payload = assertion.split('.').nth(1)?;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload)
-        .ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    claims.get("iss")?.as_str().map(str::to_owned)
 }

@@ -17,7 +17,7 @@ pub mod health;
 pub mod inbox;
 pub mod ledger_pages;
 pub mod modes;
-mod part;
+pub(crate) mod part;
 pub mod patients;
 pub mod queue;
 pub mod review;

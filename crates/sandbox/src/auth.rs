@@ -173,7 +173,10 @@ pub(crate) struct TokenRequest {
     grant_type: Option<String>,
     scope: Option<String>,
     client_assertion_type: Option<String>,
-    client_assertion: Option<String>,
+    pub(crate) client_assertion: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) code_verifier: Option<String>,
+    pub(crate) redirect_uri: Option<String>,
 }
 
 impl TokenRequest {
@@ -186,6 +189,9 @@ impl TokenRequest {
                 "scope" => &mut request.scope,
                 "client_assertion_type" => &mut request.client_assertion_type,
                 "client_assertion" => &mut request.client_assertion,
+                "code" => &mut request.code,
+                "code_verifier" => &mut request.code_verifier,
+                "redirect_uri" => &mut request.redirect_uri,
                 _ => continue,
             };
             if place.replace(value.into_owned()).is_some() {
@@ -194,10 +200,15 @@ impl TokenRequest {
         }
         Some(request)
     }
+
+    /// Whether it exchanges a code, and not a client's own word, for a token.
+    pub(crate) fn has_code(&self) -> bool {
+        self.grant_type.as_deref() == Some("authorization_code")
+    }
 }
 
 #[derive(Debug, Deserialize)]
-struct Claims {
+pub(crate) struct Claims {
     iss: String,
     sub: String,
     aud: Audience,
@@ -364,7 +375,12 @@ impl Authority {
         }))
     }
 
-    fn verify(&self, assertion: &str, now: Timestamp) -> Result<(String, Claims), TokenRefused> {
+    /// Which client signed an assertion.
+    pub(crate) fn verify(
+        &self,
+        assertion: &str,
+        now: Timestamp,
+    ) -> Result<(String, Claims), TokenRefused> {
         let refused = |description| TokenRefused {
             error: "invalid_client",
             description,
@@ -475,7 +491,7 @@ impl Remembered {
     clippy::disallowed_methods,
     reason = "the sandbox plays another party's server, whose tokens nobody may predict"
 )]
-fn new_token() -> Option<String> {
+pub(crate) fn new_token() -> Option<String> {
     let mut bytes = [0_u8; TOKEN_BYTES];
     aws_lc_rs::rand::fill(&mut bytes).ok()?;
     Some(hex::encode(bytes))

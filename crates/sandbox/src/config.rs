@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::auth::Authentication;
+use crate::launch::LaunchClient;
 use crate::profile::ServerProfile;
 
 /// Where the sandbox gets the time from: for `meta.lastUpdated` and for the life of tokens.
@@ -25,6 +26,8 @@ pub struct SandboxConfig {
     pub clock: Clock,
     /// Whether requests need a bearer token.
     pub authentication: Authentication,
+    /// The app that people may launch from inside, if any.
+    pub launch: Option<LaunchClient>,
     /// Whether `/_faults` and `/_requests` are mounted, for drivers in other processes.
     pub control_route: bool,
 }
@@ -39,6 +42,7 @@ impl SandboxConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             clock,
             authentication: Authentication::None,
+            launch: None,
             control_route: false,
         }
     }
@@ -48,6 +52,15 @@ impl SandboxConfig {
     pub fn with_authentication(self, authentication: Authentication) -> Self {
         Self {
             authentication,
+            ..self
+        }
+    }
+
+    /// The same with an app that people may launch from inside.
+    #[must_use]
+    pub fn with_launch(self, client: LaunchClient) -> Self {
+        Self {
+            launch: Some(client),
             ..self
         }
     }
@@ -75,6 +88,7 @@ impl fmt::Debug for SandboxConfig {
             .field("profile", &self.profile)
             .field("listen", &self.listen)
             .field("authentication", &self.authentication)
+            .field("launch", &self.launch)
             .field("control_route", &self.control_route)
             .finish_non_exhaustive()
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::definitions::resource_type;
 use crate::faults::FaultRule;
+use crate::launch::{IdentityFlaw, OpenInEhr};
 use crate::load::{LoadError, LoadReport, load};
 use crate::profile::ServerProfile;
 use crate::requests::ReceivedRequest;
@@ -113,6 +114,15 @@ impl SandboxHandle {
             now,
         )?;
         Ok(true)
+    }
+
+    /// Opens a launch, as somebody who presses the button in the EHR; where it goes, with `iss` and `launch`. None
+    /// without an app that may be launched.
+    #[must_use]
+    pub fn open_launch(&self, context: OpenInEhr, flaw: Option<IdentityFlaw>) -> Option<String> {
+        let launch = self.shared.launch.as_ref()?;
+        let id = launch.open(context, flaw, (self.shared.clock)())?;
+        Some(launch.launch_address(&id))
     }
 
     /// The newest version of a resource, unless deleted or unknown.

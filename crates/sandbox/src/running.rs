@@ -17,6 +17,7 @@ use crate::config::SandboxConfig;
 use crate::connection::{CuttableListener, Scissors};
 use crate::faults::Faults;
 use crate::handle::SandboxHandle;
+use crate::launch::LaunchAuthority;
 use crate::requests::RequestLog;
 use crate::server::{FHIR_PATH, Shared, TOKEN_PATH, router};
 use crate::storage::Storage;
@@ -70,6 +71,13 @@ impl Sandbox {
                 Some(Authority::new(clients, token_url.clone())?)
             }
         };
+        let issuer = format!("http://{bound}");
+        let launch = match config.launch {
+            None => None,
+            Some(client) => Some(LaunchAuthority::new(
+                client, &base_url, &issuer, &token_url,
+            )?),
+        };
         let capability = statement(
             config.profile,
             &base_url,
@@ -88,6 +96,7 @@ impl Sandbox {
             faults: Faults::default(),
             requests: RequestLog::default(),
             authority,
+            launch,
             capability: Bytes::from(capability.to_string()),
             base_url: base_url.clone(),
             token_url,

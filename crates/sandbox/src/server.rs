@@ -7,26 +7,28 @@
 //! note it → token → interaction → body → permission → profile → fault → carry out → answer
 //! ```
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, get};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::auth::{Authority, Denied, TokenRequest};
+use crate::auth::{Authority, Denied, TokenRefused, TokenRequest};
 use crate::config::Clock;
 use crate::connection::Scissors;
 use crate::faults::{FaultKind, FaultRule, Faults, HOLD_MS_MAX, faces};
 use crate::filing::{Filed, entry, file};
 use crate::interaction::Interaction;
+use crate::launch::{LaunchAuthority, OpenInEhr};
 use crate::operations::{Answer, Circumstances, Conditions, offered, perform, perform_read};
 use crate::outcome::Refusal;
 use crate::profile::ServerProfile;
@@ -54,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     pub(crate) requests: RequestLog,
     pub(crate) authority: Option<Authority>,
+    pub(crate) launch: Option<LaunchAuthority>,
     pub(crate) capability: Bytes,
     pub(crate) base_url: String,
     pub(crate) token_url: String,
@@ -67,7 +70,10 @@ pub(crate) fn router(shared: Arc<Shared>, control_route: bool) -> Router {
         .route(FHIR_PATH, any(fhir))
         .route("/fhir/", any(fhir))
         .route("/fhir/{*path}", any(fhir))
-        .route(TOKEN_PATH, any(token));
+        .route(TOKEN_PATH, any(token))
+        .route("/oauth/launcher", get(launcher))
+        .route("/oauth/authorize", get(authorize))
+        .route("/oauth/jwks", get(jwks));
     if control_route {
         router = router
             .route("/_faults", any(control_faults))
@@ -487,9 +493,17 @@ fn unsupported_media(wanted: &str) -> Refusal {
 }
 
 fn smart_configuration(shared: &Shared, method: &Method) -> Result<Response, Refusal> {
-    match &shared.authority {
-        Some(authority) if *method == Method::GET => {
-            Ok(plain_json(StatusCode::OK, &authority.smart_configuration()))
+    let mut configuration = match (&shared.authority, &shared.launch) {
+        (Some(authority), _) => authority.smart_configuration(),
+        (None, Some(_)) => serde_json::json!({}),
+        (None, None) => Value::Null,
+    };
+    if let Some(launch) = &shared.launch {
+        launch.add_to(&mut configuration);
+    }
+    match configuration {
+        Value::Object(_) if *method == Method::GET => {
+            Ok(plain_json(StatusCode::OK, &configuration))
         }
         _ => Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -516,9 +530,9 @@ async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             &serde_json::json!({"error": error, "error_description": description}),
         )
     };
-    let Some(authority) = &shared.authority else {
+    if shared.authority.is_none() && shared.launch.is_none() {
         return refuse(&Refusal::unknown_type());
-    };
+    }
     let is_form = content_type_is(request.headers(), &["application/x-www-form-urlencoded"]);
     if *request.method() != Method::POST || !is_form {
         return error(
@@ -541,7 +555,16 @@ async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             "a parameter is repeated",
         );
     };
-    let mut response = match authority.issue(&request, (shared.clock)()) {
+    let now = (shared.clock)();
+    let issued = match (&shared.authority, &shared.launch) {
+        (_, Some(launch)) if request.has_code() => launch.redeem(&request, now),
+        (Some(authority), _) => authority.issue(&request, now),
+        (None, _) => Err(TokenRefused {
+            error: "unsupported_grant_type",
+            description: "only codes of launches are exchanged",
+        }),
+    };
+    let mut response = match issued {
         Ok(token) => plain_json(StatusCode::OK, &token),
         Err(refused) if refused.error == "invalid_client" => {
             error(StatusCode::UNAUTHORIZED, refused.error, refused.description)
@@ -552,6 +575,46 @@ async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The button in the EHR: opens a launch for `user`, `patient` and `app_context`, and goes to the app.
+async fn launcher(
+    State(shared): State<Arc<Shared>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Response {
+    let Some(launch) = &shared.launch else {
+        return refuse(&Refusal::unknown_type());
+    };
+    let some = |name: &str| asked.get(name).cloned().filter(|text| !text.is_empty());
+    let context = OpenInEhr {
+        user: some("user").unwrap_or_default(),
+        patient: some("patient"),
+        app_context: some("app_context"),
+    };
+    match launch.open(context, None, (shared.clock)()) {
+        Some(id) => Redirect::to(&launch.launch_address(&id)).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn authorize(
+    State(shared): State<Arc<Shared>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Response {
+    let Some(launch) = &shared.launch else {
+        return refuse(&Refusal::unknown_type());
+    };
+    match launch.authorize(&asked, (shared.clock)()) {
+        Ok(to) => Redirect::to(&to).into_response(),
+        Err(why) => refuse(&Refusal::invalid(why)),
+    }
+}
+
+async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
+    match &shared.launch {
+        Some(launch) => plain_json(StatusCode::OK, launch.jwks()),
+        None => refuse(&Refusal::unknown_type()),
+    }
 }
 
 /// `GET` lists the rules that wait, `POST` adds one, `DELETE` clears them.

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`SeededClock`] and [`SeededRandom`], the small fakes of [`outside`], then
 //! [`FakeEhr`], an EHR in memory whose writes can be made to fail in both ways: failed and lost, or
-//! failed but applied, and [`FaultyStore`], which can refuse to record or hold a call. [`SoftKey`] is an authenticator.
+//! failed but applied, and [`FaultyStore`], which can refuse to record or hold a call. [`SoftKey`] is an authenticator,
+//! [`FakeLaunchServer`] the EHR's authorization server.
 
 #![cfg_attr(
     test,
@@ -22,6 +23,7 @@
 
 mod ehr;
 mod keys;
+mod launch_server;
 mod memory;
 mod outside;
 pub mod simulation;
@@ -31,6 +33,7 @@ mod time;
 
 pub use ehr::{FakeEhr, WriteFault, shown};
 pub use keys::MemoryKeyVault;
+pub use launch_server::{FakeLaunchServer, LetThrough};
 pub use memory::MemoryStore;
 pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
 pub use soft_key::SoftKey;

@@ -71,6 +71,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     looks.extend(stored);
     looks.extend(keys(config, &basics).await);
     looks.extend(ehr(config, &basics).await);
+    looks.extend(launch(config, &basics).await);
     if store_stands {
         looks.push(write_back(config, &basics.clock).await);
         looks.push(projections(config).await);
@@ -166,6 +167,37 @@ fn ehr_events(config: &Config) -> Look {
     let say = format!("{} may announce {listed} types of events", named.join(", "));
     let verdict = if listed == 0 { WARNING } else { GOOD };
     look(WHAT, verdict, say)
+}
+
+/// Whether people can come from inside the EHR, where the configuration says that they may.
+async fn launch(config: &Config, basics: &Basics) -> Option<Look> {
+    const WHAT: &str = "launch from the ehr";
+    let section = config.ehr.launch.as_ref()?;
+    let server = gate(config, basics).and_then(|gate| config.ehr.launch_server(&gate, basics));
+    let server = match server {
+        Ok(server) => server?,
+        Err(error) => return Some(look(WHAT, BAD, format!("{error:#}"))),
+    };
+    Some(match server.check().await {
+        Err(failed) => look(
+            WHAT,
+            BAD,
+            format!("{failed}; `[ehr.launch.server]` names its addresses where the EHR does not"),
+        ),
+        Ok(()) if section.users.is_empty() => look(
+            WHAT,
+            WARNING,
+            "the authorization server answers, but `ehr.launch.users` links nobody",
+        ),
+        Ok(()) => {
+            let users = section.users.len();
+            look(
+                WHAT,
+                GOOD,
+                format!("the authorization server answers; {users} users are linked"),
+            )
+        }
+    })
 }
 
 /// The gate of the configured bundle.

@@ -60,6 +60,24 @@ impl Config {
                 asked,
             ));
         }
+        if let Some(launch) = &self.ehr.launch {
+            // Where they are not configured, they are asked for at the EHR itself.
+            let (token_url, jwks_url) = match &launch.server {
+                Some(server) => (&server.token_url, &server.jwks_url),
+                None => (&self.ehr.base_url, &self.ehr.base_url),
+            };
+            for (setting, address) in [
+                ("ehr.launch.server.token_url", token_url),
+                ("ehr.launch.server.jwks_url", jwks_url),
+            ] {
+                all.push(to(
+                    setting,
+                    Channel::Authorization,
+                    DataClass::Operational,
+                    address,
+                ));
+            }
+        }
         if let Some((repository, tokens)) = self
             .audit_stream
             .as_ref()

@@ -23,10 +23,10 @@ pub(crate) enum EhrProfile {
     Staged,
 }
 
-/// Somebody who signs in the EHR, and their account here.
+/// A user of the EHR, and their account here.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Signer {
+pub(crate) struct EhrUser {
     practitioner: String,
     account: AccountName,
 }
@@ -77,26 +77,35 @@ impl Ehr {
     /// # Errors
     /// A signer that is no `Practitioner/[id]`, or named twice.
     pub(super) fn signers_by_name(&self) -> anyhow::Result<BTreeMap<String, AccountName>> {
-        let mut signers = BTreeMap::new();
-        for signer in &self.signers {
-            let name = &signer.practitioner;
-            let is_practitioner = name
-                .strip_prefix("Practitioner/")
-                .is_some_and(|id| !id.is_empty() && !id.contains('/'));
-            if !is_practitioner {
-                bail!(
-                    "`ehr.signers`: `{name}` must be `Practitioner/[id]`, as the EHR names its signers"
-                );
-            }
-            if signers
-                .insert(name.clone(), signer.account.clone())
-                .is_some()
-            {
-                bail!("`ehr.signers`: `{name}` is named twice");
-            }
-        }
-        Ok(signers)
+        accounts_by_practitioner("ehr.signers", &self.signers)
     }
+}
+
+/// The account here behind each of these users there.
+///
+/// # Errors
+/// A user that is no `Practitioner/[id]`, or named twice.
+pub(super) fn accounts_by_practitioner(
+    setting: &str,
+    users: &[EhrUser],
+) -> anyhow::Result<BTreeMap<String, AccountName>> {
+    let mut accounts = BTreeMap::new();
+    for user in users {
+        let name = &user.practitioner;
+        let is_practitioner = name
+            .strip_prefix("Practitioner/")
+            .is_some_and(|id| !id.is_empty() && !id.contains('/'));
+        if !is_practitioner {
+            bail!("`{setting}`: `{name}` must be `Practitioner/[id]`, as the EHR names its users");
+        }
+        if accounts
+            .insert(name.clone(), user.account.clone())
+            .is_some()
+        {
+            bail!("`{setting}`: `{name}` is named twice");
+        }
+    }
+    Ok(accounts)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod ehr;
 mod events;
 mod export;
 mod installation;
+mod launches;
 mod mail;
 mod needle;
 mod postgres;

@@ -19,6 +19,7 @@ mod conditional;
 mod conformance;
 mod decision_support;
 mod hostile;
+mod launch;
 mod plain;
 mod reading;
 mod support;

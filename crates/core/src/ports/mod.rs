@@ -17,8 +17,8 @@ pub use keys::{DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, k
 pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};
 pub use outside::{
     Anchor, AnchorFailed, AuditLine, AuditSink, AuditSinkFailed, Clock, ConsentDecision,
-    ConsentHook, ConsentQuestion, DecisionSupport, Detector, Identifier, NotInspected, Notice,
-    Notifier, Random,
+    ConsentHook, ConsentQuestion, DecisionSupport, Detector, Identifier, LaunchServer,
+    NotInspected, Notice, Notifier, Random,
 };
 pub use store::{
     Append, CheckpointRow, Commit, CommitFailed, Committed, Expected, Guard, LISTED_MAX, Lease,

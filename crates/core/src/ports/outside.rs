@@ -93,6 +93,33 @@ pub trait DecisionSupport: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<serde_json::Value, crate::decision_support::NotHeard>;
 }
 
+/// The authorization server of the connected EHR, for people who come from inside it. Its addresses come from the
+/// configuration, or from the EHR's own endpoint as configured; never from a request. Access tokens that it issues are
+/// dropped unread. Nothing is tried twice: a code counts once.
+#[async_trait]
+pub trait LaunchServer: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether this names the FHIR endpoint whose launches are taken.
+    fn is_issuer(&self, issuer: &str) -> bool;
+
+    /// Where to send the browser.
+    ///
+    /// # Errors
+    /// [`LaunchServerFailed::NotAvailable`](crate::launch::LaunchServerFailed::NotAvailable).
+    async fn authorization_url(
+        &self,
+        asked: &crate::launch::AuthorizationAsked,
+    ) -> Result<String, crate::launch::LaunchServerFailed>;
+
+    /// Exchanges a code and verifies who the person is.
+    ///
+    /// # Errors
+    /// What stands against it; the code is used up all the same.
+    async fn redeem(
+        &self,
+        given: &crate::launch::CodeGiven,
+    ) -> Result<crate::launch::LaunchContext, crate::launch::LaunchServerFailed>;
+}
+
 /// Something humans should know. Carries no PHI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]

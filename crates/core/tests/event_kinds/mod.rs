@@ -23,6 +23,7 @@ use chaperone_core::ids::{
     PatientToken, PolicyId, Region, ResourceToken, ToolName, UndoId, VendorId, WritebackId,
 };
 use chaperone_core::key_event::{EscrowReason, KeyEvent, KeyUses};
+use chaperone_core::launch::{LaunchEvent, LaunchRefusal};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::oversight::{Combination, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
@@ -366,6 +367,7 @@ pub(crate) fn kinds() -> Vec<Event> {
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
     kinds.extend(oversight_kinds().into_iter().map(Event::Oversight));
+    kinds.extend(launch_kinds().into_iter().map(Event::Launch));
     kinds.extend(support_kinds().into_iter().map(Event::DecisionSupport));
     kinds.extend(exception_kinds().into_iter().map(Event::Exception));
     kinds.extend(undo_kinds().into_iter().map(Event::Undo));
@@ -479,6 +481,25 @@ fn oversight_kinds() -> Vec<OversightEvent> {
             step: 1,
             roles: vec![Role::Rn, Role::Clinician],
         },
+    ]
+}
+
+/// A launch that led somewhere, one that led nowhere in particular, and two that were refused.
+fn launch_kinds() -> Vec<LaunchEvent> {
+    let entered = |known: bool| LaunchEvent::Entered {
+        connection: ConnectionId::new("ehr").unwrap(),
+        patient: known.then(|| PatientToken::from_random([3; 16])),
+        writeback: known.then(|| WritebackId::from_random([1; 16])),
+    };
+    let refused = |reason, account: Option<&str>| LaunchEvent::Refused {
+        reason,
+        account: account.map(|name| AccountName::new(name).unwrap()),
+    };
+    vec![
+        entered(true),
+        entered(false),
+        refused(LaunchRefusal::OtherPatient, Some("ada")),
+        refused(LaunchRefusal::NotBegun, None),
     ]
 }
 

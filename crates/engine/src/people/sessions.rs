@@ -251,7 +251,7 @@ impl Engine {
     }
 
     /// Opens a session in a commit that holds everything the sign-in changes.
-    pub(super) async fn open_session(
+    pub(crate) async fn open_session(
         &self,
         human: Human,
         mut commit: Commit,

@@ -323,7 +323,8 @@ impl InboxFilter {
     }
 }
 
-fn could_be_theirs(row: &WritebackRow, by: &Human) -> bool {
+/// Whether a proposal may be one that this person can decide, by its row alone.
+pub(crate) fn could_be_theirs(row: &WritebackRow, by: &Human) -> bool {
     match &row.gate {
         Some(Gate::Approve { roles } | Gate::Approve2f { roles }) => {
             roles.iter().any(|role| by.holds(*role))

@@ -13,7 +13,7 @@ use crate::canary::was_decided_by;
 
 /// How much of a write-back a person may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All of it.
     Content,
     /// State, ruling and timeline, without anything about the patient.
@@ -24,7 +24,7 @@ pub(super) enum Part {
 
 impl Part {
     /// Works it out.
-    pub(super) fn of(state: &Writeback, by: &Human) -> Part {
+    pub(crate) fn of(state: &Writeback, by: &Human) -> Part {
         if !sees_patients(by) {
             let is_canary = matches!(state, Writeback::CanarySettled(_));
             return if by.holds(Role::ItAdmin) && !is_canary {

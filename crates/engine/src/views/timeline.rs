@@ -12,6 +12,7 @@ use chaperone_core::evidence::Factor;
 use chaperone_core::exception::{ExceptionEvent, ExceptionFinding};
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::{OversightEvent, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::{Actor, Human, SystemPart};
@@ -194,6 +195,7 @@ pub fn event_words(event: &Event) -> String {
         Event::StepUpPassed { .. } => "A second factor was given".to_owned(),
         Event::StepUpFailed => "A second factor was wrong".to_owned(),
         Event::Passkey(event) => passkey_words(event),
+        Event::Launch(event) => launch_words(event),
         Event::Claim(event) => claim_words(event),
         Event::ModeSwitched { mode, .. } => format!("A switch was moved to {}", mode.as_str()),
         Event::GrantIssued(grant) => {
@@ -213,6 +215,9 @@ pub fn event_words(event: &Event) -> String {
             "console.search" => "Searched patients at the console".to_owned(),
             "console.list" => "Saw a patient's initials in a list".to_owned(),
             "console.review" => "Looked at a patient at the console".to_owned(),
+            "cds.patient-view" => {
+                "Was told by a card of the EHR how many proposals wait about a patient".to_owned()
+            }
             "console.token" => "Was told whom a token is about".to_owned(),
             "console.emergency" => "Looked at a patient in an emergency".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
@@ -342,6 +347,17 @@ fn passkey_words(event: &PasskeyEvent) -> String {
         PasskeyEvent::Added { .. } => "A passkey was added".to_owned(),
         PasskeyEvent::Removed { .. } => "A passkey was removed".to_owned(),
         PasskeyEvent::Refused { code, .. } => format!("A passkey was refused: {code}"),
+    }
+}
+
+fn launch_words(event: &LaunchEvent) -> String {
+    match event {
+        LaunchEvent::Entered { connection, .. } => {
+            format!("Came to the console from inside the EHR {connection}")
+        }
+        LaunchEvent::Refused { reason, .. } => {
+            format!("A launch from the EHR was refused: {}", reason.as_str())
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use chaperone_core::ids::{
     AccountName, AgentId, CohortJobId, ConnectionId, EnvelopeId, PatientToken, PersonId, UndoId,
     WritebackId,
 };
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::Interaction;
@@ -127,14 +128,16 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         Event::CallRefused(refusal) if refusal.consent.is_some() => {
             (StreamId::Envelope(envelope), agent())
         }
-        Event::CallRefused(_) | Event::EhrEventRefused(_) | Event::RefusalsCounted { .. } => {
-            (StreamId::Refusals, Actor::Anonymous)
-        }
+        Event::CallRefused(_)
+        | Event::EhrEventRefused(_)
+        | Event::Launch(LaunchEvent::Refused { .. })
+        | Event::RefusalsCounted { .. } => (StreamId::Refusals, Actor::Anonymous),
         Event::SignedIn
         | Event::SignedOut
         | Event::SignInFailed
         | Event::StepUpFailed
         | Event::Passkey(_)
+        | Event::Launch(LaunchEvent::Entered { .. })
         | Event::StepUpPassed { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())
         }

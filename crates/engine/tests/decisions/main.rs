@@ -31,6 +31,7 @@ mod exceptions;
 mod free_text;
 mod inventory;
 mod keys;
+mod launches;
 mod limits;
 mod nodes;
 mod notes;
@@ -80,6 +81,14 @@ on_both! {
         nobody_is_tested_who_was_not_told_or_has_no_time,
         whom_the_ehr_knows_is_no_canary,
         a_canary_is_taken_back_when_there_is_other_work;
+    launches:
+        a_launch_leads_to_the_patient_who_is_open_and_signs_in_who_came,
+        a_launch_counts_once_and_in_the_browser_that_began_it,
+        whoever_is_not_linked_comes_in_by_no_launch,
+        a_launch_leads_to_nobody_whom_the_ehr_does_not_name_clearly,
+        a_card_leads_to_its_review_where_patient_and_part_fit,
+        an_ehr_is_told_how_many_wait_for_whoever_looks_and_nothing_else,
+        a_token_of_an_ehr_counts_once_for_this_service;
     keys:
         uses_of_keys_are_counted_and_recorded_in_a_while,
         a_key_that_cannot_be_had_stops_the_call_and_is_recorded,

@@ -20,10 +20,10 @@ use chaperone_testkit::SoftKey;
 use crate::bench::*;
 use crate::plausible::{id_of, order, well_and_allergic};
 
-const ORIGIN: &str = "http://localhost:8080";
+pub(crate) const ORIGIN: &str = "http://localhost:8080";
 const PASSWORD: &str = "a calm grey morning";
 
-fn key(seed: u8) -> SoftKey {
+pub(crate) fn key(seed: u8) -> SoftKey {
     SoftKey::new(seed, "localhost", ORIGIN)
 }
 
@@ -32,7 +32,7 @@ fn hash() -> PasswordHash {
 }
 
 /// A bench whose console has a host name.
-async fn console_on(db: Db) -> Bench {
+pub(crate) async fn console_on(db: Db) -> Bench {
     console_where(db, true).await
 }
 
@@ -48,7 +48,7 @@ async fn console_where(db: Db, codes_beside_passkeys: bool) -> Bench {
     bench
 }
 
-async fn admin(bench: &Bench) -> Human {
+pub(crate) async fn admin(bench: &Bench) -> Human {
     let code = bench.engine.bootstrap_code().await.unwrap().unwrap();
     let account = NewAccount {
         name: AccountName::new("admin").unwrap(),
@@ -62,7 +62,7 @@ async fn admin(bench: &Bench) -> Human {
         .unwrap()
 }
 
-async fn person(bench: &Bench, admin: &Human, name: &str, roles: &[Role]) -> Human {
+pub(crate) async fn person(bench: &Bench, admin: &Human, name: &str, roles: &[Role]) -> Human {
     let account = NewAccount {
         name: AccountName::new(name).unwrap(),
         person: None,
@@ -73,7 +73,7 @@ async fn person(bench: &Bench, admin: &Human, name: &str, roles: &[Role]) -> Hum
 }
 
 /// Adds the first key of an account.
-async fn enrolled(bench: &Bench, who: &Human, key: &SoftKey) {
+pub(crate) async fn enrolled(bench: &Bench, who: &Human, key: &SoftKey) {
     let offer = bench.engine.passkey_offer(who).await.unwrap();
     let sent = key.create(&offer.challenge);
     bench

@@ -8,6 +8,7 @@ use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::gate::Gate;
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::resource::Interaction;
@@ -104,6 +105,10 @@ cases! {
     PasskeyRemoved = "passkey-removed",
     /// What was given in the name of a passkey was refused.
     PasskeyRefused = "passkey-refused",
+    /// Somebody came to the console from inside the EHR.
+    LaunchEntered = "launch-entered",
+    /// A launch from the EHR came to nothing.
+    LaunchRefused = "launch-refused",
     /// Somebody took a write-back in hand, or it was handed to them.
     Claimed = "writeback-claimed",
     /// They let it go.
@@ -250,13 +255,17 @@ impl AuditCase {
                 PasskeyEvent::Removed { .. } => AuditCase::PasskeyRemoved,
                 PasskeyEvent::Refused { .. } => AuditCase::PasskeyRefused,
             },
+            Event::Launch(LaunchEvent::Entered { .. }) => AuditCase::LaunchEntered,
+            Event::Launch(LaunchEvent::Refused { .. }) => AuditCase::LaunchRefused,
             Event::Claim(ClaimEvent::Released) => AuditCase::ClaimReleased,
             Event::Claim(_) => AuditCase::Claimed,
             Event::ModeSwitched { .. } => AuditCase::ModeSwitched,
             Event::GrantIssued(_) => AuditCase::GrantIssued,
             Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,
             Event::ReadPermitted(ceiling) => match ceiling.tool.as_str() {
-                "console.list" | "console.review" | "console.token" => AuditCase::Read,
+                "console.list" | "console.review" | "console.token" | "cds.patient-view" => {
+                    AuditCase::Read
+                }
                 _ => AuditCase::Query,
             },
             Event::GrantConsumed { .. } | Event::ReadReleased { .. } | Event::ReadFailed { .. } => {

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::ResourceToken;
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::mode::ModeScope;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
@@ -223,6 +224,13 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
         ) => {
             let what = identified("urn:chaperone:passkey", &credential.to_string());
             vec![entity("2", "13", what)]
+        }
+        Event::Launch(LaunchEvent::Entered {
+            writeback: Some(writeback),
+            ..
+        }) => {
+            let what = identified("urn:chaperone:writeback", &writeback.to_string());
+            vec![entity("2", "20", what)]
         }
         Event::Claim(_) => match &telling.recorded.stream {
             StreamId::Writeback(id) => {

@@ -9,6 +9,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::ids::{AgentId, ConnectionId, CorrelationId, PatientToken, TenantId};
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 use serde::Serialize;
@@ -89,7 +90,8 @@ pub fn patient_of(
         Event::BreakGlassStarted { patient, .. } | Event::BreakGlassEnded { patient, .. } => {
             Some(*patient)
         }
-        Event::ConsentAnnounced { patient, .. } => *patient,
+        Event::ConsentAnnounced { patient, .. }
+        | Event::Launch(LaunchEvent::Entered { patient, .. }) => *patient,
         Event::Retention(event) => event.patient(),
         Event::Cohort(event) => event.patient(),
         Event::Writeback(WritebackEvent::Proposed(proposal)) => proposal.patient,
@@ -232,6 +234,9 @@ impl Telling<'_> {
             Event::CallRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::DecisionRefused { code, .. } => (usual(), Some(code.clone())),
             Event::Passkey(PasskeyEvent::Refused { code, .. }) => (usual(), Some(code.clone())),
+            Event::Launch(LaunchEvent::Refused { reason, .. }) => {
+                (usual(), Some(reason.as_str().to_owned()))
+            }
             Event::EhrEventRefused(refusal) => (usual(), Some(refusal.code.clone())),
             Event::RefusalsCounted { code, count, .. } => {
                 (usual(), Some(format!("{code}, {count} times")))

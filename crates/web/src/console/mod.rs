@@ -26,6 +26,7 @@ mod exception;
 mod guard;
 mod health;
 mod inbox;
+mod launch;
 mod ledger;
 mod modes;
 mod oversight;
@@ -70,6 +71,12 @@ const PASSWORDS_AT_ONCE: NonZeroU32 = match NonZeroU32::new(20) {
     None => NonZeroU32::MIN,
 };
 
+/// Launches from the EHR per second, over everybody: each asks the EHR's authorization server.
+const LAUNCHES_PER_SECOND: NonZeroU32 = match NonZeroU32::new(20) {
+    Some(twenty) => twenty,
+    None => NonZeroU32::MIN,
+};
+
 /// How the session cookie is protected on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CookieSecurity {
@@ -85,6 +92,7 @@ pub struct ConsoleState {
     engine: Arc<Engine>,
     cookies: CookieSecurity,
     passwords: Arc<DefaultDirectRateLimiter>,
+    launches: Arc<DefaultDirectRateLimiter>,
     live_pages: Arc<Semaphore>,
 }
 
@@ -96,6 +104,7 @@ impl ConsoleState {
             engine,
             cookies,
             passwords: Arc::new(RateLimiter::direct(quota)),
+            launches: Arc::new(RateLimiter::direct(Quota::per_second(LAUNCHES_PER_SECOND))),
             live_pages: Arc::new(Semaphore::new(LIVE_PAGES_MAX)),
         }
     }
@@ -111,6 +120,10 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/console/sign-in", get(sign_in::show).post(sign_in::submit))
         .route("/console/sign-in/passkey", post(sign_in::submit_passkey))
         .route("/console/sign-out", post(sign_in::sign_out))
+        .route("/console/launch", get(launch::begin))
+        .route("/console/launch/return", get(launch::returned))
+        .route("/console/launch/enter", post(launch::enter))
+        .route("/console/launch/nothing", get(launch::nothing))
         .route("/console/set-up", get(setup::show).post(setup::submit))
         .route("/console/setup", get(setup::other_spelling))
         .route("/console/enrol", get(enrol::show).post(enrol::submit))

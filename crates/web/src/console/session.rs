@@ -17,6 +17,8 @@ use super::{ConsoleState, CookieSecurity};
 const LIVE: &str = "x-chaperone-live";
 /// Length of a session token.
 const TOKEN_CHARS: usize = 64;
+/// How long a browser keeps what a launch needs, in seconds: as long as the engine does.
+const LAUNCH_SECONDS: i64 = chaperone_engine::launch::LAUNCH_SECONDS;
 /// Most fields of a form.
 const FIELDS_MAX: usize = 64;
 
@@ -28,38 +30,66 @@ impl CookieSecurity {
         }
     }
 
+    fn launch_name(self) -> &'static str {
+        match self {
+            CookieSecurity::Tls => "__Host-chaperone-launch",
+            CookieSecurity::Loopback => "chaperone-launch",
+        }
+    }
+
     /// The cookie that carries a session, or with an empty token, that ends it.
     pub(super) fn cookie(self, token: &str) -> Option<HeaderValue> {
+        let end = if token.is_empty() { "; Max-Age=0" } else { "" };
+        self.header(&format!(
+            "{}={token}; Path=/; HttpOnly; SameSite=Strict{end}",
+            self.name()
+        ))
+    }
+
+    /// The cookie that binds a launch to this browser, or with an empty token, that ends it. It comes along when the
+    /// EHR sends the browser back, and opens nothing by itself.
+    pub(super) fn launch_cookie(self, token: &str) -> Option<HeaderValue> {
+        let seconds = if token.is_empty() { 0 } else { LAUNCH_SECONDS };
+        self.header(&format!(
+            "{}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}",
+            self.launch_name()
+        ))
+    }
+
+    fn header(self, cookie: &str) -> Option<HeaderValue> {
         let secure = match self {
             CookieSecurity::Tls => "; Secure",
             CookieSecurity::Loopback => "",
         };
-        let end = if token.is_empty() { "; Max-Age=0" } else { "" };
-        let text = format!(
-            "{}={token}; Path=/; HttpOnly; SameSite=Strict{secure}{end}",
-            self.name()
-        );
-        let mut value = HeaderValue::from_str(&text).ok()?;
+        let mut value = HeaderValue::from_str(&format!("{cookie}{secure}")).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
     /// The token a request carries.
     pub(super) fn token(self, headers: &HeaderMap) -> Option<String> {
-        let cookies = headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        cookies
-            .flat_map(|cookie| cookie.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(name, _)| *name == self.name())
-            .map(|(_, token)| token)
-            .filter(|token| {
-                token.len() == TOKEN_CHARS && token.bytes().all(|b| b.is_ascii_hexdigit())
-            })
-            .map(str::to_owned)
+        token_in(headers, self.name())
     }
+
+    /// What a request carries of a launch that began in its browser.
+    pub(super) fn launch_token(self, headers: &HeaderMap) -> Option<String> {
+        token_in(headers, self.launch_name())
+    }
+}
+
+/// The whole token in a cookie of this name.
+fn token_in(headers: &HeaderMap, wanted: &str) -> Option<String> {
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|cookie| cookie.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, token)| token)
+        .filter(|token| token.len() == TOKEN_CHARS && token.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map(str::to_owned)
 }
 
 /// A person with a session and an enrolled second factor: who every page but a few is for.
@@ -121,7 +151,12 @@ impl FromRequestParts<ConsoleState> for Person {
 pub(super) struct Fields(BTreeMap<String, Vec<String>>);
 
 impl Fields {
-    fn parse(body: &Bytes) -> Result<Self, Refusal> {
+    /// The fields of an address.
+    pub(super) fn of_query(query: &str) -> Result<Self, Refusal> {
+        Self::parse(query.as_bytes())
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (count, (name, value)) in url::form_urlencoded::parse(body).enumerate() {
             if count >= FIELDS_MAX {
@@ -245,8 +280,15 @@ mod tests {
             text(CookieSecurity::Tls, &token),
             format!("__Host-chaperone={token}; Path=/; HttpOnly; SameSite=Strict; Secure")
         );
+        let launch = CookieSecurity::Tls.launch_cookie(&token).unwrap();
+        assert_eq!(
+            launch.to_str().unwrap(),
+            format!(
+                "__Host-chaperone-launch={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=600; Secure"
+            )
+        );
         assert!(!text(CookieSecurity::Loopback, &token).contains("Secure"));
-        assert!(text(CookieSecurity::Tls, "").ends_with("Max-Age=0"));
+        assert!(text(CookieSecurity::Tls, "").contains("Max-Age=0"));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) async fn enter(
 
 /// The token of the request: `None` without one, and an empty one, which nothing accepts, when it
 /// is not clear which is meant.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let first = all.next()?;
     if all.next().is_some() {

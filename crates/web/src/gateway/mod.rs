@@ -6,11 +6,13 @@
 //!
 //! A request passes, in this order: [`pipeline`] (correlation id, peer's rate, a place to work in, a
 //! time limit), `bearer` (origin, token, agent's rate), `body` (size, JSON without doubt), and then
-//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] checks a signature in place of a token. Whatever refuses it, [`refusal`] writes the answer, and the
+//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] checks a signature in place of a token,
+//! and [`cds_services`] a token that the EHR signed. Whatever refuses it, [`refusal`] writes the answer, and the
 //! engine records it.
 
 mod bearer;
 mod body;
+mod cds_services;
 mod ehr_events;
 mod grants;
 pub(crate) mod limits;
@@ -182,6 +184,14 @@ pub fn router(gateway: GatewayState) -> Router {
         .route(
             "/ehr-events/{source}",
             post(ehr_events::receive).fallback(wrong_method_open),
+        )
+        .route(
+            "/cds-services",
+            get(cds_services::discover).fallback(wrong_method_open),
+        )
+        .route(
+            "/cds-services/{id}",
+            post(cds_services::call).fallback(wrong_method_open),
         )
         .merge(crate::oauth::routes());
 

@@ -14,6 +14,7 @@ use chaperone_core::ports::{Clock, DecisionSupport, Random, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_engine::grant::{GrantRequest, PatientRef};
+use chaperone_engine::launch::Launches;
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::people::{NewAccount, Password, PasswordHash, RelyingParty, totp};
 use chaperone_engine::{Engine, EngineConfig, Ports};
@@ -115,6 +116,12 @@ impl Bench {
         let bundle = loaded.unwrap_or_else(|problems| panic!("{problems:?}"));
         let asks = |config: &mut EngineConfig| config.decision_support = Some(service);
         Self::made(Strategy::Conditional, Arc::new(bundle), asks).await
+    }
+
+    /// The same where people come from inside the EHR.
+    pub(crate) async fn with_launches(launches: Launches) -> Self {
+        let takes = |config: &mut EngineConfig| config.launches = Some(launches);
+        Self::made(Strategy::Conditional, BUNDLE.clone(), takes).await
     }
 
     /// The same in front of an EHR that takes writes in another way.

@@ -20,6 +20,7 @@ mod edits;
 mod emergency;
 mod excepted;
 mod exceptions;
+mod launches;
 mod oversight;
 mod pages;
 mod passkeys;

@@ -1,7 +1,7 @@
 //! One Chaperone with its surroundings, driven in-process.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -15,21 +15,25 @@ use chaperone_core::ports::{Clock as _, ConsentHook, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_engine::ehr_event::{EventSources, SourceSecrets};
 use chaperone_engine::grant::{GrantRequest, PatientRef};
+use chaperone_engine::launch::Launches;
+use chaperone_engine::launch::card::CardClient;
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 use chaperone_testkit::{
-    FakeEhr, FaultyStore, MemoryAnchor, MemoryKeyVault, PermitConsent, SeededClock, SeededRandom,
-    SilentNotifier,
+    FakeEhr, FakeLaunchServer, FaultyStore, MemoryAnchor, MemoryKeyVault, PermitConsent,
+    SeededClock, SeededRandom, SilentNotifier,
 };
 use chaperone_web::App;
 use chaperone_web::gateway::{GatewayLimits, GatewayState};
 use ed25519_dalek::SigningKey;
 use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tower::ServiceExt as _;
 
 pub(crate) const BASE: &str = "https://chaperone.example";
+/// `iss` of the EHR that asks for cards.
+pub(crate) const EHR_ISSUER: &str = "https://ehr.test";
 pub(crate) const SCHEDULER: &str = "scheduler-agent";
 pub(crate) const SCRIBE: &str = "scribe-agent";
 pub(crate) const DISPATCHER: &str = "intake-dispatcher";
@@ -99,6 +103,19 @@ impl House {
     }
 
     pub(crate) async fn with(limits: GatewayLimits, consent: Arc<dyn ConsentHook>) -> Self {
+        Self::made(limits, consent, Some(launches())).await
+    }
+
+    /// The same where no EHR may ask for cards.
+    pub(crate) async fn without_cards() -> Self {
+        Self::made(GatewayLimits::default(), Arc::new(PermitConsent), None).await
+    }
+
+    async fn made(
+        limits: GatewayLimits,
+        consent: Arc<dyn ConsentHook>,
+        launches: Option<Launches>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("test.db").display());
         let store = chaperone_store::open(&url, chaperone_store::Options::default())
@@ -120,6 +137,7 @@ impl House {
         };
         let config = EngineConfig {
             event_sources: event_sources(),
+            launches,
             ..EngineConfig::new(TenantId::new("clinic").unwrap(), BASE)
         };
         let bundle =
@@ -195,11 +213,15 @@ impl House {
         self.assertion_with(agent, agent, &json!({}))
     }
 
+    /// A number that was not given before.
+    pub(crate) fn next(&self) -> u64 {
+        self.counter
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// An assertion signed with `key_of`'s key, with some claims replaced.
     pub(crate) fn assertion_with(&self, agent: &str, key_of: &str, claims: &Value) -> String {
-        let count = self
-            .counter
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let count = self.next();
         let now = self.clock.now().as_second();
         let mut all = json!({
             "iss": agent, "sub": agent, "aud": format!("{BASE}/oauth/token"),
@@ -337,6 +359,33 @@ pub(crate) fn mcp_call(token: &str, tool: &str, arguments: &Value) -> Request<Bo
 /// A window that holds the slot of the fake EHR.
 pub(crate) fn window() -> Value {
     json!({"from": "2027-03-02T00:00:00Z", "until": "2027-03-09T00:00:00Z"})
+}
+
+/// The key that the EHR signs with when it asks for cards, and its public half.
+pub(crate) static CARD_KEY: LazyLock<(EncodingKey, Map<String, Value>)> = LazyLock::new(|| {
+    use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use base64::Engine as _;
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).unwrap();
+    let point = pair.public_key().as_ref();
+    let jwk = json!({
+        "kty": "EC", "crv": "P-384", "kid": "k1",
+        "x": base64(&point[1..49]), "y": base64(&point[49..97]),
+    });
+    let der = pair.to_pkcs8v1().unwrap();
+    let key = EncodingKey::from_ec_der(der.as_ref());
+    (key, jwk.as_object().unwrap().clone())
+});
+
+fn launches() -> Launches {
+    Launches {
+        server: Arc::new(FakeLaunchServer::of("http://ehr.test/fhir")),
+        users: BTreeMap::new(),
+        card_clients: vec![CardClient {
+            issuer: EHR_ISSUER.to_owned(),
+            keys: vec![CARD_KEY.1.clone()],
+        }],
+    }
 }
 
 fn event_sources() -> EventSources {

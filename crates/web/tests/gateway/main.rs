@@ -12,6 +12,7 @@
     clippy::allow_attributes_without_reason
 )]
 
+mod cds_services;
 mod cohorts;
 mod ehr_events;
 mod house;

@@ -9,6 +9,7 @@ use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::Event;
 use chaperone_core::exception::ExceptionEvent;
 use chaperone_core::key_event::KeyEvent;
+use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::{Combination, OversightEvent};
 use chaperone_core::passkey::PasskeyEvent;
 use chaperone_core::principal::Actor;
@@ -296,6 +297,12 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
                     .add("code", code);
             }
         },
+        Event::Launch(LaunchEvent::Entered { connection, .. }) => {
+            details.add("connection", connection);
+        }
+        Event::Launch(LaunchEvent::Refused { account, .. }) => {
+            details.maybe("account", account.as_ref());
+        }
         Event::Claim(event) => match event {
             ClaimEvent::Claimed { until } => {
                 details.add("until", until);
