@@ -178,7 +178,7 @@ named_ids! {
     ConnectionId = "connection id";
     /// A person's account at the console.
     AccountName = "account name";
-    /// A system that may announce events of the EHR.
+    /// A system that signs what it sends: it announces events of the EHR, or attests as a portal, never both.
     EhrEventSource = "source of EHR events";
     /// A type of event that sources announce, as `rules/ehr-events.toml` lists it.
     EhrEventType = "type of EHR event";

@@ -351,6 +351,8 @@ fn evidence_for_other_content_verifies_nothing() {
         fact: "slot_rechecked".to_owned(),
         verified: VerifiedBy::Source {
             source: EhrEventSource::new("portal").unwrap(),
+            method: None,
+            proxy: None,
         },
         patient: proposal().patient,
         digest: digest("order"),

@@ -69,6 +69,7 @@ pub mod exception;
 pub mod grant;
 mod on_screen;
 pub mod people;
+pub mod portal;
 pub mod reveal;
 pub mod switch_mode;
 pub mod verification;

@@ -285,7 +285,7 @@ fn codes_of<'a>(resource: &'a Value, element: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 /// A birth date of any precision, at its latest: who may be a minor counts as one.
-fn birth_date(text: &str) -> Option<Date> {
+pub(crate) fn birth_date(text: &str) -> Option<Date> {
     let mut parts = text.splitn(3, '-');
     let year: i16 = parts.next()?.parse().ok()?;
     let month: i8 = parts.next().map_or(Some(12), |m| m.parse().ok())?;

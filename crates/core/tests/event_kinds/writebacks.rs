@@ -77,6 +77,8 @@ pub(super) fn writeback_kinds() -> Vec<WritebackEvent> {
             fact: "patient_confirmed".to_owned(),
             verified: VerifiedBy::Source {
                 source: EhrEventSource::new("portal").unwrap(),
+                method: None,
+                proxy: None,
             },
             patient: crate::sample::proposal().patient,
             digest: digest("order"),

@@ -260,6 +260,8 @@ on_both! {
         what_cannot_be_compared_counts_as_alike;
     verifications:
         evidence_made_here_verifies_its_own_order_once,
+        a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now,
+        an_attestation_for_another_organisation_finds_nothing,
         evidence_of_other_things_leaves_it_held;
     reviews:
         a_review_is_for_who_has_a_part_in_it,

@@ -6,8 +6,8 @@
 //!
 //! A request passes, in this order: [`pipeline`] (correlation id, peer's rate, a place to work in, a
 //! time limit), `bearer` (origin, token, agent's rate), `body` (size, JSON without doubt), and then
-//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] checks a signature in place of a token. Whatever refuses it, [`refusal`] writes the answer, and the
-//! engine records it.
+//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] and [`portals`] check a signature in place of a token (`signed`).
+//! Whatever refuses it, [`refusal`] writes the answer, and the engine records it.
 
 mod bearer;
 mod body;
@@ -17,7 +17,9 @@ pub(crate) mod limits;
 mod mcp;
 mod openapi;
 pub(crate) mod pipeline;
+mod portals;
 pub(crate) mod refusal;
+mod signed;
 mod strict_json;
 mod tools;
 
@@ -182,6 +184,14 @@ pub fn router(gateway: GatewayState) -> Router {
         .route(
             "/ehr-events/{source}",
             post(ehr_events::receive).fallback(wrong_method_open),
+        )
+        .route(
+            "/portals/{portal}/proposals",
+            post(portals::proposal).fallback(wrong_method_open),
+        )
+        .route(
+            "/portals/{portal}/attestations",
+            post(portals::attest).fallback(wrong_method_open),
         )
         .merge(crate::oauth::routes());
 

@@ -17,6 +17,7 @@ mod ehr_events;
 mod house;
 mod mcp;
 mod negative;
+mod portals;
 mod quiet;
 mod rest;
 mod rude;
