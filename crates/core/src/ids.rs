@@ -188,6 +188,8 @@ named_ids! {
     NoteTemplateId = "note template";
     /// A CDS service, as `rules/decision-support.toml` lists it.
     CdsServiceId = "CDS service";
+    /// A delegated protocol, as `rules/refill-protocols.toml` lists it.
+    ProtocolId = "protocol id";
     /// A declared cohort: `cohorts/<id>.toml`.
     CohortId = "cohort id";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.

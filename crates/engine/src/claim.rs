@@ -546,13 +546,7 @@ pub(crate) fn turn(state: &Writeback, by: &Human) -> Option<Turn> {
         return None;
     };
     let ruled = waiting.ruled();
-    Some(Turn::of(
-        &ruled.ruling.gate,
-        waiting.approvals(),
-        &ruled.proposal,
-        false,
-        by,
-    ))
+    Some(Turn::of_ruled(ruled, waiting.approvals(), false, by))
 }
 
 /// Whether the holder of an account is somebody else who can decide now.

@@ -52,6 +52,7 @@ mod order;
 mod outside_text;
 pub mod propose;
 pub mod read;
+pub mod refill;
 pub mod replay;
 mod slots;
 

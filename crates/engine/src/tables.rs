@@ -5,6 +5,7 @@
 
 use chaperone_core::change::ChangeClass;
 use chaperone_core::ids::OverrideReason;
+use chaperone_fhir::plausibility::Plausibility;
 use chaperone_ledger::audit::codes::AuditCodes;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use crate::batch::BatchRules;
 use crate::claim::ClaimRules;
 use crate::context::StartFailed;
 use crate::on_screen::ScreenRules;
+use crate::refill::Protocols;
 use crate::verification::Trust;
 
 /// What a measurement can be at all: one range of `rules/vital-ranges.toml`.
@@ -76,6 +78,7 @@ pub(crate) struct Tables {
     deciding: Deciding,
     override_reasons: Vec<OverrideChoice>,
     trust: Trust,
+    refills: Protocols,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +98,7 @@ struct OverrideReasons {
 
 impl Tables {
     /// Reads the tables of a bundle.
-    pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
+    pub(crate) fn read(bundle: &Bundle, rules: &Plausibility) -> Result<Self, StartFailed> {
         let self_schedule: SelfSchedule = table(bundle, "rules/self-schedule.toml")?;
         let overrides: OverrideReasons = table(bundle, "rules/override-reasons.toml")?;
         let vitals: VitalRanges = table(bundle, "rules/vital-ranges.toml")?;
@@ -106,8 +109,14 @@ impl Tables {
             accounting: table(bundle, "rules/accounting.toml")?,
             override_reasons: overrides.reasons,
             trust: Trust::read(bundle)?,
+            refills: Protocols::read(bundle, rules)?,
             deciding: deciding(bundle)?,
         })
+    }
+
+    /// The delegated protocols.
+    pub(crate) fn refills(&self) -> &Protocols {
+        &self.refills
     }
 
     /// Whose word verifies what.
