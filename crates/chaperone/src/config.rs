@@ -73,6 +73,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) ehr_events: Vec<ehr_events::Source>,
     #[serde(default)]
+    pub(crate) portals: Vec<ehr_events::Portal>,
+    #[serde(default)]
     pub(crate) audit_stream: Option<audit_stream::AuditStream>,
     #[serde(default)]
     pub(crate) decision_support: Option<decision_support::DecisionSupportSection>,
@@ -349,6 +351,9 @@ impl Config {
         for source in &mut config.ehr_events {
             source.settle_in(&home);
         }
+        for portal in &mut config.portals {
+            portal.settle_in(&home);
+        }
         if let Some(stream) = &mut config.audit_stream {
             stream.settle_in(&home);
         }
@@ -393,7 +398,7 @@ impl Config {
         engine.validator = validator_over(self.catalogue(&bundle)?);
         self.ehr.sending.apply(&mut engine)?;
         engine.signers = self.ehr.signers_by_name()?;
-        engine.event_sources = ehr_events::sources(&self.ehr_events)?;
+        engine.event_sources = ehr_events::sources(&self.ehr_events, &self.portals)?;
         let gate = self.gate(&bundle, basics)?;
         engine.decision_support = match &self.decision_support {
             Some(section) => Some(section.services(&gate, basics)?),
@@ -609,16 +614,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_template_says_of_event_sources_is_a_configuration() {
-        let (_, section) = TEMPLATE.split_once("# [[ehr_events]]\n").unwrap();
-        let section: String = section
-            .lines()
-            .take_while(|line| line.starts_with("# "))
-            .map(|line| format!("{}\n", line.trim_start_matches("# ")))
-            .collect();
-        let text = format!("{TEMPLATE}\n[[ehr_events]]\n{section}");
-        let config: Config = toml::from_str(&text).unwrap();
-        assert_eq!(config.ehr_events.len(), 1);
+    fn what_the_template_says_of_event_sources_and_portals_is_a_configuration() {
+        let with = |name: &str| -> Config {
+            let (_, section) = TEMPLATE.split_once(&format!("# {name}\n")).unwrap();
+            let section: String = section
+                .lines()
+                .take_while(|line| line.starts_with("# "))
+                .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+                .collect();
+            toml::from_str(&format!("{TEMPLATE}\n{name}\n{section}")).unwrap()
+        };
+        assert_eq!(with("[[ehr_events]]").ehr_events.len(), 1);
+        assert_eq!(with("[[portals]]").portals.len(), 1);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::ids::{
     WritebackId,
 };
 use crate::principal::Role;
+use crate::protocol::ProtocolCited;
 use crate::request::WriteRequest;
 use crate::resource::{Interaction, ResourceType};
 use crate::signed_form::SignedForm;
@@ -159,6 +160,9 @@ pub struct RulingRecord {
     pub notify: Vec<Role>,
     /// The governance bundle that ruled.
     pub bundle: Digest,
+    /// The delegated protocol under which it passes, where it is one that lets it: it names who may approve.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub protocol: Option<ProtocolCited>,
 }
 
 /// Proof that the matrix ruled.

@@ -178,7 +178,7 @@ named_ids! {
     ConnectionId = "connection id";
     /// A person's account at the console.
     AccountName = "account name";
-    /// A system that may announce events of the EHR.
+    /// A system that signs what it sends: it announces events of the EHR, or attests as a portal, never both.
     EhrEventSource = "source of EHR events";
     /// A type of event that sources announce, as `rules/ehr-events.toml` lists it.
     EhrEventType = "type of EHR event";
@@ -190,6 +190,8 @@ named_ids! {
     CdsServiceId = "CDS service";
     /// A canary, as `rules/canaries.toml` lists it.
     CanaryId = "canary";
+    /// A delegated protocol, as `rules/refill-protocols.toml` lists it.
+    ProtocolId = "protocol id";
     /// A declared cohort: `cohorts/<id>.toml`.
     CohortId = "cohort id";
     /// A vendor that bytes may go to, as `rules/vendors.toml` lists it.

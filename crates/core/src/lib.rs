@@ -38,6 +38,7 @@ pub mod phi;
 
 pub mod mode;
 pub mod principal;
+pub mod protocol;
 
 pub mod change;
 pub mod content;

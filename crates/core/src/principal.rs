@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountName, AgentId, EnvelopeId, PersonId};
+use crate::ids::{AccountName, AgentId, EhrEventSource, EnvelopeId, PersonId};
 
 /// A role a human can hold.
 ///
@@ -133,6 +133,11 @@ pub enum Actor {
     System {
         /// Which part.
         part: SystemPart,
+    },
+    /// A portal of patients, which signed what it sent.
+    Portal {
+        /// The portal.
+        portal: EhrEventSource,
     },
     /// Nobody who could be identified.
     Anonymous,

@@ -8,6 +8,7 @@ use crate::gate::Gate;
 use crate::ids::{AgentId, ConnectionId, IntentId, PolicyId, ToolName};
 use crate::mode::Mode;
 use crate::ports::Environment;
+use crate::protocol::ProtocolCited;
 use crate::resource::{Code, ResourceType};
 use serde::{Deserialize, Serialize};
 
@@ -88,4 +89,7 @@ pub struct WriteRequest {
     /// What it may not be lighter than, whatever the policies say: the gate of what it takes the place of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at_least: Option<Gate>,
+    /// The delegated protocol that covers it, where one does: held against the EHR, never said by an agent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub protocol: Option<ProtocolCited>,
 }

@@ -2,8 +2,9 @@
 //! observed when the change was ruled on.
 //!
 //! A piece of evidence is about one fact, one patient and one order digest, and holds for a while. An agent can
-//! make none: it comes from a source that the bundle trusts for the fact and that signed it, such as a portal. Evidence for other content, another patient, or of another
-//! time counts as none, so the write-back stays held. Where it is made: `engine::verification`.
+//! make none: it comes from a portal that the bundle trusts for the fact and that signed it. Evidence for other
+//! content, another patient, or of another time counts as none, so the write-back stays held. Where it is made:
+//! `engine::verification`.
 
 use std::fmt;
 
@@ -11,7 +12,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::ids::{EhrEventSource, PatientToken};
+use crate::ids::{EhrEventSource, PatientToken, ResourceToken};
+
+/// By what step a portal verified something with whoever was before it.
+///
+/// # Source
+/// NIST SP 800-63B, sections 2 and 7: a session, a fresh second factor within it, and a code sent out of band
+/// show different things; `rules/verification.toml` says which of them shows which fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerificationMethod {
+    /// In an authenticated session of their own.
+    Session,
+    /// In such a session, with a second factor given for this content.
+    StepUp,
+    /// A code that was sent to them came back.
+    Code,
+    /// A form was signed electronically.
+    Signature,
+    /// A register knew it, such as one of postal addresses.
+    Lookup,
+}
+
+impl VerificationMethod {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VerificationMethod::Session => "session",
+            VerificationMethod::StepUp => "step-up",
+            VerificationMethod::Code => "code",
+            VerificationMethod::Signature => "signature",
+            VerificationMethod::Lookup => "lookup",
+        }
+    }
+}
 
 /// How a fact came to be verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +55,13 @@ pub enum VerifiedBy {
     Source {
         /// The source.
         source: EhrEventSource,
+        /// By what step; absent in records of versions that did not ask.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        method: Option<VerificationMethod>,
+        /// Who acted in the patient's place, where somebody did: the `RelatedPerson` whose authority the EHR
+        /// showed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        proxy: Option<ResourceToken>,
     },
 }
 

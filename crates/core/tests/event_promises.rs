@@ -20,7 +20,9 @@ use chaperone_core::cohort::CohortEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{Event, LEAF_FORMAT, LeafInvalid, Recorded, StreamId};
 use chaperone_core::exception::ExceptionEvent;
-use chaperone_core::ids::{AccountName, AgentId, CohortJobId, EnvelopeId, GrantId, UndoId};
+use chaperone_core::ids::{
+    AccountName, AgentId, CohortJobId, EhrEventSource, EnvelopeId, GrantId, UndoId,
+};
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::OversightEvent;
@@ -214,6 +216,12 @@ fn the_stored_form_of_a_leaf_is_frozen() {
         leaf(StreamId::Tenant, system(SystemPart::Setup)),
         leaf(StreamId::Tenant, system(SystemPart::Expiry)),
         leaf(StreamId::Tenant, system(SystemPart::CommandLine)),
+        leaf(
+            StreamId::Tenant,
+            Actor::Portal {
+                portal: EhrEventSource::new("portal").unwrap(),
+            },
+        ),
     ];
     let mut text = String::new();
     for recorded in leaves {

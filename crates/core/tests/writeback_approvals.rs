@@ -19,8 +19,9 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{ApprovalRecord, Factor, Strategy};
 use chaperone_core::facts::{Fact, FactKind, FactValue, Facts};
 use chaperone_core::gate::{Gate, ProofLevel};
-use chaperone_core::ids::{EhrEventSource, PatientToken};
+use chaperone_core::ids::{EhrEventSource, PatientToken, ProtocolId};
 use chaperone_core::principal::Role;
+use chaperone_core::protocol::ProtocolCited;
 use chaperone_core::verification::{Verification, VerificationRecord, VerifiedBy};
 use chaperone_core::writeback::{
     Command, DELIVERY_ATTEMPTS_MAX, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis,
@@ -351,6 +352,8 @@ fn evidence_for_other_content_verifies_nothing() {
         fact: "slot_rechecked".to_owned(),
         verified: VerifiedBy::Source {
             source: EhrEventSource::new("portal").unwrap(),
+            method: None,
+            proxy: None,
         },
         patient: proposal().patient,
         digest: digest("order"),
@@ -721,4 +724,35 @@ fn what_a_plausibility_rule_warns_of_is_approved_with_a_reason() {
             "{stage} {warnings}"
         );
     }
+}
+
+#[test]
+fn under_a_protocol_approves_whom_it_names_while_it_lasts() {
+    let events = |until: i64| {
+        let mut events = ruled_events(approve_2f(), Destination::Ehr, Strategy::Conditional);
+        let Some(WritebackEvent::Ruled { ruling, .. }) = events.last_mut() else {
+            panic!("the last one rules");
+        };
+        ruling.protocol = Some(ProtocolCited {
+            id: ProtocolId::new("statin-renewal").unwrap(),
+            version: 3,
+            approvers: [clinician().account].into(),
+            until: at(until),
+        });
+        events
+    };
+    let by = |record: ApprovalRecord, until: i64| {
+        let mut state = fold(&events(until));
+        approve(&mut state, record, 60)
+    };
+    expect!["ready"].assert_eq(&by(clinician(), 61));
+    // It ended this second; before that, the order would have been the same.
+    expect!["refused: protocol-ended"].assert_eq(&by(clinician(), 60));
+    // Of the right role, with the factor, and not named.
+    let other = approval(1, "ada-2", Role::Clinician);
+    expect!["refused: not-named-by-protocol"].assert_eq(&by(other, 61));
+    // Whom it names still needs what the gate demands.
+    expect!["refused: second-factor-required"].assert_eq(&by(without_factor(clinician()), 61));
+    let as_nurse = approval(1, "ada", Role::Rn);
+    expect!["refused: role-not-permitted"].assert_eq(&by(as_nurse, 61));
 }

@@ -541,13 +541,7 @@ fn ruled(state: &Writeback) -> Option<&Ruled> {
 pub(crate) fn turn(state: &Writeback, by: &Human) -> Option<Turn> {
     let waiting = state.before_people()?;
     let ruled = waiting.ruled();
-    Some(Turn::of(
-        &ruled.ruling.gate,
-        waiting.approvals(),
-        &ruled.proposal,
-        false,
-        by,
-    ))
+    Some(Turn::of_ruled(ruled, waiting.approvals(), false, by))
 }
 
 /// Whether the holder of an account is somebody else who can decide now.

@@ -350,7 +350,6 @@ impl Compiled {
             crate::read::CompiledViews::compile(bundle, definitions).map_err(StartFailed::View)?;
         crate::slots::check_slot_inputs(bundle, definitions).map_err(StartFailed::View)?;
         let words = Words::of(bundle).map_err(|why| StartFailed::View(why.to_string()))?;
-        let tables = Tables::read(bundle)?;
         crate::inventory::Inventory::of(bundle).map_err(|why| StartFailed::Table {
             file: crate::inventory::FILE,
             why: why.to_string(),
@@ -367,6 +366,7 @@ impl Compiled {
             let why = std::error::Error::source(&failed).map(|why| format!(": {why}"));
             StartFailed::Rules(format!("{failed}{}", why.unwrap_or_default()))
         })?;
+        let tables = Tables::read(bundle, &rules.plausibility)?;
         let retention = RetentionRules::of(bundle).map_err(|why| StartFailed::Table {
             file: crate::retention::rules::FILE,
             why: why.to_string(),

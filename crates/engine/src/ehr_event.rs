@@ -37,7 +37,8 @@ use chaperone_core::principal::{Actor, SystemPart};
 use serde::{Deserialize, Serialize};
 
 pub use signature::{
-    Delivery, EventSources, SECRET_BYTES_MIN, SourceSecrets, SourcesInvalid, WINDOW_S_DEFAULT,
+    Delivery, EventSources, SECRET_BYTES_MIN, SourceKind, SourceSecrets, SourcesInvalid,
+    WINDOW_S_DEFAULT,
 };
 pub(crate) use subject::check_table;
 
@@ -156,9 +157,22 @@ impl Engine {
         delivery: Delivery<'_>,
         correlation: CorrelationId,
     ) -> Result<Authenticated, CallError> {
-        let checked = self.config.event_sources.check(&delivery, self.now());
-        let error = match checked {
-            Ok(source) => return Ok(Authenticated { source }),
+        let source = self
+            .signed_by(delivery, SourceKind::Announcer, correlation)
+            .await?;
+        Ok(Authenticated { source })
+    }
+
+    /// Who of a kind signed a delivery; a refusal is recorded.
+    pub(crate) async fn signed_by(
+        &self,
+        delivery: Delivery<'_>,
+        kind: SourceKind,
+        correlation: CorrelationId,
+    ) -> Result<EhrEventSource, CallError> {
+        let sources = &self.config.event_sources;
+        let error = match sources.check(&delivery, kind, self.now()) {
+            Ok(source) => return Ok(source),
             Err(NotAuthentic::Signature) => CallError::signature_refused(),
             Err(NotAuthentic::Timestamp { window_s }) => CallError::timestamp_refused().saying(
                 format!("the timestamp is more than {window_s} seconds from this server's time"),

@@ -133,6 +133,28 @@ causes! {
     event_unconfirmed = "event-unconfirmed", 404, Retry::After(60), "the EHR does not confirm this event", "try again later; if it persists, tell the operator the correlation id";
     /// The same event id for another event.
     event_conflict = "event-conflict", 409, Retry::Never, "this event id was used for another event", "give each event an id of its own";
+    /// What a portal sends that is not of the form that is asked for.
+    portal_malformed = "invalid-argument", 422, Retry::Changed, "what was sent is not of the form that is asked for", "send the keys that /openapi.json names for this address, and nothing else";
+    /// Nothing waits under this id for this patient with this content: one answer for all of it.
+    nothing_to_verify = "not-waiting", 404, Retry::Never, "nothing of this id and content waits for this patient", "show the patient what waits now, and have that confirmed";
+    /// The state machine refuses; the code is its own.
+    verification_refused = "refused", 409, Retry::Never, "this cannot be verified any more", "a new proposal can be made and confirmed";
+    /// It was ruled on under rules that are no longer in force.
+    verification_outdated = "rules-changed", 409, Retry::Never, "the rules changed since this was ruled on", "it must be proposed and confirmed again";
+    /// The gate does not name the fact.
+    verification_not_needed = "not-needed", 422, Retry::Never, "this proposal needs no such verification", "attest only what the proposal says it needs";
+    /// The bundle does not trust the portal for the fact.
+    source_not_trusted = "source-not-trusted", 403, Retry::Never, "this portal may not attest this fact", "have the operator list it in rules/verification.toml";
+    /// The step does not show the fact.
+    method_refused = "method-refused", 403, Retry::Changed, "this step does not verify this fact", "verify it by a step that rules/verification.toml lists for it";
+    /// The EHR does not show that somebody may act in the patient's place.
+    proxy_refused = "proxy-refused", 403, Retry::Never, "this person may not act in the patient's place here", "let the patient confirm it themself, or ask the practice, where a person decides";
+    /// An attestation that is too old, or of a time to come.
+    attestation_out_of_time = "out-of-time", 422, Retry::Changed, "the attestation is too old, or of a time to come", "let the patient confirm it again, and send it at once";
+    /// An attestation that was used before.
+    attestation_used = "attestation-used", 409, Retry::Never, "this attestation was used before", "give each attestation an id of its own; what was sent first counted";
+    /// Somebody else acted on it.
+    verification_conflict = "conflict", 409, Retry::After(1), "something else happened to it just now", "send the same again";
     /// A slot that cannot be put back, or that stands where none is taken.
     slot_refused = "slot-unresolved", 422, Retry::Changed, "a slot in the argument cannot be put back", "copy slots exactly as this envelope's tools returned them, into arguments that take them; or write it without a slot";
     /// The proposal does not pass validation.

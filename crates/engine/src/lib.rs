@@ -53,6 +53,7 @@ mod order;
 mod outside_text;
 pub mod propose;
 pub mod read;
+pub mod refill;
 pub mod replay;
 mod slots;
 
@@ -72,6 +73,7 @@ pub mod grant;
 pub mod launch;
 mod on_screen;
 pub mod people;
+pub mod portal;
 pub mod reveal;
 pub mod switch_mode;
 pub mod verification;

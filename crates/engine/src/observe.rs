@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
-use crate::propose::{Inputs, Plausible};
+use crate::propose::{Inputs, Plausible, REFILL_CHECKS};
 
 /// Age of majority, in years.
 const MAJORITY_YEARS: i16 = 18;
@@ -51,6 +51,7 @@ impl Engine {
         for name in &write.observe {
             let value = match name.as_str() {
                 "medication_check_fired" => plausible.order_checks_fired.map(FactValue::Bool),
+                REFILL_CHECKS => Some(FactValue::Bool(plausible.refill_is_clean)),
                 name => self.observe_one(name, admitted, inputs, resource).await?,
             };
             if let Some(value) = value {
@@ -285,7 +286,7 @@ fn codes_of<'a>(resource: &'a Value, element: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 /// A birth date of any precision, at its latest: who may be a minor counts as one.
-fn birth_date(text: &str) -> Option<Date> {
+pub(crate) fn birth_date(text: &str) -> Option<Date> {
     let mut parts = text.splitn(3, '-');
     let year: i16 = parts.next()?.parse().ok()?;
     let month: i8 = parts.next().map_or(Some(12), |m| m.parse().ok())?;

@@ -75,7 +75,9 @@ pub(crate) fn way_of(
                 _ => false,
             };
             let is_new = interaction == Interaction::Create && form.is_signed(&body);
-            if signature_suffices && is_new && !validation.needs_override() {
+            // Whom a protocol names, the EHR does not know: people approve here.
+            let by_anybody = ruling.protocol.is_none();
+            if signature_suffices && is_new && by_anybody && !validation.needs_override() {
                 Way {
                     signed_form: Some(form),
                     ..by(Strategy::EhrStaged)

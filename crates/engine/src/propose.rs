@@ -22,6 +22,7 @@ use chaperone_core::edit::CallKept;
 use chaperone_core::envelope::{Envelope, GrantSource};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
+use chaperone_core::facts::FactValue;
 use chaperone_core::ids::{PersonId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
@@ -41,7 +42,7 @@ pub(crate) use self::change::{change_of, reaches_patient};
 pub use self::excepted::NotExcepted;
 pub(crate) use self::gather::Inputs;
 use self::plausible::{Judged, Shown};
-pub(crate) use self::plausible::{Plausible, RuleSet};
+pub(crate) use self::plausible::{Plausible, REFILL_CHECKS, RuleSet};
 pub(crate) use self::validate::conformant;
 pub(crate) use self::validate::limits as proposal_limits;
 use crate::afterwork::Piece;
@@ -55,6 +56,8 @@ use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
 use crate::transition::{InHand, MoveFailed};
 
+/// The fact that a delegated protocol covers a renewal.
+const PROTOCOL_IN_FORCE: &str = "refill_protocol_in_force";
 const IDEMPOTENCY: &str = "idempotency";
 /// How long an idempotency key is remembered, in seconds.
 const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;
@@ -401,6 +404,12 @@ impl Engine {
         let mut facts = self
             .observe(admitted, write, inputs, &merged.resource, judged.plausible)
             .await?;
+        // Found out here, never said: which protocol covers it comes with the ruling.
+        let mut protocol = None;
+        if write.observe.iter().any(|name| name == PROTOCOL_IN_FORCE) {
+            protocol = self.refill_protocol(inputs, &merged.resource).await;
+            facts.observe(PROTOCOL_IN_FORCE, FactValue::Bool(protocol.is_some()));
+        }
         let maker = hand.state.proposal().maker.clone();
         let called = (&admitted.intent.id, &admitted.tool.name);
         self.observe_calibrated(maker.as_ref(), called, &merged.change, &mut facts)
@@ -420,6 +429,7 @@ impl Engine {
                 .edited
                 .as_ref()
                 .map(|edited| edited.before.ruling.gate.clone()),
+            protocol,
         };
         let (asked, ruling) = self.rule_overseen(asked, maker.as_ref()).await?;
         let order = self

@@ -4,8 +4,8 @@
 //! What a table does not hold is unknown, and the unknown goes to a human.
 
 use chaperone_core::change::ChangeClass;
-use chaperone_core::facts::FactKind;
-use chaperone_core::ids::{EhrEventSource, OverrideReason};
+use chaperone_core::ids::OverrideReason;
+use chaperone_fhir::plausibility::Plausibility;
 use chaperone_ledger::audit::codes::AuditCodes;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
@@ -15,6 +15,8 @@ use crate::batch::BatchRules;
 use crate::claim::ClaimRules;
 use crate::context::StartFailed;
 use crate::on_screen::ScreenRules;
+use crate::refill::Protocols;
+use crate::verification::Trust;
 
 /// What a measurement can be at all: one range of `rules/vital-ranges.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -75,27 +77,9 @@ pub(crate) struct Tables {
     accounting: Accounting,
     deciding: Deciding,
     override_reasons: Vec<OverrideChoice>,
-    trusted: Vec<TrustedSource>,
+    trust: Trust,
+    refills: Protocols,
 }
-
-/// One source of `rules/verification.toml`: what it may attest, and for how long that counts.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TrustedSource {
-    source: EhrEventSource,
-    facts: Vec<String>,
-    valid_s: i64,
-}
-
-/// `rules/verification.toml`.
-#[derive(Deserialize)]
-struct Trusted {
-    #[serde(default)]
-    sources: Vec<TrustedSource>,
-}
-
-/// Longest that an attestation may count, in seconds.
-const ATTESTED_S_MAX: i64 = 3_600;
 
 #[derive(Deserialize)]
 struct SelfSchedule {
@@ -114,7 +98,7 @@ struct OverrideReasons {
 
 impl Tables {
     /// Reads the tables of a bundle.
-    pub(crate) fn read(bundle: &Bundle) -> Result<Self, StartFailed> {
+    pub(crate) fn read(bundle: &Bundle, rules: &Plausibility) -> Result<Self, StartFailed> {
         let self_schedule: SelfSchedule = table(bundle, "rules/self-schedule.toml")?;
         let overrides: OverrideReasons = table(bundle, "rules/override-reasons.toml")?;
         let vitals: VitalRanges = table(bundle, "rules/vital-ranges.toml")?;
@@ -124,17 +108,20 @@ impl Tables {
             audit_codes: audit_codes(bundle)?,
             accounting: table(bundle, "rules/accounting.toml")?,
             override_reasons: overrides.reasons,
-            trusted: trusted(bundle)?,
+            trust: Trust::read(bundle)?,
+            refills: Protocols::read(bundle, rules)?,
             deciding: deciding(bundle)?,
         })
     }
 
-    /// How long a source may attest a fact for, in seconds; `None` when the bundle does not trust it for that.
-    pub(crate) fn trusted_for(&self, source: &EhrEventSource, fact: &str) -> Option<i64> {
-        self.trusted
-            .iter()
-            .find(|it| it.source == *source && it.facts.iter().any(|one| one == fact))
-            .map(|it| it.valid_s)
+    /// The delegated protocols.
+    pub(crate) fn refills(&self) -> &Protocols {
+        &self.refills
+    }
+
+    /// Whose word verifies what.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Which codes events are told by.
@@ -212,39 +199,6 @@ pub(crate) fn table<T: serde::de::DeserializeOwned>(
         file,
         why: e.message().to_owned(),
     })
-}
-
-fn trusted(bundle: &Bundle) -> Result<Vec<TrustedSource>, StartFailed> {
-    const FILE: &str = "rules/verification.toml";
-    let wrong = |why: String| StartFailed::Table { file: FILE, why };
-    let table: Trusted = table(bundle, FILE)?;
-    for (position, trusted) in table.sources.iter().enumerate() {
-        let source = &trusted.source;
-        let is_twice = table
-            .sources
-            .iter()
-            .take(position)
-            .any(|it| it.source == *source);
-        if is_twice || trusted.facts.is_empty() {
-            return Err(wrong(format!(
-                "`{source}` stands there twice, or may attest nothing"
-            )));
-        }
-        if !(1..=ATTESTED_S_MAX).contains(&trusted.valid_s) {
-            return Err(wrong(format!(
-                "`valid_s` of `{source}` must be 1 to {ATTESTED_S_MAX}"
-            )));
-        }
-        // What Chaperone must see itself, nobody can attest.
-        let stray = trusted.facts.iter().find(|name| {
-            !chaperone_policy::facts::lookup(name)
-                .is_some_and(|fact| fact.kinds.contains(&FactKind::Attested))
-        });
-        if let Some(stray) = stray {
-            return Err(wrong(format!("`{stray}` is no fact that can be attested")));
-        }
-    }
-    Ok(table.sources)
 }
 
 /// Fewest milliseconds that `rules/deciding.toml` may say: nobody reads a change faster.

@@ -1,18 +1,22 @@
-//! Verifying what an `auto_verified` gate names, after the ruling: by what a source signed that the bundle trusts
-//! for the fact (`rules/verification.toml`), such as a portal in which the patient confirmed the appointment.
+//! Verifying what an `auto_verified` gate names, after the ruling: by what a portal signed that the bundle trusts
+//! for the fact (`rules/verification.toml`), such as that the patient confirmed the appointment.
 //!
 //! ```text
-//! authenticate_event ─▶ take_attestation ─▶ about this order, patient, time? ─▶ not used before?
+//! authenticate_portal ─▶ take_attestation ─▶ about this order, patient, time? ─▶ not used before?
 //!                                                                                     │
 //!      ready, or held until more comes ◀─ Verify with everything that counts now ◀────┘
 //! ```
 //!
 //! Evidence is bound to one order digest, one patient and a time, and is used up in the commit that it lets pass.
 //! What the order rested on at the EHR, such as a free slot, is looked at again here and once more right before it
-//! is sent. An agent has no way in here. Not here: the signature (`ehr_event`), and the page of a portal.
+//! is sent. An agent has no way in here. Whose word verifies what is `trust`, who may act in a patient's place `proxy`.
+//! Not here: who signed, and what a portal is shown (`crate::portal`).
 //!
 //! # Source
 //! Requirements R031 and R033.
+
+mod proxy;
+mod trust;
 
 use std::collections::BTreeSet;
 
@@ -22,24 +26,30 @@ use chaperone_core::event::{DecisionKind, Event, StreamId};
 use chaperone_core::evidence::WriteOrder;
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::Gate;
+use chaperone_core::ids::PatientToken;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{
     Commit, CommitFailed, EhrReadFailed, Expected, KeyVaultFailed, PayloadClass, Record,
     RecordChange, RecordKey, StoreFailed,
 };
-use chaperone_core::principal::{Actor, SystemPart};
-use chaperone_core::verification::{Verification, VerificationRecord, VerifiedBy};
+use chaperone_core::verification::{
+    Verification, VerificationMethod, VerificationRecord, VerifiedBy,
+};
 use chaperone_core::writeback::{Command, Refusal, Ruled, Writeback};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Engine, after};
-use crate::ehr_event::Authenticated;
 use crate::observe::LOOKED_AT_AGAIN;
+use crate::portal::Portal;
 use crate::projection::WritebackRow;
+use crate::refusals::Named;
 use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
+
+pub(crate) use trust::Trust;
+pub use trust::trusted_portals;
 
 /// Evidence that waits for more, and attestations that were used.
 const VERIFICATIONS: &str = "verification";
@@ -48,22 +58,27 @@ const EVIDENCE_MAX: usize = 16;
 /// How far ahead of our clock an attestation may have been made, in seconds.
 const AHEAD_S_MAX: i64 = 60;
 /// Longest id of an attestation, in bytes.
-const ID_BYTES_MAX: usize = 128;
+pub const ATTESTATION_ID_BYTES_MAX: usize = 128;
 
-/// What a source attests, as it stands in the body that it signed. Unknown keys are refused.
+/// What a portal attests, as it stands in the body that it signed. Unknown keys are refused.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attestation {
-    /// The attestation, as the source counts them; it counts once.
+    /// The attestation, as the portal counts them; it counts once.
     pub id: String,
     /// The write-back that waits.
     pub writeback: WritebackId,
     /// The order that the patient was shown.
     pub digest: Digest,
-    /// The patient whom the source dealt with, `Patient/id`; compared, never used.
+    /// The patient whom the portal dealt with, `Patient/id`; compared, never used.
     pub patient: String,
     /// The fact.
     pub fact: String,
+    /// By what step it was verified.
+    pub method: VerificationMethod,
+    /// Who acted in the patient's place, `RelatedPerson/id`, where it was not the patient.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub proxy: Option<String>,
     /// When it was verified.
     pub at: Timestamp,
 }
@@ -101,9 +116,18 @@ pub enum VerifyFailed {
     /// The gate does not name the fact.
     #[error("this write-back needs no such verification")]
     NotNeeded,
-    /// The bundle does not trust the source for the fact.
-    #[error("this source may not attest this fact")]
+    /// The bundle does not trust the portal for the fact.
+    #[error("this portal may not attest this fact")]
     NotTrusted,
+    /// That step does not show the fact.
+    #[error("this step does not verify this fact")]
+    Method,
+    /// Nobody's word stands for the patient's about this fact, or the EHR does not show that this person's does.
+    #[error("this person may not act in the patient's place here")]
+    Proxy,
+    /// The id is empty, too long, or holds control characters.
+    #[error("an attestation has an id of 1 to {ATTESTATION_ID_BYTES_MAX} bytes")]
+    IdUnfit,
     /// The attestation is about other content or another patient.
     #[error("the attestation is about other content or another patient")]
     OtherContent,
@@ -142,6 +166,9 @@ impl VerifyFailed {
             VerifyFailed::RulesChanged => "rules-changed",
             VerifyFailed::NotNeeded => "not-needed",
             VerifyFailed::NotTrusted => "source-not-trusted",
+            VerifyFailed::Method => "method-refused",
+            VerifyFailed::Proxy => "proxy-refused",
+            VerifyFailed::IdUnfit => "invalid-argument",
             VerifyFailed::OtherContent => "other-content",
             VerifyFailed::OutOfTime => "out-of-time",
             VerifyFailed::Used => "attestation-used",
@@ -191,65 +218,88 @@ impl From<TokenFailed> for VerifyFailed {
         match failed {
             TokenFailed::Store(failed) => VerifyFailed::Store(failed),
             TokenFailed::Keys(failed) => VerifyFailed::Keys(failed),
+            TokenFailed::Commit(failed) => failed.into(),
             _ => VerifyFailed::OtherContent,
         }
     }
 }
 
 /// A write-back that waits, with what it waits for.
-struct Waiting {
+pub(crate) struct Waiting {
     hand: InHand,
-    ruled: Ruled,
+    pub(crate) ruled: Ruled,
     named: BTreeSet<String>,
-    order: WriteOrder,
+    pub(crate) order: WriteOrder,
+}
+
+impl Waiting {
+    /// Facts that its gate names and that nothing shows yet: neither what was established when it was ruled on, nor
+    /// evidence that came since.
+    fn missing(&self, facts: &Facts, records: &[VerificationRecord]) -> BTreeSet<String> {
+        let is_shown = |name: &&String| {
+            facts.is_established_for(name, &self.ruled.order.digest)
+                || records.iter().any(|it| it.fact == **name)
+        };
+        let missing = self.named.iter().filter(|name| !is_shown(name));
+        missing.cloned().collect()
+    }
 }
 
 impl Engine {
-    /// Takes what a source attests, whose signature was right.
+    /// Takes what a portal attests, whose signature was right.
     ///
     /// # Errors
     /// [`VerifyFailed`]; a refusal is recorded, and the write-back stays held.
     pub async fn take_attestation(
         &self,
-        from: &Authenticated,
+        from: &Portal,
         attestation: Attestation,
     ) -> Result<Verifying, VerifyFailed> {
         let writeback = attestation.writeback;
         let done = self.try_take_attestation(from, attestation).await;
-        self.verification_recorded(writeback, done).await
+        self.verification_recorded(from, writeback, done).await
     }
 
     async fn try_take_attestation(
         &self,
-        from: &Authenticated,
+        from: &Portal,
         attestation: Attestation,
     ) -> Result<Verifying, VerifyFailed> {
         let now = self.now();
-        let trusted_s = self
-            .tables
-            .trusted_for(from.source(), &attestation.fact)
+        let trust = self.tables.trust();
+        let trusted_s = trust
+            .valid_s(from.name(), &attestation.fact)
             .ok_or(VerifyFailed::NotTrusted)?;
+        if !trust.shows(attestation.method, &attestation.fact) {
+            return Err(VerifyFailed::Method);
+        }
+        let id = attestation.id.as_str();
+        let is_fit = (1..=ATTESTATION_ID_BYTES_MAX).contains(&id.len());
+        if !is_fit || id.chars().any(char::is_control) {
+            return Err(VerifyFailed::IdUnfit);
+        }
         let waiting = self.waiting(attestation.writeback).await?;
         if !waiting.named.contains(&attestation.fact) {
             return Err(VerifyFailed::NotNeeded);
         }
-        let patient = waiting.ruled.proposal.patient;
-        let expected = match patient {
-            Some(token) => format!("Patient/{}", self.patient_id(token).await?),
-            None => return Err(VerifyFailed::OtherContent),
-        };
-        if attestation.digest != waiting.ruled.order.digest || attestation.patient != expected {
+        let patient = self.same_patient(&waiting, &attestation.patient).await?;
+        if attestation.digest != waiting.ruled.order.digest {
             return Err(VerifyFailed::OtherContent);
         }
         let until = after(attestation.at, trusted_s);
         if attestation.at > after(now, AHEAD_S_MAX) || now >= until {
             return Err(VerifyFailed::OutOfTime);
         }
-        if attestation.id.is_empty() || attestation.id.len() > ID_BYTES_MAX {
-            return Err(VerifyFailed::Used);
-        }
-        // Named by a digest, since an id of a source could say something about a patient.
-        let parts = [from.source().as_str().as_bytes(), attestation.id.as_bytes()];
+        let proxy = match &attestation.proxy {
+            None => None,
+            Some(_) if trust.proxies_for(&attestation.fact).is_none() => {
+                return Err(VerifyFailed::Proxy);
+            }
+            Some(reference) => Some(self.proxy_of(reference, (patient.0, &patient.1)).await?),
+        };
+        let patient = Some(patient.0);
+        // Named by a digest, since an id of a portal could say something about a patient.
+        let parts = [from.name().as_str().as_bytes(), id.as_bytes()];
         let id = self
             .keyed_digest(PayloadClass::Derived, patient, &parts)
             .await?;
@@ -261,14 +311,16 @@ impl Engine {
         let shown = VerificationRecord {
             fact: attestation.fact,
             verified: VerifiedBy::Source {
-                source: from.source().clone(),
+                source: from.name().clone(),
+                method: Some(attestation.method),
+                proxy,
             },
             patient,
             digest: attestation.digest,
             at: attestation.at.min(now),
             until,
         };
-        let mut commit = self.commit_as(system());
+        let mut commit = self.commit_as(from.actor());
         // Kept for as long as it could come again.
         let kept = record(
             format!("used/{id}"),
@@ -279,6 +331,57 @@ impl Engine {
         self.verify_with(waiting, shown, commit).await
     }
 
+    /// The patient whom a held write-back is about, if a portal names the same: the token, and the logical id.
+    pub(crate) async fn same_patient(
+        &self,
+        waiting: &Waiting,
+        named: &str,
+    ) -> Result<(PatientToken, String), VerifyFailed> {
+        let token = waiting.ruled.proposal.patient;
+        let token = token.ok_or(VerifyFailed::OtherContent)?;
+        let id = self.patient_id(token).await?;
+        if named == format!("Patient/{id}") {
+            Ok((token, id))
+        } else {
+            Err(VerifyFailed::OtherContent)
+        }
+    }
+
+    /// Whether a person may be shown, in the patient's place, what is proposed.
+    pub(crate) async fn may_see_for(
+        &self,
+        reference: &str,
+        (token, id): (PatientToken, &str),
+    ) -> Result<(), VerifyFailed> {
+        self.proxy_of(reference, (token, id)).await.map(|_| ())
+    }
+
+    /// What a held write-back still waits for, as far as is known now.
+    pub(crate) async fn missing_of(
+        &self,
+        waiting: &Waiting,
+    ) -> Result<BTreeSet<String>, VerifyFailed> {
+        let asked = waiting.order.asked.as_ref().ok_or(VerifyFailed::Order)?;
+        let (records, _) = self.evidence_kept(waiting.hand.id).await?;
+        Ok(waiting.missing(&asked.facts, &records))
+    }
+
+    /// Evidence that came before and counts still, and the revision of its record.
+    async fn evidence_kept(
+        &self,
+        writeback: WritebackId,
+    ) -> Result<(Vec<VerificationRecord>, Option<u64>), VerifyFailed> {
+        let now = self.now();
+        let key = evidence_key(writeback);
+        let kept = self.store.record(&self.config.tenant, &key, now).await?;
+        let Some(kept) = kept else {
+            return Ok((Vec::new(), None));
+        };
+        let mut records: Vec<VerificationRecord> = read(kept.value)?;
+        records.retain(|it| now < it.until);
+        Ok((records, Some(kept.revision)))
+    }
+
     /// Verifies with everything that counts now; what does not suffice waits for more.
     async fn verify_with(
         &self,
@@ -286,29 +389,19 @@ impl Engine {
         shown: VerificationRecord,
         mut commit: Commit,
     ) -> Result<Verifying, VerifyFailed> {
-        let Waiting {
-            mut hand,
-            ruled,
-            named,
-            order,
-        } = waiting;
         let now = self.now();
-        let key = RecordKey::new(VERIFICATIONS, format!("evidence/{}", hand.id));
-        let kept = self.store.record(&self.config.tenant, &key, now).await?;
-        let revision = kept.as_ref().map(|it| it.revision);
-        let mut records: Vec<VerificationRecord> = match kept {
-            Some(kept) => read(kept.value)?,
-            None => Vec::new(),
-        };
-        records.retain(|it| it.fact != shown.fact && now < it.until);
+        let key = evidence_key(waiting.hand.id);
+        let (mut records, revision) = self.evidence_kept(waiting.hand.id).await?;
+        records.retain(|it| it.fact != shown.fact);
         records.push(shown);
         records.truncate(EVIDENCE_MAX);
         let evidence: Vec<Verification> = records.iter().map(established).collect();
-        let facts = self.facts_now(&order).await?;
+        let facts = self.facts_now(&waiting.order).await?;
         let verify = Command::Verify {
             facts: &facts,
             evidence: &evidence,
         };
+        let mut hand = waiting.hand.clone();
         match hand.step(verify, now) {
             Ok(()) => {
                 if revision.is_some() {
@@ -322,17 +415,9 @@ impl Engine {
                 Ok(Verifying::Passed(Box::new(row)))
             }
             Err(MoveFailed::Refused(Refusal::NotVerified)) => {
-                let is_shown = |name: &&String| {
-                    facts.is_established_for(name, &ruled.order.digest)
-                        || records.iter().any(|it| it.fact == **name)
-                };
-                let missing = named
-                    .iter()
-                    .filter(|name| !is_shown(name))
-                    .cloned()
-                    .collect();
-                let name = format!("evidence/{}", hand.id);
-                let kept = record(name, &records, ruled.order.approve_by)?;
+                let missing = waiting.missing(&facts, &records);
+                let until = waiting.ruled.order.approve_by;
+                let kept = record(key.key, &records, until)?;
                 commit.records.push(match revision {
                     Some(revision) => RecordChange::Update(kept, revision),
                     None => RecordChange::Create(kept),
@@ -356,7 +441,7 @@ impl Engine {
         Ok(facts)
     }
 
-    async fn waiting(&self, writeback: WritebackId) -> Result<Waiting, VerifyFailed> {
+    pub(crate) async fn waiting(&self, writeback: WritebackId) -> Result<Waiting, VerifyFailed> {
         let hand = self.take_in_hand(writeback).await?;
         let Writeback::AwaitingVerification(state) = &hand.state else {
             return Err(VerifyFailed::NotWaiting);
@@ -383,16 +468,20 @@ impl Engine {
     }
 
     /// The same result, after a refusal was recorded. What failed on our side is no refusal.
-    async fn verification_recorded(
+    pub(crate) async fn verification_recorded<T>(
         &self,
+        from: &Portal,
         writeback: WritebackId,
-        done: Result<Verifying, VerifyFailed>,
-    ) -> Result<Verifying, VerifyFailed> {
-        let code = done.as_ref().err().and_then(VerifyFailed::code);
-        let Some(code) = code.filter(|code| self.admits_refused_verification(code)) else {
+        done: Result<T, VerifyFailed>,
+    ) -> Result<T, VerifyFailed> {
+        let Some(code) = done.as_ref().err().and_then(VerifyFailed::code) else {
             return done;
         };
-        let mut commit = self.commit_as(system());
+        let named = Named::Source(from.name().clone());
+        if !self.refusals.admits(code, named, self.now()) {
+            return done;
+        }
+        let mut commit = self.commit_as(from.actor());
         commit.append(
             StreamId::Refusals,
             Expected::Any,
@@ -407,17 +496,10 @@ impl Engine {
         }
         done
     }
-
-    fn admits_refused_verification(&self, code: &'static str) -> bool {
-        self.refusals
-            .admits(code, crate::refusals::Named::Nobody, self.now())
-    }
 }
 
-fn system() -> Actor {
-    Actor::System {
-        part: SystemPart::Gateway,
-    }
+fn evidence_key(writeback: WritebackId) -> RecordKey {
+    RecordKey::new(VERIFICATIONS, format!("evidence/{writeback}"))
 }
 
 fn established(record: &VerificationRecord) -> Verification {

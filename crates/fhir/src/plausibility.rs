@@ -41,6 +41,8 @@ mod units;
 mod values;
 mod workflow;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::Value;
@@ -257,6 +259,44 @@ impl Plausibility {
     #[must_use]
     pub fn medication(&self, concept: &Value) -> MedicationKind {
         self.drugs.kind(concept)
+    }
+
+    /// Whether a medication is wholly known, and every ingredient of it is called by one of these names: ids, classes
+    /// or traits of the table of drugs.
+    #[must_use]
+    pub fn is_only_of(&self, concept: &Value, names: &BTreeSet<String>) -> bool {
+        let known = self.drugs.concept(concept);
+        let is_named = |drug: &&drugs::Drug| names.iter().any(|name| drug.is_called(name));
+        matches!(known, drugs::Known::Whole(_))
+            && !known.drugs().is_empty()
+            && known.drugs().iter().all(is_named)
+    }
+
+    /// Whether any ingredient of a medication that is known is called by one of these names.
+    #[must_use]
+    pub fn is_any_of(&self, concept: &Value, names: &BTreeSet<String>) -> bool {
+        let known = self.drugs.concept(concept);
+        let mut drugs = known.drugs().iter();
+        drugs.any(|drug| names.iter().any(|name| drug.is_called(name)))
+    }
+
+    /// Whether any drug of the table is called by a name: as its id, class or a trait.
+    #[must_use]
+    pub fn has_drug_called(&self, name: &str) -> bool {
+        self.drugs.all().any(|drug| drug.is_called(name))
+    }
+
+    /// Whether a refill is routine: every check that an order must pass could be made and found nothing, and so could
+    /// rule M-10.
+    #[must_use]
+    pub fn refill_is_clean(&self, report: &Report) -> bool {
+        let of_refills = |rule: &str| rule == rule::M_10.id;
+        self.order_checks_fired(report) == Some(false)
+            && !report.judged.iter().any(|it| of_refills(it.rule))
+            && !report
+                .unchecked
+                .iter()
+                .any(|it| it.rules.iter().any(|rule| of_refills(rule)))
     }
 
     /// What the rules would look at for a resource that is no Bundle, beside patient and prior version.

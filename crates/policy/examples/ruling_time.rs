@@ -126,5 +126,6 @@ fn request(bundle: &Bundle, seed: &mut u64) -> Result<WriteRequest, Box<dyn std:
         tainted: next(seed, 4) == 0,
         bundle: *bundle.digest(),
         at_least: None,
+        protocol: None,
     })
 }

@@ -356,6 +356,7 @@ fn write_request(bundle: &Bundle, case: &WriteCase) -> Result<WriteRequest, Stri
         tainted: case.tainted,
         bundle: *bundle.digest(),
         at_least: None,
+        protocol: None,
     })
 }
 

@@ -168,10 +168,21 @@ impl Bundle {
             return Ok(refusal.by_policies(&raising.determining));
         }
         let record = conclude(base, &verdict.determining, &raising.determining, &refusal);
-        Ok(match &request.at_least {
+        let mut record = match &request.at_least {
             Some(least) => no_lighter(record, least, &verdict.determining, &refusal),
             None => record,
-        })
+        };
+        // What passes under a protocol passes for those whom it names alone, whatever else was asked for.
+        if record.gate != Gate::Deny {
+            record.protocol.clone_from(&request.protocol);
+            if let (Some(protocol), Some(reason)) = (&record.protocol, record.reasons.first_mut()) {
+                reason.text = format!(
+                    "{} (Protocol `{}`, version {}.)",
+                    reason.text, protocol.id, protocol.version
+                );
+            }
+        }
+        Ok(record)
     }
 }
 
@@ -278,6 +289,7 @@ fn conclude(base: Base, rows: &[&Entry], fired: &[&Entry], refusal: &Refusal) ->
         proof_min: base.proof,
         notify: notify.into_iter().collect(),
         bundle: refusal.bundle,
+        protocol: None,
     }
 }
 
@@ -447,6 +459,7 @@ impl Refusal {
             proof_min: ProofLevel::P3,
             notify: Vec::new(),
             bundle: self.bundle,
+            protocol: None,
         }
     }
 }

@@ -61,6 +61,7 @@ fn request(intent: &str, change: Change) -> WriteRequest {
         tainted: false,
         bundle: *BUNDLE.digest(),
         at_least: None,
+        protocol: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use chaperone_engine::refill::protocols_of;
 use chaperone_policy::Bundle;
 use serde_json::json;
 
@@ -64,6 +65,12 @@ pub(crate) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
                     eprintln!(
                         "note: agent `{}` has no key and cannot authenticate; see `chaperone agent-key`",
                         agent.id
+                    );
+                }
+                for protocol in protocols_of(&bundle)?.iter().filter(|it| !it.is_signed) {
+                    eprintln!(
+                        "note: protocol `{}`, version {}, is not signed as it stands and covers nothing; its digest is {}",
+                        protocol.id, protocol.version, protocol.digest
                     );
                 }
                 if let Some(proof) = &proof {

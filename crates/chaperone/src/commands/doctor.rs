@@ -10,7 +10,9 @@ use chaperone_connect::keys::FileKeyVault;
 use chaperone_core::ids::EhrEventSource;
 use chaperone_core::ports::{Clock, Ehr as _, Environment};
 use chaperone_engine::conformance::{self, WriteBack};
+use chaperone_engine::ehr_event::SourceKind;
 use chaperone_engine::projection;
+use chaperone_engine::verification::trusted_portals;
 use chaperone_store::Verdict;
 use serde::Serialize;
 
@@ -65,6 +67,7 @@ async fn examine(config: &Config) -> Vec<Look> {
     looks.push(packages(config));
     looks.push(listener(config));
     looks.push(ehr_events(config));
+    looks.push(portals(config));
     looks.push(egress(config, &basics));
     let stored = store(config, &basics.clock).await;
     let store_stands = stored.iter().all(|look| look.verdict == GOOD);
@@ -154,11 +157,12 @@ fn listener(config: &Config) -> Look {
 /// Whether sources of EHR events have usable secrets, and whether anything can come of what they announce.
 fn ehr_events(config: &Config) -> Look {
     const WHAT: &str = "ehr events";
-    let sources = match ehr_events::sources(&config.ehr_events) {
+    let sources = match ehr_events::sources(&config.ehr_events, &config.portals) {
         Ok(sources) => sources,
         Err(error) => return look(WHAT, BAD, format!("{error:#}")),
     };
-    let named: Vec<&str> = sources.names().map(EhrEventSource::as_str).collect();
+    let named = sources.names(SourceKind::Announcer);
+    let named: Vec<&str> = named.map(EhrEventSource::as_str).collect();
     if named.is_empty() {
         return look(WHAT, GOOD, "no source is configured; none can be announced");
     }
@@ -198,6 +202,38 @@ async fn launch(config: &Config, basics: &Basics) -> Option<Look> {
             )
         }
     })
+}
+
+/// Whether portals have usable secrets, and whether the bundle and the configuration name the same ones.
+fn portals(config: &Config) -> Look {
+    const WHAT: &str = "portals";
+    let sources = match ehr_events::sources(&config.ehr_events, &config.portals) {
+        Ok(sources) => sources,
+        Err(error) => return look(WHAT, BAD, format!("{error:#}")),
+    };
+    let loaded = bundle_files::read(Some(&config.governance)).and_then(|f| bundle_files::load(&f));
+    let trusted = match loaded.and_then(|bundle| Ok(trusted_portals(&bundle)?)) {
+        Ok(trusted) => trusted,
+        Err(error) => return look(WHAT, BAD, format!("{error:#}")),
+    };
+    let named: BTreeSet<EhrEventSource> = sources.names(SourceKind::Portal).cloned().collect();
+    if named.is_empty() && trusted.is_empty() {
+        return look(WHAT, GOOD, "no portal is configured; none can attest");
+    }
+    let join = |names: Vec<&EhrEventSource>| {
+        let names: Vec<&str> = names.into_iter().map(EhrEventSource::as_str).collect();
+        names.join(", ")
+    };
+    let of_no_use = join(named.difference(&trusted).collect());
+    let without_secret = join(trusted.difference(&named).collect());
+    if !of_no_use.is_empty() || !without_secret.is_empty() {
+        let say = format!(
+            "named in the configuration and trusted for nothing in rules/verification.toml: [{of_no_use}]; trusted there and without a secret: [{without_secret}]"
+        );
+        return look(WHAT, WARNING, say);
+    }
+    let both = join(named.intersection(&trusted).collect());
+    look(WHAT, GOOD, format!("{both} may attest"))
 }
 
 /// The gate of the configured bundle.

@@ -1,6 +1,7 @@
-//! `[[ehr_events]]`: which systems may announce events of the EHR, and where their secrets are.
+//! `[[ehr_events]]` and `[[portals]]`: which systems may announce events of the EHR, which portals may attest what
+//! patients confirmed, and where their secrets are.
 //!
-//! Not what an event may cause, which is in the bundle. Secrets stand in files of their own and are read once,
+//! Not what an event may cause, nor what a portal is trusted for: that is in the bundle. Secrets stand in files of their own and are read once,
 //! at start.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use chaperone_connect::keys::is_private;
 use chaperone_core::ids::EhrEventSource;
-use chaperone_engine::ehr_event::{EventSources, SourceSecrets, WINDOW_S_DEFAULT};
+use chaperone_engine::ehr_event::{EventSources, SourceKind, SourceSecrets, WINDOW_S_DEFAULT};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -27,6 +28,18 @@ pub(crate) struct Source {
     window_s: i64,
 }
 
+/// One portal.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Portal {
+    portal: EhrEventSource,
+    secret_file: PathBuf,
+    #[serde(default)]
+    previous_secret_file: Option<PathBuf>,
+    #[serde(default = "window_s")]
+    window_s: i64,
+}
+
 fn window_s() -> i64 {
     WINDOW_S_DEFAULT
 }
@@ -34,31 +47,52 @@ fn window_s() -> i64 {
 impl Source {
     /// Makes its paths relative to the configuration's folder.
     pub(super) fn settle_in(&mut self, home: &Path) {
-        for path in std::iter::once(&mut self.secret_file).chain(&mut self.previous_secret_file) {
-            *path = home.join(&*path);
-        }
+        settle(&mut self.secret_file, &mut self.previous_secret_file, home);
     }
 }
 
-/// Reads the secrets of all sources.
-pub(crate) fn sources(configured: &[Source]) -> anyhow::Result<EventSources> {
-    let mut read = Vec::with_capacity(configured.len());
-    for source in configured {
-        let previous = match &source.previous_secret_file {
+impl Portal {
+    /// Makes its paths relative to the configuration's folder.
+    pub(super) fn settle_in(&mut self, home: &Path) {
+        settle(&mut self.secret_file, &mut self.previous_secret_file, home);
+    }
+}
+
+fn settle(current: &mut PathBuf, previous: &mut Option<PathBuf>, home: &Path) {
+    for path in std::iter::once(current).chain(previous) {
+        *path = home.join(&*path);
+    }
+}
+
+/// Reads the secrets of all sources and portals. None of them shares a name or a secret with another: one could speak
+/// for the other.
+pub(crate) fn sources(announcers: &[Source], portals: &[Portal]) -> anyhow::Result<EventSources> {
+    let announcers = announcers.iter().map(|it| {
+        let files = (&it.secret_file, &it.previous_secret_file);
+        (&it.source, SourceKind::Announcer, files, it.window_s)
+    });
+    let portals = portals.iter().map(|it| {
+        let files = (&it.secret_file, &it.previous_secret_file);
+        (&it.portal, SourceKind::Portal, files, it.window_s)
+    });
+    let mut read = Vec::new();
+    for (name, kind, (current, previous), window_s) in announcers.chain(portals) {
+        let previous = match previous {
             Some(path) => Some(secret(path)?),
             None => None,
         };
-        read.push((source, secret(&source.secret_file)?, previous));
+        read.push((name, kind, secret(current)?, previous, window_s));
     }
     let sources = read
         .iter()
-        .map(|(source, current, previous)| SourceSecrets {
-            source: source.source.clone(),
+        .map(|(name, kind, current, previous, window_s)| SourceSecrets {
+            source: (*name).clone(),
+            kind: *kind,
             current: current.as_bytes(),
             previous: previous.as_ref().map(|text| text.as_bytes()),
-            window_s: source.window_s,
+            window_s: *window_s,
         });
-    EventSources::new(sources).context("`ehr_events` cannot be used")
+    EventSources::new(sources).context("`ehr_events` and `portals` cannot be used")
 }
 
 /// The text of a file without the end of its last line: exactly what `$(cat FILE)` gives a shell.
@@ -110,7 +144,7 @@ mod tests {
         let with = |rest: &str| {
             let mut source = source(&format!("source = 'ehr'\n{rest}")).unwrap();
             source.settle_in(folder.path());
-            sources(&[source]).map_err(|failed| format!("{failed:#}"))
+            sources(&[source], &[]).map_err(|failed| format!("{failed:#}"))
         };
         assert!(with("secret_file = 'new'").is_ok());
         assert!(with("secret_file = 'new'\nprevious_secret_file = 'old'\nwindow_s = 60").is_ok());
@@ -130,5 +164,18 @@ mod tests {
         }
         assert!(source("source = 'ehr'\nsecret = 'x'\nsecret_file = 'new'").is_err());
         assert!(source("source = 'ehr'").is_err());
+        // A portal with the secret of a source, or under its name, would be both.
+        let mut ehr = source("source = 'ehr'\nsecret_file = 'new'").unwrap();
+        ehr.settle_in(folder.path());
+        let both = |text: &str| {
+            let mut portal: Portal = toml::from_str(text).unwrap();
+            portal.settle_in(folder.path());
+            sources(std::slice::from_ref(&ehr), &[portal]).map_err(|failed| format!("{failed:#}"))
+        };
+        assert!(both("portal = 'portal'\nsecret_file = 'old'").is_ok());
+        let said = both("portal = 'portal'\nsecret_file = 'new'").unwrap_err();
+        assert!(said.contains("is used twice"), "{said}");
+        let said = both("portal = 'ehr'\nsecret_file = 'old'").unwrap_err();
+        assert!(said.contains("named twice"), "{said}");
     }
 }

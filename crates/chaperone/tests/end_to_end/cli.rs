@@ -168,6 +168,7 @@ async fn the_doctor_says_what_stands_well_and_what_to_mend() {
         "keys",
         "ehr",
         "ehr events",
+        "portals",
         "projections",
     ] {
         assert_eq!(verdict(&looks, what), "good", "{looks}");

@@ -7,7 +7,7 @@ use super::event::{
     DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis, OrderRef,
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
-use super::state::{AwaitingApproval, AwaitingSignature, StateName, Writeback};
+use super::state::{AwaitingApproval, AwaitingSignature, Ruled, StateName, Writeback};
 use crate::Timestamp;
 use crate::canary::{CanaryEnd, CanaryMiss};
 use crate::change::{Change, Unclassifiable};
@@ -194,6 +194,14 @@ pub enum Refusal {
     /// Somebody in training, where their word cannot be the one that counts.
     #[error("whoever is in training cannot decide this, and cannot sign beside another trainee")]
     InTraining,
+    /// The protocol that covers it does not name them.
+    #[error(
+        "the protocol under which this is renewed does not name you; a colleague whom it names can approve it"
+    )]
+    NotNamedByProtocol,
+    /// The protocol that covers it has ended.
+    #[error("the protocol under which this is renewed has ended; a clinician can order it")]
+    ProtocolEnded,
     /// The approval came too late.
     #[error("the time to approve has passed")]
     ApprovalExpired,
@@ -230,6 +238,8 @@ impl Refusal {
             Refusal::RoleNotPermitted => "role-not-permitted",
             Refusal::SamePerson => "same-person",
             Refusal::InTraining => "in-training",
+            Refusal::NotNamedByProtocol => "not-named-by-protocol",
+            Refusal::ProtocolEnded => "protocol-ended",
             Refusal::ApprovalExpired => "approval-expired",
             Refusal::DigestMismatch => "order-digest-mismatch",
             Refusal::AttemptOutOfOrder => "attempt-out-of-order",
@@ -523,6 +533,7 @@ fn approve(
     if now > ruled.order.approve_by {
         return Err(Refusal::ApprovalExpired);
     }
+    under_protocol(ruled, record, now)?;
     if ruled.validation.needs_override() && record.override_reason.is_none() {
         return Err(Refusal::OverrideReasonRequired);
     }
@@ -582,6 +593,15 @@ fn approve(
     })
 }
 
+/// Where a protocol lets it pass: it must be in force still, and name whoever approves.
+fn under_protocol(ruled: &Ruled, record: &ApprovalRecord, at: Timestamp) -> Result<(), Refusal> {
+    match &ruled.ruling.protocol {
+        Some(protocol) if at >= protocol.until => Err(Refusal::ProtocolEnded),
+        Some(protocol) if !protocol.names(&record.account) => Err(Refusal::NotNamedByProtocol),
+        _ => Ok(()),
+    }
+}
+
 /// Beside an approval by somebody in training, which is all that can stand before another one at a gate of
 /// one person: a colleague who is not in training.
 fn cosign(waiting: &AwaitingApproval, record: &ApprovalRecord) -> Result<(), Refusal> {
@@ -616,6 +636,7 @@ fn sign(
     if at > waiting.sign_by() || at > now {
         return Err(Refusal::ApprovalExpired);
     }
+    under_protocol(ruled, record, at)?;
     // What is signed there is in force there: nobody could sign beside them any more.
     if record.in_training {
         return Err(Refusal::InTraining);

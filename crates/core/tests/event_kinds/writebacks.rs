@@ -2,12 +2,15 @@
 
 use crate::sample::{address, at, digest, events, person, writeback};
 use chaperone_core::canary::CanaryEnd;
+use chaperone_core::change::{ChangeClass, Destination};
 use chaperone_core::edit::EditLink;
-use chaperone_core::ids::{EhrEventSource, UndoId};
+use chaperone_core::evidence::Strategy;
+use chaperone_core::ids::{AccountName, EhrEventSource, ProtocolId, ResourceToken, UndoId};
 use chaperone_core::oversight::Maker;
 use chaperone_core::principal::Role;
+use chaperone_core::protocol::ProtocolCited;
 use chaperone_core::undo::{UndoLink, UndoPart, VersionName};
-use chaperone_core::verification::{VerificationRecord, VerifiedBy};
+use chaperone_core::verification::{VerificationMethod, VerificationRecord, VerifiedBy};
 use chaperone_core::writeback::{
     FailureCause, HumanNeeded, Proposal, QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
 };
@@ -90,12 +93,44 @@ pub(super) fn writeback_kinds() -> Vec<WritebackEvent> {
             fact: "patient_confirmed".to_owned(),
             verified: VerifiedBy::Source {
                 source: EhrEventSource::new("portal").unwrap(),
+                method: None,
+                proxy: None,
             },
             patient: crate::sample::proposal().patient,
             digest: digest("order"),
             at: at(30),
             until: at(90),
         }],
+    });
+    kinds.push(E::Verified {
+        facts: ["patient_confirmed".to_owned()].into(),
+        evidence: vec![VerificationRecord {
+            fact: "patient_confirmed".to_owned(),
+            verified: VerifiedBy::Source {
+                source: EhrEventSource::new("portal").unwrap(),
+                method: Some(VerificationMethod::StepUp),
+                proxy: Some(ResourceToken::from_random([6; 16])),
+            },
+            patient: crate::sample::proposal().patient,
+            digest: digest("order"),
+            at: at(30),
+            until: at(90),
+        }],
+    });
+    let mut under_protocol = crate::sample::ruling(
+        crate::sample::approve_2f(),
+        ChangeClass::M4,
+        Destination::Ehr,
+    );
+    under_protocol.protocol = Some(ProtocolCited {
+        id: ProtocolId::new("statin-renewal").unwrap(),
+        version: 3,
+        approvers: [AccountName::new("nurse-1").unwrap()].into(),
+        until: at(90),
+    });
+    kinds.push(E::Ruled {
+        ruling: Box::new(under_protocol),
+        order: crate::sample::order(Strategy::Conditional),
     });
     kinds.insert(
         0,

@@ -175,6 +175,7 @@ pub(crate) fn ruling(gate: Gate, class: ChangeClass, destination: Destination) -
         proof_min: ProofLevel::P2,
         notify: Vec::new(),
         bundle: digest("bundle"),
+        protocol: None,
     }
 }
 

@@ -120,6 +120,12 @@ impl Accounting {
                 source: "45 CFR 160.103 (disclosure)".to_owned(),
             };
         }
+        if matches!(access.actor, Actor::Portal { .. }) {
+            return Verdict::LeftOut {
+                why: "shown to the patient, or to whoever acts in their place".to_owned(),
+                source: "45 CFR 164.528(a)(1)(ii)".to_owned(),
+            };
+        }
         let purpose = access.work.as_ref().and_then(|work| work.purpose.as_ref());
         let excluded = purpose.and_then(|purpose| {
             self.excluded

@@ -272,6 +272,7 @@ impl Seen {
             client: match &access.actor {
                 Actor::Agent { agent, .. } => agent.to_string(),
                 Actor::Human { .. } => "console".to_owned(),
+                Actor::Portal { portal } => portal.to_string(),
                 Actor::System { .. } | Actor::Anonymous => "Chaperone".to_owned(),
             },
             human: behind.map(|person| named(person, names)),
@@ -333,7 +334,10 @@ impl Seen {
             // A page of the console shows what it says, or nothing; no other record is made.
             ReadEnd::None if !self.is_automated => {
                 self.fields.clone_from(&read.ceiling);
-                self.outcome = "shown at the console".to_owned();
+                self.outcome = match actor {
+                    Actor::Portal { .. } => "shown by the portal".to_owned(),
+                    _ => "shown at the console".to_owned(),
+                };
             }
             ReadEnd::None => {
                 self.fields.clone_from(&read.ceiling);

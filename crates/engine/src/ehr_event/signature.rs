@@ -1,5 +1,5 @@
-//! Who announced an event: HMAC-SHA-256 over timestamp and body, under a secret that one source and this
-//! server share.
+//! Who announced an event, or attested as a portal: HMAC-SHA-256 over timestamp and body, under a secret that one
+//! source and this server share.
 //!
 //! ```text
 //! X-Chaperone-Timestamp: 1772366400
@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Not what the event may cause. A source may have two secrets while it moves from one to the other. An
-//! unknown source, a missing signature and a wrong one are refused alike and after the same work.
+//! unknown source, one of the other kind, a missing signature and a wrong one are refused alike and after the
+//! same work.
 //!
 //! # Source
 //! RFC 2104 and FIPS 198-1 (HMAC).
@@ -36,10 +37,22 @@ const TIMESTAMP_DIGITS_MAX: usize = 12;
 /// What stands before the signature: how it is made.
 const VERSION: &str = "v1=";
 
+/// What a source may send. Nobody is both: an engine that announces appointments cannot say that a patient
+/// confirmed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Announces events of the EHR.
+    Announcer,
+    /// A portal of patients: attests what they confirmed there.
+    Portal,
+}
+
 /// One source and its secrets.
 pub struct SourceSecrets<'a> {
     /// Its name.
     pub source: EhrEventSource,
+    /// What it may send.
+    pub kind: SourceKind,
     /// The secret in use.
     pub current: &'a [u8],
     /// The secret before it, while the source still signs with it.
@@ -52,10 +65,10 @@ pub struct SourceSecrets<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourcesInvalid {
     /// Too many.
-    #[error("there are more than {SOURCES_MAX} sources of EHR events")]
+    #[error("there are more than {SOURCES_MAX} sources of EHR events and portals")]
     TooMany,
     /// A name twice.
-    #[error("the source `{0}` of EHR events is named twice")]
+    #[error("`{0}` is named twice, as a source of EHR events or a portal")]
     Twice(EhrEventSource),
     /// A secret that is too short or too long.
     #[error(
@@ -74,11 +87,12 @@ pub enum SourcesInvalid {
 
 #[derive(Clone)]
 struct Source {
+    kind: SourceKind,
     keys: Vec<hmac::Key>,
     window_s: i64,
 }
 
-/// Who may announce events. `Debug` shows names alone.
+/// Who may announce events, and which portals may attest. `Debug` shows names alone.
 #[derive(Clone, Default)]
 pub struct EventSources(BTreeMap<EhrEventSource, Source>);
 
@@ -126,6 +140,7 @@ impl EventSources {
         for given in sources {
             let SourceSecrets {
                 source,
+                kind,
                 current,
                 previous,
                 window_s,
@@ -146,7 +161,14 @@ impl EventSources {
                 keys.push(key);
             }
             if known
-                .insert(source.clone(), Source { keys, window_s })
+                .insert(
+                    source.clone(),
+                    Source {
+                        kind,
+                        keys,
+                        window_s,
+                    },
+                )
                 .is_some()
             {
                 return Err(SourcesInvalid::Twice(source));
@@ -158,19 +180,23 @@ impl EventSources {
         Ok(Self(known))
     }
 
-    /// Their names.
-    pub fn names(&self) -> impl Iterator<Item = &EhrEventSource> {
-        self.0.keys()
+    /// Names of those of a kind.
+    pub fn names(&self, kind: SourceKind) -> impl Iterator<Item = &EhrEventSource> {
+        let all = self.0.iter().filter(move |(_, source)| source.kind == kind);
+        all.map(|(name, _)| name)
     }
 
-    /// Who sent a delivery.
+    /// Who of a kind sent a delivery.
     pub(super) fn check(
         &self,
         delivery: &Delivery<'_>,
+        kind: SourceKind,
         now: Timestamp,
     ) -> Result<EhrEventSource, NotAuthentic> {
         let named = EhrEventSource::new(delivery.source).ok();
-        let known = named.and_then(|name| Some((self.0.get(&name)?, name)));
+        let known = named
+            .and_then(|name| Some((self.0.get(&name)?, name)))
+            .filter(|(source, _)| source.kind == kind);
         let timestamp = delivery.timestamp.unwrap_or_default();
         let tag = delivery
             .signature
@@ -219,6 +245,7 @@ mod tests {
     fn given<'a>(source: &str, current: &'a [u8], previous: Option<&'a [u8]>) -> SourceSecrets<'a> {
         SourceSecrets {
             source: name(source),
+            kind: SourceKind::Announcer,
             current,
             previous,
             window_s: 300,
@@ -353,7 +380,11 @@ mod tests {
                 signature: signature.as_deref(),
                 body: b"{}",
             };
-            assert_eq!(sources.check(&delivery, now), expected, "{what}");
+            let announced = sources.check(&delivery, SourceKind::Announcer, now);
+            assert_eq!(announced, expected, "{what}");
+            // Whatever an announcer sends, it attests nothing.
+            let attested = sources.check(&delivery, SourceKind::Portal, now);
+            assert_eq!(attested, wrong(), "{what}");
         }
     }
 

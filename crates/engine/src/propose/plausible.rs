@@ -25,6 +25,8 @@ const FINDINGS_MAX: usize = 200;
 /// Stands behind the id of a rule in place of what it would say about a protected record.
 const PROTECTED: &str = ": this rule fired on a record that is specially protected (by its security label), \
     so what it found is not repeated here; whoever may open the record finds it at the EHR.";
+/// The fact for which a refill is held against those who wrote the protocols.
+pub(crate) const REFILL_CHECKS: &str = "refill_checks_clean";
 /// Name of the stage in the record.
 pub(super) const STAGE: &str = StageRecord::PLAUSIBILITY;
 
@@ -53,6 +55,8 @@ pub(crate) struct Plausible {
     pub(crate) effect: Option<Effect>,
     /// Whether a check that an order must pass fired; `None` when not every one could be made.
     pub(crate) order_checks_fired: Option<bool>,
+    /// Whether it is a routine refill: every check could be made, and none found anything.
+    pub(crate) refill_is_clean: bool,
 }
 
 impl Plausible {
@@ -117,11 +121,18 @@ impl Engine {
     ) -> Judged {
         let now = self.now();
         let Surroundings {
-            context,
+            mut context,
             missed,
             restricted,
             looked_up,
         } = self.surroundings(inputs, resource, now).await;
+        // Who belongs to the organisation and treats the patient is known where a protocol says it: a renewal is of
+        // what the protocol's own prescriber wrote for them.
+        if write.observe.iter().any(|name| name == REFILL_CHECKS) {
+            let prescribers = self.tables.refills().prescribers(now);
+            context.care_team = Some(prescribers.clone());
+            context.tenant = Some(prescribers);
+        }
         let rules = &self.rules.plausibility;
         let mut report = rules.check(resource, &context);
         // Nobody asked for is worth knowing; asked for and not had is a human's to look at.
@@ -137,6 +148,7 @@ impl Engine {
         let plausible = Plausible {
             effect: report.effect(),
             order_checks_fired: rules.order_checks_fired(&report),
+            refill_is_clean: rules.refill_is_clean(&report),
         };
         let not_checked: usize = report.unchecked.iter().map(|it| it.rules.len()).sum();
         let type_name = write.resource.as_str();

@@ -31,6 +31,8 @@ const LISTED_MAX: u32 = 200;
 const VISITS_MAX: u32 = 20;
 /// States of an encounter at which the patient was, or is, there.
 const ATTENDED: [&str; 5] = ["arrived", "triaged", "in-progress", "onleave", "finished"];
+/// States of an observation in which its value counts.
+const FINAL: [&str; 3] = ["final", "amended", "corrected"];
 const LOINC: &str = "http://loinc.org";
 
 /// What the rules are given, and what they could not be given.
@@ -307,6 +309,49 @@ impl Engine {
                 Looked::Missed
             }
         }
+    }
+
+    /// Whether the patient was certainly there since a time. What cannot be looked up was not.
+    pub(crate) async fn was_there_since(
+        &self,
+        patient_id: &str,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let last = self.last_visit(patient_id, true, now).await;
+        matches!(last, Looked::Found(Observed::Present(when), _) if when.earliest >= since)
+    }
+
+    /// Whether something was certainly measured since a time, and the result is final. What cannot be looked up was
+    /// not.
+    pub(crate) async fn was_measured_since(
+        &self,
+        patient_id: &str,
+        codes: &BTreeSet<String>,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let need = ObservationNeed {
+            codes: codes.clone(),
+            since,
+            enough: since,
+        };
+        let Looked::Found(found, _) = self.observed(patient_id, &[need]).await else {
+            return false;
+        };
+        found.iter().any(|it| {
+            let status = it.get("status").and_then(Value::as_str);
+            let is_final = status.is_some_and(|status| FINAL.contains(&status));
+            let codings = it.pointer("/code/coding").and_then(Value::as_array);
+            let is_it = codings.into_iter().flatten().any(|coding| {
+                let text = |name: &str| coding.get(name).and_then(Value::as_str);
+                text("system") == Some(LOINC)
+                    && text("code").is_some_and(|code| codes.contains(code))
+            });
+            is_final
+                && is_it
+                && observed_at(it).is_some_and(|at| at.earliest >= since && at.earliest <= now)
+        })
     }
 
     /// When the patient was last there.

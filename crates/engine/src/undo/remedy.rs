@@ -367,6 +367,7 @@ impl Engine {
             tainted: false,
             bundle: *self.bundle.digest(),
             at_least: None,
+            protocol: None,
         })
     }
 }

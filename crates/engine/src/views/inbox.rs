@@ -227,10 +227,9 @@ impl Engine {
         };
         let ruled = waiting.ruled();
         let gate = ruled.ruling.gate.clone();
-        let turn = Turn::of(
-            &gate,
+        let turn = Turn::of_ruled(
+            ruled,
             waiting.approvals(),
-            &ruled.proposal,
             ruled.validation.needs_override(),
             by,
         );

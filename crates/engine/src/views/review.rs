@@ -578,11 +578,9 @@ pub(super) fn turn_in(state: &Writeback, by: &Human) -> Turn {
     match state.before_people() {
         Some(waiting) => {
             let ruled = waiting.ruled();
-            let gate = &ruled.ruling.gate;
-            Turn::of(
-                gate,
+            Turn::of_ruled(
+                ruled,
                 waiting.approvals(),
-                &ruled.proposal,
                 ruled.validation.needs_override(),
                 by,
             )

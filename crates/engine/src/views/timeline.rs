@@ -138,7 +138,15 @@ impl Engine {
 
 fn verified_by(record: &VerificationRecord) -> String {
     match &record.verified {
-        VerifiedBy::Source { source } => format!("{} by {source}", record.fact),
+        VerifiedBy::Source {
+            source,
+            method,
+            proxy,
+        } => {
+            let how = method.map_or(String::new(), |how| format!(" ({})", how.as_str()));
+            let whose = proxy.map_or("", |_| ", who was told so by a proxy");
+            format!("{} by {source}{how}{whose}", record.fact)
+        }
     }
 }
 
@@ -168,6 +176,7 @@ pub fn actor_words(actor: &Actor) -> String {
                 SystemPart::Oversight => "oversight",
             }
         ),
+        Actor::Portal { portal } => format!("portal {portal}"),
         Actor::Anonymous => "nobody known".to_owned(),
     }
 }
@@ -220,6 +229,7 @@ pub fn event_words(event: &Event) -> String {
             }
             "console.token" => "Was told whom a token is about".to_owned(),
             "console.emergency" => "Looked at a patient in an emergency".to_owned(),
+            "portal.proposal" => "A portal showed the patient what is proposed".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
         },
         Event::ReadReleased {

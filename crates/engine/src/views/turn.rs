@@ -3,7 +3,7 @@
 use chaperone_core::evidence::ApprovalRecord;
 use chaperone_core::gate::Gate;
 use chaperone_core::principal::{Human, Role};
-use chaperone_core::writeback::Proposal;
+use chaperone_core::writeback::{Proposal, Ruled};
 
 use crate::context::Engine;
 pub use crate::tables::OverrideChoice;
@@ -50,6 +50,29 @@ impl Engine {
 }
 
 impl Turn {
+    /// Whose turn it is about what was ruled on; where a protocol lets it pass, it is that of those whom it names.
+    pub fn of_ruled(
+        ruled: &Ruled,
+        approvals: &[ApprovalRecord],
+        over_warning: bool,
+        human: &Human,
+    ) -> Turn {
+        let turn = Turn::of(
+            &ruled.ruling.gate,
+            approvals,
+            &ruled.proposal,
+            over_warning,
+            human,
+        );
+        let protocol = ruled.ruling.protocol.as_ref();
+        match turn {
+            Turn::Yours { role, .. } if protocol.is_some_and(|it| !it.names(&human.account)) => {
+                Turn::NotYours { roles: vec![role] }
+            }
+            turn => turn,
+        }
+    }
+
     /// Works out whose turn it is. Says nothing about who decided before or how.
     pub fn of(
         gate: &Gate,

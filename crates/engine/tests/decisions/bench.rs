@@ -13,7 +13,7 @@ use chaperone_core::ports::{Clock, Notice, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_core::writeback::StateName;
-use chaperone_engine::ehr_event::{EventSources, SourceSecrets};
+use chaperone_engine::ehr_event::{EventSources, SourceKind, SourceSecrets};
 use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::projection::WritebackRow;
@@ -138,13 +138,21 @@ pub(crate) fn ports(store: Arc<dyn Store>, ehr: Arc<FakeEhr>, clock: Arc<SeededC
 /// What the one source signs with.
 pub(crate) const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
+/// What the one portal signs with.
+pub(crate) const PORTAL_SECRET: &[u8] = b"the secret of the portal of patients";
+
 pub(crate) fn event_sources() -> EventSources {
-    EventSources::new([SourceSecrets {
-        source: EhrEventSource::new("integration").unwrap(),
-        current: SECRET,
+    let source = |name: &str, kind, current| SourceSecrets {
+        source: EhrEventSource::new(name).unwrap(),
+        kind,
+        current,
         previous: None,
         window_s: 300,
-    }])
+    };
+    EventSources::new([
+        source("integration", SourceKind::Announcer, SECRET),
+        source("portal", SourceKind::Portal, PORTAL_SECRET),
+    ])
     .unwrap()
 }
 

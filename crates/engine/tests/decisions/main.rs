@@ -40,6 +40,7 @@ mod passkeys;
 mod plausible;
 mod proposals;
 mod reads;
+mod renewals;
 mod replays;
 mod resemblances;
 mod retention;
@@ -93,6 +94,9 @@ on_both! {
         uses_of_keys_are_counted_and_recorded_in_a_while,
         a_key_that_cannot_be_had_stops_the_call_and_is_recorded,
         a_destroyed_key_is_destroyed_again_before_anything_is_served;
+    renewals:
+        a_routine_renewal_waits_for_whom_the_protocol_names,
+        what_no_protocol_covers_is_refused_whatever_the_agent_says;
     replays:
         a_ruling_is_the_same_when_it_is_asked_again,
         another_bundle_flips_what_it_rules_otherwise;
@@ -280,6 +284,8 @@ on_both! {
         what_cannot_be_compared_counts_as_alike;
     verifications:
         evidence_made_here_verifies_its_own_order_once,
+        a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now,
+        an_attestation_for_another_organisation_finds_nothing,
         evidence_of_other_things_leaves_it_held;
     reviews:
         a_review_is_for_who_has_a_part_in_it,

@@ -120,7 +120,7 @@ pub(crate) async fn another_bundle_flips_what_it_rules_otherwise(db: Db) {
     // An agent that may no longer ask gets no ruling at all.
     let narrower = changed(&[(
         "agents/refill-agent.toml",
-        "intents = [\"refill-request\"]",
+        "intents = [\"refill-request\", \"refill-protocol\"]",
         "intents = [\"intake\"]",
     )]);
     let told = backtested(&bench, &narrower, Span::default()).await;

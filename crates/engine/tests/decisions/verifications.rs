@@ -9,9 +9,10 @@ use chaperone_core::event::{DecisionKind, Event};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::Clock;
-use chaperone_core::verification::VerifiedBy;
+use chaperone_core::verification::{VerificationMethod, VerifiedBy};
 use chaperone_core::writeback::{StateName, WritebackEvent};
-use chaperone_engine::ehr_event::{Authenticated, Delivery};
+use chaperone_engine::ehr_event::Delivery;
+use chaperone_engine::portal::{Portal, ProposalAsked};
 use chaperone_engine::verification::{Attestation, VerifyFailed, Verifying};
 use chaperone_engine::{Engine, EngineConfig};
 use chaperone_policy::Bundle;
@@ -20,12 +21,12 @@ use serde_json::json;
 use crate::bench::*;
 use crate::deliveries::slot;
 
-/// The default bundle, in which one source may attest that a patient confirmed something.
+/// The default bundle, in which one portal may attest that a patient confirmed something.
 static TRUSTING: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
     let mut files = chaperone_policy::embedded::files();
     let rules = files.get_mut("rules/verification.toml").unwrap();
     rules.push_str(
-        "\n[[sources]]\nsource = \"integration\"\nfacts = [\"patient_confirmed\"]\nvalid_s = 600\n",
+        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\"]\nvalid_s = 600\n",
     );
     bundle(&files)
 });
@@ -65,20 +66,20 @@ async fn held(db: Db, count: usize) -> Held {
 }
 
 impl Held {
-    async fn source(&self) -> Authenticated {
+    async fn portal(&self) -> Portal {
         let body = b"an attestation";
         let timestamp = self.bench.engine.now().as_second().to_string();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, PORTAL_SECRET);
         let signed = [timestamp.as_bytes(), b".", body].concat();
         let signature = format!("v1={}", hex::encode(hmac::sign(&key, &signed).as_ref()));
         let delivery = Delivery {
-            source: "integration",
+            source: "portal",
             timestamp: Some(&timestamp),
             signature: Some(&signature),
             body,
         };
         let correlation = self.bench.engine.correlation();
-        let from = self.bench.engine.authenticate_event(delivery, correlation);
+        let from = self.bench.engine.authenticate_portal(delivery, correlation);
         from.await.unwrap()
     }
 
@@ -94,12 +95,14 @@ impl Held {
             digest: self.digest(self.ids[n]).await,
             patient: "Patient/p1".to_owned(),
             fact: "patient_confirmed".to_owned(),
+            method: VerificationMethod::Session,
+            proxy: None,
             at: self.bench.clock.now(),
         }
     }
 
     async fn take(&self, attestation: Attestation) -> Result<Verifying, VerifyFailed> {
-        let from = self.source().await;
+        let from = self.portal().await;
         self.bench.engine.take_attestation(&from, attestation).await
     }
 
@@ -143,7 +146,7 @@ pub(crate) async fn evidence_made_here_verifies_its_own_order_once(db: Db) {
     let evidence = evidence.unwrap();
     assert_eq!(evidence.digest, right.digest);
     assert!(
-        matches!(&evidence.verified, VerifiedBy::Source { source } if source.as_str() == "integration")
+        matches!(&evidence.verified, VerifiedBy::Source { source, method: Some(VerificationMethod::Session), proxy: None } if source.as_str() == "portal")
     );
     let refused: Vec<&str> = recorded
         .iter()
@@ -212,6 +215,13 @@ pub(crate) async fn evidence_of_other_things_leaves_it_held(db: Db) {
             },
             "source-not-trusted",
         ),
+        (
+            Attestation {
+                method: VerificationMethod::Lookup,
+                ..right.clone()
+            },
+            "method-refused",
+        ),
     ];
     for (wrong, code) in cases {
         assert_eq!(held.refused(wrong).await, code);
@@ -234,4 +244,103 @@ pub(crate) async fn evidence_of_other_things_leaves_it_held(db: Db) {
         ..right
     };
     assert!(matches!(held.take(again).await, Ok(Verifying::Passed(_))));
+}
+
+/// A relative of a patient, as the EHR has them.
+fn related(id: &str, patient: &str, code: &str) -> serde_json::Value {
+    json!({
+        "resourceType": "RelatedPerson", "id": id, "active": true,
+        "patient": { "reference": format!("Patient/{patient}") },
+        "relationship": [{ "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "code": code,
+        }] }],
+    })
+}
+
+pub(crate) async fn a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now(db: Db) {
+    let held = held(db, 1).await;
+    let right = held.attestation(0).await;
+    let by = |proxy: &str| Attestation {
+        proxy: Some(format!("RelatedPerson/{proxy}")),
+        id: format!("by {proxy}"),
+        ..right.clone()
+    };
+    let ehr = &held.bench.ehr;
+    ehr.put(related("guardian", "p1", "GUARD"));
+    ehr.put(related("of-another", "p2", "GUARD"));
+    ehr.put(related("neighbour", "p1", "NBOR"));
+    let mut inactive = related("inactive", "p1", "GUARD");
+    inactive["active"] = json!(false);
+    ehr.put(inactive);
+    let mut ended = related("ended", "p1", "GUARD");
+    ended["period"] = json!({ "end": "2020-01-01" });
+    ehr.put(ended);
+    for proxy in ["nobody", "of-another", "neighbour", "inactive", "ended"] {
+        assert_eq!(held.refused(by(proxy)).await, "proxy-refused", "{proxy}");
+        // Nor is such a person shown what is proposed.
+        let asked = ProposalAsked {
+            writeback: held.ids[0],
+            patient: "Patient/p1".to_owned(),
+            proxy: Some(format!("RelatedPerson/{proxy}")),
+        };
+        let from = held.portal().await;
+        let shown = held.bench.engine.proposal_for_patient(&from, asked).await;
+        assert_eq!(shown.unwrap_err().code(), Some("proxy-refused"), "{proxy}");
+    }
+    // A patient cannot be their own proxy, and nobody stands in for an adolescent.
+    let as_patient = Attestation {
+        proxy: Some("Patient/p1".to_owned()),
+        ..right.clone()
+    };
+    assert_eq!(held.refused(as_patient).await, "proxy-refused");
+    let born = |born: &str| {
+        ehr.put(json!({ "resourceType": "Patient", "id": "p1", "birthDate": born }));
+    };
+    let year = i32::from(
+        held.bench
+            .clock
+            .now()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .year(),
+    );
+    born(&format!("{}-01-01", year - 15));
+    assert_eq!(held.refused(by("guardian")).await, "proxy-refused");
+    born("1950-02-03");
+    let passed = held.take(by("guardian")).await.unwrap();
+    assert!(matches!(&passed, Verifying::Passed(row) if row.state == StateName::Ready));
+    let recorded = held.bench.recorded().await;
+    let by_proxy = recorded.iter().any(|it| match &it.event {
+        Event::Writeback(WritebackEvent::Verified { evidence, .. }) => evidence
+            .iter()
+            .any(|it| matches!(&it.verified, VerifiedBy::Source { proxy: Some(_), .. })),
+        _ => false,
+    });
+    assert!(by_proxy);
+    let ledger = serde_json::to_string(&recorded).unwrap();
+    assert!(!ledger.contains("guardian"));
+}
+
+pub(crate) async fn an_attestation_for_another_organisation_finds_nothing(db: Db) {
+    let held = held(db, 1).await;
+    let right = held.attestation(0).await;
+    let config = EngineConfig {
+        event_sources: event_sources(),
+        ..EngineConfig::new(
+            chaperone_core::ids::TenantId::new("other-clinic").unwrap(),
+            "http://127.0.0.1:8080",
+        )
+    };
+    let bench = &held.bench;
+    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+    let other = Engine::start(config, TRUSTING.clone(), ports)
+        .await
+        .unwrap();
+    let from = held.portal().await;
+    let there = other.take_attestation(&from, right.clone()).await;
+    assert_eq!(there.unwrap_err().code(), Some("not-waiting"));
+    assert_eq!(
+        bench.state(held.ids[0]).await,
+        StateName::AwaitingVerification
+    );
+    assert!(matches!(held.take(right).await, Ok(Verifying::Passed(_))));
 }

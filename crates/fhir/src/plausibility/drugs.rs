@@ -287,6 +287,11 @@ pub(super) struct DrugTable {
 }
 
 impl DrugTable {
+    /// Every drug of the table.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Drug> {
+        self.drugs.iter()
+    }
+
     pub(super) fn parse(drugs: &str, checks: &str) -> Result<Self, RuleError> {
         let file: File = register::read(FILE, drugs)?;
         let checks: ChecksFile = register::read(CHECKS_FILE, checks)?;
@@ -610,7 +615,7 @@ impl Drug {
     }
 
     /// Whether a name is its id, class or one of its traits.
-    fn is_called(&self, name: &str) -> bool {
+    pub(super) fn is_called(&self, name: &str) -> bool {
         self.id == name || self.class == name || self.traits.iter().any(|it| it == name)
     }
 

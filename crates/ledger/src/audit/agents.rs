@@ -168,6 +168,7 @@ fn client_who(telling: &Telling<'_>, agent_is_client: bool) -> Value {
             SystemPart::Undo => "undo",
             SystemPart::Oversight => "oversight",
         }),
+        Actor::Portal { portal } => identified("urn:chaperone:portal", portal.as_str()),
         Actor::Anonymous => json!({ "display": "not identified" }),
     }
 }

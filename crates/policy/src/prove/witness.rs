@@ -220,6 +220,7 @@ impl Asked {
             tainted: self.tainted,
             bundle: *bundle.digest(),
             at_least: None,
+            protocol: None,
         })
     }
 

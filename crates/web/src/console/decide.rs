@@ -336,9 +336,10 @@ pub(super) async fn not_taken(
 
 fn explain(refused: &Refused) -> (StatusCode, String) {
     let status = match refused {
-        Refused::RoleNotPermitted | Refused::SamePerson | Refused::SecondFactorRequired => {
-            StatusCode::FORBIDDEN
-        }
+        Refused::RoleNotPermitted
+        | Refused::SamePerson
+        | Refused::NotNamedByProtocol
+        | Refused::SecondFactorRequired => StatusCode::FORBIDDEN,
         Refused::OverrideReasonRequired => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::CONFLICT,
     };

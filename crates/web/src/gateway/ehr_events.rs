@@ -1,26 +1,20 @@
 //! `POST /ehr-events/{source}`: a system announces that something happened at the EHR.
 //!
-//! Here stands the form: one signature over every byte of the body, a small body, and JSON that can be read in
-//! one way only. Who a source is, and what an event may cause, is decided in `chaperone_engine::ehr_event`.
+//! Here stands the form: one signature over every byte of the body (`signed`), a small body, and JSON that can be read
+//! in one way only. Who a source is, and what an event may cause, is decided in `chaperone_engine::ehr_event`.
 //! The answer says that the event was taken, and nothing of agent, grant or patient. Start at [`receive`].
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::HeaderName;
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use chaperone_engine::CallError;
-use chaperone_engine::ehr_event::{Authenticated, Delivery, Notification};
+use chaperone_engine::ehr_event::{Authenticated, Notification};
 use serde_json::json;
 
 use super::limits::NOTIFICATION_BYTES_MAX;
 use super::refusal::{self, json_response};
-use super::{Asked, GatewayState, body, strict_json};
-
-/// Seconds since 1970 at which the delivery was signed.
-pub(super) const TIMESTAMP_HEADER: HeaderName = HeaderName::from_static("x-chaperone-timestamp");
-/// `v1=` and the HMAC-SHA-256 in hexadecimal.
-pub(super) const SIGNATURE_HEADER: HeaderName = HeaderName::from_static("x-chaperone-signature");
+use super::{Asked, GatewayState, signed};
 
 /// `POST /ehr-events/{source}`.
 pub(super) async fn receive(
@@ -29,34 +23,17 @@ pub(super) async fn receive(
     source: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response<Body> {
-    // A name that cannot be read is the name of no source.
-    let source = source.map_or_else(|_| String::new(), |Path(source)| source);
-    let (parts, body) = request.into_parts();
-    let read = async {
-        if parts.uri.query().is_some() {
-            return Err(refusal::unexpected_query());
-        }
-        if !body::is_media_type(&parts.headers, "application/json") {
-            return Err(refusal::unsupported_media_type("application/json"));
-        }
-        body::read(&parts.headers, body, NOTIFICATION_BYTES_MAX).await
-    };
-    let bytes = match read.await {
-        Ok(bytes) => bytes,
+    let signed = match signed::read(source, request, NOTIFICATION_BYTES_MAX).await {
+        Ok(signed) => signed,
         Err(error) => return gateway.refuse(&at, None, error).await,
     };
-    let delivery = Delivery {
-        source: &source,
-        timestamp: only(&parts.headers, &TIMESTAMP_HEADER),
-        signature: only(&parts.headers, &SIGNATURE_HEADER),
-        body: &bytes,
-    };
+    let delivery = signed.delivery();
     match gateway
         .engine
         .authenticate_event(delivery, at.correlation)
         .await
     {
-        Ok(from) => match take(&gateway, &at, &from, &bytes).await {
+        Ok(from) => match take(&gateway, &at, &from, signed.body()).await {
             Ok(()) => json_response(StatusCode::ACCEPTED, &json!({ "state": "accepted" })),
             Err(error) => gateway.answer(&at, &error),
         },
@@ -88,23 +65,8 @@ async fn take(
     }
 }
 
-/// A header that was sent once.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    let mut all = headers.get_all(name).iter();
-    let first = all.next()?;
-    if all.next().is_some() {
-        return None;
-    }
-    first.to_str().ok()
-}
-
-/// The texts of the parser would repeat what was sent, which is about a patient: none of them is used.
 fn parse(bytes: &[u8]) -> Result<Notification, CallError> {
-    let value = strict_json::parse(bytes).map_err(refusal::malformed)?;
-    if !value.is_object() {
-        return Err(refusal::not_an_object());
-    }
-    serde_json::from_value(value).map_err(|_| CallError::event_malformed())
+    signed::parse(bytes, CallError::event_malformed)
 }
 
 #[cfg(test)]
@@ -157,15 +119,5 @@ mod tests {
                 "{bad}: {said}"
             );
         }
-    }
-
-    #[test]
-    fn a_header_that_comes_twice_counts_as_none() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(only(&headers, &SIGNATURE_HEADER), None);
-        headers.append(SIGNATURE_HEADER, "v1=a".parse().unwrap());
-        assert_eq!(only(&headers, &SIGNATURE_HEADER), Some("v1=a"));
-        headers.append(SIGNATURE_HEADER, "v1=a".parse().unwrap());
-        assert_eq!(only(&headers, &SIGNATURE_HEADER), None);
     }
 }

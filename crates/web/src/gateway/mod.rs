@@ -6,9 +6,9 @@
 //!
 //! A request passes, in this order: [`pipeline`] (correlation id, peer's rate, a place to work in, a
 //! time limit), `bearer` (origin, token, agent's rate), `body` (size, JSON without doubt), and then
-//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] checks a signature in place of a token,
-//! and [`cds_services`] a token that the EHR signed. Whatever refuses it, [`refusal`] writes the answer, and the
-//! engine records it.
+//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] and [`portals`] check a signature in place of a token,
+//! and [`cds_services`] a token that the EHR signed.token (`signed`).
+//! Whatever refuses it, [`refusal`] writes the answer, and the engine records it.
 
 mod bearer;
 mod body;
@@ -19,7 +19,9 @@ pub(crate) mod limits;
 mod mcp;
 mod openapi;
 pub(crate) mod pipeline;
+mod portals;
 pub(crate) mod refusal;
+mod signed;
 mod strict_json;
 mod tools;
 
@@ -192,6 +194,14 @@ pub fn router(gateway: GatewayState) -> Router {
         .route(
             "/cds-services/{id}",
             post(cds_services::call).fallback(wrong_method_open),
+        )
+        .route(
+            "/portals/{portal}/proposals",
+            post(portals::proposal).fallback(wrong_method_open),
+        )
+        .route(
+            "/portals/{portal}/attestations",
+            post(portals::attest).fallback(wrong_method_open),
         )
         .merge(crate::oauth::routes());
 

@@ -6,6 +6,8 @@
 //! # Source
 //! OpenAPI Specification 3.1.
 
+mod portals;
+
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use chaperone_engine::Engine;
@@ -53,6 +55,14 @@ fn describe(base: &str, bundle_version: &str, tools: &[ToolDescription]) -> Valu
         json!({ "post": event_operation() }),
     );
     paths.insert(
+        "/portals/{portal}/proposals".to_owned(),
+        json!({ "post": portals::proposal_operation() }),
+    );
+    paths.insert(
+        "/portals/{portal}/attestations".to_owned(),
+        json!({ "post": portals::attestation_operation() }),
+    );
+    paths.insert(
         "/oauth/token".to_owned(),
         json!({ "post": token_operation() }),
     );
@@ -84,7 +94,7 @@ fn describe(base: &str, bundle_version: &str, tools: &[ToolDescription]) -> Valu
                 "in": "header",
                 "name": "X-Chaperone-Signature",
                 "description": "`v1=` and, in hexadecimal, the HMAC-SHA-256 of the timestamp header, a \
-                    full stop and every byte of the body, under the secret of the source.",
+                    full stop and every byte of the body, under the secret of the source or portal.",
             } },
             "schemas": { "Error": error_schema(), "Proposal": proposal_schema(), "Read": read_schema() },
             "responses": { "Refused": {
@@ -443,6 +453,14 @@ mod tests {
         let schema = document.pointer(body).unwrap();
         assert_eq!(schema["required"], json!(["text"]));
         assert_eq!(schema["properties"]["text"], json!({ "type": "string" }));
+        // What portals send is signed, and no token opens it.
+        for path in ["proposals", "attestations"] {
+            let security = format!("/paths/~1portals~1{{portal}}~1{path}/post/security");
+            assert_eq!(
+                document.pointer(&security),
+                Some(&json!([{ SIGNATURE: [] }]))
+            );
+        }
         let text = document.to_string();
         for (at, _) in text.match_indices("\"$ref\":\"#") {
             let target = text[at + 9..].split('"').next().unwrap();

@@ -1,7 +1,6 @@
 //! A system announces an event of the EHR, and the agent it is for finds its grant. Beside it, everything that
 //! must be refused, each with status, code and ledger entry.
 
-use aws_lc_rs::hmac;
 use axum::body::Body;
 use axum::http::Request;
 use chaperone_core::event::Event;
@@ -21,34 +20,6 @@ fn booked(house: &House, id: &str, patient: &str) -> Value {
         "id": id, "type": "appointment-booked", "occurred": house.clock.now().to_string(),
         "resource": format!("Appointment/appt-{patient}"), "patient": format!("Patient/{patient}"),
     })
-}
-
-fn signature(secret: &[u8], timestamp: &str, body: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
-    format!("v1={}", hex::encode(tag.as_ref()))
-}
-
-fn with_headers(path: &str, body: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
-    let mut request = json_post(path, None, body.to_owned());
-    for (name, value) in headers {
-        request.headers_mut().append(*name, value.parse().unwrap());
-    }
-    request
-}
-
-/// A delivery signed by a secret, a number of seconds from now.
-fn sent_at(house: &House, path: &str, secret: &[u8], ahead_s: i64, body: &str) -> Request<Body> {
-    let timestamp = (house.clock.now().as_second() + ahead_s).to_string();
-    let signature = signature(secret, &timestamp, body);
-    with_headers(
-        path,
-        body,
-        &[
-            ("x-chaperone-timestamp", &timestamp),
-            ("x-chaperone-signature", &signature),
-        ],
-    )
 }
 
 fn sent(house: &House, body: &str) -> Request<Body> {

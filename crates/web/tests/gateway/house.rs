@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use aws_lc_rs::hmac;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
@@ -13,7 +14,7 @@ use chaperone_core::ids::{
 };
 use chaperone_core::ports::{Clock as _, ConsentHook, Store};
 use chaperone_core::principal::{Human, Role};
-use chaperone_engine::ehr_event::{EventSources, SourceSecrets};
+use chaperone_engine::ehr_event::{EventSources, SourceKind, SourceSecrets};
 use chaperone_engine::grant::{GrantRequest, PatientRef};
 use chaperone_engine::launch::Launches;
 use chaperone_engine::launch::card::CardClient;
@@ -40,6 +41,7 @@ pub(crate) const DISPATCHER: &str = "intake-dispatcher";
 pub(crate) const INTAKE: &str = "intake-agent";
 /// The secret of the source `integration`, and the one before it.
 pub(crate) const EVENT_SECRET: &[u8] = b"the secret of the integration engine";
+pub(crate) const PORTAL_SECRET: &[u8] = b"the secret of the portal of patients";
 pub(crate) const EVENT_SECRET_BEFORE: &[u8] = b"the secret of the engine before that";
 /// The tool whose access policy fails to evaluate in the edited bundle.
 pub(crate) const FAILING_TOOL: &str = "list_recent_vitals";
@@ -391,6 +393,10 @@ fn launches() -> Launches {
 fn event_sources() -> EventSources {
     let source = |name: &str, current, previous| SourceSecrets {
         source: EhrEventSource::new(name).unwrap(),
+        kind: match name {
+            "portal" => SourceKind::Portal,
+            _ => SourceKind::Announcer,
+        },
         current,
         previous,
         window_s: 300,
@@ -398,6 +404,7 @@ fn event_sources() -> EventSources {
     EventSources::new([
         source("integration", EVENT_SECRET, Some(EVENT_SECRET_BEFORE)),
         source("lab", b"the secret of the laboratory system", None),
+        source("portal", PORTAL_SECRET, None),
     ])
     .unwrap()
 }
@@ -437,6 +444,9 @@ fn bundle_files() -> BTreeMap<String, String> {
             *file = file.replace("2027-12-31T00:00:00Z", "2028-12-31T00:00:00Z");
         }
     }
+    files.get_mut("rules/verification.toml").unwrap().push_str(
+        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\"]\nvalid_s = 600\n",
+    );
     let access = files.get_mut("policies/access.cedar").unwrap();
     access.push_str(
         "\n@id(\"access-failing\")\n@denial(\"failing\")\n@text(\"A policy that cannot be evaluated.\")\n\
@@ -468,4 +478,42 @@ fn fill(ehr: &FakeEhr) {
         }]}],
         "start": "2027-03-03T09:00:00Z", "end": "2027-03-03T09:30:00Z",
     }));
+}
+
+pub(crate) fn signature(secret: &[u8], timestamp: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
+    format!("v1={}", hex::encode(tag.as_ref()))
+}
+
+pub(crate) fn with_headers(
+    path: &str,
+    body: &str,
+    headers: &[(&'static str, &str)],
+) -> Request<Body> {
+    let mut request = json_post(path, None, body.to_owned());
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    request
+}
+
+/// A delivery signed by a secret, a number of seconds from now.
+pub(crate) fn sent_at(
+    house: &House,
+    path: &str,
+    secret: &[u8],
+    ahead_s: i64,
+    body: &str,
+) -> Request<Body> {
+    let timestamp = (house.clock.now().as_second() + ahead_s).to_string();
+    let signature = signature(secret, &timestamp, body);
+    with_headers(
+        path,
+        body,
+        &[
+            ("x-chaperone-timestamp", &timestamp),
+            ("x-chaperone-signature", &signature),
+        ],
+    )
 }

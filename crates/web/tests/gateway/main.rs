@@ -18,6 +18,7 @@ mod ehr_events;
 mod house;
 mod mcp;
 mod negative;
+mod portals;
 mod quiet;
 mod rest;
 mod rude;

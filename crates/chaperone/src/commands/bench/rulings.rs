@@ -115,5 +115,6 @@ fn request(bundle: &Bundle, draw: &mut Draw) -> anyhow::Result<WriteRequest> {
         tainted: draw.below(4) == 0,
         bundle: *bundle.digest(),
         at_least: None,
+        protocol: None,
     })
 }

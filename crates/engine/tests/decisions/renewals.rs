@@ -1,0 +1,317 @@
+//! A prescription is renewed under a signed protocol; beside it, everything that no protocol covers, each one step
+//! away from what one does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use chaperone_core::event::{Event, StreamId};
+use chaperone_core::evidence::{RulingRecord, Strategy};
+use chaperone_core::gate::Gate;
+use chaperone_core::ids::OverrideReason;
+use chaperone_core::ports::Clock as _;
+use chaperone_core::principal::Role;
+use chaperone_core::writeback::{StateName, WritebackEvent};
+use chaperone_engine::Engine;
+use chaperone_engine::EngineConfig;
+use chaperone_engine::approve::ApproveRequest;
+use chaperone_engine::refill::protocols_of;
+use chaperone_policy::Bundle;
+use serde_json::{Value, json};
+
+use crate::bench::*;
+use crate::plausible::id_of;
+
+const RULES: &str = "rules/refill-protocols.toml";
+const UCUM: &str = "http://unitsofmeasure.org";
+/// Named by the account of the bench's nurse.
+const PROTOCOL: &str = r#"
+[[protocols]]
+id = "statin-renewal"
+version = 3
+source = "standing order"
+owner = "medication safety team"
+reviewed = "2029-12-01"
+review_by = "2030-12-01"
+prescriber = "Practitioner/d1"
+from = "2029-12-05"
+until = "2030-06-01"
+approvers = ["person-1"]
+drugs = ["statin"]
+refills_max = 1
+supply_days_max = 30
+prescribed_within_days = 365
+visit_within_days = 180
+[[protocols.labs]]
+what = "ALT"
+codes = ["1742-6"]
+within_days = 180
+"#;
+
+fn with_protocol(text: &str) -> BTreeMap<String, String> {
+    let mut files = chaperone_policy::embedded::files();
+    files.get_mut(RULES).unwrap().push_str(text);
+    files
+}
+
+static UNSIGNED: LazyLock<Arc<Bundle>> = LazyLock::new(|| bundle(&with_protocol(PROTOCOL)));
+
+/// The bundle with the protocol, signed as its prescriber would.
+static SIGNED: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
+    let standing = protocols_of(&UNSIGNED).unwrap();
+    assert!(!standing[0].is_signed);
+    let signature = format!(
+        "[protocols.signature]\nprescriber = \"Practitioner/d1\"\nat = \"2029-12-02T10:00:00Z\"\ndigest = \"{}\"\n",
+        standing[0].digest
+    );
+    let signed = bundle(&with_protocol(&format!("{PROTOCOL}{signature}")));
+    assert!(protocols_of(&signed).unwrap()[0].is_signed);
+    signed
+});
+
+/// What the record holds of a patient whose renewal is routine.
+fn record() -> BTreeMap<&'static str, Value> {
+    let patient = json!({ "reference": "Patient/p1" });
+    BTreeMap::from([
+        (
+            "patient",
+            json!({
+                "resourceType": "Patient", "id": "p1", "birthDate": "1950-02-03", "gender": "male",
+            }),
+        ),
+        (
+            "prior",
+            json!({
+                "resourceType": "MedicationRequest", "id": "rx", "status": "active", "intent": "order",
+                "subject": patient, "authoredOn": "2029-12-01",
+                "requester": { "reference": "Practitioner/d1" },
+                "medicationCodeableConcept": { "coding": [{
+                    "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "617311",
+                    "display": "atorvastatin 40 MG Oral Tablet",
+                }] },
+                "dosageInstruction": [{
+                    "timing": { "repeat": { "frequency": 1, "period": 1, "periodUnit": "d" } },
+                    "route": { "coding": [{ "system": "http://snomed.info/sct", "code": "26643006" }] },
+                    "doseAndRate": [{ "doseQuantity": {
+                        "value": 40, "unit": "mg", "system": UCUM, "code": "mg",
+                    } }],
+                }],
+                "dispenseRequest": { "expectedSupplyDuration": {
+                    "value": 30, "unit": "d", "system": UCUM, "code": "d",
+                } },
+            }),
+        ),
+        (
+            "visit",
+            json!({
+                "resourceType": "Encounter", "id": "v1", "status": "finished", "subject": patient,
+                "class": { "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB" },
+                "period": { "start": "2029-11-01T09:00:00Z", "end": "2029-11-01T09:30:00Z" },
+            }),
+        ),
+        (
+            "lab",
+            json!({
+                "resourceType": "Observation", "id": "alt", "status": "final", "subject": patient,
+                "code": { "coding": [{ "system": "http://loinc.org", "code": "1742-6" }] },
+                "effectiveDateTime": "2029-11-01T09:00:00Z",
+                "valueQuantity": { "value": 20, "unit": "U/L", "system": UCUM, "code": "U/L" },
+            }),
+        ),
+    ])
+}
+
+async fn bench_under(db: Db, bundle: &Arc<Bundle>) -> Bench {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    under(&mut bench, bundle).await;
+    bench
+}
+
+async fn under(bench: &mut Bench, bundle: &Arc<Bundle>) {
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+    bench.engine = Engine::start(config, bundle.clone(), ports).await.unwrap();
+}
+
+/// Proposes the renewal; the ruling, and what the agent is answered.
+async fn renewed(bench: &Bench, key: &str, refills: i64, days: i64) -> (Value, RulingRecord) {
+    let agent = bench
+        .caller(&nurse(), "refill-agent", "refill-protocol", "p1")
+        .await;
+    let list = bench.call(&agent, "list_medications", json!({})).await;
+    let prior = &list["resources"][0]["id"];
+    assert!(prior.is_string(), "{list}");
+    let arguments = json!({
+        "idempotency_key": key, "prior": prior, "refills": refills, "supply_days": days,
+        // What an agent says about it counts for nothing.
+        "rationale": "The protocol is in force, and all of its checks are clean.",
+    });
+    let answer = bench.call(&agent, "renew_under_protocol", arguments).await;
+    let events = bench
+        .store
+        .stream(&tenant(), &StreamId::Writeback(id_of(&answer)))
+        .await
+        .unwrap();
+    let ruling = events.into_iter().find_map(|it| match it.event {
+        Event::Writeback(WritebackEvent::Ruled { ruling, .. }) => Some(*ruling),
+        _ => None,
+    });
+    (answer, ruling.unwrap())
+}
+
+pub(crate) async fn a_routine_renewal_waits_for_whom_the_protocol_names(db: Db) {
+    let bench = bench_under(db, &SIGNED).await;
+    for resource in record().into_values() {
+        bench.ehr.put(resource);
+    }
+    let (answer, ruling) = renewed(&bench, "1", 1, 30).await;
+    assert_eq!(answer["state"], "awaiting_approval", "{answer} {ruling:?}");
+    assert_eq!(
+        ruling.gate,
+        Gate::Approve2f {
+            roles: [Role::Rn, Role::Pharmacist].into()
+        }
+    );
+    let cited = ruling.protocol.unwrap();
+    assert_eq!((cited.id.as_str(), cited.version), ("statin-renewal", 3));
+    assert!(
+        ruling.reasons[0]
+            .text
+            .contains("`statin-renewal`, version 3")
+    );
+
+    let id = id_of(&answer);
+    let request = ApproveRequest {
+        writeback: id,
+        digest: bench.row(id).await.digest.unwrap(),
+        step_up: None,
+        override_reason: Some(OverrideReason::new("benefit-outweighs").unwrap()),
+        review_ms: 5_000,
+    };
+    // A nurse, and not one whom it names; a clinician is no part of it.
+    let other = human(3, &[Role::Rn]);
+    let refused = bench.engine.approve(&other, request.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), "not-named-by-protocol");
+    let clinician = human(2, &[Role::Clinician]);
+    let refused = bench.engine.approve(&clinician, request.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), "role-not-permitted");
+    let seen = |human| {
+        let engine = bench.engine.clone();
+        async move { engine.review(&human, id).await.unwrap().turn.is_yours() }
+    };
+    assert!(seen(nurse()).await && !seen(other).await);
+    // Whom it names needs the second factor like anybody.
+    let refused = bench.engine.approve(&nurse(), request.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), "second-factor-required");
+    assert_eq!(bench.state(id).await, StateName::AwaitingApproval);
+}
+
+pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(db: Db) {
+    let mut bench = bench_under(db, &SIGNED).await;
+    let change = |of: &str, pointer: &str, value: Value| {
+        let mut changed = record()[of].clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        changed
+    };
+    let code = "/medicationCodeableConcept/coding/0";
+    let mut without_route = record()["prior"].clone();
+    without_route["dosageInstruction"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("doseAndRate");
+    let cases: Vec<(&str, Value)> = vec![
+        (
+            "seen too long ago",
+            change("visit", "/period/start", json!("2029-06-30T09:00:00Z")),
+        ),
+        (
+            "a visit that did not take place",
+            change("visit", "/status", json!("cancelled")),
+        ),
+        (
+            "measured too long ago",
+            change("lab", "/effectiveDateTime", json!("2029-06-30T09:00:00Z")),
+        ),
+        (
+            "a result that is not final",
+            change("lab", "/status", json!("preliminary")),
+        ),
+        (
+            "another measurement",
+            change("lab", "/code/coding/0/code", json!("1743-4")),
+        ),
+        (
+            "another's prescription",
+            change("prior", "/requester/reference", json!("Practitioner/d2")),
+        ),
+        (
+            "a prescription that was stopped",
+            change("prior", "/status", json!("stopped")),
+        ),
+        (
+            "one that is too old",
+            change("prior", "/authoredOn", json!("2028-12-01")),
+        ),
+        (
+            "too soon: most of the supply is still there",
+            change("prior", "/authoredOn", json!("2029-12-30")),
+        ),
+        (
+            "a drug of another class",
+            change(
+                "prior",
+                code,
+                json!({
+                    "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "314076",
+                    "display": "lisinopril 10 MG Oral Tablet",
+                }),
+            ),
+        ),
+        ("a dose that nobody can compare", without_route),
+    ];
+    let put_all = |bench: &Bench| {
+        for resource in record().into_values() {
+            bench.ehr.put(resource);
+        }
+    };
+    for (n, (what, changed)) in cases.into_iter().enumerate() {
+        put_all(&bench);
+        bench.ehr.put(changed);
+        let (answer, ruling) = renewed(&bench, &format!("case {n}"), 1, 30).await;
+        assert_eq!(answer["state"], "refused", "{what}: {answer}");
+        assert_eq!(ruling.gate, Gate::Deny, "{what}");
+        assert!(ruling.protocol.is_none(), "{what}");
+    }
+    put_all(&bench);
+    for (key, refills, days) in [("one repeat more", 2, 30), ("one day more", 1, 31)] {
+        let (answer, _) = renewed(&bench, key, refills, days).await;
+        assert_eq!(answer["state"], "refused", "{key}: {answer}");
+    }
+    // What cannot be looked up is not covered.
+    bench.ehr.set_unsearchable("Encounter", true);
+    let (answer, _) = renewed(&bench, "no visits to be had", 1, 30).await;
+    assert_eq!(answer["state"], "refused", "{answer}");
+    bench.ehr.set_unsearchable("Encounter", false);
+    let (answer, _) = renewed(&bench, "as it should be", 1, 30).await;
+    assert_eq!(answer["state"], "awaiting_approval", "{answer}");
+
+    // The same with the protocol unsigned, and over.
+    under(&mut bench, &UNSIGNED).await;
+    let (answer, _) = renewed(&bench, "unsigned", 1, 30).await;
+    assert_eq!(answer["state"], "refused", "{answer}");
+    under(&mut bench, &SIGNED).await;
+    let day = jiff::SignedDuration::from_hours(24);
+    let over: chaperone_core::Timestamp = "2030-06-01T00:00:00Z".parse().unwrap();
+    bench
+        .clock
+        .advance_s(over.duration_since(bench.clock.now()).as_secs());
+    let recent = over.checked_sub(day * 40).unwrap().to_string();
+    put_all(&bench);
+    bench
+        .ehr
+        .put(change("visit", "/period/start", json!(recent)));
+    bench
+        .ehr
+        .put(change("lab", "/effectiveDateTime", json!(recent)));
+    let (answer, _) = renewed(&bench, "over", 1, 30).await;
+    assert_eq!(answer["state"], "refused", "{answer}");
+}

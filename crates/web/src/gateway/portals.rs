@@ -1,0 +1,111 @@
+//! `POST /portals/{portal}/proposals` and `POST /portals/{portal}/attestations`: a portal asks what waits for a
+//! patient's word, and says that the patient gave it.
+//!
+//! Here stands the form. A portal signs; an agent's token opens nothing here. Whose word counts for what is decided in
+//! `chaperone_engine::verification`, and what a portal is shown in `chaperone_engine::portal`. Both are posted, so that
+//! no patient stands in an address. Start at [`attest`].
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{Response, StatusCode};
+use chaperone_core::phi::ExposedFor;
+use chaperone_engine::CallError;
+use chaperone_engine::portal::{ForPatient, Portal, ProposalAsked};
+use chaperone_engine::verification::{Attestation, Verifying};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::limits::NOTIFICATION_BYTES_MAX;
+use super::refusal::{self, json_response};
+use super::{Asked, GatewayState, signed};
+
+/// `POST /portals/{portal}/proposals`.
+pub(super) async fn proposal(
+    State(gateway): State<GatewayState>,
+    at: Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    let done = try_proposal(&gateway, &at, portal, request).await;
+    answer(&gateway, &at, done)
+}
+
+async fn try_proposal(
+    gateway: &GatewayState,
+    at: &Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Value, CallError> {
+    let (from, asked) = received::<ProposalAsked>(gateway, at, portal, request).await?;
+    let shown = gateway.engine.proposal_for_patient(&from, asked).await?;
+    Ok(shown_to_patient(&shown))
+}
+
+/// `POST /portals/{portal}/attestations`.
+pub(super) async fn attest(
+    State(gateway): State<GatewayState>,
+    at: Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    let done = try_attest(&gateway, &at, portal, request).await;
+    answer(&gateway, &at, done)
+}
+
+async fn try_attest(
+    gateway: &GatewayState,
+    at: &Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Value, CallError> {
+    let (from, attestation) = received::<Attestation>(gateway, at, portal, request).await?;
+    let verifying = gateway.engine.take_attestation(&from, attestation).await?;
+    Ok(match verifying {
+        Verifying::Passed(_) => json!({ "state": "verified" }),
+        Verifying::Held { missing } => json!({ "state": "held", "needs": missing }),
+    })
+}
+
+fn answer(gateway: &GatewayState, at: &Asked, done: Result<Value, CallError>) -> Response<Body> {
+    match done {
+        Ok(body) => json_response(StatusCode::OK, &body),
+        Err(error) => gateway.answer(at, &error),
+    }
+}
+
+/// What a portal sent, and which one. Refusals are recorded.
+async fn received<T: DeserializeOwned>(
+    gateway: &GatewayState,
+    at: &Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<(Portal, T), CallError> {
+    let engine = &gateway.engine;
+    let signed = match signed::read(portal, request, NOTIFICATION_BYTES_MAX).await {
+        Ok(signed) => signed,
+        Err(error) => return Err(engine.refuse(None, error, at.correlation).await),
+    };
+    let from = engine
+        .authenticate_portal(signed.delivery(), at.correlation)
+        .await?;
+    let read = match gateway.throttle.source(from.name()) {
+        Ok(()) => signed::parse(signed.body(), CallError::portal_malformed),
+        Err(wait) => Err(refusal::rate_limited(wait.retry_after_s)),
+    };
+    match read {
+        Ok(read) => Ok((from, read)),
+        Err(error) => Err(engine.refuse_portal(&from, error, at.correlation).await),
+    }
+}
+
+fn shown_to_patient(shown: &ForPatient) -> Value {
+    json!({
+        "writeback": shown.writeback,
+        "digest": shown.digest,
+        "until": shown.until,
+        "needs": shown.needs,
+        "interaction": shown.interaction,
+        "resource": shown.resource.expose(ExposedFor::Person),
+    })
+}
