@@ -43,6 +43,7 @@ pub(super) const FIELDS: [(&str, Kind, &str); 31] = [
         Kind::Count(1_000),
         "number of a delivery attempt",
     ),
+    ("canary", Kind::Word, "a canary of the bundle's list"),
     ("channel", Kind::Word, "what bytes leave for"),
     (
         "class",
@@ -76,7 +77,6 @@ pub(super) const FIELDS: [(&str, Kind, &str); 31] = [
     ),
     ("resource", Kind::Word, "type of a resource"),
     ("route", Kind::Route, "pattern of a route"),
-    ("canary", Kind::Word, "a canary of the bundle's list"),
     ("rule", Kind::Word, "a rule that something was refused by"),
     ("run", Kind::Minted, "one undo run"),
     (
