@@ -291,6 +291,8 @@ impl Engine {
             return Err(VerifyFailed::OutOfTime);
         }
         let proxy = match &attestation.proxy {
+            // That somebody acts in the patient's place says nothing without who.
+            None if trust::is_about_proxies(&attestation.fact) => return Err(VerifyFailed::Proxy),
             None => None,
             Some(_) if trust.proxies_for(&attestation.fact).is_none() => {
                 return Err(VerifyFailed::Proxy);
@@ -308,7 +310,7 @@ impl Engine {
         if self.store.record(tenant, &used, now).await?.is_some() {
             return Err(VerifyFailed::Used);
         }
-        let shown = VerificationRecord {
+        let verified = VerificationRecord {
             fact: attestation.fact,
             verified: VerifiedBy::Source {
                 source: from.name().clone(),
@@ -320,6 +322,14 @@ impl Engine {
             at: attestation.at.min(now),
             until,
         };
+        let mut shown = vec![verified.clone()];
+        // The EHR showed it just now; no portal can say it.
+        if proxy.is_some() && waiting.named.contains(trust::AUTHORITY) {
+            shown.push(VerificationRecord {
+                fact: trust::AUTHORITY.to_owned(),
+                ..verified
+            });
+        }
         let mut commit = self.commit_as(from.actor());
         // Kept for as long as it could come again.
         let kept = record(
@@ -386,14 +396,14 @@ impl Engine {
     async fn verify_with(
         &self,
         waiting: Waiting,
-        shown: VerificationRecord,
+        shown: Vec<VerificationRecord>,
         mut commit: Commit,
     ) -> Result<Verifying, VerifyFailed> {
         let now = self.now();
         let key = evidence_key(waiting.hand.id);
         let (mut records, revision) = self.evidence_kept(waiting.hand.id).await?;
-        records.retain(|it| it.fact != shown.fact);
-        records.push(shown);
+        records.retain(|it| !shown.iter().any(|new| new.fact == it.fact));
+        records.extend(shown);
         records.truncate(EVIDENCE_MAX);
         let evidence: Vec<Verification> = records.iter().map(established).collect();
         let facts = self.facts_now(&waiting.order).await?;

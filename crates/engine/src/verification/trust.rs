@@ -20,6 +20,16 @@ const ATTESTED_S_MAX: i64 = 3_600;
 /// Below what age somebody is a minor at most, in years: no law says more.
 const MINOR_BELOW_YEARS_MAX: u8 = 21;
 
+/// That a proxy's authority is in force: read from the EHR, and attested by nobody.
+pub(super) const AUTHORITY: &str = "proxy_authority";
+/// That a proxy acts, which must say who it is.
+const SESSION: &str = "proxy_session";
+
+/// Whether a fact is about somebody who acts in the patient's place, so that an attestation must name them.
+pub(super) fn is_about_proxies(fact: &str) -> bool {
+    fact == SESSION
+}
+
 /// One portal: what it may attest, and for how long that counts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +89,7 @@ impl Trust {
             return Some(format!("`{stray}` is no fact that can be attested"));
         }
         // Whether a proxy has authority is asked of the EHR.
-        if self.methods.contains_key("proxy_authority") {
+        if self.methods.contains_key(AUTHORITY) {
             return Some("`proxy_authority` is read from the EHR; no portal attests it".to_owned());
         }
         let rules = &self.proxies;
@@ -233,5 +243,6 @@ mod tests {
         assert_eq!(trust.valid_s(&portal, "portal_patient"), None);
         assert!(trust.proxies_for("patient_confirmed").is_some());
         assert!(trust.proxies_for("portal_patient").is_none());
+        assert!(is_about_proxies("proxy_session") && !is_about_proxies("patient_confirmed"));
     }
 }

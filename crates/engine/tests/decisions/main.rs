@@ -96,7 +96,8 @@ on_both! {
         a_destroyed_key_is_destroyed_again_before_anything_is_served;
     renewals:
         a_routine_renewal_waits_for_whom_the_protocol_names,
-        what_no_protocol_covers_is_refused_whatever_the_agent_says;
+        what_no_protocol_covers_is_refused_whatever_the_agent_says,
+        a_protocol_that_is_unsigned_or_over_covers_nothing;
     replays:
         a_ruling_is_the_same_when_it_is_asked_again,
         another_bundle_flips_what_it_rules_otherwise;

@@ -11,8 +11,6 @@ use chaperone_core::ids::OverrideReason;
 use chaperone_core::ports::Clock as _;
 use chaperone_core::principal::Role;
 use chaperone_core::writeback::{StateName, WritebackEvent};
-use chaperone_engine::Engine;
-use chaperone_engine::EngineConfig;
 use chaperone_engine::approve::ApproveRequest;
 use chaperone_engine::refill::protocols_of;
 use chaperone_policy::Bundle;
@@ -122,14 +120,9 @@ fn record() -> BTreeMap<&'static str, Value> {
 
 async fn bench_under(db: Db, bundle: &Arc<Bundle>) -> Bench {
     let mut bench = bench_on(db, Strategy::Conditional).await;
-    under(&mut bench, bundle).await;
+    let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
+    bench.engine = start(bundle, store, ehr, clock).await;
     bench
-}
-
-async fn under(bench: &mut Bench, bundle: &Arc<Bundle>) {
-    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
-    let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    bench.engine = Engine::start(config, bundle.clone(), ports).await.unwrap();
 }
 
 /// Proposes the renewal; the ruling, and what the agent is answered.
@@ -206,15 +199,15 @@ pub(crate) async fn a_routine_renewal_waits_for_whom_the_protocol_names(db: Db) 
 }
 
 pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(db: Db) {
-    let mut bench = bench_under(db, &SIGNED).await;
+    let bench = bench_under(db, &SIGNED).await;
     let change = |of: &str, pointer: &str, value: Value| {
         let mut changed = record()[of].clone();
         *changed.pointer_mut(pointer).unwrap() = value;
         changed
     };
     let code = "/medicationCodeableConcept/coding/0";
-    let mut without_route = record()["prior"].clone();
-    without_route["dosageInstruction"][0]
+    let mut without_dose = record()["prior"].clone();
+    without_dose["dosageInstruction"][0]
         .as_object_mut()
         .unwrap()
         .remove("doseAndRate");
@@ -266,7 +259,7 @@ pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(d
                 }),
             ),
         ),
-        ("a dose that nobody can compare", without_route),
+        ("a dose that nobody can compare", without_dose),
     ];
     let put_all = |bench: &Bench| {
         for resource in record().into_values() {
@@ -293,25 +286,42 @@ pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(d
     bench.ehr.set_unsearchable("Encounter", false);
     let (answer, _) = renewed(&bench, "as it should be", 1, 30).await;
     assert_eq!(answer["state"], "awaiting_approval", "{answer}");
+}
 
-    // The same with the protocol unsigned, and over.
-    under(&mut bench, &UNSIGNED).await;
+pub(crate) async fn a_protocol_that_is_unsigned_or_over_covers_nothing(db: Db) {
+    let bench = bench_under(db, &UNSIGNED).await;
+    for resource in record().into_values() {
+        bench.ehr.put(resource);
+    }
     let (answer, _) = renewed(&bench, "unsigned", 1, 30).await;
     assert_eq!(answer["state"], "refused", "{answer}");
-    under(&mut bench, &SIGNED).await;
-    let day = jiff::SignedDuration::from_hours(24);
-    let over: chaperone_core::Timestamp = "2030-06-01T00:00:00Z".parse().unwrap();
-    bench
-        .clock
-        .advance_s(over.duration_since(bench.clock.now()).as_secs());
-    let recent = over.checked_sub(day * 40).unwrap().to_string();
-    put_all(&bench);
-    bench
-        .ehr
-        .put(change("visit", "/period/start", json!(recent)));
-    bench
-        .ehr
-        .put(change("lab", "/effectiveDateTime", json!(recent)));
-    let (answer, _) = renewed(&bench, "over", 1, 30).await;
-    assert_eq!(answer["state"], "refused", "{answer}");
+
+    // At its last moment, and when it is over: all else is as fresh as it was.
+    for (at, state) in [
+        ("2030-05-31T23:59:59Z", "awaiting_approval"),
+        ("2030-06-01T00:00:00Z", "refused"),
+    ] {
+        let bench = bench_under(db, &SIGNED).await;
+        let at: chaperone_core::Timestamp = at.parse().unwrap();
+        let ahead = at.duration_since(bench.clock.now());
+        bench.clock.advance_s(ahead.as_secs());
+        let before = |days: i64| {
+            let span = jiff::SignedDuration::from_hours(24 * days);
+            json!(at.checked_sub(span).unwrap().to_string())
+        };
+        let mut record = record();
+        for (of, pointer, days) in [
+            ("prior", "/authoredOn", 31),
+            ("visit", "/period/start", 60),
+            ("visit", "/period/end", 60),
+            ("lab", "/effectiveDateTime", 60),
+        ] {
+            *record.get_mut(of).unwrap().pointer_mut(pointer).unwrap() = before(days);
+        }
+        for resource in record.into_values() {
+            bench.ehr.put(resource);
+        }
+        let (answer, _) = renewed(&bench, "at the end", 1, 30).await;
+        assert_eq!(answer["state"], state, "{at}: {answer}");
+    }
 }

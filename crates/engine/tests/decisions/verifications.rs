@@ -26,7 +26,7 @@ static TRUSTING: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
     let mut files = chaperone_policy::embedded::files();
     let rules = files.get_mut("rules/verification.toml").unwrap();
     rules.push_str(
-        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\"]\nvalid_s = 600\n",
+        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\", \"proxy_session\"]\nvalid_s = 600\n",
     );
     bundle(&files)
 });
@@ -221,6 +221,15 @@ pub(crate) async fn evidence_of_other_things_leaves_it_held(db: Db) {
                 ..right.clone()
             },
             "method-refused",
+        ),
+        // This gate does not ask for it, and nobody is one without a name.
+        (
+            Attestation {
+                fact: "proxy_session".to_owned(),
+                method: VerificationMethod::StepUp,
+                ..right.clone()
+            },
+            "not-needed",
         ),
     ];
     for (wrong, code) in cases {
