@@ -45,6 +45,14 @@ bugs! {
     UnknownIsApplied = "unknown-is-applied";
     /// The EHR connection sends a body that is not the approved one.
     OtherBody = "other-body";
+    /// The EHR connection takes whatever the EHR's own operation answers for its acknowledgement.
+    AnyAnswerAcknowledges = "any-answer-acknowledges";
+    /// The EHR connection places orders that are to be signed in the EHR as if they were signed.
+    PlacedInForce = "placed-in-force";
+    /// The EHR connection reports a signature whatever it was put to.
+    SignatureOfAnything = "signature-of-anything";
+    /// The EHR connection names everybody who signs by the name of one who may.
+    SignerNotTold = "signer-not-told";
     /// The store appends whatever version was expected, so that an approval counts more than once.
     ApprovalNotConsumed = "approval-not-consumed";
     /// The console puts the right digest in the place of the one that was on the screen.

@@ -108,6 +108,28 @@ faults! {
     FactorAgain = "factor-again", 300;
     /// A person rejects.
     Rejected = "rejected", 100;
+    /// The EHR's own operation answers that it took note, and files nothing.
+    TookNote = "took-note", 100;
+    /// The EHR's own operation acknowledges, and files some seconds later.
+    FilesLater = "files-later", 150;
+    /// The EHR's own operation files a message as often as it comes, against its word.
+    ForgetsMessages = "forgets-messages", 300;
+    /// A person signs a draft in the EHR when the time for it is over.
+    SignedLate = "signed-late", 150;
+    /// Nobody signs a draft in the EHR.
+    NotSigned = "not-signed", 150;
+    /// A draft is signed in the EHR by somebody who may not approve it.
+    SignedByAnother = "signed-by-another", 200;
+    /// A draft is changed in the EHR and then signed.
+    ChangedThenSigned = "changed-then-signed", 200;
+    /// A draft is changed in the EHR by the signature itself.
+    ChangedWithSignature = "changed-with-signature", 150;
+    /// A draft is put in force in the EHR, and no signature says by whom.
+    PutInForce = "put-in-force", 100;
+    /// A draft is taken away in the EHR.
+    TakenAway = "taken-away", 150;
+    /// Somebody changes in the EHR what was signed there.
+    ChangedAfterSigning = "changed-after-signing", 200;
     /// An agent asks again with the same key although it was answered.
     AskedAgain = "asked-again", 250;
 }

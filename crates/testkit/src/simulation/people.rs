@@ -19,8 +19,9 @@ use serde_json::json;
 use super::bugs::Bug;
 use super::faults::Fault;
 use super::play::Play;
+use super::server::{Effect, ServerProfile};
 use super::state::{Agreed, Looked};
-use super::world::{MILLI, OUTSIDE, SECOND};
+use super::world::{Inner, MILLI, OUTSIDE, SECOND};
 
 /// How often a person tries when the node does not answer.
 const TRIES_MAX: u32 = 8;
@@ -41,6 +42,7 @@ const SCHEDULER: u8 = 4;
 const PRESCRIBER: u8 = 5;
 const PHARMACIST: u8 = 6;
 const OPERATOR: u8 = 7;
+const GONE: u8 = 8;
 /// The person that a wrong directory makes of the prescriber's second account.
 const GHOST: u8 = 9;
 
@@ -87,7 +89,7 @@ impl Directory {
     }
 
     /// Another clinician.
-    fn prescriber(&self) -> Human {
+    pub(crate) fn prescriber(&self) -> Human {
         Self::of(PRESCRIBER, &[Role::Clinician, Role::Him])
     }
 
@@ -99,6 +101,11 @@ impl Directory {
         };
         let roles = [Role::Pharmacist];
         Self::human(8, person, &roles).unwrap_or_else(|| Self::of(PRESCRIBER, &roles))
+    }
+
+    /// A clinician who works here no longer.
+    pub(crate) fn gone(&self) -> Human {
+        Self::of(GONE, &[Role::Clinician])
     }
 
     fn pharmacist(&self) -> Human {
@@ -425,10 +432,7 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                 if last.is_some_and(|it| inner.now < it.left.saturating_add(LOOKS_AFTER)) {
                     return None;
                 }
-                let history = &inner.state.ehr.history;
-                let applied = history
-                    .iter()
-                    .any(|it| it.request.writeback == id && it.effect.is_some());
+                let applied = is_there(inner, id);
                 let at = inner.now;
                 inner.state.truth.looked.push(Looked {
                     writeback: id,
@@ -442,7 +446,7 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                 Some(applied)
             });
             let Some(applied) = applied else { return };
-            let _ = play
+            let told = play
                 .cluster
                 .on(node, move |engine| async move {
                     engine
@@ -451,6 +455,10 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                         .map(|_| ())
                 })
                 .await;
+            // What is there is not what was placed, and nobody's word makes it so: it is taken away there.
+            if let Some(Err(DecideFailed::NotAsPlaced)) = told {
+                world.with(|inner| tidy(inner, id));
+            }
         }
         StateName::DeadLetter => {
             let requeue = world.with(|inner| inner.chance.in_thousand(400));
@@ -480,6 +488,36 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
         }
         _ => {}
     }
+}
+
+/// Whether the EHR did what a write-back asked for, as a person sees it: a draft that was taken away is not there.
+fn is_there(inner: &Inner, id: WritebackId) -> bool {
+    let ehr = &inner.state.ehr;
+    let mut effects = ehr.history.iter().filter(|it| it.request.writeback == id);
+    effects.any(|it| {
+        let stands = |done: &Effect| ehr.now(&done.kind, &done.id).is_some();
+        let is_draft = ehr.profile == ServerProfile::Staged;
+        it.effect
+            .as_ref()
+            .is_some_and(|done| !is_draft || stands(done))
+    })
+}
+
+/// A person takes away at the EHR what is there of a write-back.
+fn tidy(inner: &mut Inner, id: WritebackId) {
+    let history = inner.state.ehr.history.iter();
+    let done: Vec<Effect> = history
+        .filter(|it| it.request.writeback == id)
+        .filter_map(|it| it.effect.clone())
+        .collect();
+    for effect in done {
+        inner.state.ehr.remove(&effect.kind, &effect.id);
+    }
+    let now = inner.now;
+    inner.trace.say(
+        now,
+        format_args!("a human takes away what is there of {}", short(id)),
+    );
 }
 
 /// The pause of somebody who will try again.

@@ -12,6 +12,7 @@ use super::bugs::Bug;
 use super::faults::Fault;
 use super::node::Cluster;
 use super::people::{self, Directory, PATIENTLY, rows};
+use super::server::ServerProfile;
 use super::state::Withdrawn;
 use super::world::{Doom, Inner, Micros, OUTSIDE, SECOND, instant};
 
@@ -110,11 +111,15 @@ fn slot(n: i64, status: &str, start: &str, end: &str) -> Value {
 pub(crate) fn begin(play: &Arc<Play>) {
     let world = Arc::clone(&play.cluster.world);
     let errands = world.with(|inner| inner.chance.between(3, 7));
+    let staged = play.cluster.profile == ServerProfile::Staged;
     for n in 0..errands {
         let (after, errand) = world.with(|inner| {
             let chance = &mut inner.chance;
+            // Where orders are signed at the EHR, more of them are.
+            let is_order = staged && chance.in_thousand(500);
+            let wishes: &[Wish] = if is_order { &[Wish::Lab] } else { &Wish::ALL };
             let errand = Errand {
-                wish: *chance.pick(&Wish::ALL).unwrap_or(&Wish::Task),
+                wish: *chance.pick(wishes).unwrap_or(&Wish::Task),
                 patient: format!("p{}", chance.between(1, PATIENTS)),
                 key: format!("errand-{n}"),
             };
@@ -391,6 +396,7 @@ pub(crate) fn is_at_rest(play: &Play) -> bool {
         StateName::AwaitingApproval,
         StateName::Ready,
         StateName::Delivering,
+        StateName::AwaitingSignature,
         StateName::Unknown,
         StateName::DeadLetter,
         StateName::Quarantined,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::{CorrelationId, PersonId, WritebackId};
+use chaperone_core::principal::Role;
 
 use super::server::Server;
 use super::world::{Micros, Process};
@@ -33,6 +34,8 @@ pub(crate) struct Truth {
     pub(crate) refused: Vec<RefusedCall>,
     /// What people agreed to, as they saw it.
     pub(crate) agreed: Vec<Agreed>,
+    /// What was signed on the EHR's screens.
+    pub(crate) signed: Vec<SignedThere>,
     /// Which person is which human.
     pub(crate) humans: BTreeMap<PersonId, usize>,
     /// What people said after looking at the EHR.
@@ -88,6 +91,21 @@ pub(crate) struct Agreed {
     pub(crate) with_factor: bool,
     /// Whether the engine said that it was taken.
     pub(crate) taken: bool,
+}
+
+/// A signature on the EHR's screens, by whomever.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedThere {
+    pub(crate) writeback: WritebackId,
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    /// What was signed.
+    pub(crate) version: u64,
+    /// Who, where anybody here knows them.
+    pub(crate) human: Option<usize>,
+    /// What they may approve by.
+    pub(crate) roles: Vec<Role>,
+    pub(crate) at: Micros,
 }
 
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ mod authority;
 mod delivery;
 mod ledger;
 mod promises;
+mod signatures;
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,8 @@ properties! {
     Authorised = "authorised";
     /// An approval is what a person agreed to, of the digest that they saw, in time.
     Agreed = "agreed";
+    /// What is placed unsigned counts once it is signed as it was placed, in time, by one who may; and then it does.
+    SignedAsPlaced = "signed-as-placed";
     /// An approval counts once, and so does a second factor.
     ApprovedOnce = "approved-once";
     /// Two people are two humans.
@@ -241,6 +244,7 @@ pub(crate) fn judge(
     }
     case.recorded = recorded;
     authority::check(&mut case);
+    signatures::check(&mut case);
     delivery::check(&mut case);
     promises::check(&mut case);
     case.found
