@@ -161,6 +161,10 @@ impl Engine {
                 self.void(hand, VoidReason::ChangedBeforeSigning, work)
                     .await
             }
+            // Its time is over by the EHR's own clock, whatever ours says.
+            Ok(Signature::Given { at, .. }) if at > waiting.sign_by() => {
+                self.void(hand, VoidReason::NotSigned, work).await
+            }
             Ok(Signature::Declined) => self.void(hand, VoidReason::DeclinedAtEhr, work).await,
             Ok(Signature::Given {
                 signer,

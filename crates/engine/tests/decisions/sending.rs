@@ -329,7 +329,7 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
         i64,
         VoidReason,
     );
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         (
             "a stranger signs",
             |now, place| given("Practitioner/nobody", now, place),
@@ -364,6 +364,12 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
             "it is signed too late",
             |now, place| given(DOCTOR, now + jiff::SignedDuration::from_secs(901), place),
             902,
+            VoidReason::NotSigned,
+        ),
+        (
+            "it is signed too late by the EHR's clock, and ours is behind",
+            |now, place| given(DOCTOR, now + jiff::SignedDuration::from_secs(901), place),
+            30,
             VoidReason::NotSigned,
         ),
     ];
