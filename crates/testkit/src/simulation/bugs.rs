@@ -63,6 +63,8 @@ bugs! {
     StaleEpochSends = "stale-epoch-sends";
     /// The store shows deliveries no switch that was moved.
     ModeNotChecked = "mode-not-checked";
+    /// The store shows every ruling as if the bundle in force had made it.
+    RulesNotCompared = "rules-not-compared";
     /// The EHR connection shows no consent that was withdrawn.
     ConsentNotChecked = "consent-not-checked";
     /// The store gives out work out of its order.

@@ -94,6 +94,8 @@ faults! {
     AnchorFails = "anchor-fails", 150;
     /// A switch is moved.
     ModeSwitched = "mode-switched", 250;
+    /// The governance bundle is replaced, and nodes start anew one after the other.
+    RulesChanged = "rules-changed", 100;
     /// A patient withdraws consent.
     ConsentWithdrawn = "consent-withdrawn", 250;
     /// A person decides after the time to decide.

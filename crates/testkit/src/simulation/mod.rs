@@ -40,7 +40,7 @@ pub use self::bugs::Bug;
 pub use self::check::{Property, Violation};
 pub use self::coverage::Coverage;
 pub use self::faults::Fault;
-pub use self::node::StartEngine;
+pub use self::node::{Rules, StartEngine, replacing};
 pub use self::server::ServerProfile;
 pub use self::store_port::Flavour;
 

@@ -192,6 +192,9 @@ async fn trouble(play: Arc<Play>) {
         if happens(Fault::ModeSwitched) {
             world.spawn(OUTSIDE, switch(Arc::clone(&play)));
         }
+        if happens(Fault::RulesChanged) {
+            world.spawn(OUTSIDE, change_rules(Arc::clone(&play)));
+        }
         if happens(Fault::ConsentWithdrawn) {
             world.spawn(OUTSIDE, withdraw(Arc::clone(&play)));
         }
@@ -269,6 +272,24 @@ async fn switch(play: Arc<Play>) {
     move_switch(&play, scope.clone(), mode, 3).await;
     world.sleep(held).await;
     move_switch(&play, scope, Mode::Normal, 1_000).await;
+}
+
+/// Another governance bundle is put in place, and the nodes start anew with it, one after the other.
+async fn change_rules(play: Arc<Play>) {
+    let world = Arc::clone(&play.cluster.world);
+    world.with(|inner| {
+        let rules = inner.state.truth.rules.other();
+        inner.state.truth.rules = rules;
+        let now = inner.now;
+        inner
+            .trace
+            .say(now, format_args!("the rules {rules:?} are put in place"));
+    });
+    for node in 1..=play.nodes {
+        let pause = world.with(|inner| inner.chance.skewed(SECOND / 10, 30 * SECOND));
+        world.sleep(pause).await;
+        crash(&play, node);
+    }
 }
 
 async fn move_switch(play: &Arc<Play>, scope: ModeScope, mode: Mode, tries: u32) {

@@ -7,6 +7,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::ids::{CorrelationId, PersonId, WritebackId};
 use chaperone_core::principal::Role;
 
+use super::node::Rules;
 use super::server::Server;
 use super::world::{Micros, Process};
 use crate::memory::Tables;
@@ -24,6 +25,12 @@ pub(crate) struct State {
 pub(crate) struct Truth {
     /// When each event became durable, by its sequence number.
     pub(crate) committed: Vec<Micros>,
+    /// Who committed each event, by its sequence number.
+    pub(crate) committed_by: Vec<Process>,
+    /// Which bundle lies ready for a node that starts.
+    pub(crate) rules: Rules,
+    /// Which bundle each process goes by.
+    pub(crate) goes_by: BTreeMap<Process, Digest>,
     /// Every write that left a node, lost or not.
     pub(crate) sends: Vec<Sent>,
     /// What agents were told about what they proposed.

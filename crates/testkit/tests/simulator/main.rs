@@ -5,18 +5,32 @@
 
 #![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use chaperone_engine::{Engine, PreparedBundle};
 use chaperone_policy::Bundle;
-use chaperone_testkit::simulation::{Bug, Coverage, Options, Outcome, StartEngine, simulate};
+use chaperone_testkit::simulation::{
+    Bug, Coverage, Options, Outcome, Rules, StartEngine, replacing, simulate,
+};
 
 static START: LazyLock<StartEngine> = LazyLock::new(|| {
-    let bundle = Bundle::load(&chaperone_policy::embedded::files());
-    let bundle = Arc::new(bundle.unwrap_or_else(|problems| panic!("{problems:?}")));
-    let prepared = PreparedBundle::of(bundle).unwrap_or_else(|failed| panic!("{failed}"));
-    Arc::new(move |config, ports| Box::pin(Engine::start_prepared(config, prepared.clone(), ports)))
+    let files = chaperone_policy::embedded::files();
+    let (first, second) = (prepared(&files), prepared(&replacing(&files)));
+    Arc::new(move |rules, config, ports| {
+        let bundle = match rules {
+            Rules::First => first.clone(),
+            Rules::Second => second.clone(),
+        };
+        Box::pin(Engine::start_prepared(config, bundle, ports))
+    })
 });
+
+fn prepared(files: &BTreeMap<String, String>) -> PreparedBundle {
+    let bundle = Bundle::load(files);
+    let bundle = Arc::new(bundle.unwrap_or_else(|problems| panic!("{problems:?}")));
+    PreparedBundle::of(bundle).unwrap_or_else(|failed| panic!("{failed}"))
+}
 
 /// What must have gone wrong somewhere in so many seeds.
 const FAULTS: &[&str] = &[

@@ -8,6 +8,7 @@ mod authority;
 mod delivery;
 mod ledger;
 mod promises;
+mod rules;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ properties! {
     OrderKept = "order-kept";
     /// Nothing starts under a switch that forbids it.
     ModeKept = "mode-kept";
+    /// Nothing is approved, released or started by other rules than those that ruled on it.
+    RulesKept = "rules-kept";
     /// Nothing starts after consent was withdrawn.
     ConsentKept = "consent-kept";
     /// A writer whose lease has moved on sends nothing.
@@ -245,6 +248,7 @@ pub(crate) fn judge(
     case.recorded = recorded;
     authority::check(&mut case);
     signatures::check(&mut case);
+    rules::check(&mut case);
     delivery::check(&mut case);
     promises::check(&mut case);
     case.found
