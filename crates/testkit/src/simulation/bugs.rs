@@ -59,6 +59,12 @@ bugs! {
     DigestNotCompared = "digest-not-compared";
     /// The directory makes a second person of somebody's second account.
     SamePersonTwice = "same-person-twice";
+    /// The directory does not say that somebody is in training.
+    TraineeUnmarked = "trainee-unmarked";
+    /// The store keeps what a person made of a proposal, and not that it took the other's place.
+    EditKeepsBoth = "edit-keeps-both";
+    /// The console lets go what was set aside, and nobody asked it to.
+    ReleasedByNobody = "released-by-nobody";
     /// The store lets a writer whose lease has moved on start deliveries.
     StaleEpochSends = "stale-epoch-sends";
     /// The store shows deliveries no switch that was moved.

@@ -108,6 +108,14 @@ faults! {
     SamePerson = "same-person", 400;
     /// A second factor is used again.
     FactorAgain = "factor-again", 300;
+    /// A person changes what is proposed.
+    Edited = "edited", 250;
+    /// Somebody in training approves first.
+    TraineeFirst = "trainee-first", 300;
+    /// Nobody but another one in training approves beside them.
+    NobodyBeside = "nobody-beside", 300;
+    /// An undo run is started.
+    UndoRun = "undo-run", 60;
     /// A person rejects.
     Rejected = "rejected", 100;
     /// The EHR's own operation answers that it took note, and files nothing.

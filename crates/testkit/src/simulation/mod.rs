@@ -6,7 +6,7 @@
 //! the EHR adapter itself (`docs/simulator.md`).
 //!
 //! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] (the ports as a node sees them),
-//! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`], [`play`] (what happens), [`check`] (what must hold),
+//! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`] with [`editing`] and [`undoing`], [`play`] (what happens), [`check`] (what must hold),
 //! [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
 
 mod agents;
@@ -14,6 +14,7 @@ mod bugs;
 mod chance;
 mod check;
 mod coverage;
+mod editing;
 mod ehr_port;
 mod ehr_signature;
 mod faults;
@@ -25,6 +26,7 @@ mod signers;
 mod state;
 mod store_port;
 mod trace;
+mod undoing;
 mod world;
 
 use std::collections::BTreeMap;
@@ -217,6 +219,7 @@ fn stage(start: &StartEngine, options: Options, drawn: &Drawn, mut chance: Chanc
     server.adds_elements = drawn.faults.happens(Fault::AddsElements, &mut chance);
     let mut truth = Truth::default();
     truth.humans.extend(Directory::humans());
+    truth.in_training = Directory::in_training();
     let mut tables = Tables::default();
     tables.forgets = options.bug.map(Bug::forgets).unwrap_or_default();
     let state = State {

@@ -1,7 +1,7 @@
 //! Nodes of Chaperone in the world: they start, run the loops of a worker, crash, are stopped and start again.
 //!
 //! The loops are those of the binary (`crates/chaperone/src/workers.rs`) as far as they touch write-back:
-//! delivery, the ledger's integrator, and what follows an answer.
+//! delivery, undo runs, the ledger's integrator, and what follows an answer.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -23,6 +23,7 @@ use super::ehr_port::SimEhr;
 use super::faults::Fault;
 use super::server::ServerProfile;
 use super::store_port::{Flavour, SimStore};
+use super::undoing;
 use super::world::{MILLI, Micros, NodeClock, Process, SECOND, Teller, World, wait};
 use crate::keys::MemoryKeyVault;
 use crate::outside::{PermitConsent, SilentNotifier};
@@ -200,6 +201,7 @@ impl Cluster {
             let world = &cluster.world;
             world.spawn(process, deliver(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, integrate(Arc::clone(world), Arc::clone(&engine)));
+            world.spawn(process, undo(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, afterwork(Arc::clone(world), engine));
         });
     }
@@ -307,6 +309,13 @@ async fn integrate(world: Arc<World>, engine: Arc<Engine>) {
         let _ = engine.record_key_events(false).await;
         let _ = engine.integrate_ledger().await;
         world.sleep(INTEGRATE_EVERY).await;
+    }
+}
+
+async fn undo(world: Arc<World>, engine: Arc<Engine>) {
+    loop {
+        world.sleep(undoing::ADVANCE_EVERY).await;
+        let _ = engine.advance_undo_runs().await;
     }
 }
 

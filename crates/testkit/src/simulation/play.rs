@@ -14,6 +14,7 @@ use super::node::Cluster;
 use super::people::{self, Directory, PATIENTLY, rows};
 use super::server::ServerProfile;
 use super::state::Withdrawn;
+use super::undoing;
 use super::world::{Doom, Inner, Micros, OUTSIDE, SECOND, instant};
 
 /// Patients of one seed.
@@ -191,6 +192,9 @@ async fn trouble(play: Arc<Play>) {
         }
         if happens(Fault::ModeSwitched) {
             world.spawn(OUTSIDE, switch(Arc::clone(&play)));
+        }
+        if happens(Fault::UndoRun) {
+            world.spawn(OUTSIDE, undoing::start(Arc::clone(&play)));
         }
         if happens(Fault::RulesChanged) {
             world.spawn(OUTSIDE, change_rules(Arc::clone(&play)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chaperone_core::ids::{AccountName, WritebackId};
 use chaperone_core::ports::{Commit, Record, RecordChange};
-use chaperone_core::principal::{Actor, Human, SystemPart};
+use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use serde_json::{Value, json};
 
 use super::faults::Fault;
@@ -23,6 +23,8 @@ const COLLEAGUE: &str = "Practitioner/colleague";
 const NURSE: &str = "Practitioner/nurse";
 /// One whose account is not in use any more.
 const GONE: &str = "Practitioner/gone";
+/// One in training.
+const TRAINEE: &str = "Practitioner/trainee";
 /// One of whom nobody here knows.
 const STRANGER: &str = "Practitioner/stranger";
 /// The latest that somebody signs who signs in time, and who does not: the time to sign is at most five minutes.
@@ -37,13 +39,14 @@ fn human(signer: &str) -> Option<(Human, bool)> {
         COLLEAGUE => (people.requester(), true),
         NURSE => (people.nurse(), true),
         GONE => (people.gone(), false),
+        TRAINEE => (people.trainee(Role::Clinician), true),
         _ => return None,
     })
 }
 
 /// The settings of an installation that knows them.
 pub(crate) fn known() -> BTreeMap<String, AccountName> {
-    [DOCTOR, COLLEAGUE, NURSE, GONE]
+    [DOCTOR, COLLEAGUE, NURSE, GONE, TRAINEE]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), human(name)?.0.account)))
         .collect()
@@ -113,7 +116,7 @@ pub(crate) fn see(inner: &mut Inner, writeback: WritebackId, effect: &Effect) {
     let changed_after = happens(Fault::ChangedAfterSigning);
     let chance = &mut inner.chance;
     let signer = match by_another {
-        true => chance.pick(&[NURSE, GONE, STRANGER]),
+        true => chance.pick(&[NURSE, GONE, TRAINEE, STRANGER]),
         false => chance.pick(&[DOCTOR, COLLEAGUE]),
     };
     let signer = signer.copied().unwrap_or(STRANGER);

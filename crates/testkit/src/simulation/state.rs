@@ -1,7 +1,7 @@
 //! What is true in the world: what rests in the store and at the EHR, and what really happened, which no node
 //! can see and the checker goes by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::{CorrelationId, PersonId, WritebackId};
@@ -41,6 +41,12 @@ pub(crate) struct Truth {
     pub(crate) refused: Vec<RefusedCall>,
     /// What people agreed to, as they saw it.
     pub(crate) agreed: Vec<Agreed>,
+    /// What people changed, and into what, where they were told.
+    pub(crate) edited: Vec<Edited>,
+    /// Who is in training.
+    pub(crate) in_training: BTreeSet<usize>,
+    /// What people let go that had been set aside.
+    pub(crate) released: Vec<(WritebackId, Micros)>,
     /// What was signed on the EHR's screens.
     pub(crate) signed: Vec<SignedThere>,
     /// Which person is which human.
@@ -98,6 +104,15 @@ pub(crate) struct Agreed {
     pub(crate) with_factor: bool,
     /// Whether the engine said that it was taken.
     pub(crate) taken: bool,
+}
+
+/// A person's change of what was proposed.
+#[derive(Debug, Clone)]
+pub(crate) struct Edited {
+    pub(crate) of: WritebackId,
+    pub(crate) human: usize,
+    pub(crate) at: Micros,
+    pub(crate) into: Option<WritebackId>,
 }
 
 /// A signature on the EHR's screens, by whomever.

@@ -13,7 +13,7 @@ use chaperone_core::ports::{
     Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey, SealedPayload, Store,
     StoreFailed, WorkRow,
 };
-use chaperone_core::writeback::WritebackEvent;
+use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 
 use super::bugs::Bug;
 use super::faults::Fault;
@@ -184,6 +184,14 @@ fn committed(
     done
 }
 
+/// Whether an event ends a proposal because a person changed it.
+fn is_end_of_edited(event: &Event) -> bool {
+    let Event::Writeback(WritebackEvent::Refused { refused }) = event else {
+        return false;
+    };
+    matches!(refused, RefusedBy::Edited { .. })
+}
+
 /// A stream's name, short enough to be read in a trace.
 fn short(stream: &StreamId) -> String {
     let name = stream.to_string();
@@ -212,6 +220,9 @@ impl Store for SimStore {
                     Event::CallRefused(_) | Event::RefusalsCounted { .. }
                 )
             });
+        }
+        if bug == Some(Bug::EditKeepsBoth) {
+            commit.appends.retain(|it| !is_end_of_edited(&it.event));
         }
         let asked = self.world.ask(process, journey, move |inner| {
             if bug != Some(Bug::AckBeforeDurable) {

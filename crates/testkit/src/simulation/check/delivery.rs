@@ -288,6 +288,8 @@ struct Queued {
     patient: String,
     /// Its place.
     seq: u64,
+    /// The place it may have kept: what was set aside and let go has it still if its turn did not come meanwhile.
+    earliest: u64,
     from: Micros,
     until: Micros,
 }
@@ -302,17 +304,18 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
         let Some(patient) = patient.map(|it| it.to_string()) else {
             continue;
         };
-        let mut open: Option<(u64, Micros)> = None;
+        let mut open: Option<(u64, u64, Micros)> = None;
         for step in &story.steps {
             let enters = story.starts().any(|(start, _)| {
                 story
-                    .queued_before(start.seq)
+                    .placed_before(start.seq)
                     .is_some_and(|it| it.seq == step.seq)
             });
             let ends = matches!(
                 step.event,
                 WritebackEvent::Delivered(_)
                     | WritebackEvent::DraftPlaced(_)
+                    | WritebackEvent::Quarantined { .. }
                     | WritebackEvent::Voided { .. }
                     | WritebackEvent::DeadLettered { .. }
                     | WritebackEvent::Abandoned { .. }
@@ -320,12 +323,17 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
                     | WritebackEvent::FoundNotApplied { basis: NotAppliedBasis::Human { .. }, .. }
             );
             match open {
-                None if enters => open = Some((step.seq, step.done)),
-                Some((seq, from)) if ends => {
+                None if enters => {
+                    let earliest = story.queued_before(step.seq.saturating_add(1));
+                    let earliest = earliest.map_or(step.seq, |it| it.seq);
+                    open = Some((step.seq, earliest, step.done));
+                }
+                Some((seq, earliest, from)) if ends => {
                     queue.push(Queued {
                         id: *id,
                         patient: patient.clone(),
                         seq,
+                        earliest,
                         from,
                         until: step.done,
                     });
@@ -334,11 +342,12 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
                 _ => {}
             }
         }
-        if let Some((seq, from)) = open {
+        if let Some((seq, earliest, from)) = open {
             queue.push(Queued {
                 id: *id,
                 patient,
                 seq,
+                earliest,
                 from,
                 until: Micros::MAX,
             });
@@ -357,7 +366,7 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
         let earlier = queue
             .iter()
             .filter(waits)
-            .find(|it| it.patient == own.patient && it.id != own.id && it.seq < own.seq);
+            .find(|it| it.patient == own.patient && it.id != own.id && it.seq < own.earliest);
         if let Some(earlier) = earlier {
             let seen = format!("{} was sent while {} stood before it", own.id, earlier.id);
             found.push((Property::OrderKept, seen));

@@ -74,6 +74,9 @@ fn counts(case: &Case<'_>, story: &Story, signed: &SignedThere) -> bool {
         }
         _ => false,
     };
+    let learns = signed
+        .human
+        .is_some_and(|human| case.truth().in_training.contains(&human));
     let is_in_time = story
         .order()
         .is_some_and(|order| instant(signed.at, 0) <= order.approve_by);
@@ -85,7 +88,7 @@ fn counts(case: &Case<'_>, story: &Story, signed: &SignedThere) -> bool {
     let order = case.opened(signed.writeback).map(|(_, order)| order);
     let body = order.as_ref().and_then(|it| it.get("body")?.as_str());
     let is_as_placed = version.is_some_and(|it| same_but_for_id(&it, body));
-    signed.human.is_some() && may && is_in_time && is_as_placed
+    signed.human.is_some() && may && !learns && is_in_time && is_as_placed
 }
 
 /// The same content; the id is the server's.
