@@ -115,7 +115,7 @@ faults! {
     /// Nobody but another one in training approves beside them.
     NobodyBeside = "nobody-beside", 300;
     /// An undo run is started.
-    UndoRun = "undo-run", 60;
+    UndoRun = "undo-run", 120;
     /// A person rejects.
     Rejected = "rejected", 100;
     /// The EHR's own operation answers that it took note, and files nothing.
