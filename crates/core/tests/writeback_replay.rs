@@ -30,7 +30,7 @@ use chaperone_core::writeback::{
 use proptest::prelude::*;
 use sample::{
     REQUESTER, address, approval, approve_2f, at, attested, auto_verified, delivering, digest,
-    granted, person, receipt, roles, ruled_events, start, tenant, two_person, writeback,
+    granted, person, receipt, roles, ruled_events, signature, start, tenant, two_person, writeback,
 };
 use serde_json::Value;
 
@@ -47,9 +47,16 @@ enum Drawn {
         person: u8,
         account: u8,
         role: Role,
-        factor: bool,
+        factor: Given,
         right: bool,
+        in_training: bool,
     },
+    /// The EHR has it unsigned.
+    Place {
+        proof: ProofLevel,
+    },
+    /// The EHR has it signed.
+    ConfirmSigned,
     Refuse,
     Void,
     /// Starts the next attempt, or one that does not follow.
@@ -78,6 +85,23 @@ enum Drawn {
     Promote,
 }
 
+/// With what an approval is given.
+#[derive(Debug, Clone, Copy)]
+enum Given {
+    Nothing,
+    Code,
+    /// A signature in the EHR.
+    Signature,
+}
+
+fn given() -> impl Strategy<Value = Given> {
+    prop_oneof![
+        1 => Just(Given::Nothing),
+        5 => Just(Given::Code),
+        2 => Just(Given::Signature),
+    ]
+}
+
 fn drawn() -> impl Strategy<Value = Drawn> {
     let role = prop_oneof![
         4 => Just(Role::Clinician),
@@ -87,9 +111,14 @@ fn drawn() -> impl Strategy<Value = Drawn> {
     let mostly = |yes: f64| prop::bool::weighted(yes);
     prop_oneof![
         2 => mostly(0.7).prop_map(|established| Drawn::Verify { established }),
-        8 => (prop_oneof![1u8..4, Just(REQUESTER)], 0u8..2, role, mostly(0.8), mostly(0.9)).prop_map(
-            |(person, account, role, factor, right)| Drawn::Approve { person, account, role, factor, right }
+        8 => (prop_oneof![1u8..4, Just(REQUESTER)], 0u8..2, role, given(), mostly(0.9), mostly(0.25)).prop_map(
+            |(person, account, role, factor, right, in_training)| {
+                Drawn::Approve { person, account, role, factor, right, in_training }
+            }
         ),
+        3 => prop_oneof![1 => Just(ProofLevel::P1), 4 => Just(ProofLevel::P2)]
+            .prop_map(|proof| Drawn::Place { proof }),
+        3 => Just(Drawn::ConfirmSigned),
         1 => Just(Drawn::Refuse),
         1 => Just(Drawn::Void),
         12 => prop_oneof![8 => Just(0u32), 1 => Just(1u32)].prop_map(|skip| Drawn::Start { skip }),
@@ -131,8 +160,19 @@ fn deliveries() -> impl Strategy<Value = Delivery> {
     prop_oneof![
         Just(Delivery::Conditional),
         Just(Delivery::PlainPost),
+        Just(Delivery::VendorOp),
+        Just(Delivery::EhrStaged),
         Just(Delivery::HumanEntry)
     ]
+}
+
+/// What is signed in the EHR is only what one signature can stand for; the ruling refuses everything else.
+fn fitting(gate: &Gate, delivery: Delivery) -> Delivery {
+    match (gate, delivery) {
+        (Gate::Approve { .. } | Gate::Approve2f { .. } | Gate::Deny, it) => it,
+        (_, Delivery::EhrStaged) => Delivery::PlainPost,
+        (_, it) => it,
+    }
 }
 
 /// What the next attempt would be; the worker knows it from the state, the tests from the state too.
@@ -167,14 +207,16 @@ fn attempt(state: &Writeback, drawn: &Drawn, now: i64) -> Option<WritebackEvent>
             role,
             factor,
             right,
+            in_training,
         } => {
             let record = approval(*person, &format!("account-{person}-{account}"), *role);
             approval_given = granted(ApprovalRecord {
-                factor: if *factor {
-                    record.factor.clone()
-                } else {
-                    Factor::None
+                factor: match factor {
+                    Given::Nothing => Factor::None,
+                    Given::Code => record.factor.clone(),
+                    Given::Signature => Factor::EhrSignature { at: at(now) },
                 },
+                in_training: *in_training,
                 digest: if *right {
                     record.digest
                 } else {
@@ -186,6 +228,12 @@ fn attempt(state: &Writeback, drawn: &Drawn, now: i64) -> Option<WritebackEvent>
                 approval: &approval_given,
             }
         }
+        Drawn::Place { proof } => Command::PlaceDraft {
+            receipt: receipt(*proof),
+        },
+        Drawn::ConfirmSigned => Command::ConfirmSigned {
+            receipt: receipt(ProofLevel::P2),
+        },
         Drawn::Refuse => Command::Refuse {
             refused: RefusedBy::Withdrawn,
         },
@@ -330,6 +378,8 @@ struct Told {
     /// An attempt is under way or its outcome unknown.
     open: bool,
     unknown: bool,
+    /// The EHR has it unsigned.
+    placed: bool,
     asked: bool,
     ended: bool,
     attempts: u32,
@@ -369,10 +419,17 @@ fn breach(leaves: &[Vec<u8>]) -> Option<String> {
                 if event["approval"]["digest"] != told.order {
                     return Some("an approval of something else".to_owned());
                 }
+                let is_signature = event["approval"]["factor"]["factor"] == "ehr_signature";
+                if is_signature != told.placed {
+                    return Some("a signature of what is not there, or none of what is".to_owned());
+                }
+                if is_signature && is_in_training(&event["approval"]) {
+                    return Some("signed by somebody in training".to_owned());
+                }
                 told.approvals.push(event["approval"].clone());
             }
             "delivery_started" => {
-                if told.open {
+                if told.open || told.placed {
                     return Some("a second send while the first is open".to_owned());
                 }
                 if event["digest"] != told.order {
@@ -387,6 +444,13 @@ fn breach(leaves: &[Vec<u8>]) -> Option<String> {
                 }
                 told.open = true;
             }
+            "draft_placed" => {
+                if !told.open || told.strategy != "ehr-staged" {
+                    return Some("placed without a send that places".to_owned());
+                }
+                (told.open, told.unknown, told.asked) = (false, false, false);
+                told.placed = true;
+            }
             "outcome_unknown" => told.unknown = true,
             "human_needed" => told.asked = true,
             "found_not_applied" => {
@@ -399,7 +463,10 @@ fn breach(leaves: &[Vec<u8>]) -> Option<String> {
             "not_applied" | "dead_lettered" => told.open = false,
             "requeued" => told.attempts = 0,
             "delivered" => {
-                if !told.open {
+                if told.strategy == "ehr-staged" && (!told.placed || told.approvals.len() != 1) {
+                    return Some("delivered without a signature".to_owned());
+                }
+                if !told.open && !told.placed {
                     return Some("delivered without a send".to_owned());
                 }
                 let attested = !event["attested_by"].is_null();
@@ -416,7 +483,25 @@ fn breach(leaves: &[Vec<u8>]) -> Option<String> {
     (delivered > 1).then(|| "delivered twice".to_owned())
 }
 
+fn is_in_training(approval: &Value) -> bool {
+    approval["in_training"] == true
+}
+
+/// Whether one colleague who is not in training approved, beside at most one other who is.
+fn is_by_one(told: &Told, people: &BTreeSet<&str>) -> bool {
+    let learning = told
+        .approvals
+        .iter()
+        .filter(|it| is_in_training(it))
+        .count();
+    learning <= 1 && people.len() == told.approvals.len() && people.len() == learning + 1
+}
+
 fn authority(told: &Told) -> Option<String> {
+    // Unsigned it has no effect; the signature is looked at when it comes.
+    if told.strategy == "ehr-staged" {
+        return None;
+    }
     let people: BTreeSet<&str> = told
         .approvals
         .iter()
@@ -430,10 +515,11 @@ fn authority(told: &Told) -> Option<String> {
     let lacks = match told.gate["gate"].as_str().unwrap() {
         "auto" => false,
         "auto_verified" => !told.verified,
-        "approve" => people.len() != 1,
-        "approve_2f" => people.len() != 1 || with_factor != 1,
+        "approve" => !is_by_one(told, &people),
+        "approve_2f" => !is_by_one(told, &people) || with_factor != told.approvals.len(),
         "two_person" => {
             people.len() != 2
+                || told.approvals.iter().any(is_in_training)
                 || with_factor < 1
                 || told.requester.as_str().is_some_and(|r| people.contains(r))
         }
@@ -460,6 +546,7 @@ proptest! {
         delivery in deliveries(),
         steps in prop::collection::vec((drawn(), 0u8..30), 1..COMMANDS_MAX),
     ) {
+        let delivery = fitting(&gate, delivery);
         let destination = if staged { Destination::Staged } else { Destination::Ehr };
         let (leaves, held) = run(gate, destination, delivery, &steps);
         let replayed = replay(&leaves);
@@ -528,6 +615,39 @@ fn the_checker_sees_each_breach() {
         said(auto(), conditional, &[sent(), E::OutcomeUnknown, miss()]),
         ""
     );
+    let learner = |by, account| E::Approved {
+        approval: ApprovalRecord {
+            in_training: true,
+            ..approval(by, account, Role::Clinician)
+        },
+    };
+    let alone = [learner(1, "ada"), sent()];
+    assert!(said(approve_2f(), conditional, &alone).contains("without the authority"));
+    let both = [learner(1, "ada"), learner(2, "bo"), sent()];
+    assert!(said(approve_2f(), conditional, &both).contains("without the authority"));
+    let beside = [learner(1, "ada"), given(2, "bo", Role::Clinician), sent()];
+    assert_eq!(said(approve_2f(), conditional, &beside), "");
+    let of_two = [learner(1, "ada"), given(2, "bo", Role::Pharmacist), sent()];
+    assert!(said(two_person(), conditional, &of_two).contains("without the authority"));
+    let placed = || E::DraftPlaced(receipt(ProofLevel::P2));
+    let there = || E::Delivered(receipt(ProofLevel::P2));
+    let signed = |in_training| E::Approved {
+        approval: ApprovalRecord {
+            in_training,
+            ..signature(3, "cy", Role::Clinician)
+        },
+    };
+    let by_signature = |more: &[E]| said(approve_2f(), Delivery::EhrStaged, more);
+    assert_eq!(
+        by_signature(&[sent(), placed(), signed(false), there()]),
+        ""
+    );
+    assert!(by_signature(&[sent(), placed(), there()]).contains("without a signature"));
+    assert!(by_signature(&[sent(), there()]).contains("without a signature"));
+    assert!(by_signature(&[sent(), placed(), signed(true)]).contains("in training"));
+    assert!(by_signature(&[sent(), signed(false)]).contains("not there"));
+    assert!(by_signature(&[sent(), placed(), sent()]).contains("second send"));
+    assert!(said(approve_2f(), conditional, &[signed(false)]).contains("not there"));
     assert!(
         said(
             auto(),

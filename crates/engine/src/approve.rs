@@ -105,6 +105,14 @@ pub enum DecideFailed {
     /// A reason is needed.
     #[error("a reason is needed, of 3 to 2,000 characters")]
     ReasonNeeded,
+    /// A draft that was to be signed at the EHR is not there as it was placed.
+    #[error(
+        "the EHR does not show it as it was placed; take away there what is there of it, and then say that it is not there"
+    )]
+    NotAsPlaced,
+    /// The EHR must be asked, and does not answer.
+    #[error("the EHR does not answer now; try again shortly")]
+    EhrAway,
     /// Somebody else was first.
     #[error("somebody else acted on this just now; look at it again")]
     Conflict,
@@ -151,7 +159,10 @@ impl DecideFailed {
     pub(crate) fn is_ours(&self) -> bool {
         matches!(
             self,
-            DecideFailed::Store(_) | DecideFailed::Commit(_) | DecideFailed::Keys(_)
+            DecideFailed::Store(_)
+                | DecideFailed::Commit(_)
+                | DecideFailed::Keys(_)
+                | DecideFailed::EhrAway
         )
     }
 
@@ -171,6 +182,8 @@ impl DecideFailed {
             DecideFailed::DecisionSupport(stands) => stands.code(),
             DecideFailed::CardUnknown => "card-unknown",
             DecideFailed::ReasonNeeded => "reason-needed",
+            DecideFailed::NotAsPlaced => "not-as-placed",
+            DecideFailed::EhrAway => "ehr-unavailable",
             DecideFailed::Conflict => "conflict",
             DecideFailed::Store(_) | DecideFailed::Commit(_) => "ledger-unavailable",
             DecideFailed::Keys(_) => "internal",
@@ -392,8 +405,15 @@ impl Engine {
         require(by, &RESOLVES)?;
         let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
-        if !matches!(&hand.state, Writeback::Unknown(unknown) if unknown.human_needed().is_some()) {
-            return Err(Refusal::NotNow(hand.state.told_name()).into());
+        let Writeback::Unknown(unknown) = &hand.state else {
+            return Err(Refusal::NotNow(hand.state.name()).into());
+        };
+        if unknown.human_needed().is_none() {
+            return Err(Refusal::NotNow(hand.state.told_name()).into());Err(Refusal::NotNow(hand.state.name()).into());
+        }
+        if applied && unknown.is_placed_unsigned() {
+            let unknown = unknown.clone();
+            return self.draft_is_there(by, hand, &unknown).await;
         }
         let mut commit = self.commit_as(Actor::from(by));
         let note = self.seal_reason(&hand, note, &mut commit).await?;

@@ -455,12 +455,12 @@ impl Engine {
     }
 }
 
-fn unopened(failed: VaultFailed) -> DecideFailed {
+pub(crate) fn unopened(failed: VaultFailed) -> DecideFailed {
     match failed {
         VaultFailed::Keys(failed) => DecideFailed::Keys(failed),
         VaultFailed::Store(failed) => DecideFailed::Store(failed),
         VaultFailed::Missing | VaultFailed::Sealed => {
-            let why = "what decision support said cannot be opened".to_owned();
+            let why = "what the vault holds of it cannot be opened".to_owned();
             DecideFailed::Store(StoreFailed::Corrupt(why))
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chaperone_engine::{Engine, PreparedBundle};
 use chaperone_testkit::simulation::{
-    Bug, Coverage, Options, Outcome, STEPS, StartEngine, simulate,
+    Bug, Coverage, Options, Outcome, Rules, STEPS, StartEngine, replacing, simulate,
 };
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -119,10 +119,14 @@ pub(crate) fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn starting(files: &BTreeMap<String, String>) -> anyhow::Result<StartEngine> {
-    let bundle = bundle_files::load(files)?;
-    let prepared = PreparedBundle::of(bundle)?;
-    Ok(Arc::new(move |config, ports| {
-        Box::pin(Engine::start_prepared(config, prepared.clone(), ports))
+    let first = PreparedBundle::of(bundle_files::load(files)?)?;
+    let second = PreparedBundle::of(bundle_files::load(&replacing(files))?)?;
+    Ok(Arc::new(move |rules, config, ports| {
+        let bundle = match rules {
+            Rules::First => first.clone(),
+            Rules::Second => second.clone(),
+        };
+        Box::pin(Engine::start_prepared(config, bundle, ports))
     }))
 }
 

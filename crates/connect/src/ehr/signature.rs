@@ -69,6 +69,10 @@ impl FhirEndpoint {
                 });
             }
         }
+        // What was signed just now a search may not show yet.
+        if is_young(&now, self.clock.now(), self.settle_ms) {
+            return Err(EhrReadFailed::Unavailable);
+        }
         Ok(if signatures.is_empty() && !form.is_signed(&now) {
             Signature::Declined
         } else {
@@ -132,6 +136,17 @@ impl FhirEndpoint {
     }
 }
 
+/// Whether a resource is as it is for less than the time after which a search of this server shows everything. One
+/// that does not say since when is not.
+fn is_young(resource: &Value, now: Timestamp, settle_ms: i64) -> bool {
+    let since = resource
+        .pointer("/meta/lastUpdated")
+        .and_then(Value::as_str);
+    since
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .is_some_and(|since| now.duration_since(since).as_millis().abs() < i128::from(settle_ms))
+}
+
 /// The first signature of a Provenance about a version of one resource. Nothing for one about anything else, or that
 /// does not say who signed and when.
 fn stated(provenance: &Value, kind: &ResourceType, id: &str) -> Option<Stated> {
@@ -155,6 +170,19 @@ fn stated(provenance: &Value, kind: &ResourceType, id: &str) -> Option<Stated> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_was_signed_just_now_is_looked_at_again() {
+        let now: Timestamp = "2026-03-02T15:00:02Z".parse().unwrap();
+        let since = |text: &str| json!({"meta": {"lastUpdated": text}});
+        assert!(is_young(&since("2026-03-02T15:00:01.5Z"), now, 1_000));
+        assert!(is_young(&since("2026-03-02T15:00:02.9Z"), now, 1_000));
+        assert!(!is_young(&since("2026-03-02T15:00:01Z"), now, 1_000));
+        // A clock that is far ahead holds nothing up.
+        assert!(!is_young(&since("2026-03-02T16:00:00Z"), now, 1_000));
+        assert!(!is_young(&since("2026-03-02T15:00:02Z"), now, 0));
+        assert!(!is_young(&json!({}), now, 1_000));
+    }
 
     #[test]
     fn a_signature_names_one_version_one_person_and_a_time() {

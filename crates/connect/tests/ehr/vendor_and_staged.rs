@@ -16,9 +16,15 @@ use crate::support::{
 };
 
 async fn at(profile: ServerProfile, source: ProfileSource) -> Bench {
+    settling(profile, source, 0).await
+}
+
+/// One whose searches may be so late, in milliseconds.
+async fn settling(profile: ServerProfile, source: ProfileSource, settle_ms: i64) -> Bench {
     let sandbox = sandbox(profile).await;
     let ehr = endpoint_of(EhrConfig {
         profile: source,
+        settle_ms,
         ..config(&sandbox.base_url, ServerKind::Plain)
     });
     Bench { sandbox, ehr }
@@ -133,12 +139,15 @@ async fn a_wish_to_be_left_alone_is_heard_with_the_answer() {
     assert!(bench.ehr.rests_until().is_some());
 }
 
-async fn staged() -> Bench {
-    let source = ProfileSource::Staging {
+fn staging() -> ProfileSource {
+    ProfileSource::Staging {
         signs_with_second_factor: true,
         types: Vec::new(),
-    };
-    at(ServerProfile::Staged, source).await
+    }
+}
+
+async fn staged() -> Bench {
+    at(ServerProfile::Staged, staging()).await
 }
 
 fn prescription(number: u8, status: &str) -> Value {
@@ -207,6 +216,25 @@ async fn an_order_is_placed_unsigned_and_its_signature_seen() {
         look(&bench, &order, &location).await,
         Signature::Given { .. }
     ));
+}
+
+#[tokio::test]
+async fn a_signature_that_may_not_show_yet_is_looked_for_again() {
+    let bench = settling(ServerProfile::Staged, staging(), 1_000).await;
+    let handle = &bench.sandbox.handle;
+    let order = to_sign(&bench, 1);
+    let (location, id) = placed(&bench, &order).await;
+    // In force, and no Provenance is found that says by whom: there may be one in a moment.
+    let mut there = handle.resource("MedicationRequest", &id).unwrap();
+    there["status"] = json!("active");
+    handle.put(&there).unwrap();
+    let looked = bench.ehr.signature(&attempt(&order, 1), &location).await;
+    assert_eq!(looked, Err(EhrReadFailed::Unavailable));
+    // A draft that was changed has no signature to wait for.
+    there["status"] = json!("draft");
+    there["dosageInstruction"] = json!([{"text": "twice"}]);
+    handle.put(&there).unwrap();
+    assert_eq!(look(&bench, &order, &location).await, Signature::Changed);
 }
 
 #[tokio::test]

@@ -300,7 +300,8 @@ pub trait Ehr: Send + Sync + 'static {
     async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed>;
 
     /// Looks whether what was placed unsigned at a location is signed. No effect at the EHR. Only for orders that are
-    /// delivered by [`Strategy::EhrStaged`]; an EHR that does not work so answers `Unsupported`.
+    /// delivered by [`Strategy::EhrStaged`]; an EHR that does not work so answers `Unsupported`. A signature that the EHR
+    /// may not show yet is not reported as a change: `Unavailable` says that it is to be looked at again.
     async fn signature(
         &self,
         delivering: &Delivering,

@@ -19,21 +19,23 @@
 use chaperone_core::Timestamp;
 use chaperone_core::evidence::{ApprovalRecord, Delivering, Factor, Strategy};
 use chaperone_core::gate::Gate;
-use chaperone_core::ids::WorkId;
+use chaperone_core::ids::{WorkId, WritebackId};
 use chaperone_core::ports::{
-    ClaimedWork, Commit, EhrReadFailed, KeyVaultFailed, Signature, StoreFailed, WorkChange,
-    WorkItem, WorkKind, WriteReceipt,
+    ClaimedWork, Commit, EhrReadFailed, KeyVaultFailed, Reconciliation, Signature, StoreFailed,
+    WorkChange, WorkItem, WorkKind, WriteReceipt,
 };
-use chaperone_core::principal::{Human, Role};
+use chaperone_core::principal::{Actor, Human, Role};
 use chaperone_core::writeback::{
-    AwaitingSignature, Command, DeliveryReceipt, Ready, Refusal, VoidReason,
+    AwaitingSignature, Command, DeliveryReceipt, Ready, Refusal, Unknown, VoidReason,
 };
 
 use super::checks::OrderUnusable;
 use super::queue::later;
 use super::{ItemFailed, delivery};
-use crate::approve::granted;
+use crate::approve::{DecideFailed, granted};
 use crate::context::Engine;
+use crate::decision_support::unopened;
+use crate::projection::WritebackRow;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
 
@@ -72,15 +74,57 @@ impl Engine {
     ) -> Result<(), ItemFailed> {
         let now = self.now();
         hand.step(Command::PlaceDraft { receipt }, now)?;
-        commit.work.push(WorkChange::Enqueue(WorkItem {
-            id: WorkId::from_random(self.random.id()),
-            kind: WorkKind::Reconcile,
-            subject: hand.id.to_string(),
-            order_key: None,
-            due: later(now, LOOK_MS),
-        }));
+        commit.work.push(self.signature_awaited(hand.id, now));
         self.record_outcome(hand, commit, self.completed(work))
             .await
+    }
+
+    fn signature_awaited(&self, id: WritebackId, now: Timestamp) -> WorkChange {
+        WorkChange::Enqueue(WorkItem {
+            id: WorkId::from_random(self.random.id()),
+            kind: WorkKind::Reconcile,
+            subject: id.to_string(),
+            order_key: None,
+            due: later(now, LOOK_MS),
+        })
+    }
+
+    /// A person says that a draft of unknown outcome is there. Nobody's word delivers it; it is looked for once more,
+    /// and what is found as it was placed waits for its signature like any other.
+    pub(crate) async fn draft_is_there(
+        &self,
+        by: &Human,
+        mut hand: InHand,
+        unknown: &Unknown,
+    ) -> Result<WritebackRow, DecideFailed> {
+        let delivering = self.reconciling(unknown.ready(), unknown.start()).await;
+        let delivering = delivering.map_err(|failed| match failed {
+            OrderUnusable::Differs => DecideFailed::NotAsPlaced,
+            OrderUnusable::Vault(failed) => unopened(failed),
+        })?;
+        let found = match self.ehr.reconcile(&delivering).await {
+            Ok(Reconciliation::Applied(receipt)) => receipt,
+            Ok(Reconciliation::Missing | Reconciliation::Undecidable(_)) => {
+                return Err(DecideFailed::NotAsPlaced);
+            }
+            Err(_) => return Err(DecideFailed::EhrAway),
+        };
+        let now = self.now();
+        let mut commit = self.commit_as(Actor::from(by));
+        let receipt = self.receipt(&hand, &delivering, found, &mut commit).await;
+        let receipt = receipt.map_err(|failed| match failed {
+            ItemFailed::Move(failed) => failed.into(),
+            ItemFailed::Commit(failed) => failed.into(),
+            ItemFailed::Vault(failed) => unopened(failed),
+            ItemFailed::Keys(failed) => DecideFailed::Keys(failed),
+        })?;
+        hand.step(Command::PlaceDraft { receipt }, now)?;
+        commit.work.push(self.signature_awaited(hand.id, now));
+        let held = self.release_held(hand.id, &mut commit).await?;
+        commit
+            .work
+            .extend(held.map(|id| WorkChange::Complete { id, claim: None }));
+        self.finish(hand, commit).await
     }
 
     /// Looks once whether it is signed.
@@ -116,6 +160,10 @@ impl Engine {
             Ok(Signature::Changed) => {
                 self.void(hand, VoidReason::ChangedBeforeSigning, work)
                     .await
+            }
+            // Its time is over by the EHR's own clock, whatever ours says.
+            Ok(Signature::Given { at, .. }) if at > waiting.sign_by() => {
+                self.void(hand, VoidReason::NotSigned, work).await
             }
             Ok(Signature::Declined) => self.void(hand, VoidReason::DeclinedAtEhr, work).await,
             Ok(Signature::Given {

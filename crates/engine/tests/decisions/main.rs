@@ -254,7 +254,8 @@ on_both! {
         what_an_operation_filed_is_found_and_what_it_did_not_is_asked_about,
         a_signature_in_the_ehr_is_the_approval,
         what_is_not_signed_as_it_was_placed_does_not_count,
-        a_draft_that_was_lost_is_found_and_nobodys_word_delivers_it;
+        a_draft_that_was_lost_is_found_and_nobodys_word_delivers_it,
+        a_draft_that_a_person_says_is_there_is_looked_for_again;
     shredding:
         shredding_waits_for_law_holds_and_work,
         a_shredded_patient_is_unreadable_and_stays_so_after_a_restore,

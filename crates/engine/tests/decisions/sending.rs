@@ -329,7 +329,7 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
         i64,
         VoidReason,
     );
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         (
             "a stranger signs",
             |now, place| given("Practitioner/nobody", now, place),
@@ -364,6 +364,12 @@ pub(crate) async fn what_is_not_signed_as_it_was_placed_does_not_count(db: Db) {
             "it is signed too late",
             |now, place| given(DOCTOR, now + jiff::SignedDuration::from_secs(901), place),
             902,
+            VoidReason::NotSigned,
+        ),
+        (
+            "it is signed too late by the EHR's clock, and ours is behind",
+            |now, place| given(DOCTOR, now + jiff::SignedDuration::from_secs(901), place),
+            30,
             VoidReason::NotSigned,
         ),
     ];
@@ -418,7 +424,7 @@ pub(crate) async fn a_draft_that_was_lost_is_found_and_nobodys_word_delivers_it(
     let engine = &bench.engine;
     let by = clinician();
     let says = engine.resolve_unknown(&by, lost, true, "it is there").await;
-    assert_eq!(says.unwrap_err().code(), "not-now");
+    assert_eq!(says.unwrap_err().code(), "not-as-placed");
     engine
         .resolve_unknown(&clinician(), lost, false, "it is not there")
         .await
@@ -426,4 +432,27 @@ pub(crate) async fn a_draft_that_was_lost_is_found_and_nobodys_word_delivers_it(
     bench.deliver().await;
     assert_eq!(bench.state(lost).await, StateName::AwaitingSignature);
     assert_eq!(bench.ehr.written().len(), 2);
+}
+
+pub(crate) async fn a_draft_that_a_person_says_is_there_is_looked_for_again(db: Db) {
+    let bench = ward(db).await;
+    let (id, _) = order(&bench, "applied").await;
+    bench.ehr.fail_next_write(WriteFault::LostAfter);
+    bench.deliver().await;
+    // Nothing could be looked up for so long that a human was asked.
+    bench.ehr.set_down(true);
+    wait_s(&bench, 3_601).await;
+    assert!(bench.row(id).await.human_needed.is_some());
+    let by = clinician();
+    let says = bench.engine.resolve_unknown(&by, id, true, "it is there");
+    assert_eq!(says.await.unwrap_err().code(), "ehr-unavailable");
+    assert_eq!(bench.state(id).await, StateName::Unknown);
+    // It is found as it was placed, and is no more delivered by that than by anybody's word.
+    bench.ehr.set_down(false);
+    let says = bench.engine.resolve_unknown(&by, id, true, "it is there");
+    assert_eq!(says.await.unwrap().state, StateName::AwaitingSignature);
+    assert_eq!(bench.ehr.written().len(), 1);
+    let (_, _) = order(&bench, "the next").await;
+    bench.deliver().await;
+    assert_eq!(bench.ehr.written().len(), 2, "nothing holds the others up");
 }

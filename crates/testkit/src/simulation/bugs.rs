@@ -45,16 +45,32 @@ bugs! {
     UnknownIsApplied = "unknown-is-applied";
     /// The EHR connection sends a body that is not the approved one.
     OtherBody = "other-body";
+    /// The EHR connection takes whatever the EHR's own operation answers for its acknowledgement.
+    AnyAnswerAcknowledges = "any-answer-acknowledges";
+    /// The EHR connection places orders that are to be signed in the EHR as if they were signed.
+    PlacedInForce = "placed-in-force";
+    /// The EHR connection reports a signature whatever it was put to.
+    SignatureOfAnything = "signature-of-anything";
+    /// The EHR connection names everybody who signs by the name of one who may.
+    SignerNotTold = "signer-not-told";
     /// The store appends whatever version was expected, so that an approval counts more than once.
     ApprovalNotConsumed = "approval-not-consumed";
     /// The console puts the right digest in the place of the one that was on the screen.
     DigestNotCompared = "digest-not-compared";
     /// The directory makes a second person of somebody's second account.
     SamePersonTwice = "same-person-twice";
+    /// The directory does not say that somebody is in training.
+    TraineeUnmarked = "trainee-unmarked";
+    /// The store keeps what a person made of a proposal, and not that it took the other's place.
+    EditKeepsBoth = "edit-keeps-both";
+    /// The console lets go what was set aside, and nobody asked it to.
+    ReleasedByNobody = "released-by-nobody";
     /// The store lets a writer whose lease has moved on start deliveries.
     StaleEpochSends = "stale-epoch-sends";
     /// The store shows deliveries no switch that was moved.
     ModeNotChecked = "mode-not-checked";
+    /// The store shows every ruling as if the bundle in force had made it.
+    RulesNotCompared = "rules-not-compared";
     /// The EHR connection shows no consent that was withdrawn.
     ConsentNotChecked = "consent-not-checked";
     /// The store gives out work out of its order.

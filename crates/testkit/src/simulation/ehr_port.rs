@@ -12,7 +12,7 @@ use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
     DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, Version, WriteFailed, WriteReceipt,
+    Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use super::bugs::Bug;
 use super::faults::Fault;
 use super::server::{
-    Answer, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile, carries,
+    Answer, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile, TOOK_NOTE, carries,
 };
+use super::signers;
 use super::state::Sent;
 use super::world::{Asked, Inner, Journey, MILLI, Micros, Process, SECOND, World};
 
@@ -32,7 +33,13 @@ const PATIENCE: Micros = 15 * SECOND;
 const LATE_MAX: Micros = 16 * SECOND;
 /// How often what was written is read back before giving up for now.
 const READ_BACKS_MAX: u32 = 3;
+/// The latest that an operation files what it acknowledged: before a person looks.
+const FILED_MAX: Micros = 12 * SECOND;
+/// The name of that operation.
+const OPERATION: &str = "$file-entry";
 const IDENTIFIER: &str = "urn:chaperone:writeback";
+/// What people sign on the screens of an EHR that takes it unsigned.
+const SIGNED_THERE: [&str; 3] = ["DocumentReference", "MedicationRequest", "ServiceRequest"];
 const TYPES: [&str; 8] = [
     "Appointment",
     "DocumentReference",
@@ -71,7 +78,7 @@ impl SimEhr {
     }
 
     /// Reads something of the server as it is, or was a moment ago.
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         is_search: bool,
         mut question: impl FnMut(&Server, Micros, Micros) -> T + Send + 'static,
@@ -120,7 +127,7 @@ impl SimEhr {
         }
     }
 
-    async fn read_one(&self, kind: &str, id: &str) -> Result<Value, EhrReadFailed> {
+    pub(super) async fn read_one(&self, kind: &str, id: &str) -> Result<Value, EhrReadFailed> {
         let (kind, id) = (kind.to_owned(), id.to_owned());
         self.look(false, move |server, _, _| server.now(&kind, &id).cloned())
             .await?
@@ -134,7 +141,10 @@ impl SimEhr {
             Interaction::Update => order.path.split_once('/').map(|(_, id)| id.to_owned()),
             Interaction::Delete => return Err(not_applied(FailureCause::Rejected)),
         };
-        let mut body = order.body.clone();
+        let mut body = match self.bug {
+            Some(Bug::PlacedInForce) => order.body.clone(),
+            _ => sent_form(order).ok_or_else(|| not_applied(FailureCause::Rejected))?,
+        };
         if self.bug == Some(Bug::OtherBody) {
             body = body.replace("Call", "Ring");
         }
@@ -147,6 +157,8 @@ impl SimEhr {
             id,
             if_none_exist: without(Bug::NoIfNoneExist, &order.if_none_exist),
             if_match: without(Bug::NoIfMatch, &order.if_match),
+            message: (order.strategy == Strategy::VendorOp)
+                .then(|| format!("{IDENTIFIER}|{}", order.writeback)),
             body,
         };
         let planned = self.world.with(|inner| {
@@ -184,12 +196,23 @@ impl SimEhr {
         let asked = self.world.ask(self.process, journey, move |inner| {
             let now = inner.now;
             let answer = inner.state.ehr.take(now, &request, mishap);
+            if answer.is_filed_later {
+                let (request, id) = (request.clone(), answer.id.clone());
+                let after = inner.chance.between(SECOND, FILED_MAX);
+                inner.later(after, move |inner| {
+                    let now = inner.now;
+                    inner.state.ehr.file(now, &request, &id);
+                });
+            }
             let did = inner
                 .state
                 .ehr
                 .history
                 .last()
                 .and_then(|it| it.effect.clone());
+            if let Some(effect) = &did {
+                signers::see(inner, request.writeback, effect);
+            }
             let did = did.map_or_else(
                 || "nothing".to_owned(),
                 |it| format!("{}/{} version {}", it.kind, it.id, it.version),
@@ -248,6 +271,13 @@ impl SimEhr {
         } else if happens(Fault::WriteTwiceSecondCounts, chance) {
             journey.again = Some((chance.skewed(MILLI, 2 * SECOND), true));
         }
+        let is_operation = self.profile == ServerProfile::Vendor;
+        let of_operation = [
+            (Fault::TookNote, Mishap::TookNote),
+            (Fault::FilesLater, Mishap::FilesLater),
+        ]
+        .into_iter()
+        .filter(|_| is_operation);
         let mishap = [
             (Fault::ErrorBefore, Mishap::ErrorBefore),
             (Fault::ErrorAfter, Mishap::ErrorAfter),
@@ -257,6 +287,7 @@ impl SimEhr {
             (Fault::KeepsOther, Mishap::KeepsOther),
         ]
         .into_iter()
+        .chain(of_operation)
         .find(|(fault, _)| happens(*fault, chance));
         Some((journey, mishap.map_or(Mishap::None, |(_, mishap)| mishap)))
     }
@@ -303,11 +334,44 @@ impl SimEhr {
                     retry_after_ms: answer.retry_after_ms,
                 });
             }
+            TOOK_NOTE | 500 if self.bug == Some(Bug::AnyAnswerAcknowledges) => {
+                return Ok(WriteReceipt {
+                    location: format!("{}/unseen", order.resource),
+                    version: None,
+                    read_back: Some(Digest::of_bytes(order.body.as_bytes())),
+                    provenance_written: false,
+                });
+            }
             401 | 403 => return Err(not_applied(FailureCause::Unauthorized)),
             400..=499 => return Err(not_applied(FailureCause::Rejected)),
             _ => return Err(WriteFailed::Unknown),
         }
         self.read_back(order, &answer).await
+    }
+
+    /// What is offered for one kind of write.
+    fn support(&self, kind: &str, verb: &str) -> Option<InteractionSupport> {
+        let by = InteractionSupport::by;
+        Some(match self.profile {
+            ServerProfile::ReadOnly => return None,
+            ServerProfile::Full => InteractionSupport {
+                provenance: true,
+                atomic: true,
+                ..by(Strategy::Conditional)
+            },
+            ServerProfile::Vendor => InteractionSupport {
+                operation: Some(OPERATION.to_owned()),
+                ..by(Strategy::VendorOp)
+            },
+            ServerProfile::Staged if SIGNED_THERE.contains(&kind) => {
+                // What is signed there, nobody changes from outside.
+                return (verb == "create").then(|| InteractionSupport {
+                    signs_with_second_factor: true,
+                    ..by(Strategy::EhrStaged)
+                });
+            }
+            ServerProfile::Plain | ServerProfile::Staged => by(Strategy::PlainPost),
+        })
     }
 
     async fn base_unchanged(&self, order: &WriteOrder) -> Result<(), WriteFailed> {
@@ -419,11 +483,22 @@ fn name(order: &WriteOrder) -> String {
     id.get(..12).unwrap_or(&id).to_owned()
 }
 
-fn is_same(order: &WriteOrder, found: &Value) -> bool {
-    serde_json::from_str::<Value>(&order.body).is_ok_and(|sent| same_content(&sent, found))
+/// What an order leaves in: as it was approved, or with the one element set back that says it is signed.
+pub(super) fn sent_form(order: &WriteOrder) -> Option<String> {
+    let Some(form) = &order.signed_form else {
+        return Some(order.body.clone());
+    };
+    let mut body: Value = serde_json::from_str(&order.body).ok()?;
+    *body.get_mut(&form.element)? = json!(form.unsigned);
+    Some(body.to_string())
 }
 
-fn number_of(resource: &Value) -> Option<u64> {
+fn is_same(order: &WriteOrder, found: &Value) -> bool {
+    let sent = sent_form(order).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    sent.is_some_and(|sent| same_content(&sent, found))
+}
+
+pub(super) fn number_of(resource: &Value) -> Option<u64> {
     resource.pointer("/meta/versionId")?.as_str()?.parse().ok()
 }
 
@@ -455,21 +530,11 @@ impl Ehr for SimEhr {
     }
 
     fn profile(&self) -> DeliveryProfile {
-        let is_full = self.profile == ServerProfile::Full;
-        let support = InteractionSupport {
-            provenance: is_full,
-            atomic: is_full,
-            ..InteractionSupport::by(if is_full {
-                Strategy::Conditional
-            } else {
-                Strategy::PlainPost
-            })
-        };
         let mut offered = std::collections::BTreeMap::new();
-        if self.profile != ServerProfile::ReadOnly {
-            for kind in TYPES {
-                for verb in ["create", "update"] {
-                    offered.insert(format!("{kind}.{verb}"), support.clone());
+        for kind in TYPES {
+            for verb in ["create", "update"] {
+                if let Some(support) = self.support(kind, verb) {
+                    offered.insert(format!("{kind}.{verb}"), support);
                 }
             }
         }
@@ -513,11 +578,26 @@ impl Ehr for SimEhr {
         self.deliver(delivering).await
     }
 
+    async fn signature(
+        &self,
+        delivering: &Delivering,
+        location: &str,
+    ) -> Result<Signature, EhrReadFailed> {
+        self.find_signature(delivering.order(), location).await
+    }
+
     async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
         let order = delivering.order();
         match (order.strategy, order.interaction) {
             (Strategy::Conditional, Interaction::Create) => self.find_created(order).await,
             (Strategy::Conditional, Interaction::Update) => self.find_updated(order).await,
+            // Found is there. Not found proves nothing: such an EHR does not promise to find what it filed.
+            (Strategy::VendorOp | Strategy::EhrStaged, Interaction::Create) => {
+                match self.find_created(order).await? {
+                    Reconciliation::Missing => Ok(cannot_tell()),
+                    found => Ok(found),
+                }
+            }
             _ => Ok(cannot_tell()),
         }
     }

@@ -94,6 +94,8 @@ faults! {
     AnchorFails = "anchor-fails", 150;
     /// A switch is moved.
     ModeSwitched = "mode-switched", 250;
+    /// The governance bundle is replaced, and nodes start anew one after the other.
+    RulesChanged = "rules-changed", 100;
     /// A patient withdraws consent.
     ConsentWithdrawn = "consent-withdrawn", 250;
     /// A person decides after the time to decide.
@@ -106,8 +108,38 @@ faults! {
     SamePerson = "same-person", 400;
     /// A second factor is used again.
     FactorAgain = "factor-again", 300;
+    /// A person changes what is proposed.
+    Edited = "edited", 250;
+    /// Somebody in training approves first.
+    TraineeFirst = "trainee-first", 300;
+    /// Nobody but another one in training approves beside them.
+    NobodyBeside = "nobody-beside", 300;
+    /// An undo run is started.
+    UndoRun = "undo-run", 120;
     /// A person rejects.
     Rejected = "rejected", 100;
+    /// The EHR's own operation answers that it took note, and files nothing.
+    TookNote = "took-note", 100;
+    /// The EHR's own operation acknowledges, and files some seconds later.
+    FilesLater = "files-later", 150;
+    /// The EHR's own operation files a message as often as it comes, against its word.
+    ForgetsMessages = "forgets-messages", 300;
+    /// A person signs a draft in the EHR when the time for it is over.
+    SignedLate = "signed-late", 150;
+    /// Nobody signs a draft in the EHR.
+    NotSigned = "not-signed", 150;
+    /// A draft is signed in the EHR by somebody who may not approve it.
+    SignedByAnother = "signed-by-another", 200;
+    /// A draft is changed in the EHR and then signed.
+    ChangedThenSigned = "changed-then-signed", 200;
+    /// A draft is changed in the EHR by the signature itself.
+    ChangedWithSignature = "changed-with-signature", 150;
+    /// A draft is put in force in the EHR, and no signature says by whom.
+    PutInForce = "put-in-force", 100;
+    /// A draft is taken away in the EHR.
+    TakenAway = "taken-away", 150;
+    /// Somebody changes in the EHR what was signed there.
+    ChangedAfterSigning = "changed-after-signing", 200;
     /// An agent asks again with the same key although it was answered.
     AskedAgain = "asked-again", 250;
 }

@@ -6,7 +6,7 @@
 //! the EHR adapter itself (`docs/simulator.md`).
 //!
 //! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] (the ports as a node sees them),
-//! [`server`] (the EHR), [`node`], [`agents`], [`people`], [`play`] (what happens), [`check`] (what must hold),
+//! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`] with [`editing`] and [`undoing`], [`play`] (what happens), [`check`] (what must hold),
 //! [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
 
 mod agents;
@@ -14,15 +14,19 @@ mod bugs;
 mod chance;
 mod check;
 mod coverage;
+mod editing;
 mod ehr_port;
+mod ehr_signature;
 mod faults;
 mod node;
 mod people;
 mod play;
 mod server;
+mod signers;
 mod state;
 mod store_port;
 mod trace;
+mod undoing;
 mod world;
 
 use std::collections::BTreeMap;
@@ -38,11 +42,10 @@ pub use self::bugs::Bug;
 pub use self::check::{Property, Violation};
 pub use self::coverage::Coverage;
 pub use self::faults::Fault;
-pub use self::node::StartEngine;
+pub use self::node::{Rules, StartEngine, replacing};
 pub use self::server::ServerProfile;
 pub use self::store_port::Flavour;
 
-use self::bugs::Bug as Planted;
 use self::chance::Chance;
 use self::faults::Faults;
 use self::node::Cluster;
@@ -108,7 +111,7 @@ pub struct Outcome {
 /// Plays one seed and judges it. `start` makes engines on the bundle to simulate.
 pub fn simulate(start: &StartEngine, options: Options) -> Outcome {
     let mut chance = Chance::new(options.seed);
-    let drawn = Drawn::of(&mut chance, options.bug);
+    let drawn = Drawn::of(&mut chance);
     let cluster = stage(start, options, &drawn, chance);
     let world = Arc::clone(&cluster.world);
     let play = Arc::new(Play {
@@ -118,6 +121,7 @@ pub fn simulate(start: &StartEngine, options: Options) -> Outcome {
         cluster: Arc::clone(&cluster),
     });
     world.with(play::furnish);
+    world.with(|inner| signers::enrol(&cluster, inner));
     let befallen = Arc::clone(&play);
     world.fated(move |node, doom| play::befall(&befallen, node, doom));
     for node in 1..=drawn.nodes {
@@ -166,19 +170,23 @@ pub fn simulate(start: &StartEngine, options: Options) -> Outcome {
 struct Drawn {
     flavour: Flavour,
     profile: ServerProfile,
+    /// Of an operation of the EHR's own: whether it files a message as often as it comes.
+    forgets_messages: bool,
     nodes: usize,
     faults: Faults,
 }
 
 impl Drawn {
-    fn of(chance: &mut Chance, bug: Option<Planted>) -> Self {
+    fn of(chance: &mut Chance) -> Self {
         let flavour = match chance.below(3) {
             0 => Flavour::Sqlite,
             _ => Flavour::Postgres,
         };
-        let profile = match chance.below(8) {
+        let profile = match chance.below(12) {
             0 => ServerProfile::ReadOnly,
             1..=3 => ServerProfile::Plain,
+            4 | 5 => ServerProfile::Vendor,
+            6 | 7 => ServerProfile::Staged,
             _ => ServerProfile::Full,
         };
         let nodes = match flavour {
@@ -186,7 +194,10 @@ impl Drawn {
             Flavour::Postgres => 2,
         };
         let mut faults = Faults::drawn(chance);
-        if bug.is_none() && profile == ServerProfile::Plain {
+        let forgets_messages =
+            profile == ServerProfile::Vendor && faults.happens(Fault::ForgetsMessages, chance);
+        let twice_is_twice = matches!(profile, ServerProfile::Plain | ServerProfile::Staged);
+        if twice_is_twice || forgets_messages {
             // A server without conditions applies what the network brings twice, twice: below P3 nobody
             // claims otherwise, and there is nothing to be checked.
             faults.forbid(Fault::WriteTwice);
@@ -195,6 +206,7 @@ impl Drawn {
         Self {
             flavour,
             profile,
+            forgets_messages,
             nodes,
             faults,
         }
@@ -203,9 +215,11 @@ impl Drawn {
 
 fn stage(start: &StartEngine, options: Options, drawn: &Drawn, mut chance: Chance) -> Arc<Cluster> {
     let mut server = Server::new(drawn.profile);
+    server.forgets_messages = drawn.forgets_messages;
     server.adds_elements = drawn.faults.happens(Fault::AddsElements, &mut chance);
     let mut truth = Truth::default();
     truth.humans.extend(Directory::humans());
+    truth.in_training = Directory::in_training();
     let mut tables = Tables::default();
     tables.forgets = options.bug.map(Bug::forgets).unwrap_or_default();
     let state = State {
@@ -225,6 +239,9 @@ fn stage(start: &StartEngine, options: Options, drawn: &Drawn, mut chance: Chanc
     trace.say(0, line);
     if state.ehr.adds_elements {
         trace.fault(0, Fault::AddsElements, "the EHR");
+    }
+    if state.ehr.forgets_messages {
+        trace.fault(0, Fault::ForgetsMessages, "the EHR");
     }
     let mut faults = drawn.faults.clone();
     faults.end();
@@ -246,6 +263,7 @@ fn settings(chance: &mut Chance) -> EngineConfig {
         approve_within_grave_s: chance.between(60, 300).cast_signed(),
         deliver_within_s: chance.between(60, 900).cast_signed(),
         deliver_within_grave_s: chance.between(60, 300).cast_signed(),
+        signers: signers::known(),
         ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
     }
 }

@@ -1,8 +1,9 @@
 //! Nodes of Chaperone in the world: they start, run the loops of a worker, crash, are stopped and start again.
 //!
 //! The loops are those of the binary (`crates/chaperone/src/workers.rs`) as far as they touch write-back:
-//! delivery, the ledger's integrator, and what follows an answer.
+//! delivery, undo runs, the ledger's integrator, and what follows an answer.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use super::ehr_port::SimEhr;
 use super::faults::Fault;
 use super::server::ServerProfile;
 use super::store_port::{Flavour, SimStore};
+use super::undoing;
 use super::world::{MILLI, Micros, NodeClock, Process, SECOND, Teller, World, wait};
 use crate::keys::MemoryKeyVault;
 use crate::outside::{PermitConsent, SilentNotifier};
@@ -38,9 +40,40 @@ const AFTERWORK_EVERY: Micros = 20 * MILLI;
 /// How long whoever asked a node waits.
 const CLIENT_PATIENCE: Micros = 30 * SECOND;
 
-/// Makes an engine from settings and ports; which bundle it goes by is the caller's.
+/// Which of two governance bundles a node goes by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rules {
+    /// The one with which the play begins.
+    #[default]
+    First,
+    /// The one that takes its place, and whose place the first may take again.
+    Second,
+}
+
+impl Rules {
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Rules::First => Rules::Second,
+            Rules::Second => Rules::First,
+        }
+    }
+}
+
+/// The files of a bundle that takes another's place: by the bytes that its digest is taken over, not by what it says.
+pub fn replacing(files: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut files = files.clone();
+    if let Some(manifest) = files.get_mut("bundle.toml") {
+        manifest
+            .push_str("\n# The bundle that takes the place of the first one in the simulator.\n");
+    }
+    files
+}
+
+/// Makes an engine from settings and ports; what the two bundles are is the caller's.
 pub type StartEngine = Arc<
     dyn Fn(
+            Rules,
             EngineConfig,
             Ports,
         ) -> Pin<Box<dyn Future<Output = Result<Arc<Engine>, StartFailed>> + Send>>
@@ -152,30 +185,45 @@ impl Cluster {
                 life: state.life,
             };
             let now = inner.now;
-            inner.trace.say(now, format_args!("{process} starts"));
-            Some(process)
+            let rules = inner.state.truth.rules;
+            inner
+                .trace
+                .say(now, format_args!("{process} starts by the rules {rules:?}"));
+            Some((process, rules))
         });
-        let Some(process) = process else { return };
+        let Some((process, rules)) = process else {
+            return;
+        };
         let (cluster, connection) = (Arc::clone(self), connection.clone());
         self.world.spawn(process, async move {
-            let engine = cluster.started(process, &connection).await;
+            let engine = cluster.started((process, rules), &connection).await;
             cluster.put(node, Some(Arc::clone(&engine)));
             let world = &cluster.world;
             world.spawn(process, deliver(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, integrate(Arc::clone(world), Arc::clone(&engine)));
+            world.spawn(process, undo(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, afterwork(Arc::clone(world), engine));
         });
     }
 
-    async fn started(&self, process: Process, connection: &ConnectionId) -> Arc<Engine> {
+    async fn started(
+        &self,
+        (process, rules): (Process, Rules),
+        connection: &ConnectionId,
+    ) -> Arc<Engine> {
         let config = EngineConfig {
             node: format!("node-{}", process.node),
             ..self.config.clone()
         };
         loop {
             let ports = self.ports(process, connection.clone());
-            match (self.start)(config.clone(), ports).await {
-                Ok(engine) => return engine,
+            match (self.start)(rules, config.clone(), ports).await {
+                Ok(engine) => {
+                    let bundle = *engine.bundle().digest();
+                    self.world
+                        .with(|inner| inner.state.truth.goes_by.insert(process, bundle));
+                    return engine;
+                }
                 Err(failed) => {
                     self.world.with(|inner| {
                         let now = inner.now;
@@ -261,6 +309,13 @@ async fn integrate(world: Arc<World>, engine: Arc<Engine>) {
         let _ = engine.record_key_events(false).await;
         let _ = engine.integrate_ledger().await;
         world.sleep(INTEGRATE_EVERY).await;
+    }
+}
+
+async fn undo(world: Arc<World>, engine: Arc<Engine>) {
+    loop {
+        world.sleep(undoing::ADVANCE_EVERY).await;
+        let _ = engine.advance_undo_runs().await;
     }
 }
 

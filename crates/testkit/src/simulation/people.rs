@@ -4,6 +4,7 @@
 //! Signing in and codes are not simulated: a second factor is the record that the people part of the engine
 //! leaves when a code was right.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chaperone_core::digest::Digest;
@@ -14,13 +15,16 @@ use chaperone_core::principal::{Actor, Human, Role};
 use chaperone_core::writeback::{Refusal, StateName};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
 use chaperone_engine::projection::WritebackRow;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::bugs::Bug;
+use super::editing;
 use super::faults::Fault;
 use super::play::Play;
+use super::server::{Effect, ServerProfile};
 use super::state::{Agreed, Looked};
-use super::world::{MILLI, OUTSIDE, SECOND};
+use super::undoing;
+use super::world::{Inner, MILLI, OUTSIDE, SECOND};
 
 /// How often a person tries when the node does not answer.
 const TRIES_MAX: u32 = 8;
@@ -41,6 +45,12 @@ const SCHEDULER: u8 = 4;
 const PRESCRIBER: u8 = 5;
 const PHARMACIST: u8 = 6;
 const OPERATOR: u8 = 7;
+const GONE: u8 = 10;
+/// In training beside a clinician, a nurse or whoever else decides.
+const TRAINEE: u8 = 11;
+const OTHER_TRAINEE: u8 = 12;
+/// As many as there are.
+const PEOPLE: u8 = OTHER_TRAINEE;
 /// The person that a wrong directory makes of the prescriber's second account.
 const GHOST: u8 = 9;
 
@@ -51,7 +61,7 @@ impl Directory {
 
     /// Every person with the human behind them.
     pub(crate) fn humans() -> impl Iterator<Item = (PersonId, usize)> {
-        (1..=GHOST).map(|n| {
+        (1..=PEOPLE).map(|n| {
             let human = if n == GHOST { PRESCRIBER } else { n };
             (PersonId::from_random([n; 16]), usize::from(human))
         })
@@ -87,7 +97,7 @@ impl Directory {
     }
 
     /// Another clinician.
-    fn prescriber(&self) -> Human {
+    pub(crate) fn prescriber(&self) -> Human {
         Self::of(PRESCRIBER, &[Role::Clinician, Role::Him])
     }
 
@@ -101,6 +111,32 @@ impl Directory {
         Self::human(8, person, &roles).unwrap_or_else(|| Self::of(PRESCRIBER, &roles))
     }
 
+    /// A clinician who works here no longer.
+    pub(crate) fn gone(&self) -> Human {
+        Self::of(GONE, &[Role::Clinician])
+    }
+
+    /// The humans who are in training.
+    pub(crate) fn in_training() -> BTreeSet<usize> {
+        [TRAINEE, OTHER_TRAINEE].map(usize::from).into()
+    }
+
+    /// Somebody in training for a role.
+    pub(crate) fn trainee(&self, role: Role) -> Human {
+        self.learning(TRAINEE, role)
+    }
+
+    fn other_trainee(&self, role: Role) -> Human {
+        self.learning(OTHER_TRAINEE, role)
+    }
+
+    fn learning(&self, account: u8, role: Role) -> Human {
+        match self.bug {
+            Some(Bug::TraineeUnmarked) => Self::of(account, &[role]),
+            _ => Self::of(account, &[role, Role::Trainee]),
+        }
+    }
+
     fn pharmacist(&self) -> Human {
         Self::of(PHARMACIST, &[Role::Pharmacist])
     }
@@ -109,7 +145,8 @@ impl Directory {
         Self::of(OPERATOR, &[Role::ItAdmin])
     }
 
-    fn holding(&self, role: Role) -> Human {
+    /// Who decides by a role of a gate.
+    pub(crate) fn holding(&self, role: Role) -> Human {
         match role {
             Role::Scheduler => self.scheduler(),
             Role::MaRn => Self::of(ASSISTANT, &[Role::MaRn]),
@@ -148,6 +185,33 @@ pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
     if row.state != StateName::AwaitingApproval {
         return;
     }
+    if happens(&play, Fault::Edited, id)
+        && let Some(into) = editing::edit(&play, &row).await
+    {
+        // Whoever decides sees what it was changed into, and some still have the other before them.
+        Box::pin(decide(Arc::clone(&play), into)).await;
+    }
+    if let Gate::Approve { roles } | Gate::Approve2f { roles } = &gate
+        && let Some(role) = roles.first()
+        && happens(&play, Fault::TraineeFirst, id)
+    {
+        let with_factor = matches!(gate, Gate::Approve2f { .. });
+        agree(&play, play.people.trainee(*role), id, digest, with_factor).await;
+        if happens(&play, Fault::NobodyBeside, id) {
+            // Another one in training is no colleague.
+            agree(
+                &play,
+                play.people.other_trainee(*role),
+                id,
+                digest,
+                with_factor,
+            )
+            .await;
+            return;
+        }
+        let pause = world.with(|inner| inner.chance.skewed(SECOND, 30 * SECOND));
+        world.sleep(pause).await;
+    }
     if happens(&play, Fault::Rejected, id)
         && let Gate::Approve { roles } | Gate::Approve2f { roles } = &gate
         && let Some(role) = roles.first()
@@ -179,7 +243,7 @@ pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
     }
 }
 
-fn happens(play: &Play, fault: Fault, whom: WritebackId) -> bool {
+pub(crate) fn happens(play: &Play, fault: Fault, whom: WritebackId) -> bool {
     play.cluster.world.with(|inner| {
         let happens = inner.faults.happens(fault, &mut inner.chance);
         if happens {
@@ -236,7 +300,8 @@ async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, wit
         });
         inner.state.truth.agreed.len().saturating_sub(1)
     });
-    let factor = with_factor.then(|| second_factor(play, &by, id, seen));
+    let subject = json!({ "for": "approval", "writeback": id });
+    let factor = with_factor.then(|| second_factor(play, &by, subject, seen));
     let told = match play.cluster.bug {
         Some(Bug::DigestNotCompared) => digest,
         _ => seen,
@@ -278,7 +343,7 @@ fn short(id: WritebackId) -> String {
 }
 
 /// What the people part of the engine records when a code was right.
-fn second_factor(play: &Play, by: &Human, writeback: WritebackId, digest: Digest) -> StepUpId {
+pub(crate) fn second_factor(play: &Play, by: &Human, subject: Value, digest: Digest) -> StepUpId {
     play.cluster.world.with(|inner| {
         let mut raw = [0; 16];
         for chunk in raw.chunks_mut(8) {
@@ -291,7 +356,7 @@ fn second_factor(play: &Play, by: &Human, writeback: WritebackId, digest: Digest
             .unwrap_or(at);
         let value = json!({
             "person": by.person, "account": by.account, "digest": digest,
-            "subject": { "for": "approval", "writeback": writeback },
+            "subject": subject,
             // A clock that is behind must not see a factor of the future.
             "verified_at": at.checked_sub(jiff::SignedDuration::from_secs(5)).unwrap_or(at),
         });
@@ -399,9 +464,14 @@ pub(crate) fn rows(play: &Play, states: &[&str]) -> Vec<WritebackRow> {
 /// Looks after what waits for a person, over and over: unknown outcomes, entries by hand, dead letters.
 pub(crate) async fn look_after(play: Arc<Play>) {
     let world = Arc::clone(&play.cluster.world);
+    let mut known = Vec::new();
     loop {
         let pause = world.with(|inner| inner.chance.between(5 * SECOND, 20 * SECOND));
         world.sleep(pause).await;
+        undoing::decide_what_waits(&play, &mut known);
+        for row in rows(&play, &["quarantined"]) {
+            undoing::look_at_aside(&play, &row).await;
+        }
         for row in rows(&play, &["unknown", "dead_letter", "delivering"]) {
             look_at(&play, row).await;
         }
@@ -425,10 +495,7 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                 if last.is_some_and(|it| inner.now < it.left.saturating_add(LOOKS_AFTER)) {
                     return None;
                 }
-                let history = &inner.state.ehr.history;
-                let applied = history
-                    .iter()
-                    .any(|it| it.request.writeback == id && it.effect.is_some());
+                let applied = is_there(inner, id);
                 let at = inner.now;
                 inner.state.truth.looked.push(Looked {
                     writeback: id,
@@ -442,7 +509,7 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                 Some(applied)
             });
             let Some(applied) = applied else { return };
-            let _ = play
+            let told = play
                 .cluster
                 .on(node, move |engine| async move {
                     engine
@@ -451,6 +518,10 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                         .map(|_| ())
                 })
                 .await;
+            // What is there is not what was placed, and nobody's word makes it so: it is taken away there.
+            if let Some(Err(DecideFailed::NotAsPlaced)) = told {
+                world.with(|inner| tidy(inner, id));
+            }
         }
         StateName::DeadLetter => {
             let requeue = world.with(|inner| inner.chance.in_thousand(400));
@@ -480,6 +551,36 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
         }
         _ => {}
     }
+}
+
+/// Whether the EHR did what a write-back asked for, as a person sees it: a draft that was taken away is not there.
+fn is_there(inner: &Inner, id: WritebackId) -> bool {
+    let ehr = &inner.state.ehr;
+    let mut effects = ehr.history.iter().filter(|it| it.request.writeback == id);
+    effects.any(|it| {
+        let stands = |done: &Effect| ehr.now(&done.kind, &done.id).is_some();
+        let is_draft = ehr.profile == ServerProfile::Staged;
+        it.effect
+            .as_ref()
+            .is_some_and(|done| !is_draft || stands(done))
+    })
+}
+
+/// A person takes away at the EHR what is there of a write-back.
+fn tidy(inner: &mut Inner, id: WritebackId) {
+    let history = inner.state.ehr.history.iter();
+    let done: Vec<Effect> = history
+        .filter(|it| it.request.writeback == id)
+        .filter_map(|it| it.effect.clone())
+        .collect();
+    for effect in done {
+        inner.state.ehr.remove(&effect.kind, &effect.id);
+    }
+    let now = inner.now;
+    inner.trace.say(
+        now,
+        format_args!("a human takes away what is there of {}", short(id)),
+    );
 }
 
 /// The pause of somebody who will try again.

@@ -12,7 +12,9 @@ use super::bugs::Bug;
 use super::faults::Fault;
 use super::node::Cluster;
 use super::people::{self, Directory, PATIENTLY, rows};
+use super::server::ServerProfile;
 use super::state::Withdrawn;
+use super::undoing;
 use super::world::{Doom, Inner, Micros, OUTSIDE, SECOND, instant};
 
 /// Patients of one seed.
@@ -110,11 +112,15 @@ fn slot(n: i64, status: &str, start: &str, end: &str) -> Value {
 pub(crate) fn begin(play: &Arc<Play>) {
     let world = Arc::clone(&play.cluster.world);
     let errands = world.with(|inner| inner.chance.between(3, 7));
+    let staged = play.cluster.profile == ServerProfile::Staged;
     for n in 0..errands {
         let (after, errand) = world.with(|inner| {
             let chance = &mut inner.chance;
+            // Where orders are signed at the EHR, more of them are.
+            let is_order = staged && chance.in_thousand(500);
+            let wishes: &[Wish] = if is_order { &[Wish::Lab] } else { &Wish::ALL };
             let errand = Errand {
-                wish: *chance.pick(&Wish::ALL).unwrap_or(&Wish::Task),
+                wish: *chance.pick(wishes).unwrap_or(&Wish::Task),
                 patient: format!("p{}", chance.between(1, PATIENTS)),
                 key: format!("errand-{n}"),
             };
@@ -186,6 +192,12 @@ async fn trouble(play: Arc<Play>) {
         }
         if happens(Fault::ModeSwitched) {
             world.spawn(OUTSIDE, switch(Arc::clone(&play)));
+        }
+        if happens(Fault::UndoRun) {
+            world.spawn(OUTSIDE, undoing::start(Arc::clone(&play)));
+        }
+        if happens(Fault::RulesChanged) {
+            world.spawn(OUTSIDE, change_rules(Arc::clone(&play)));
         }
         if happens(Fault::ConsentWithdrawn) {
             world.spawn(OUTSIDE, withdraw(Arc::clone(&play)));
@@ -264,6 +276,24 @@ async fn switch(play: Arc<Play>) {
     move_switch(&play, scope.clone(), mode, 3).await;
     world.sleep(held).await;
     move_switch(&play, scope, Mode::Normal, 1_000).await;
+}
+
+/// Another governance bundle is put in place, and the nodes start anew with it, one after the other.
+async fn change_rules(play: Arc<Play>) {
+    let world = Arc::clone(&play.cluster.world);
+    world.with(|inner| {
+        let rules = inner.state.truth.rules.other();
+        inner.state.truth.rules = rules;
+        let now = inner.now;
+        inner
+            .trace
+            .say(now, format_args!("the rules {rules:?} are put in place"));
+    });
+    for node in 1..=play.nodes {
+        let pause = world.with(|inner| inner.chance.skewed(SECOND / 10, 30 * SECOND));
+        world.sleep(pause).await;
+        crash(&play, node);
+    }
 }
 
 async fn move_switch(play: &Arc<Play>, scope: ModeScope, mode: Mode, tries: u32) {
@@ -391,6 +421,7 @@ pub(crate) fn is_at_rest(play: &Play) -> bool {
         StateName::AwaitingApproval,
         StateName::Ready,
         StateName::Delivering,
+        StateName::AwaitingSignature,
         StateName::Unknown,
         StateName::DeadLetter,
         StateName::Quarantined,

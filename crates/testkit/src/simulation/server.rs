@@ -25,6 +25,10 @@ pub enum ServerProfile {
     Plain,
     /// Takes nothing: people enter.
     ReadOnly,
+    /// Takes everything by an operation of its own, tells no versions, and files a message id once.
+    Vendor,
+    /// Takes orders unsigned, which people sign there; the rest as a plain one, but tells versions.
+    Staged,
 }
 
 impl ServerProfile {
@@ -34,7 +38,13 @@ impl ServerProfile {
             ServerProfile::Full => "full",
             ServerProfile::Plain => "plain",
             ServerProfile::ReadOnly => "read-only",
+            ServerProfile::Vendor => "vendor",
+            ServerProfile::Staged => "staged",
         }
+    }
+
+    fn tells_versions(self) -> bool {
+        matches!(self, ServerProfile::Full | ServerProfile::Staged)
     }
 }
 
@@ -49,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) id: Option<String>,
     pub(crate) if_none_exist: Option<String>,
     pub(crate) if_match: Option<String>,
+    /// The message id, of what goes to an operation of the EHR's own.
+    pub(crate) message: Option<String>,
     pub(crate) body: String,
 }
 
@@ -62,7 +74,14 @@ pub(crate) enum Mishap {
     Rejects,
     Unauthorised,
     KeepsOther,
+    /// The operation says only that it took note of the message, and files nothing.
+    TookNote,
+    /// The operation says that it filed the message, and does so later.
+    FilesLater,
 }
+
+/// The status by which the operation acknowledges nothing.
+pub(crate) const TOOK_NOTE: u16 = 202;
 
 /// What it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +90,8 @@ pub(crate) struct Answer {
     pub(crate) id: String,
     pub(crate) version: Option<u64>,
     pub(crate) retry_after_ms: Option<i64>,
+    /// Acknowledged, and filed some time later.
+    pub(crate) is_filed_later: bool,
 }
 
 /// What a request did.
@@ -101,9 +122,26 @@ struct Kept {
 pub(crate) struct Server {
     pub(crate) profile: ServerProfile,
     pub(crate) adds_elements: bool,
+    /// Whether the operation files a message as often as it comes, against its word.
+    pub(crate) forgets_messages: bool,
     resources: BTreeMap<(String, String), Vec<Kept>>,
     pub(crate) history: Vec<Exchange>,
+    /// Signatures on versions, as Provenances name them.
+    signatures: Vec<Signed>,
+    /// What was filed under which message id.
+    messages: BTreeMap<String, String>,
     made: u64,
+}
+
+/// One signature, as the EHR shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Signed {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) version: u64,
+    /// `Practitioner/[id]`.
+    pub(crate) signer: String,
+    pub(crate) at: Micros,
 }
 
 impl Server {
@@ -111,8 +149,11 @@ impl Server {
         Self {
             profile,
             adds_elements: false,
+            forgets_messages: false,
             resources: BTreeMap::new(),
             history: Vec::new(),
+            signatures: Vec::new(),
+            messages: BTreeMap::new(),
             made: 0,
         }
     }
@@ -149,7 +190,7 @@ impl Server {
             let meta = members.entry("meta").or_insert_with(|| json!({}));
             if let Some(meta) = meta.as_object_mut() {
                 meta.insert("lastUpdated".to_owned(), json!(instant(now, 0).to_string()));
-                if self.profile == ServerProfile::Full {
+                if self.profile.tells_versions() {
                     meta.insert("versionId".to_owned(), json!(version.to_string()));
                 }
             }
@@ -177,6 +218,19 @@ impl Server {
         versions.last().map(|kept| kept.version)
     }
 
+    /// One version of a resource.
+    pub(crate) fn at_version(&self, kind: &str, id: &str, version: u64) -> Option<&Value> {
+        let versions = self.resources.get(&(kind.to_owned(), id.to_owned()))?;
+        let kept = versions.iter().find(|kept| kept.version == version)?;
+        Some(&kept.body)
+    }
+
+    /// Since when a resource is as it is.
+    pub(crate) fn since(&self, kind: &str, id: &str) -> Option<Micros> {
+        let versions = self.resources.get(&(kind.to_owned(), id.to_owned()))?;
+        versions.last().map(|kept| kept.since)
+    }
+
     /// Every version, the newest first.
     pub(crate) fn versions(&self, kind: &str, id: &str) -> Vec<Value> {
         let versions = self.resources.get(&(kind.to_owned(), id.to_owned()));
@@ -198,7 +252,7 @@ impl Server {
     /// Takes one write.
     pub(crate) fn take(&mut self, now: Micros, request: &Request, mishap: Mishap) -> Answer {
         let (mut answer, effect) = self.judge(now, request, mishap);
-        if self.profile != ServerProfile::Full {
+        if !self.profile.tells_versions() {
             answer.version = None;
         }
         self.history.push(Exchange {
@@ -221,6 +275,7 @@ impl Server {
                 id: String::new(),
                 version: None,
                 retry_after_ms: (status == 429).then_some(3_000),
+                is_filed_later: false,
             };
             (answer, None)
         };
@@ -229,10 +284,23 @@ impl Server {
             Mishap::TooMany => return refuse(429),
             Mishap::Rejects => return refuse(422),
             Mishap::Unauthorised => return refuse(403),
-            Mishap::None | Mishap::ErrorAfter | Mishap::KeepsOther => {}
+            Mishap::TookNote => return refuse(TOOK_NOTE),
+            Mishap::None | Mishap::ErrorAfter | Mishap::KeepsOther | Mishap::FilesLater => {}
         }
-        if self.profile == ServerProfile::ReadOnly {
+        if self.profile == ServerProfile::ReadOnly
+            || (self.profile == ServerProfile::Vendor) != request.message.is_some()
+        {
             return refuse(405);
+        }
+        if let Some(id) = self.filed(request) {
+            let answer = Answer {
+                status: 200,
+                id,
+                version: None,
+                retry_after_ms: None,
+                is_filed_later: false,
+            };
+            return (answer, None);
         }
         let Ok(mut body) = serde_json::from_str::<Value>(&request.body) else {
             return refuse(400);
@@ -264,6 +332,7 @@ impl Server {
                         id,
                         version: Some(version),
                         retry_after_ms: None,
+                        is_filed_later: false,
                     };
                     return (answer, None);
                 }
@@ -271,6 +340,19 @@ impl Server {
                 format!("made-{}", self.made)
             }
         };
+        if let Some(message) = &request.message {
+            self.messages.insert(message.clone(), id.clone());
+        }
+        if mishap == Mishap::FilesLater {
+            let answer = Answer {
+                status: 200,
+                id,
+                version: None,
+                retry_after_ms: None,
+                is_filed_later: true,
+            };
+            return (answer, None);
+        }
         let version = self.keep(now, &request.kind, &id, body);
         let effect = Effect {
             kind: request.kind.clone(),
@@ -287,8 +369,63 @@ impl Server {
             id,
             version: Some(version),
             retry_after_ms: None,
+            is_filed_later: false,
         };
         (answer, Some(effect))
+    }
+
+    /// Where a message was filed before, if the operation remembers.
+    fn filed(&self, request: &Request) -> Option<String> {
+        let message = request.message.as_ref()?;
+        let known = self.messages.get(message)?;
+        (!self.forgets_messages).then(|| known.clone())
+    }
+
+    /// Files what was acknowledged before.
+    pub(crate) fn file(&mut self, now: Micros, request: &Request, id: &str) {
+        let Ok(body) = serde_json::from_str::<Value>(&request.body) else {
+            return;
+        };
+        let effect = Effect {
+            kind: request.kind.clone(),
+            id: id.to_owned(),
+            version: self.keep(now, &request.kind, id, body),
+        };
+        self.history.push(Exchange {
+            at: now,
+            request: request.clone(),
+            effect: Some(effect),
+        });
+    }
+
+    /// A person changes what is there, on the EHR's screens, and may put their signature to it. Returns the version.
+    pub(crate) fn change(
+        &mut self,
+        now: Micros,
+        (kind, id): (&str, &str),
+        change: impl FnOnce(&mut Value),
+        signer: Option<&str>,
+    ) -> Option<u64> {
+        let mut body = self.now(kind, id)?.clone();
+        change(&mut body);
+        let version = self.keep(now, kind, id, body);
+        if let Some(signer) = signer {
+            self.signatures.push(Signed {
+                kind: kind.to_owned(),
+                id: id.to_owned(),
+                version,
+                signer: signer.to_owned(),
+                at: now,
+            });
+        }
+        Some(version)
+    }
+
+    /// Signatures on versions of a resource, as a search sees them that may be so late.
+    pub(crate) fn signatures(&self, kind: &str, id: &str, now: Micros, lag: Micros) -> Vec<Signed> {
+        let seen = now.saturating_sub(lag);
+        let of = |it: &&Signed| it.kind == kind && it.id == id && it.at <= seen;
+        self.signatures.iter().filter(of).cloned().collect()
     }
 
     /// Finds what carries the identifier of a condition; this look is never late.

@@ -1,11 +1,13 @@
 //! What is true in the world: what rests in the store and at the EHR, and what really happened, which no node
 //! can see and the checker goes by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::digest::Digest;
 use chaperone_core::ids::{CorrelationId, PersonId, WritebackId};
+use chaperone_core::principal::Role;
 
+use super::node::Rules;
 use super::server::Server;
 use super::world::{Micros, Process};
 use crate::memory::Tables;
@@ -23,6 +25,12 @@ pub(crate) struct State {
 pub(crate) struct Truth {
     /// When each event became durable, by its sequence number.
     pub(crate) committed: Vec<Micros>,
+    /// Who committed each event, by its sequence number.
+    pub(crate) committed_by: Vec<Process>,
+    /// Which bundle lies ready for a node that starts.
+    pub(crate) rules: Rules,
+    /// Which bundle each process goes by.
+    pub(crate) goes_by: BTreeMap<Process, Digest>,
     /// Every write that left a node, lost or not.
     pub(crate) sends: Vec<Sent>,
     /// What agents were told about what they proposed.
@@ -33,6 +41,14 @@ pub(crate) struct Truth {
     pub(crate) refused: Vec<RefusedCall>,
     /// What people agreed to, as they saw it.
     pub(crate) agreed: Vec<Agreed>,
+    /// What people changed, and into what, where they were told.
+    pub(crate) edited: Vec<Edited>,
+    /// Who is in training.
+    pub(crate) in_training: BTreeSet<usize>,
+    /// What people let go that had been set aside.
+    pub(crate) released: Vec<(WritebackId, Micros)>,
+    /// What was signed on the EHR's screens.
+    pub(crate) signed: Vec<SignedThere>,
     /// Which person is which human.
     pub(crate) humans: BTreeMap<PersonId, usize>,
     /// What people said after looking at the EHR.
@@ -88,6 +104,30 @@ pub(crate) struct Agreed {
     pub(crate) with_factor: bool,
     /// Whether the engine said that it was taken.
     pub(crate) taken: bool,
+}
+
+/// A person's change of what was proposed.
+#[derive(Debug, Clone)]
+pub(crate) struct Edited {
+    pub(crate) of: WritebackId,
+    pub(crate) human: usize,
+    pub(crate) at: Micros,
+    pub(crate) into: Option<WritebackId>,
+}
+
+/// A signature on the EHR's screens, by whomever.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedThere {
+    pub(crate) writeback: WritebackId,
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    /// What was signed.
+    pub(crate) version: u64,
+    /// Who, where anybody here knows them.
+    pub(crate) human: Option<usize>,
+    /// What they may approve by.
+    pub(crate) roles: Vec<Role>,
+    pub(crate) at: Micros,
 }
 
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use chaperone_core::ports::{
     Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey, SealedPayload, Store,
     StoreFailed, WorkRow,
 };
+use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 
 use super::bugs::Bug;
 use super::faults::Fault;
@@ -105,6 +106,20 @@ impl SimStore {
         Some(journey)
     }
 
+    /// Bends rulings so that they seem to be made by the rules that this process goes by.
+    fn show_rules_in_force(&self, events: &mut [Recorded]) {
+        let process = self.process;
+        let bundle = self
+            .world
+            .with(|inner| inner.state.truth.goes_by.get(&process).copied());
+        let Some(bundle) = bundle else { return };
+        for recorded in events {
+            if let Event::Writeback(WritebackEvent::Ruled { ruling, .. }) = &mut recorded.event {
+                ruling.bundle = bundle;
+            }
+        }
+    }
+
     /// Asks the tables something.
     async fn ask<T: Send + 'static>(
         &self,
@@ -146,6 +161,7 @@ fn committed(
     if let Ok(done) = &done {
         let truth = &mut inner.state.truth;
         truth.committed.extend(done.seqs.iter().map(|_| now));
+        truth.committed_by.extend(done.seqs.iter().map(|_| process));
     }
     if !commit.appends.is_empty() {
         let what: Vec<String> = commit
@@ -166,6 +182,14 @@ fn committed(
             .say(now, format_args!("{process} refused ({failed})"));
     }
     done
+}
+
+/// Whether an event ends a proposal because a person changed it.
+fn is_end_of_edited(event: &Event) -> bool {
+    let Event::Writeback(WritebackEvent::Refused { refused }) = event else {
+        return false;
+    };
+    matches!(refused, RefusedBy::Edited { .. })
 }
 
 /// A stream's name, short enough to be read in a trace.
@@ -196,6 +220,9 @@ impl Store for SimStore {
                     Event::CallRefused(_) | Event::RefusalsCounted { .. }
                 )
             });
+        }
+        if bug == Some(Bug::EditKeepsBoth) {
+            commit.appends.retain(|it| !is_end_of_edited(&it.event));
         }
         let asked = self.world.ask(process, journey, move |inner| {
             if bug != Some(Bug::AckBeforeDurable) {
@@ -232,7 +259,13 @@ impl Store for SimStore {
             return Ok(Vec::new());
         }
         let stream = stream.clone();
-        self.of(tenant, move |it| it.events(&stream, version)).await
+        let mut events = self
+            .of(tenant, move |it| it.events(&stream, version))
+            .await?;
+        if self.bug == Some(Bug::RulesNotCompared) {
+            self.show_rules_in_force(&mut events);
+        }
+        Ok(events)
     }
 
     async fn leaves(

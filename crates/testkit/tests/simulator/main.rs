@@ -5,23 +5,38 @@
 
 #![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use chaperone_engine::{Engine, PreparedBundle};
 use chaperone_policy::Bundle;
-use chaperone_testkit::simulation::{Bug, Coverage, Options, Outcome, StartEngine, simulate};
+use chaperone_testkit::simulation::{
+    Bug, Coverage, Options, Outcome, Rules, StartEngine, replacing, simulate,
+};
 
 static START: LazyLock<StartEngine> = LazyLock::new(|| {
-    let bundle = Bundle::load(&chaperone_policy::embedded::files());
-    let bundle = Arc::new(bundle.unwrap_or_else(|problems| panic!("{problems:?}")));
-    let prepared = PreparedBundle::of(bundle).unwrap_or_else(|failed| panic!("{failed}"));
-    Arc::new(move |config, ports| Box::pin(Engine::start_prepared(config, prepared.clone(), ports)))
+    let files = chaperone_policy::embedded::files();
+    let (first, second) = (prepared(&files), prepared(&replacing(&files)));
+    Arc::new(move |rules, config, ports| {
+        let bundle = match rules {
+            Rules::First => first.clone(),
+            Rules::Second => second.clone(),
+        };
+        Box::pin(Engine::start_prepared(config, bundle, ports))
+    })
 });
+
+fn prepared(files: &BTreeMap<String, String>) -> PreparedBundle {
+    let bundle = Bundle::load(files);
+    let bundle = Arc::new(bundle.unwrap_or_else(|problems| panic!("{problems:?}")));
+    PreparedBundle::of(bundle).unwrap_or_else(|failed| panic!("{failed}"))
+}
 
 /// What must have gone wrong somewhere in so many seeds.
 const FAULTS: &[&str] = &[
     "anchor-fails",
     "asked-again",
+    "changed-then-signed",
     "clock-back",
     "clock-forward",
     "commit-answer-lost",
@@ -32,18 +47,28 @@ const FAULTS: &[&str] = &[
     "decided-late",
     "decided-twice",
     "ehr-partition",
+    "edited",
     "ehr-slow",
     "error-after",
+    "files-later",
     "foreign-edit",
     "mode-switched",
+    "not-signed",
     "other-digest",
+    "put-in-force",
     "read-fails",
+    "rules-changed",
+    "signed-by-another",
     "stale-search",
     "stop",
     "stop-in-flight",
     "store-partition",
     "store-slow",
     "store-unavailable",
+    "taken-away",
+    "took-note",
+    "trainee-first",
+    "undo-run",
     "write-answer-lost",
     "write-late",
     "write-lost",
@@ -53,17 +78,25 @@ const FAULTS: &[&str] = &[
 const MOVES: &[&str] = &[
     "abandoned",
     "approved",
+    "compensated",
     "delivered:P0",
     "delivered:P2",
     "delivered:P3",
     "delivery_started",
+    "draft_placed:P2",
     "found_not_applied:human",
     "found_not_applied:miss_after_settle",
     "human_needed:endpoint_cannot_tell",
     "outcome_unknown",
+    "refused:edited",
     "refused:expiry",
+    "refused:rules_changed",
+    "voided:authority_changed",
+    "voided:changed_before_signing",
     "voided:consent",
     "voided:deliver_by",
+    "voided:not_signed",
+    "voided:signer_not_permitted",
 ];
 
 fn seeds() -> u64 {

@@ -320,7 +320,12 @@ pub(super) async fn not_taken(
                 super::phrases::exact(*until)
             ),
         ),
+        DecideFailed::EhrAway => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            capital(&failed.to_string()),
+        ),
         DecideFailed::Conflict
+        | DecideFailed::NotAsPlaced
         | DecideFailed::RulesChanged
         | DecideFailed::CardUnknown
         | DecideFailed::DecisionSupport(_) => (StatusCode::CONFLICT, capital(&failed.to_string())),

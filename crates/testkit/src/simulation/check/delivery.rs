@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::writeback::{NotAppliedBasis, WritebackEvent};
 
@@ -38,9 +39,10 @@ pub(super) fn check(case: &mut Case<'_>) {
             .ehr
             .history
             .iter()
-            .filter(|it| it.request.writeback == *id && it.effect.is_some())
+            .filter(|it| it.request.writeback == *id && took_effect(case, story, it))
             .collect();
-        if case.profile == ServerProfile::Full && effects.len() > 1 {
+        let files_once = case.profile == ServerProfile::Vendor && !case.state.ehr.forgets_messages;
+        if (case.profile == ServerProfile::Full || files_once) && effects.len() > 1 {
             found.push((
                 Property::OnceAtMost,
                 format!("{id} took effect {} times", effects.len()),
@@ -155,6 +157,18 @@ fn not_again(case: &Case<'_>, id: WritebackId, story: &Story, sends: &[&Sent], f
     }
 }
 
+/// Whether a request did something. A draft that somebody took away at the EHR did not.
+fn took_effect(case: &Case<'_>, story: &Story, exchange: &Exchange) -> bool {
+    exchange.effect.as_ref().is_some_and(|done| {
+        !is_placed_unsigned(story) || case.state.ehr.now(&done.kind, &done.id).is_some()
+    })
+}
+
+/// Whether it is placed unsigned, to be signed at the EHR.
+pub(super) fn is_placed_unsigned(story: &Story) -> bool {
+    story.order().map(|order| order.strategy) == Some(Strategy::EhrStaged)
+}
+
 fn outcome(
     case: &Case<'_>,
     id: WritebackId,
@@ -181,6 +195,8 @@ fn outcome(
         }
     }
     match story.end() {
+        // A draft has no effect; what its signature has is looked at elsewhere.
+        _ if is_placed_unsigned(story) => {}
         Some(WritebackEvent::Delivered(receipt)) => {
             let is_there = || !effects.is_empty() || made_by_another(case, id);
             if receipt.attested_by.is_none() && !is_there() {
@@ -225,7 +241,7 @@ fn made_by_another(case: &Case<'_>, id: WritebackId) -> bool {
 }
 
 /// The same change of the same base; what a server assigns does not count.
-fn same_but_for_meta(one: &str, other: Option<&str>) -> bool {
+pub(super) fn same_but_for_meta(one: &str, other: Option<&str>) -> bool {
     let read = |text: &str| {
         let mut value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         if let Some(members) = value.as_object_mut() {
@@ -272,6 +288,8 @@ struct Queued {
     patient: String,
     /// Its place.
     seq: u64,
+    /// The place it may have kept: what was set aside and let go has it still if its turn did not come meanwhile.
+    earliest: u64,
     from: Micros,
     until: Micros,
 }
@@ -286,16 +304,18 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
         let Some(patient) = patient.map(|it| it.to_string()) else {
             continue;
         };
-        let mut open: Option<(u64, Micros)> = None;
+        let mut open: Option<(u64, u64, Micros)> = None;
         for step in &story.steps {
             let enters = story.starts().any(|(start, _)| {
                 story
-                    .queued_before(start.seq)
+                    .placed_before(start.seq)
                     .is_some_and(|it| it.seq == step.seq)
             });
             let ends = matches!(
                 step.event,
                 WritebackEvent::Delivered(_)
+                    | WritebackEvent::DraftPlaced(_)
+                    | WritebackEvent::Quarantined { .. }
                     | WritebackEvent::Voided { .. }
                     | WritebackEvent::DeadLettered { .. }
                     | WritebackEvent::Abandoned { .. }
@@ -303,12 +323,17 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
                     | WritebackEvent::FoundNotApplied { basis: NotAppliedBasis::Human { .. }, .. }
             );
             match open {
-                None if enters => open = Some((step.seq, step.done)),
-                Some((seq, from)) if ends => {
+                None if enters => {
+                    let earliest = story.queued_before(step.seq.saturating_add(1));
+                    let earliest = earliest.map_or(step.seq, |it| it.seq);
+                    open = Some((step.seq, earliest, step.done));
+                }
+                Some((seq, earliest, from)) if ends => {
                     queue.push(Queued {
                         id: *id,
                         patient: patient.clone(),
                         seq,
+                        earliest,
                         from,
                         until: step.done,
                     });
@@ -317,11 +342,12 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
                 _ => {}
             }
         }
-        if let Some((seq, from)) = open {
+        if let Some((seq, earliest, from)) = open {
             queue.push(Queued {
                 id: *id,
                 patient,
                 seq,
+                earliest,
                 from,
                 until: Micros::MAX,
             });
@@ -340,7 +366,7 @@ fn order(case: &Case<'_>, stories: &BTreeMap<WritebackId, Story>, found: &mut Fo
         let earlier = queue
             .iter()
             .filter(waits)
-            .find(|it| it.patient == own.patient && it.id != own.id && it.seq < own.seq);
+            .find(|it| it.patient == own.patient && it.id != own.id && it.seq < own.earliest);
         if let Some(earlier) = earlier {
             let seen = format!("{} was sent while {} stood before it", own.id, earlier.id);
             found.push((Property::OrderKept, seen));

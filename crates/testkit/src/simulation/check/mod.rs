@@ -7,7 +7,10 @@
 mod authority;
 mod delivery;
 mod ledger;
+mod linked;
 mod promises;
+mod rules;
+mod signatures;
 
 use std::collections::BTreeMap;
 
@@ -50,6 +53,8 @@ properties! {
     Authorised = "authorised";
     /// An approval is what a person agreed to, of the digest that they saw, in time.
     Agreed = "agreed";
+    /// What is placed unsigned counts once it is signed as it was placed, in time, by one who may; and then it does.
+    SignedAsPlaced = "signed-as-placed";
     /// An approval counts once, and so does a second factor.
     ApprovedOnce = "approved-once";
     /// Two people are two humans.
@@ -72,6 +77,12 @@ properties! {
     OrderKept = "order-kept";
     /// Nothing starts under a switch that forbids it.
     ModeKept = "mode-kept";
+    /// Of a proposal and what a person made of it one counts; what a person made of it needs no less.
+    OneOfEdited = "one-of-edited";
+    /// What was set aside stays where it is until a person lets it go, and is undone only by what took effect.
+    SetAside = "set-aside";
+    /// Nothing is approved, released or started by other rules than those that ruled on it.
+    RulesKept = "rules-kept";
     /// Nothing starts after consent was withdrawn.
     ConsentKept = "consent-kept";
     /// A writer whose lease has moved on sends nothing.
@@ -132,6 +143,19 @@ impl Story {
             WritebackEvent::DeliveryStarted(start) => Some((step, start)),
             _ => None,
         })
+    }
+
+    /// The last event that gave it its place in the queue, before some event: what was let go goes to the end.
+    pub(crate) fn placed_before(&self, seq: u64) -> Option<&Step> {
+        let let_go =
+            self.steps.iter().rev().find(|step| {
+                step.seq < seq && matches!(step.event, WritebackEvent::Released { .. })
+            });
+        let queued = self.queued_before(seq);
+        [queued, let_go]
+            .into_iter()
+            .flatten()
+            .max_by_key(|step| step.seq)
     }
 
     /// The last event that put it into the queue, before some event.
@@ -241,6 +265,9 @@ pub(crate) fn judge(
     }
     case.recorded = recorded;
     authority::check(&mut case);
+    signatures::check(&mut case);
+    rules::check(&mut case);
+    linked::check(&mut case);
     delivery::check(&mut case);
     promises::check(&mut case);
     case.found
