@@ -406,10 +406,10 @@ impl Engine {
         let now = self.now();
         let mut hand = self.take_in_hand(writeback).await?;
         let Writeback::Unknown(unknown) = &hand.state else {
-            return Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         };
         if unknown.human_needed().is_none() {
-            return Err(Refusal::NotNow(hand.state.told_name()).into());Err(Refusal::NotNow(hand.state.name()).into());
+            return Err(Refusal::NotNow(hand.state.told_name()).into());
         }
         if applied && unknown.is_placed_unsigned() {
             let unknown = unknown.clone();

@@ -465,12 +465,12 @@ impl Engine {
         let named = context.app_context.as_deref();
         match named.and_then(|text| text.parse::<WritebackId>().ok()) {
             None => Ok(LaunchPlace::Patient { patient }),
-            Some(writeback) => self.review_of(human, patient, writeback).await,
+            Some(writeback) => self.page_of_card(human, patient, writeback).await,
         }
     }
 
     /// The review page of what a card named, where it is about this patient and for this person.
-    async fn review_of(
+    async fn page_of_card(
         &self,
         human: &Human,
         patient: PatientToken,

@@ -263,9 +263,8 @@ impl AuditCase {
             Event::GrantIssued(_) => AuditCase::GrantIssued,
             Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,
             Event::ReadPermitted(ceiling) => match ceiling.tool.as_str() {
-                "console.list" | "console.review" | "console.token" | "cds.patient-view""portal.proposal" => {
-                    AuditCase::Read
-                }
+                "console.list" | "console.review" | "console.token" | "cds.patient-view"
+                | "portal.proposal" => AuditCase::Read,
                 _ => AuditCase::Query,
             },
             Event::GrantConsumed { .. } | Event::ReadReleased { .. } | Event::ReadFailed { .. } => {

@@ -6,8 +6,8 @@
 //!
 //! A request passes, in this order: [`pipeline`] (correlation id, peer's rate, a place to work in, a
 //! time limit), `bearer` (origin, token, agent's rate), `body` (size, JSON without doubt), and then
-//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] and [`portals`] check a signature in place of a token,
-//! and [`cds_services`] a token that the EHR signed.token (`signed`).
+//! [`mcp`], [`tools`] or [`grants`]. [`ehr_events`] and [`portals`] check a signature in place of a token
+//! (`signed`), and [`cds_services`] a token that the EHR signed.
 //! Whatever refuses it, [`refusal`] writes the answer, and the engine records it.
 
 mod bearer;
