@@ -95,7 +95,7 @@ pub struct WritebackRow {
 
 impl WritebackRow {
     /// As pages show it: a canary that waits is one of those that wait.
-    pub(crate) fn as_shown(self) -> Self {
+    pub(crate) fn shown_among_others(self) -> Self {
         match self.state {
             StateName::Canary => Self {
                 state: StateName::AwaitingApproval,

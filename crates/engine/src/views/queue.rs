@@ -86,7 +86,11 @@ impl Engine {
         };
         // What became of a canary is told to whoever decided about it, on its page.
         let open = |row: &WritebackRow| row.state != StateName::CanarySettled;
-        for row in rows.into_iter().filter(open).map(WritebackRow::as_shown) {
+        for row in rows
+            .into_iter()
+            .filter(open)
+            .map(WritebackRow::shown_among_others)
+        {
             let words = self.words_of(by, row.id).await?;
             let list = match row.state {
                 StateName::Delivered | StateName::Compensated | StateName::Staged => {

@@ -304,7 +304,7 @@ impl Engine {
         id: WritebackId,
         hand: InHand,
     ) -> Result<Review, ViewFailed> {
-        let row = self.row(id).await?.as_shown();
+        let row = self.row(id).await?.shown_among_others();
         let part = Part::of(&hand.state, by);
         if part == Part::None {
             return Err(ViewFailed::Missing);
