@@ -62,6 +62,7 @@ pub mod break_glass;
 pub mod claim;
 pub mod cohort;
 pub mod collect;
+pub mod cover;
 pub mod decide;
 pub mod decision_support;
 pub mod edit;

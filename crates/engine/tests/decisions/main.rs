@@ -21,6 +21,7 @@ mod bypass;
 mod claims;
 mod cohorts;
 mod consents;
+mod covers;
 mod decision_support;
 mod deliveries;
 mod edits;
@@ -70,6 +71,10 @@ macro_rules! on_both {
 }
 
 on_both! {
+    covers:
+        what_is_handed_to_somebody_who_is_away_goes_to_whoever_covers,
+        cover_gives_no_right_to_decide,
+        who_covers_is_said_by_whoever_goes_away_or_an_administrator;
     launches:
         a_launch_leads_to_the_patient_who_is_open_and_signs_in_who_came,
         a_launch_counts_once_and_in_the_browser_that_began_it,
