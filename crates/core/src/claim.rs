@@ -56,5 +56,8 @@ pub enum ClaimEvent {
         until: Timestamp,
         /// The note given, in the vault.
         note: PayloadAddress,
+        /// Who was meant, where they are away and `to` covers for them.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        instead_of: Option<AccountName>,
     },
 }

@@ -13,6 +13,7 @@ use crate::Timestamp;
 use crate::claim::ClaimEvent;
 use crate::cohort::CohortEvent;
 use crate::conformance::ConformanceReported;
+use crate::cover::CoverEvent;
 use crate::decision_support::DecisionSupportEvent;
 use crate::digest::{Digest, PayloadAddress};
 use crate::egress::{Channel, DataClass, EgressRule};
@@ -319,6 +320,8 @@ pub enum Event {
     Passkey(PasskeyEvent),
     /// Somebody came from inside the EHR, or could not.
     Launch(LaunchEvent),
+    /// Somebody covers for whoever is away.
+    Cover(CoverEvent),
     /// On the stream of a write-back: somebody took it in hand, or let it go.
     Claim(ClaimEvent),
     /// A switch was moved.
@@ -533,9 +536,9 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Event {
-    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, cohorts, passkeys, launches
-    /// and claims, `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.`, `launch.`
-    /// or `claim.` and what happened.
+    /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, cohorts, passkeys, launches,
+    /// cover and claims, `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.`, `launch.`,
+    /// `cover.` or `claim.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -554,6 +557,7 @@ impl Event {
             Event::Cohort(_) => format!("cohort.{}", text("what")),
             Event::Passkey(_) => format!("passkey.{}", text("what")),
             Event::Launch(_) => format!("launch.{}", text("what")),
+            Event::Cover(_) => format!("cover.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
             Event::Exception(_) => format!("exception.{}", text("what")),
             Event::DecisionSupport(_) => format!("decision_support.{}", text("what")),

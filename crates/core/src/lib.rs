@@ -14,6 +14,7 @@
 //!    what it did is taken back. [`passkey`] and [`claim`]: what is recorded of people's keys and of who has what in hand.
 //!    [`edit`]: a person's change of what was proposed. [`canary`]: what only looks like a proposal.
 //!    [`launch`]: coming to the console from inside the EHR.
+//!    [`cover`]: who takes what is handed to somebody who is away.
 //! 6. [`egress`]: which bytes may leave, and where to. [`breaker`]: when a server is left alone.
 //! 7. [`event`]: the one definition of everything that is recorded, [`key_event`] for keys, [`retention`] for what
 //!    goes and what is held back.
@@ -55,6 +56,7 @@ pub mod request;
 pub mod canary;
 pub mod claim;
 pub mod cohort;
+pub mod cover;
 pub mod decision_support;
 pub mod edit;
 pub mod evidence;

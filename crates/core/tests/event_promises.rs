@@ -17,6 +17,7 @@ mod sample;
 
 use chaperone_core::claim::ClaimEvent;
 use chaperone_core::cohort::CohortEvent;
+use chaperone_core::cover::CoverEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{Event, LEAF_FORMAT, LeafInvalid, Recorded, StreamId};
 use chaperone_core::exception::ExceptionEvent;
@@ -53,6 +54,7 @@ fn listed(event: &Event) -> bool {
             | PasskeyEvent::Removed { .. }
             | PasskeyEvent::Refused { .. },
         )
+        | Event::Cover(CoverEvent::Set { .. } | CoverEvent::Ended)
         | Event::Launch(LaunchEvent::Entered { .. } | LaunchEvent::Refused { .. })
         | Event::Claim(
             ClaimEvent::Claimed { .. }

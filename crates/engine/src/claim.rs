@@ -9,7 +9,7 @@
 //! A claim is an authoritative record that ends by itself. The decision ends it in its own commit, guarded by the
 //! revision that was looked at: of a take-over and a decision at once, one is told to look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approve::DecideFailed;
 use crate::context::{Engine, after};
+use crate::cover::Cover;
 use crate::people::StoredAccount;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -83,10 +84,19 @@ pub enum HandTo {
 /// Who something could be handed to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HandChoices {
-    /// Accounts of others who can decide it.
-    pub colleagues: Vec<AccountName>,
+    /// Others who can decide it.
+    pub colleagues: Vec<Colleague>,
     /// Roles that can decide it.
     pub pools: Vec<Role>,
+}
+
+/// Somebody to whom something could be handed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Colleague {
+    /// Their account.
+    pub account: AccountName,
+    /// Who takes it in their place, while they are away.
+    pub cover: Option<AccountName>,
 }
 
 /// Why nothing was claimed, let go or handed over.
@@ -120,6 +130,11 @@ pub enum ClaimFailed {
     /// Not somebody, or no role, who can decide it.
     #[error("it can be handed only to somebody else who can decide it, or to a role that can")]
     NotTheirs,
+    /// They are away, and so is whoever covers for them.
+    #[error(
+        "they are away, and so is whoever covers for them; hand it to somebody else or to a role"
+    )]
+    BothAway,
     /// There is too little time left.
     #[error(
         "there is too little time left to claim it; decide it, or leave it to whoever is first"
@@ -273,20 +288,25 @@ impl Engine {
         {
             return Err(held(claim));
         }
-        let to = match to {
+        let (to, instead_of) = match to {
             HandTo::Pool(role) => {
                 if !open_roles(&hand.state).contains(&role) {
                     return Err(ClaimFailed::NotTheirs);
                 }
-                ClaimHolder::Pool { role }
+                (ClaimHolder::Pool { role }, None)
             }
-            HandTo::Colleague(account) => {
-                let colleague = self.stored_account(&account).await?;
+            HandTo::Colleague(meant) => {
+                let takes = self.taker(&meant).await?.ok_or(ClaimFailed::BothAway)?;
+                // Whoever covers must be able to decide by themselves: nothing of the other's part is theirs.
+                let colleague = self.stored_account(&takes).await?;
                 let colleague = colleague
                     .map(|(account, _)| account)
                     .filter(|account| can_decide(account, by, &hand.state))
                     .ok_or(ClaimFailed::NotTheirs)?;
-                person(&colleague.human())
+                (
+                    person(&colleague.human()),
+                    (takes != meant).then_some(meant),
+                )
             }
         };
         let mut commit = self.commit_as(Actor::from(by));
@@ -297,7 +317,12 @@ impl Engine {
             until,
             note: Some(note),
         };
-        let event = ClaimEvent::HandedOver { to, until, note };
+        let event = ClaimEvent::HandedOver {
+            to,
+            until,
+            note,
+            instead_of,
+        };
         self.put_claim(hand, known, Some(handed), event, commit)
             .await
     }
@@ -365,16 +390,44 @@ impl Engine {
         id: WritebackId,
     ) -> Result<HandChoices, ClaimFailed> {
         let (hand, _) = self.open_for(by, id).await?;
-        let mut colleagues = Vec::new();
-        for account in self.stored_accounts().await? {
-            if can_decide(&account, by, &hand.state) {
-                colleagues.push(account.name);
+        let now = self.now();
+        let mut away: BTreeMap<AccountName, Cover> = BTreeMap::new();
+        for cover in self.covers().await? {
+            if cover.is_now(now) {
+                away.insert(cover.away.clone(), cover);
             }
         }
+        let accounts = self.stored_accounts().await?;
+        let can: BTreeSet<&AccountName> = accounts
+            .iter()
+            .filter(|account| can_decide(account, by, &hand.state))
+            .map(|account| &account.name)
+            .collect();
+        let colleagues = can.iter().filter_map(|name| {
+            let cover = away.get(*name).map(|cover| cover.cover.clone());
+            // What cannot be taken is not offered.
+            let is_taken = cover
+                .as_ref()
+                .is_none_or(|cover| can.contains(cover) && !away.contains_key(cover));
+            is_taken.then(|| Colleague {
+                account: (*name).clone(),
+                cover,
+            })
+        });
         Ok(HandChoices {
-            colleagues,
+            colleagues: colleagues.collect(),
             pools: open_roles(&hand.state),
         })
+    }
+
+    /// Who takes what is handed to somebody: they themselves, or whoever covers while they are away; nobody where that
+    /// one is away too.
+    async fn taker(&self, meant: &AccountName) -> Result<Option<AccountName>, StoreFailed> {
+        let Some(cover) = self.cover_now(meant).await? else {
+            return Ok(Some(meant.clone()));
+        };
+        let is_away_too = self.cover_now(&cover.cover).await?.is_some();
+        Ok((!is_away_too).then_some(cover.cover))
     }
 
     /// Refuses a decision about what somebody else has in hand; ends the claim of whoever decides, in the commit of

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::retention::rules::{RetentionInvalid, RetentionRules};
 
 /// Collections of records and projections that the engine keeps.
-pub const COLLECTIONS: [&str; 45] = [
+pub const COLLECTIONS: [&str; 46] = [
     "account",
     "accounting_patient",
     "assertion",
@@ -33,6 +33,7 @@ pub const COLLECTIONS: [&str; 45] = [
     "cohort_job",
     "cohort_patient",
     "conformance",
+    "cover",
     "decision_support",
     "ehr_event",
     "envelope",

@@ -64,6 +64,7 @@ pub mod canary;
 pub mod claim;
 pub mod cohort;
 pub mod collect;
+pub mod cover;
 pub mod decide;
 pub mod decision_support;
 pub mod edit;

@@ -9,6 +9,7 @@ use chaperone_core::cohort::{
     CohortCounts, CohortEnd, CohortEvent, CohortListed, CohortRemoval, CohortStep,
 };
 use chaperone_core::conformance::{ConformanceReported, ConformanceVerdict};
+use chaperone_core::cover::CoverEvent;
 use chaperone_core::decision_support::{DecisionSupportEvent, NotHeard, ServiceAsked};
 use chaperone_core::egress::{Channel, DataClass, EgressRule};
 use chaperone_core::envelope::{Envelope, Grant, GrantSource, Presence};
@@ -130,6 +131,16 @@ pub(crate) fn kinds() -> Vec<Event> {
             },
             until: at(600),
             note: address("note"),
+            instead_of: None,
+        }),
+        Event::Claim(ClaimEvent::HandedOver {
+            to: ClaimHolder::Person {
+                person: person(2),
+                account: AccountName::new("grace").unwrap(),
+            },
+            until: at(600),
+            note: address("note"),
+            instead_of: Some(AccountName::new("ada").unwrap()),
         }),
     ];
     for scope in [
@@ -367,6 +378,14 @@ pub(crate) fn kinds() -> Vec<Event> {
     kinds.extend(key_kinds().into_iter().map(Event::Key));
     kinds.extend(retention_kinds().into_iter().map(Event::Retention));
     kinds.extend(oversight_kinds().into_iter().map(Event::Oversight));
+    kinds.extend([
+        Event::Cover(CoverEvent::Set {
+            cover: AccountName::new("ada").unwrap(),
+            from: at(0),
+            until: at(86_400),
+        }),
+        Event::Cover(CoverEvent::Ended),
+    ]);
     kinds.extend(launch_kinds().into_iter().map(Event::Launch));
     kinds.extend(support_kinds().into_iter().map(Event::DecisionSupport));
     kinds.extend(exception_kinds().into_iter().map(Event::Exception));

@@ -6,6 +6,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::canary::CanaryEnd;
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::cohort::CohortEvent;
+use chaperone_core::cover::CoverEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{AuditUse, BreakGlassEnd, Event, Recorded, StreamId};
 use chaperone_core::evidence::Factor;
@@ -204,6 +205,7 @@ pub fn event_words(event: &Event) -> String {
         Event::StepUpPassed { .. } => "A second factor was given".to_owned(),
         Event::StepUpFailed => "A second factor was wrong".to_owned(),
         Event::Passkey(event) => passkey_words(event),
+        Event::Cover(event) => cover_words(event),
         Event::Launch(event) => launch_words(event),
         Event::Claim(event) => claim_words(event),
         Event::ModeSwitched { mode, .. } => format!("A switch was moved to {}", mode.as_str()),
@@ -357,6 +359,15 @@ fn passkey_words(event: &PasskeyEvent) -> String {
         PasskeyEvent::Added { .. } => "A passkey was added".to_owned(),
         PasskeyEvent::Removed { .. } => "A passkey was removed".to_owned(),
         PasskeyEvent::Refused { code, .. } => format!("A passkey was refused: {code}"),
+    }
+}
+
+fn cover_words(event: &CoverEvent) -> String {
+    match event {
+        CoverEvent::Set { cover, from, until } => {
+            format!("{cover} covers for this account, from {from} until {until}")
+        }
+        CoverEvent::Ended => "Nobody covers for this account any more".to_owned(),
     }
 }
 

@@ -137,6 +137,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
         | Event::SignInFailed
         | Event::StepUpFailed
         | Event::Passkey(_)
+        | Event::Cover(_)
         | Event::Launch(LaunchEvent::Entered { .. })
         | Event::StepUpPassed { .. } => {
             (StreamId::Account(AccountName::new("ada").unwrap()), human())

@@ -17,7 +17,7 @@ use chaperone_engine::{Engine, EngineConfig};
 use crate::bench::*;
 use crate::reviews::waiting_note;
 
-async fn admin(bench: &Bench) -> Human {
+pub(crate) async fn admin(bench: &Bench) -> Human {
     let code = bench.engine.bootstrap_code().await.unwrap().unwrap();
     let account = new("admin", None, &[]);
     bench
@@ -27,7 +27,7 @@ async fn admin(bench: &Bench) -> Human {
         .unwrap()
 }
 
-fn new(name: &str, person: Option<PersonId>, roles: &[Role]) -> NewAccount {
+pub(crate) fn new(name: &str, person: Option<PersonId>, roles: &[Role]) -> NewAccount {
     NewAccount {
         name: AccountName::new(name).unwrap(),
         person,
@@ -40,7 +40,7 @@ fn hash() -> PasswordHash {
     PasswordHash::make(&password, [3; 16]).unwrap()
 }
 
-async fn account(bench: &Bench, admin: &Human, account: NewAccount) -> Human {
+pub(crate) async fn account(bench: &Bench, admin: &Human, account: NewAccount) -> Human {
     let name = account.name.clone();
     let code = bench.engine.create_account(admin, account).await.unwrap();
     bench
@@ -54,7 +54,11 @@ fn clinician(n: u8) -> Human {
     human(n, &[Role::Clinician])
 }
 
-async fn approve(bench: &Bench, by: &Human, id: WritebackId) -> Result<StateName, DecideFailed> {
+pub(crate) async fn approve(
+    bench: &Bench,
+    by: &Human,
+    id: WritebackId,
+) -> Result<StateName, DecideFailed> {
     let request = ApproveRequest {
         writeback: id,
         digest: bench.row(id).await.digest.unwrap(),
@@ -65,7 +69,7 @@ async fn approve(bench: &Bench, by: &Human, id: WritebackId) -> Result<StateName
     bench.engine.approve(by, request).await.map(|row| row.state)
 }
 
-async fn claim_events(bench: &Bench, id: WritebackId) -> Vec<ClaimEvent> {
+pub(crate) async fn claim_events(bench: &Bench, id: WritebackId) -> Vec<ClaimEvent> {
     let stream = StreamId::Writeback(id);
     let events = bench.store.stream(&tenant(), &stream).await.unwrap();
     let claim = |event: Event| match event {
@@ -252,7 +256,8 @@ pub(crate) async fn something_is_handed_to_who_can_decide_it_and_to_nobody_else(
         .unwrap();
     let id = waiting_note(&bench).await;
     let choices = engine.hand_choices(&lee, id).await.unwrap();
-    let names: Vec<&str> = choices.colleagues.iter().map(AccountName::as_str).collect();
+    let names = choices.colleagues.iter().map(|one| one.account.as_str());
+    let names: Vec<&str> = names.collect();
     assert_eq!(names, ["dr-kim"]);
     assert!(choices.pools.contains(&Role::Clinician) && !choices.pools.contains(&Role::Scheduler));
     let to = |name: &str| HandTo::Colleague(AccountName::new(name).unwrap());

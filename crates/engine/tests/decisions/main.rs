@@ -22,6 +22,7 @@ mod canaries;
 mod claims;
 mod cohorts;
 mod consents;
+mod covers;
 mod decision_support;
 mod deliveries;
 mod edits;
@@ -82,6 +83,10 @@ on_both! {
         nobody_is_tested_who_was_not_told_or_has_no_time,
         whom_the_ehr_knows_is_no_canary,
         a_canary_is_taken_back_when_there_is_other_work;
+    covers:
+        what_is_handed_to_somebody_who_is_away_goes_to_whoever_covers,
+        cover_gives_no_right_to_decide,
+        who_covers_is_said_by_whoever_goes_away_or_an_administrator;
     launches:
         a_launch_leads_to_the_patient_who_is_open_and_signs_in_who_came,
         a_launch_counts_once_and_in_the_browser_that_began_it,

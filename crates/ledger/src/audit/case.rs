@@ -3,6 +3,7 @@
 
 use chaperone_core::claim::ClaimEvent;
 use chaperone_core::cohort::CohortEvent;
+use chaperone_core::cover::CoverEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::event::{CallRefusal, Event, Recorded};
 use chaperone_core::exception::ExceptionEvent;
@@ -109,6 +110,10 @@ cases! {
     LaunchEntered = "launch-entered",
     /// A launch from the EHR came to nothing.
     LaunchRefused = "launch-refused",
+    /// Somebody covers for whoever is away.
+    CoverSet = "cover-set",
+    /// They do not any more.
+    CoverEnded = "cover-ended",
     /// Somebody took a write-back in hand, or it was handed to them.
     Claimed = "writeback-claimed",
     /// They let it go.
@@ -257,6 +262,8 @@ impl AuditCase {
             },
             Event::Launch(LaunchEvent::Entered { .. }) => AuditCase::LaunchEntered,
             Event::Launch(LaunchEvent::Refused { .. }) => AuditCase::LaunchRefused,
+            Event::Cover(CoverEvent::Set { .. }) => AuditCase::CoverSet,
+            Event::Cover(CoverEvent::Ended) => AuditCase::CoverEnded,
             Event::Claim(ClaimEvent::Released) => AuditCase::ClaimReleased,
             Event::Claim(_) => AuditCase::Claimed,
             Event::ModeSwitched { .. } => AuditCase::ModeSwitched,

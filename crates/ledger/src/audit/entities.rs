@@ -225,6 +225,13 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             let what = identified("urn:chaperone:passkey", &credential.to_string());
             vec![entity("2", "13", what)]
         }
+        Event::Cover(_) => match &telling.recorded.stream {
+            StreamId::Account(away) => {
+                let what = identified("urn:chaperone:account", away.as_str());
+                vec![entity("2", "13", what)]
+            }
+            _ => Vec::new(),
+        },
         Event::Launch(LaunchEvent::Entered {
             writeback: Some(writeback),
             ..

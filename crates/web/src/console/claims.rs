@@ -7,7 +7,7 @@ use chaperone_core::claim::ClaimHolder;
 use chaperone_core::ids::{AccountName, WritebackId};
 use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::Role;
-use chaperone_engine::claim::{ClaimFailed, ClaimShown, HandChoices, HandTo};
+use chaperone_engine::claim::{ClaimFailed, ClaimShown, Colleague, HandChoices, HandTo};
 
 use super::ConsoleState;
 use super::phrases;
@@ -24,7 +24,8 @@ pub(super) struct ClaimRows {
     pub(super) note: String,
     pub(super) yours: bool,
     pub(super) held: bool,
-    pub(super) colleagues: Vec<String>,
+    /// Value and label.
+    pub(super) colleagues: Vec<(String, String)>,
     /// Value and label.
     pub(super) pools: Vec<(String, String)>,
 }
@@ -76,13 +77,22 @@ pub(super) async fn rows(
             .unwrap_or_default(),
         yours: claim.as_ref().is_some_and(|claim| claim.yours),
         held: claim.is_some(),
-        colleagues: choices.colleagues.iter().map(ToString::to_string).collect(),
+        colleagues: choices.colleagues.iter().map(colleague).collect(),
         pools: choices
             .pools
             .iter()
             .map(|role| (role.as_str().to_owned(), phrases::role(*role).to_owned()))
             .collect(),
     }))
+}
+
+fn colleague(colleague: &Colleague) -> (String, String) {
+    let account = colleague.account.to_string();
+    let label = match &colleague.cover {
+        Some(cover) => format!("{account} (away: goes to {cover})"),
+        None => account.clone(),
+    };
+    (account, label)
 }
 
 pub(super) async fn claim(
@@ -153,7 +163,9 @@ async fn answer(
     let status = match &failed {
         ClaimFailed::Missing => return Err(Refusal::NotFound),
         ClaimFailed::NotYours => StatusCode::FORBIDDEN,
-        ClaimFailed::NoteNeeded | ClaimFailed::NotTheirs => StatusCode::UNPROCESSABLE_ENTITY,
+        ClaimFailed::NoteNeeded | ClaimFailed::NotTheirs | ClaimFailed::BothAway => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         ClaimFailed::NotOpen
         | ClaimFailed::Held { .. }
         | ClaimFailed::NotHeld

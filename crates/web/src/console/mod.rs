@@ -15,6 +15,7 @@ mod assign;
 mod batch;
 mod claims;
 mod cohort;
+mod cover;
 mod decide;
 mod decision_support;
 mod edit;
@@ -135,6 +136,7 @@ pub fn router(state: ConsoleState) -> Router {
             "/console/second-factor/passkey",
             post(enrol::submit_passkey),
         )
+        .route("/console/cover", get(cover::show).post(cover::submit))
         .route("/console/account", get(passkeys::show))
         .route("/console/account/passkeys", post(passkeys::begin))
         .route(

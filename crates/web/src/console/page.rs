@@ -180,6 +180,8 @@ impl Done {
             "taken-over" => "You took it over.",
             "handed-over" => "Handed over.",
             "passkey-added" => "The passkey is set up.",
+            "cover-set" => "Said who covers. What is handed over goes there while it lasts.",
+            "cover-ended" => "Nobody covers any more.",
             "passkey-removed" => "The passkey is removed. It opens nothing here any more.",
             _ => "",
         }

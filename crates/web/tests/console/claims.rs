@@ -146,3 +146,99 @@ async fn a_decision_waits_until_the_change_was_read() {
         .await;
     assert!(asked.location().contains("/step-up/"), "{}", asked.body);
 }
+
+#[tokio::test]
+async fn whoever_goes_away_says_who_covers_and_everybody_sees_it() {
+    let bench = Bench::new().await;
+    let admin = bench.admin().await;
+    let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
+    let kim = bench.person(&admin, "dr-kim", &[Role::Clinician]).await;
+    let sam = bench.person(&admin, "dr-sam", &[Role::Clinician]).await;
+    let submit = async |who: &Someone, away: &str, cover: &str, from: &str, until: &str| {
+        let form = [
+            ("csrf", who.csrf.as_str()),
+            ("what", "set"),
+            ("away", away),
+            ("cover", cover),
+            ("from", from),
+            ("until", until),
+        ];
+        bench.post("/console/cover", &who.cookie, &form).await
+    };
+    let (first, last) = ("2026-09-01", "2026-09-03");
+    let page = bench.get("/console/cover", &kim.cookie).await;
+    assert!(page.body.contains("Nobody has said that they are away"));
+    for (away, cover, from, until, status) in [
+        ("dr-lee", "dr-sam", first, last, StatusCode::FORBIDDEN),
+        (
+            "dr-kim",
+            "dr-kim",
+            first,
+            last,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            "dr-kim",
+            "dr-sam",
+            last,
+            first,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            "dr-kim",
+            "dr-sam",
+            "tomorrow",
+            last,
+            StatusCode::BAD_REQUEST,
+        ),
+        ("dr-kim", "", first, last, StatusCode::BAD_REQUEST),
+    ] {
+        let answer = submit(&kim, away, cover, from, until).await;
+        assert_eq!(answer.status, status, "{away} {cover} {from}");
+    }
+    let set = submit(&kim, "dr-kim", "dr-sam", first, last).await;
+    assert_eq!(set.location(), "/console/cover?done=cover-set");
+    let page = bench.get("/console/cover", &lee.cookie).await;
+    assert!(page.body.contains("dr-sam for dr-kim"));
+    assert!(
+        page.body.contains("2026-09-04 00:00:00 UTC"),
+        "{}",
+        page.body
+    );
+    // Others see it, and cannot end it.
+    assert!(!page.body.contains("End the cover"));
+    let end = async |who: &Someone| {
+        let form = [
+            ("csrf", who.csrf.as_str()),
+            ("what", "end"),
+            ("away", "dr-kim"),
+        ];
+        bench.post("/console/cover", &who.cookie, &form).await
+    };
+    assert_eq!(end(&lee).await.status, StatusCode::FORBIDDEN);
+
+    let id = bench.order(&lee, "lisinopril").await;
+    let review = format!("/console/writebacks/{id}");
+    let page = bench.get(&review, &lee.cookie).await;
+    assert!(
+        page.body.contains("dr-kim (away: goes to dr-sam)"),
+        "{}",
+        page.body
+    );
+    let form = [
+        ("csrf", lee.csrf.as_str()),
+        ("to", "account:dr-kim"),
+        ("note", "you know her"),
+    ];
+    let handed = bench
+        .post(&format!("{review}/hand-over"), &lee.cookie, &form)
+        .await;
+    assert_eq!(handed.status, StatusCode::SEE_OTHER, "{}", handed.body);
+    let page = bench.get(&review, &sam.cookie).await;
+    assert!(page.body.contains("In your hands"), "{}", page.body);
+    assert_eq!(
+        end(&admin).await.location(),
+        "/console/cover?done=cover-ended"
+    );
+    assert_eq!(end(&kim).await.status, StatusCode::CONFLICT);
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chaperone_core::claim::{ClaimEvent, ClaimHolder};
 use chaperone_core::cohort::CohortEvent;
+use chaperone_core::cover::CoverEvent;
 use chaperone_core::decision_support::DecisionSupportEvent;
 use chaperone_core::envelope::GrantSource;
 use chaperone_core::event::Event;
@@ -297,6 +298,12 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
                     .add("code", code);
             }
         },
+        Event::Cover(CoverEvent::Set { cover, from, until }) => {
+            details
+                .add("cover", cover)
+                .add("from", from)
+                .add("until", until);
+        }
         Event::Launch(LaunchEvent::Entered { connection, .. }) => {
             details.add("connection", connection);
         }
@@ -311,8 +318,16 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
             ClaimEvent::TakenOver { from, until, .. } => {
                 details.add("from", holder(from)).add("until", until);
             }
-            ClaimEvent::HandedOver { to, until, .. } => {
-                details.add("to", holder(to)).add("until", until);
+            ClaimEvent::HandedOver {
+                to,
+                until,
+                instead_of,
+                ..
+            } => {
+                details
+                    .add("to", holder(to))
+                    .add("until", until)
+                    .maybe("instead-of", instead_of.as_ref());
             }
         },
         Event::EgressPassed {
