@@ -100,7 +100,7 @@ on_both! {
         a_key_that_cannot_be_had_stops_the_call_and_is_recorded,
         a_destroyed_key_is_destroyed_again_before_anything_is_served;
     renewals:
-        a_routine_renewal_waits_for_whom_the_protocol_names,
+        a_routine_renewal_is_approved_by_whom_the_protocol_names_and_delivered,
         what_no_protocol_covers_is_refused_whatever_the_agent_says,
         a_protocol_that_is_unsigned_or_over_covers_nothing;
     replays:

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::bench::*;
 use crate::plausible::id_of;
+use crate::retention::factor_for;
 
 const RULES: &str = "rules/refill-protocols.toml";
 const UCUM: &str = "http://unitsofmeasure.org";
@@ -151,7 +152,7 @@ async fn renewed(bench: &Bench, key: &str, refills: i64, days: i64) -> (Value, R
     (answer, ruling.unwrap())
 }
 
-pub(crate) async fn a_routine_renewal_waits_for_whom_the_protocol_names(db: Db) {
+pub(crate) async fn a_routine_renewal_is_approved_by_whom_the_protocol_names_and_delivered(db: Db) {
     let bench = bench_under(db, &SIGNED).await;
     for resource in record().into_values() {
         bench.ehr.put(resource);
@@ -196,6 +197,20 @@ pub(crate) async fn a_routine_renewal_waits_for_whom_the_protocol_names(db: Db) 
     let refused = bench.engine.approve(&nurse(), request.clone()).await;
     assert_eq!(refused.unwrap_err().code(), "second-factor-required");
     assert_eq!(bench.state(id).await, StateName::AwaitingApproval);
+    bench.deliver().await;
+    assert!(bench.ehr.written().is_empty());
+
+    let (store, clock) = (bench.store.as_ref(), bench.clock.as_ref());
+    let subject = json!({ "for": "approval", "writeback": id });
+    let step_up = factor_for(store, clock, &nurse(), request.digest, subject).await;
+    let with_factor = ApproveRequest {
+        step_up: Some(step_up),
+        ..request
+    };
+    bench.engine.approve(&nurse(), with_factor).await.unwrap();
+    bench.deliver().await;
+    assert_eq!(bench.state(id).await, StateName::Delivered);
+    assert_eq!(bench.ehr.written().len(), 1);
 }
 
 pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(db: Db) {
