@@ -313,8 +313,15 @@ fn rest(play: &Arc<Play>, steps: u64) -> bool {
             return false;
         }
         if play::is_at_rest(play) {
+            let ended = play::writebacks(play).len();
             let signed = world.with(|inner| inner.now.saturating_add(20 * SECOND));
-            return world.run(steps, |inner| inner.now >= signed);
+            if !world.run(steps, |inner| inner.now >= signed) {
+                return false;
+            }
+            // An undo run proposes again what was refused, also while we wait for the signature.
+            if play::is_at_rest(play) && play::writebacks(play).len() == ended {
+                return true;
+            }
         }
         if world.with(|inner| inner.now >= ends) {
             return false;
