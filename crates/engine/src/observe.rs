@@ -23,6 +23,8 @@ use crate::propose::{Inputs, Plausible, REFILL_CHECKS};
 /// Age of majority, in years.
 const MAJORITY_YEARS: i16 = 18;
 const SLOT_FREE: &str = "slot_free";
+/// Full hours until the appointment that is changed begins; fewer with every hour that something waits.
+pub(crate) const HOURS_AHEAD: &str = "hours_until_start";
 /// Observed facts that others can change at any moment, so that they are looked at again before a send.
 pub(crate) const LOOKED_AT_AGAIN: [&str; 1] = [SLOT_FREE];
 /// Most slots of one appointment.
@@ -83,7 +85,7 @@ impl Engine {
             SLOT_FREE => slots_free(inputs).and_then(is),
             "visit_type_self_schedule" => self.visit(inputs, resource).self_schedule.and_then(is),
             "visit_type_sensitive" => self.visit(inputs, resource).sensitive.and_then(is),
-            "hours_until_start" => inputs
+            HOURS_AHEAD => inputs
                 .base
                 .as_ref()
                 .and_then(|base| base.get("start")?.as_str()?.parse::<jiff::Timestamp>().ok())

@@ -130,14 +130,25 @@ impl Engine {
         if !self.tables.trust().knows(from.name()) {
             return Err(VerifyFailed::NotTrusted);
         }
-        let waiting = self.waiting(asked.writeback).await?;
+        let about = (asked.patient.as_str(), None);
+        let (waiting, (token, id)) = self.waiting(asked.writeback, about).await?;
         let now = self.now();
         let until = waiting.ruled.order.approve_by;
         if now >= until {
             return Err(VerifyFailed::NotWaiting);
         }
-        let (token, id) = self.same_patient(&waiting, &asked.patient).await?;
+        // Only what it, or who acts there, has a say in.
+        let needs = self.missing_of(&waiting).await?;
+        let trust = self.tables.trust();
+        let has_say = |fact: &String| trust.valid_s(from.name(), fact).is_some();
+        if !needs.iter().any(has_say) {
+            return Err(VerifyFailed::NotTrusted);
+        }
         if let Some(proxy) = &asked.proxy {
+            let is_for_proxies = |fact: &String| has_say(fact) && trust.proxies_for(fact).is_some();
+            if !needs.iter().any(is_for_proxies) {
+                return Err(VerifyFailed::Proxy);
+            }
             self.may_see_for(proxy, (token, &id)).await?;
         }
         let resource: Value =
@@ -150,7 +161,7 @@ impl Engine {
             writeback: asked.writeback,
             digest: waiting.ruled.order.digest,
             until,
-            needs: self.missing_of(&waiting).await?,
+            needs,
             interaction: waiting.order.interaction,
             resource: Phi::new(resource),
         };
@@ -216,6 +227,11 @@ impl From<VerifyFailed> for CallError {
             }
             .as_recorded(),
             VerifyFailed::RulesChanged => CallError::verification_outdated().as_recorded(),
+            VerifyFailed::NoLongerSo => CallError {
+                code: "no-longer-so",
+                ..CallError::verification_outdated().saying(said)
+            }
+            .as_recorded(),
             VerifyFailed::NotNeeded => CallError::verification_not_needed().as_recorded(),
             VerifyFailed::NotTrusted => CallError::source_not_trusted().as_recorded(),
             VerifyFailed::Method => CallError::method_refused().as_recorded(),

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Engine, after};
-use crate::observe::LOOKED_AT_AGAIN;
+use crate::observe::{HOURS_AHEAD, LOOKED_AT_AGAIN};
 use crate::portal::Portal;
 use crate::projection::WritebackRow;
 use crate::refusals::Named;
@@ -113,6 +113,9 @@ pub enum VerifyFailed {
     /// It was ruled on under a bundle that is no longer in force.
     #[error("the rules changed since this was ruled on; it must be proposed again")]
     RulesChanged,
+    /// Too much time has gone by since it was ruled on: the matrix would ask for more by now.
+    #[error("by now this needs more than it did when it was proposed; it must be proposed again")]
+    NoLongerSo,
     /// The gate does not name the fact.
     #[error("this write-back needs no such verification")]
     NotNeeded,
@@ -164,6 +167,7 @@ impl VerifyFailed {
             VerifyFailed::NotWaiting => "not-waiting",
             VerifyFailed::Refused(refusal) => refusal.code(),
             VerifyFailed::RulesChanged => "rules-changed",
+            VerifyFailed::NoLongerSo => "no-longer-so",
             VerifyFailed::NotNeeded => "not-needed",
             VerifyFailed::NotTrusted => "source-not-trusted",
             VerifyFailed::Method => "method-refused",
@@ -278,13 +282,11 @@ impl Engine {
         if !is_fit || id.chars().any(char::is_control) {
             return Err(VerifyFailed::IdUnfit);
         }
-        let waiting = self.waiting(attestation.writeback).await?;
+        // Patient and content first: about anybody else's, nothing is told.
+        let about = (attestation.patient.as_str(), Some(&attestation.digest));
+        let (waiting, patient) = self.waiting(attestation.writeback, about).await?;
         if !waiting.named.contains(&attestation.fact) {
             return Err(VerifyFailed::NotNeeded);
-        }
-        let patient = self.same_patient(&waiting, &attestation.patient).await?;
-        if attestation.digest != waiting.ruled.order.digest {
-            return Err(VerifyFailed::OtherContent);
         }
         let until = after(attestation.at, trusted_s);
         if attestation.at > after(now, AHEAD_S_MAX) || now >= until {
@@ -342,12 +344,12 @@ impl Engine {
     }
 
     /// The patient whom a held write-back is about, if a portal names the same: the token, and the logical id.
-    pub(crate) async fn same_patient(
+    async fn same_patient(
         &self,
-        waiting: &Waiting,
+        ruled: &Ruled,
         named: &str,
     ) -> Result<(PatientToken, String), VerifyFailed> {
-        let token = waiting.ruled.proposal.patient;
+        let token = ruled.proposal.patient;
         let token = token.ok_or(VerifyFailed::OtherContent)?;
         let id = self.patient_id(token).await?;
         if named == format!("Patient/{id}") {
@@ -400,6 +402,9 @@ impl Engine {
         mut commit: Commit,
     ) -> Result<Verifying, VerifyFailed> {
         let now = self.now();
+        if !self.is_ruled_the_same(&waiting)? {
+            return Err(VerifyFailed::NoLongerSo);
+        }
         let key = evidence_key(waiting.hand.id);
         let (mut records, revision) = self.evidence_kept(waiting.hand.id).await?;
         records.retain(|it| !shown.iter().any(|new| new.fact == it.fact));
@@ -439,6 +444,25 @@ impl Engine {
         }
     }
 
+    /// Whether the matrix still asks for this evidence and nothing else, although time has gone by since it was asked.
+    /// What is not a full hour yet has not gone by: the hours that it had were full ones too.
+    fn is_ruled_the_same(&self, waiting: &Waiting) -> Result<bool, VerifyFailed> {
+        let mut asked = waiting.order.asked.clone().ok_or(VerifyFailed::Order)?;
+        let Some(FactValue::Long(hours)) = asked.facts.get(HOURS_AHEAD).map(|fact| &fact.value)
+        else {
+            return Ok(true);
+        };
+        let gone = self
+            .now()
+            .duration_since(waiting.hand.proposed())
+            .as_hours();
+        let left = FactValue::Long(hours.saturating_sub(gone));
+        asked.facts.observe(HOURS_AHEAD, left);
+        let ruling = self.bundle.rule(&asked);
+        let ruling = ruling.map_err(|_| VerifyFailed::NoLongerSo)?;
+        Ok(ruling.record().gate == waiting.ruled.ruling.gate)
+    }
+
     /// What was established when it was ruled on, with what others can change looked at again.
     async fn facts_now(&self, order: &WriteOrder) -> Result<Facts, VerifyFailed> {
         let asked = order.asked.as_ref().ok_or(VerifyFailed::Order)?;
@@ -451,12 +475,21 @@ impl Engine {
         Ok(facts)
     }
 
-    pub(crate) async fn waiting(&self, writeback: WritebackId) -> Result<Waiting, VerifyFailed> {
+    /// What waits under an id, about whom and which content a portal names; and the patient.
+    pub(crate) async fn waiting(
+        &self,
+        writeback: WritebackId,
+        (named, content): (&str, Option<&Digest>),
+    ) -> Result<(Waiting, (PatientToken, String)), VerifyFailed> {
         let hand = self.take_in_hand(writeback).await?;
         let Writeback::AwaitingVerification(state) = &hand.state else {
             return Err(VerifyFailed::NotWaiting);
         };
         let ruled = state.ruled().clone();
+        let patient = self.same_patient(&ruled, named).await?;
+        if content.is_some_and(|digest| *digest != ruled.order.digest) {
+            return Err(VerifyFailed::OtherContent);
+        }
         if ruled.ruling.bundle != *self.bundle.digest() {
             return Err(VerifyFailed::RulesChanged);
         }
@@ -469,12 +502,13 @@ impl Engine {
             return Err(VerifyFailed::Order);
         }
         let order = serde_json::from_slice(&bytes).map_err(|_| VerifyFailed::Order)?;
-        Ok(Waiting {
+        let waiting = Waiting {
             hand,
             ruled,
             named,
             order,
-        })
+        };
+        Ok((waiting, patient))
     }
 
     /// The same result, after a refusal was recorded. What failed on our side is no refusal.

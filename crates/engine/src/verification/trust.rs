@@ -134,7 +134,7 @@ impl Trust {
     }
 
     /// How long a portal may attest a fact for, in seconds; `None` when the bundle does not trust it for that.
-    pub(super) fn valid_s(&self, portal: &EhrEventSource, fact: &str) -> Option<i64> {
+    pub(crate) fn valid_s(&self, portal: &EhrEventSource, fact: &str) -> Option<i64> {
         let listed = self.sources.iter().find(|it| it.source == *portal)?;
         listed.facts.contains(fact).then_some(listed.valid_s)
     }
@@ -152,7 +152,7 @@ impl Trust {
     }
 
     /// Who may act in a patient's place, for a fact that their word can verify.
-    pub(super) fn proxies_for(&self, fact: &str) -> Option<&ProxyRules> {
+    pub(crate) fn proxies_for(&self, fact: &str) -> Option<&ProxyRules> {
         Some(&self.proxies).filter(|rules| rules.facts.contains(fact))
     }
 

@@ -293,7 +293,9 @@ on_both! {
         evidence_made_here_verifies_its_own_order_once,
         a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now,
         an_attestation_for_another_organisation_finds_nothing,
-        evidence_of_other_things_leaves_it_held;
+        evidence_of_other_things_leaves_it_held,
+        what_is_near_by_now_is_not_cancelled_by_a_patients_word,
+        who_has_no_say_is_shown_nothing;
     reviews:
         a_review_is_for_who_has_a_part_in_it,
         nobody_approves_what_other_rules_ruled_on,

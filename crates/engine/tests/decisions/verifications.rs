@@ -9,6 +9,7 @@ use chaperone_core::event::{DecisionKind, Event};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::Clock;
+use chaperone_core::principal::Role;
 use chaperone_core::verification::{VerificationMethod, VerifiedBy};
 use chaperone_core::writeback::{StateName, WritebackEvent};
 use chaperone_engine::ehr_event::Delivery;
@@ -22,14 +23,17 @@ use crate::bench::*;
 use crate::deliveries::slot;
 
 /// The default bundle, in which one portal may attest that a patient confirmed something.
-static TRUSTING: LazyLock<Arc<Bundle>> = LazyLock::new(|| {
+static TRUSTING: LazyLock<Arc<Bundle>> =
+    LazyLock::new(|| trusting_for(r#"["patient_confirmed", "proxy_session"]"#));
+
+fn trusting_for(facts: &str) -> Arc<Bundle> {
     let mut files = chaperone_policy::embedded::files();
     let rules = files.get_mut("rules/verification.toml").unwrap();
-    rules.push_str(
-        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\", \"proxy_session\"]\nvalid_s = 600\n",
-    );
+    rules.push_str(&format!(
+        "\n[[sources]]\nsource = \"portal\"\nfacts = {facts}\nvalid_s = 600\n"
+    ));
     bundle(&files)
-});
+}
 
 struct Held {
     bench: Bench,
@@ -38,15 +42,17 @@ struct Held {
 
 /// So many bookings that wait for the patient's confirmation, each in a slot of its own.
 async fn held(db: Db, count: usize) -> Held {
+    held_under(db, TRUSTING.clone(), count).await
+}
+
+async fn held_under(db: Db, rules: Arc<Bundle>, count: usize) -> Held {
     let mut bench = bench_on(db, Strategy::Conditional).await;
     let config = EngineConfig {
         event_sources: event_sources(),
         ..EngineConfig::new(tenant(), "http://127.0.0.1:8080")
     };
     let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    bench.engine = Engine::start(config, TRUSTING.clone(), ports)
-        .await
-        .unwrap();
+    bench.engine = Engine::start(config, rules, ports).await.unwrap();
     let slots: Vec<_> = (0..count)
         .map(|n| slot(&format!("s{n}"), "free", Some("124")))
         .collect();
@@ -183,6 +189,16 @@ pub(crate) async fn evidence_of_other_things_leaves_it_held(db: Db) {
         (
             Attestation {
                 patient: "Patient/p2".to_owned(),
+                ..right.clone()
+            },
+            "other-content",
+        ),
+        // Nor is it told that this gate does not ask for it.
+        (
+            Attestation {
+                patient: "Patient/p2".to_owned(),
+                fact: "proxy_session".to_owned(),
+                method: VerificationMethod::StepUp,
                 ..right.clone()
             },
             "other-content",
@@ -327,6 +343,63 @@ pub(crate) async fn a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now(db: Db
     assert!(by_proxy);
     let ledger = serde_json::to_string(&recorded).unwrap();
     assert!(!ledger.contains("guardian"));
+}
+
+pub(crate) async fn who_has_no_say_is_shown_nothing(db: Db) {
+    let asked = |held: &Held| ProposalAsked {
+        writeback: held.ids[0],
+        patient: "Patient/p1".to_owned(),
+        proxy: None,
+    };
+    let told = async |facts: &str| {
+        let held = held_under(db, trusting_for(facts), 1).await;
+        let from = held.portal().await;
+        let told = held
+            .bench
+            .engine
+            .proposal_for_patient(&from, asked(&held))
+            .await;
+        told.map(|_| ()).map_err(|refused| refused.code())
+    };
+    assert_eq!(told(r#"["patient_confirmed"]"#).await, Ok(()));
+    // It is a portal that the bundle trusts, for something else.
+    let refused = told(r#"["proxy_session"]"#).await;
+    assert_eq!(refused, Err(Some("source-not-trusted")));
+}
+
+pub(crate) async fn what_is_near_by_now_is_not_cancelled_by_a_patients_word(db: Db) {
+    let mut held = held(db, 0).await;
+    let bench = &held.bench;
+    let mut ids = Vec::new();
+    // Three hours later one is still more than a day ahead.
+    for hours in [26, 29] {
+        let start = jiff::SignedDuration::from_hours(hours);
+        let start = bench.clock.now().checked_add(start).unwrap();
+        bench.ehr.put(json!({
+            "resourceType": "Appointment", "id": format!("a{hours}"), "status": "booked",
+            "start": start.to_string(), "end": start.to_string(),
+            "serviceType": slot("s", "free", Some("124"))["serviceType"],
+            "participant": [{ "actor": { "reference": "Patient/p1" }, "status": "accepted" }],
+        }));
+    }
+    let desk = human(4, &[Role::Scheduler]);
+    let agent = bench
+        .caller(&desk, "scheduler-agent", "schedule-appointment", "p1")
+        .await;
+    let list = bench.call(&agent, "list_appointments", json!({})).await;
+    for n in 0..2 {
+        let appointment = &list["resources"][n]["id"];
+        let arguments = json!({ "idempotency_key": format!("{n}"), "appointment": appointment });
+        let answer = bench.call(&agent, "cancel_appointment", arguments).await;
+        assert_eq!(answer["state"], "awaiting_verification", "{answer}");
+        ids.push(answer["proposal"].as_str().unwrap().parse().unwrap());
+    }
+    held.ids = ids;
+    held.bench.clock.advance_s(3 * 3_600);
+    let late = held.attestation(0).await;
+    assert_eq!(held.refused(late).await, "no-longer-so");
+    let in_time = held.attestation(1).await;
+    assert!(matches!(held.take(in_time).await, Ok(Verifying::Passed(_))));
 }
 
 pub(crate) async fn an_attestation_for_another_organisation_finds_nothing(db: Db) {
