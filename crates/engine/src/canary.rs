@@ -23,11 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chaperone_core::Timestamp;
 use chaperone_core::canary::{CanaryEnd, CanaryMark, CanarySeed};
+use chaperone_core::event::{Event, StreamId};
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{CanaryId, PatientToken, WritebackId};
 use chaperone_core::mode::Mode;
 use chaperone_core::ports::{
-    Commit, CommitFailed, EhrReadFailed, EhrSearch, KeyVaultFailed, PayloadClass, StoreFailed,
+    Commit, CommitFailed, EhrReadFailed, EhrSearch, Expected, KeyVaultFailed, PayloadClass,
+    StoreFailed,
 };
 use chaperone_core::principal::{Actor, Role, SystemPart};
 use chaperone_core::resource::ResourceType;
@@ -38,7 +40,7 @@ use serde_json::{Map, Value};
 use self::imagined::{Imagination, Imagined, Likeness, MadeUp, make_up};
 use self::rules::Pool;
 pub(crate) use self::rules::{CanaryDeclared, CanaryRules};
-pub(crate) use self::shown::{is_of_another, is_opening, was_decided_by};
+pub(crate) use self::shown::{Discretion, is_of_another, is_opening, was_decided_by};
 pub use self::vigilance::{CanaryRow, VigilanceRow};
 use crate::context::{Engine, after};
 use crate::errors::CallError;
@@ -54,6 +56,9 @@ const WEEK_S: i64 = 7 * 24 * 3_600;
 const OPEN_S: i64 = 12 * 3_600;
 /// What was made up happened so many seconds ago at least, and so many at most.
 const LATELY_S: std::ops::Range<i64> = 600..10_800;
+/// What the record of a look at the patient in whose likeness one is made calls it, and what is read of them.
+const LIKENESS: &str = "oversight.likeness";
+const LIKENESS_FIELDS: [&str; 2] = ["id", "identifier"];
 
 /// That canaries are on, which they are only with this: staff were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -305,8 +310,15 @@ impl Engine {
         id: WritebackId,
         like: PatientToken,
     ) -> Result<bool, CanaryFailed> {
-        let kind = patient_type()?;
-        let like = self.ehr.read(&kind, &self.patient_id(like).await?).await?;
+        if self.has_namesake(canary).await? {
+            tracing::warn!(
+                canary = %canary.id,
+                "a canary of the bundle is named and born like a patient of the EHR; it was not made"
+            );
+            self.unfit_canaries.add(id);
+            return Ok(false);
+        }
+        let like = self.look_for_likeness(like).await?;
         let mut byte = [0; 2];
         self.random.fill(&mut byte);
         let span = LATELY_S.end.saturating_sub(LATELY_S.start).max(1);
@@ -323,14 +335,6 @@ impl Engine {
             lately,
         );
         if self.knows_made_up(&made).await? {
-            return Ok(false);
-        }
-        if self.has_namesake(canary).await? {
-            tracing::warn!(
-                canary = %canary.id,
-                "a canary of the bundle is named and born like a patient of the EHR; it was not made"
-            );
-            self.unfit_canaries.add(id);
             return Ok(false);
         }
         let patient = self.patient_token(&made.patient_id).await?;
@@ -366,6 +370,17 @@ impl Engine {
             return Ok(false);
         };
         self.put_before_people(hand, commit).await
+    }
+
+    /// A patient of the EHR, for the form of their identifiers. The look is recorded first, as anybody's is.
+    async fn look_for_likeness(&self, like: PatientToken) -> Result<Value, CanaryFailed> {
+        let look = self.ceiling(LIKENESS, Some(like), &LIKENESS_FIELDS)?;
+        let mut commit = self.commit_as(overseeing());
+        let event = Event::ReadPermitted(Box::new(look));
+        commit.append(StreamId::Oversight, Expected::Any, event);
+        self.store.commit(commit).await?;
+        let id = self.patient_id(like).await?;
+        Ok(self.ehr.read(&patient_type()?, &id).await?)
     }
 
     async fn put_before_people(

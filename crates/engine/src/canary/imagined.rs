@@ -25,6 +25,8 @@ use crate::merge::instant;
 
 /// Characters from which on an id is taken to be random.
 const RANDOM_CHARS_MIN: usize = 16;
+/// Digits from which on an identifier is taken to be a number: with fewer, what is left of it might be a name.
+const NUMBER_DIGITS_MIN: usize = 4;
 /// By how many digits an id that may be counted up is longer.
 const FURTHER_DIGITS: u32 = 6;
 
@@ -45,17 +47,17 @@ pub(super) struct Likeness<'a> {
 }
 
 impl Likeness<'_> {
-    /// A text in the form of a given one: digits for digits, and where `letters`, letters for letters.
-    fn like(&self, given: &str, letters: bool) -> String {
+    /// A text in the form of a given one: digits for digits, and letters for letters, which may be somebody's name.
+    fn like(&self, given: &str) -> String {
         let is_hex = given.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
         given
             .chars()
             .map(|c| match c {
                 '0'..='9' => self.one_of(b"0123456789"),
-                'a'..='f' if letters && is_hex => self.one_of(b"abcdef"),
-                'A'..='F' if letters && is_hex => self.one_of(b"ABCDEF"),
-                'a'..='z' if letters => self.one_of(b"abcdefghijklmnopqrstuvwxyz"),
-                'A'..='Z' if letters => self.one_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+                'a'..='f' if is_hex => self.one_of(b"abcdef"),
+                'A'..='F' if is_hex => self.one_of(b"ABCDEF"),
+                'a'..='z' => self.one_of(b"abcdefghijklmnopqrstuvwxyz"),
+                'A'..='Z' => self.one_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
                 other => other,
             })
             .collect()
@@ -73,21 +75,26 @@ impl Likeness<'_> {
     fn id(&self) -> String {
         let given = self.of.get("id").and_then(Value::as_str).unwrap_or("0");
         if given.len() >= RANDOM_CHARS_MIN {
-            return self.like(given, true);
+            return self.like(given);
         }
-        let mut id = self.like(given, false);
+        let mut id = self.like(given);
         id.extend((0..FURTHER_DIGITS).map(|_| self.one_of(b"0123456789")));
         id
     }
 
-    /// Identifiers of the kinds that the other patient has, with values that nobody is known by.
+    /// Identifiers of the kinds that the other patient has, with values that nobody is known by. Left out are those
+    /// that are hardly numbers, and those with letters of which no others can be drawn.
     fn identifiers(&self) -> Vec<Value> {
         let all = self.of.get("identifier").and_then(Value::as_array);
         all.into_iter()
             .flatten()
             .filter_map(|identifier| {
                 let value = identifier.get("value")?.as_str()?;
-                let mut made = json!({ "value": self.like(value, false) });
+                let digits = value.chars().filter(char::is_ascii_digit).count();
+                if digits < NUMBER_DIGITS_MIN || !value.is_ascii() {
+                    return None;
+                }
+                let mut made = json!({ "value": self.like(value) });
                 for kept in ["system", "type", "use"] {
                     if let (Some(it), Some(made)) = (identifier.get(kept), made.as_object_mut()) {
                         made.insert(kept.to_owned(), it.clone());
@@ -263,7 +270,11 @@ mod tests {
         let made = |id: &str| {
             let of = json!({
                 "resourceType": "Patient", "id": id,
-                "identifier": [{ "system": "urn:mrn", "value": "MRN-00417", "period": {} }],
+                "identifier": [
+                    { "system": "urn:mrn", "value": "MRN-00417", "period": {} },
+                    { "system": "urn:name", "value": "DOE-JANE-197" },
+                    { "system": "urn:name", "value": "Müller-1970" },
+                ],
             });
             let like = Likeness {
                 of: &of,
@@ -275,10 +286,18 @@ mod tests {
         assert_eq!(id.len(), 14);
         assert!(id.chars().all(|c| c.is_ascii_digit()), "{id}");
         let value = identifiers[0]["value"].as_str().unwrap();
-        assert!(value.starts_with("MRN-") && value.len() == 9, "{value}");
-        assert_ne!(value, "MRN-00417");
+        assert_eq!(identifiers.len(), 1, "{identifiers:?}");
+        let (letters, digits) = value.split_once('-').unwrap();
+        assert!(letters.len() == 3 && letters.chars().all(|c| c.is_ascii_uppercase()));
+        assert!(digits.len() == 5 && digits.chars().all(|c| c.is_ascii_digit()));
+        assert!(letters != "MRN" && digits != "00417", "{value}");
         assert_eq!(identifiers[0]["system"], "urn:mrn");
         assert!(identifiers[0].get("period").is_none());
+        let (id, _) = made("doe-jane");
+        assert!(
+            id.len() == 14 && !id.contains("doe") && !id.contains("jane"),
+            "{id}"
+        );
         let given = "0f3a9c1e-77b2-4d1a-9e55-1c2d3e4f5a6b";
         let (id, _) = made(given);
         assert_eq!(id.len(), given.len());

@@ -1,7 +1,7 @@
 //! The ledger's pages: entries, one entry with its proof, and the check of everything.
 
 use chaperone_core::digest::Digest;
-use chaperone_core::event::Recorded;
+use chaperone_core::event::{Recorded, StreamId};
 use chaperone_core::ports::{CheckpointRow, StoreFailed};
 use chaperone_core::principal::Human;
 use chaperone_ledger::tree;
@@ -9,7 +9,7 @@ use chaperone_ledger::verify::{Report, VerifyOptions, verify_export};
 
 use super::ViewFailed;
 use super::timeline::{SECRET_KIND, TEST, TimelineEntry, WAITS, is_approval};
-use crate::canary::{is_of_another, is_opening};
+use crate::canary::{Discretion, is_of_another, is_opening};
 use crate::context::Engine;
 use crate::ledger::LedgerFailed;
 
@@ -80,10 +80,11 @@ impl Engine {
             0 => Vec::new(),
             _ => self.store.leaves(tenant, start, wanted).await?,
         };
+        let discretion = self.discretion().await?;
         let mut entries = Vec::with_capacity(leaves.len());
         for leaf in leaves.iter().rev() {
             let recorded = read(leaf)?;
-            entries.push(self.entry_line(by, &recorded).await?);
+            entries.push(self.entry_line(by, &recorded, &discretion).await?);
         }
         let anchored = match self.anchored_checkpoint().await {
             Ok(note) => Ok(note.as_deref().and_then(size_of_note)),
@@ -120,7 +121,8 @@ impl Engine {
         if recorded.seq != seq {
             return Err(ViewFailed::Missing);
         }
-        let entry = self.entry_line(by, &recorded).await?;
+        let discretion = self.discretion().await?;
+        let entry = self.entry_line(by, &recorded, &discretion).await?;
         let is_secret = entry.kind == SECRET_KIND;
         let hash = tree::leaf_hash(&leaf);
         let proof = match self.ledger_entry(seq).await {
@@ -168,24 +170,29 @@ impl Engine {
         Ok(Some(verify_export(export.as_slice(), &options)))
     }
 
-    /// A line of a list; a verdict that is still secret from this person keeps its place only.
+    /// A line of a list; a verdict that is secret from this person keeps its place only.
     async fn entry_line(
         &self,
         by: &Human,
         recorded: &Recorded,
+        discretion: &Discretion,
     ) -> Result<TimelineEntry, ViewFailed> {
         let kept_back = |words| Ok(TimelineEntry::kept_back(recorded, words));
-        if is_of_another(by, recorded) {
-            return kept_back(TEST);
+        if discretion.holds_back(by, recorded) {
+            return Ok(TimelineEntry::held_back(recorded));
         }
-        if let chaperone_core::event::StreamId::Writeback(id) = &recorded.stream {
+        if let StreamId::Writeback(id) = &recorded.stream {
             if is_approval(recorded) && self.hides_approvals(by, *id).await? {
                 return kept_back("Shown once the other person has decided");
             }
-            if is_opening(&recorded.event)
-                && self.keeps_opening_back(&self.take_in_hand(*id).await?.state)
-            {
-                return kept_back(WAITS);
+            if discretion.is_called_for() || is_opening(&recorded.event) {
+                let state = self.take_in_hand(*id).await?.state;
+                if is_of_another(by, &state) {
+                    return kept_back(TEST);
+                }
+                if is_opening(&recorded.event) && self.keeps_opening_back(&state) {
+                    return kept_back(WAITS);
+                }
             }
         }
         Ok(TimelineEntry::from(recorded))

@@ -43,14 +43,16 @@ pub struct TimelineEntry {
     pub kind: String,
     /// What happened, in words.
     pub words: String,
-    /// The stream.
-    pub stream: StreamId,
+    /// The stream; nothing where it would say whose it is.
+    pub stream: Option<StreamId>,
 }
 
 /// What is said of how something came to wait.
 pub(super) const WAITS: &str = "Proposed, checked and ruled on; details once it is decided";
-/// What is said of how somebody did with a canary.
-pub(super) const TEST: &str = "A test was decided about";
+/// What is said of a canary that is over.
+pub(super) const TEST: &str = "Part of a test that is over";
+/// What is said of what could be laid beside it.
+const HELD: &str = "Kept back, so that nobody can tell who decided about a test";
 /// The kind of what keeps its place only.
 pub(super) const SECRET_KIND: &str = "writeback.decision";
 
@@ -64,6 +66,14 @@ impl TimelineEntry {
             ..Self::from(recorded)
         }
     }
+
+    /// A line that keeps its place and does not say whose it is.
+    pub(super) fn held_back(recorded: &Recorded) -> Self {
+        Self {
+            stream: None,
+            ..Self::kept_back(recorded, HELD)
+        }
+    }
 }
 
 impl From<&Recorded> for TimelineEntry {
@@ -74,14 +84,15 @@ impl From<&Recorded> for TimelineEntry {
             actor: actor_words(&recorded.actor),
             kind: recorded.event.kind(),
             words: event_words(&recorded.event),
-            stream: recorded.stream.clone(),
+            stream: Some(recorded.stream.clone()),
         }
     }
 }
 
 impl Engine {
     /// The timeline of any stream, oldest first. Holds no patient data, so every role may see it;
-    /// approvals that are still secret from this person are left out.
+    /// approvals that are still secret from this person are left out, and so is what could say who decided about a
+    /// canary.
     ///
     /// # Errors
     /// [`ViewFailed::Missing`] when there is no such stream.
@@ -99,7 +110,11 @@ impl Engine {
                 let hand = self.take_in_hand(*id).await?;
                 self.timeline_of(by, &hand.state, &events)
             }
-            _ => events.iter().map(TimelineEntry::from).collect(),
+            _ => {
+                let discretion = self.discretion().await?;
+                let shown = events.iter().filter(|it| !discretion.holds_back(by, it));
+                shown.map(TimelineEntry::from).collect()
+            }
         })
     }
 
@@ -110,6 +125,10 @@ impl Engine {
         state: &Writeback,
         events: &[Recorded],
     ) -> Vec<TimelineEntry> {
+        if is_of_another(by, state) {
+            let last = events.last().into_iter();
+            return last.map(|it| TimelineEntry::kept_back(it, TEST)).collect();
+        }
         let hides = hides_approvals(state, by);
         let keeps_back = self.keeps_opening_back(state);
         let mut lines = Vec::with_capacity(events.len());
@@ -128,10 +147,7 @@ impl Engine {
                 is_opened = true;
                 continue;
             }
-            lines.push(match is_of_another(by, recorded) {
-                true => TimelineEntry::kept_back(recorded, TEST),
-                false => TimelineEntry::from(recorded),
-            });
+            lines.push(TimelineEntry::from(recorded));
         }
         lines
     }
@@ -231,6 +247,9 @@ pub fn event_words(event: &Event) -> String {
             }
             "console.token" => "Was told whom a token is about".to_owned(),
             "console.emergency" => "Looked at a patient in an emergency".to_owned(),
+            "oversight.likeness" => {
+                "Looked at the form of a patient's identifiers, for a test".to_owned()
+            }
             "portal.proposal" => "A portal showed the patient what is proposed".to_owned(),
             tool => format!("A read was permitted: {tool}, of {}", ceiling.resource),
         },

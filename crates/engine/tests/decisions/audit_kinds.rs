@@ -267,6 +267,12 @@ fn book(kinds: &[Event], interaction: Interaction, approved: bool) -> Book {
 }
 
 /// The same with somebody present in its envelopes.
+fn of_oversight() -> Actor {
+    Actor::System {
+        part: SystemPart::Oversight,
+    }
+}
+
 fn attended(book: &Book) -> Book {
     let mut book = book.clone();
     for work in book.works.values_mut() {
@@ -326,6 +332,12 @@ fn every_kind_of_event_keeps_the_rules_as_an_audit_event() {
                         entry.stream = StreamId::Account(AccountName::new("ada").unwrap());
                         entries.push(entry);
                     }
+                    let mut ceiling = ceiling.clone();
+                    ceiling.tool = "oversight.likeness".parse().unwrap();
+                    let mut entry = recorded(seq, Event::ReadPermitted(ceiling));
+                    entry.actor = of_oversight();
+                    entry.stream = StreamId::Oversight;
+                    entries.push(entry);
                 }
                 for entry in entries {
                     let key = wanted(&entry);

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
-use chaperone_core::event::StreamId;
+use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::oversight::{OversightEvent, PaceLimit};
 use chaperone_core::phi::ExposedFor;
-use chaperone_core::ports::{Clock, Listing};
-use chaperone_core::principal::{Human, Role};
+use chaperone_core::ports::{Clock, Commit, Expected, Listing};
+use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::undo::UndoSelection;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
@@ -20,6 +21,7 @@ use chaperone_engine::grant::PatientRef;
 use chaperone_engine::undo::UndoFailed;
 use chaperone_engine::views::ViewFailed;
 use chaperone_engine::views::inbox::{Inbox, InboxFilter};
+use chaperone_engine::views::review::PatientShown;
 use chaperone_engine::{Engine, EngineConfig};
 use serde_json::json;
 
@@ -552,6 +554,150 @@ pub(crate) async fn whom_the_ehr_knows_is_no_canary(db: Db) {
     let shown = &content.expose(ExposedFor::Person).patient;
     let nobody = chaperone_engine::views::review::PatientShown::Unavailable;
     assert_eq!(*shown, nobody);
+}
+
+pub(crate) async fn nobody_else_finds_out_who_decided_about_a_canary(db: Db) {
+    let bench = with_canaries(db).await;
+    let real = waiting_note(&bench).await;
+    let id = canary(&bench).await.unwrap();
+    let (by, other) = (clinician(), human(4, &[Role::Clinician, Role::Him]));
+    let engine = &bench.engine;
+    for id in [id, real] {
+        engine.review(&by, id).await.unwrap();
+    }
+    engine.claim(&by, id).await.unwrap();
+    let mut wrong = request(&bench, id).await;
+    wrong.digest = bench.row(real).await.digest.unwrap();
+    engine.approve(&by, wrong).await.unwrap_err();
+    // What a second factor and a pause leave on an account.
+    let row = bench.row(id).await;
+    let digest = row.digest.unwrap();
+    let account = StreamId::Account(by.account.clone());
+    let mut commit = Commit::new(tenant(), bench.clock.now(), (&by).into());
+    for event in [
+        Event::StepUpPassed { digest },
+        Event::Oversight(OversightEvent::Paused {
+            limit: PaceLimit::TooFast,
+            approvals: 12,
+            median_ms: 900,
+            until: bench.clock.now(),
+        }),
+    ] {
+        commit.append(account.clone(), Expected::Any, event);
+    }
+    bench.store.commit(commit).await.unwrap();
+    let request = request(&bench, id).await;
+    engine.approve(&by, request).await.unwrap();
+
+    // Others: that there was one, and of the account what has nothing to do with it.
+    let stream = StreamId::Writeback(id);
+    let lines = engine.timeline(&other, &stream).await.unwrap();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0].actor, "somebody");
+    let of_account = async |who: &Human| {
+        let lines = engine.timeline(who, &account).await.unwrap();
+        let kinds: Vec<String> = lines.into_iter().map(|line| line.kind).collect();
+        kinds
+    };
+    assert_eq!(
+        of_account(&other).await,
+        ["read_permitted"],
+        "the look at the real one stays"
+    );
+    let telling = [id.to_string(), digest.to_string()];
+    let patient = row.patient.unwrap().to_string();
+    let size = engine.ledger_page(&other, None).await.unwrap().size;
+    let (mut held, mut own) = (0, 0);
+    for seq in 0..size {
+        let entry = engine.entry(&other, seq).await.unwrap();
+        let says = |it: &String| entry.leaf.contains(it.as_str());
+        assert!(!telling.iter().any(says), "{}", entry.leaf);
+        assert!(
+            !(says(&patient) && entry.leaf.contains("person-3")),
+            "{}",
+            entry.leaf
+        );
+        if entry.leaf.is_empty() {
+            let line = format!("{:?}", entry.entry);
+            assert!(!line.contains("person-3"), "{line}");
+            held += 1;
+        }
+        let entry = engine.entry(&by, seq).await.unwrap();
+        own += usize::from(telling.iter().any(|it| entry.leaf.contains(it.as_str())));
+    }
+    assert!(held > 0);
+    // Whoever decided has it all, and so has an export.
+    assert!(own >= 5, "{own}");
+    let lines = engine.timeline(&by, &stream).await.unwrap();
+    let shown: Vec<&str> = lines.iter().map(|line| line.kind.as_str()).collect();
+    assert_eq!(shown, kinds(&bench, id).await);
+    assert!(shown.contains(&"claim.claimed"), "{shown:?}");
+    let own = of_account(&by).await;
+    for kind in ["step_up_passed", "oversight.paused", "decision_refused"] {
+        assert!(own.iter().any(|it| it == kind), "{own:?}");
+    }
+    while engine.integrate_ledger().await.unwrap() > 0 {}
+    let mut export = Vec::new();
+    engine.export_ledger(&mut export).await.unwrap();
+    let export = String::from_utf8(export).unwrap();
+    assert!(export.contains("step_up_passed") && export.contains("claim"));
+}
+
+pub(crate) async fn whose_likeness_a_canary_takes_is_looked_at_on_record_and_shown_to_nobody(
+    db: Db,
+) {
+    let bench = with_canaries(db).await;
+    bench.ehr.put(json!({
+        "resourceType": "Patient", "id": "p1", "birthDate": "1970-02-03",
+        "name": [{ "family": "Doe", "given": ["Jane"] }],
+        "identifier": [
+            { "system": "urn:example:mrn", "value": "DOE-JANE-1970" },
+            { "system": "urn:example:short", "value": "DOE-JANE-197" },
+            { "system": "urn:example:other", "value": "ДЖЕЙН-1970" },
+        ],
+    }));
+    let real = waiting_note(&bench).await;
+    let id = canary(&bench).await.unwrap();
+    let by = clinician();
+    let content = bench.engine.review(&by, id).await.unwrap().content.unwrap();
+    let PatientShown::Known(header) = &content.expose(ExposedFor::Person).patient else {
+        panic!("the invented patient is shown")
+    };
+    let identifiers = &header.expose(ExposedFor::Person).identifiers;
+    let [(_, value)] = identifiers.as_slice() else {
+        panic!("{identifiers:?}")
+    };
+    assert!(
+        value.len() == 13 && value.chars().nth(3) == Some('-'),
+        "{value}"
+    );
+    assert!(!value.contains("DOE") && !value.contains("JANE"), "{value}");
+    // The look at them, by the part that looked.
+    let stream = StreamId::Oversight;
+    let events = bench.store.stream(&tenant(), &stream).await.unwrap();
+    let [look] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    let part = SystemPart::Oversight;
+    assert_eq!(look.actor, Actor::System { part });
+    let Event::ReadPermitted(ceiling) = &look.event else {
+        panic!("{look:?}")
+    };
+    assert_eq!(ceiling.patient, bench.row(real).await.patient);
+    assert_eq!(ceiling.fields, ["id", "identifier"]);
+    // It says that a canary comes next: for exports, and for nobody at the console.
+    assert!(
+        bench
+            .engine
+            .timeline(&by, &stream)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let entry = bench.engine.entry(&by, look.seq).await.unwrap();
+    assert!(entry.leaf.is_empty());
+    let line = format!("{:?}", entry.entry);
+    assert!(!line.contains("Oversight"), "{line}");
 }
 
 pub(crate) async fn a_canary_is_taken_back_when_there_is_other_work(db: Db) {

@@ -82,6 +82,8 @@ on_both! {
         each_canary_of_the_default_list_is_what_people_are_asked_about,
         nobody_is_tested_who_was_not_told_or_has_no_time,
         whom_the_ehr_knows_is_no_canary,
+        nobody_else_finds_out_who_decided_about_a_canary,
+        whose_likeness_a_canary_takes_is_looked_at_on_record_and_shown_to_nobody,
         a_canary_is_taken_back_when_there_is_other_work;
     covers:
         what_is_handed_to_somebody_who_is_away_goes_to_whoever_covers,

@@ -271,7 +271,7 @@ impl AuditCase {
             Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,
             Event::ReadPermitted(ceiling) => match ceiling.tool.as_str() {
                 "console.list" | "console.review" | "console.token" | "cds.patient-view"
-                | "portal.proposal" => AuditCase::Read,
+                | "portal.proposal" | "oversight.likeness" => AuditCase::Read,
                 _ => AuditCase::Query,
             },
             Event::GrantConsumed { .. } | Event::ReadReleased { .. } | Event::ReadFailed { .. } => {

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use chaperone_engine::views::timeline::TimelineEntry;
 
 use super::ConsoleState;
 use super::page::{Chrome, Here, render};
@@ -16,8 +17,8 @@ use super::session::Person;
 pub(super) struct EntryPage {
     pub(super) chrome: Chrome,
     pub(super) line: TimelineRow,
+    /// Empty where it is kept back.
     pub(super) stream: String,
-    pub(super) stream_href: String,
     pub(super) leaf: String,
     pub(super) hash: String,
     pub(super) proof: Option<ProofRows>,
@@ -45,8 +46,7 @@ pub(super) async fn show(
     let page = EntryPage {
         chrome: Chrome::of(&state, &person, "Ledger entry", Here::Ledger).await?,
         line: TimelineRow::of(&view.entry, now),
-        stream: view.entry.stream.to_string(),
-        stream_href: format!("/console/streams/{}", view.entry.stream),
+        stream: stream_name(&view.entry),
         leaf: pretty(&view.leaf),
         hash: view.hash.to_string(),
         proof: view.proof.map(|proof| ProofRows {
@@ -60,6 +60,12 @@ pub(super) async fn show(
         previous: seq.checked_sub(1),
     };
     Ok(render(&page))
+}
+
+/// The stream of an entry; empty where it is kept back.
+pub(super) fn stream_name(entry: &TimelineEntry) -> String {
+    let stream = entry.stream.as_ref();
+    stream.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Laid out for reading; the hash is over the stored bytes, which have no layout.

@@ -9,6 +9,7 @@ use chaperone_engine::ledger::LedgerFailed;
 use chaperone_engine::views::ledger_pages::CONSOLE_VERIFY_MAX;
 
 use super::ConsoleState;
+use super::entry::stream_name;
 use super::page::{Chrome, Here, render_as};
 use super::phrases;
 use super::refusal::Refusal;
@@ -33,8 +34,8 @@ pub(super) struct LedgerPage {
 /// One entry of the list.
 pub(super) struct EntryRow {
     pub(super) line: TimelineRow,
+    /// Empty where it is kept back.
     pub(super) stream: String,
-    pub(super) href: String,
 }
 
 /// The newest checkpoint.
@@ -144,8 +145,7 @@ async fn page(
             .iter()
             .map(|entry| EntryRow {
                 line: TimelineRow::of(entry, now),
-                stream: entry.stream.to_string(),
-                href: format!("/console/streams/{}", entry.stream),
+                stream: stream_name(entry),
             })
             .collect(),
         size: view.size,
