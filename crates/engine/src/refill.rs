@@ -1,7 +1,7 @@
 //! Renewals under a delegated protocol: `rules/refill-protocols.toml`, and whether one covers a renewal now.
 //!
 //! ```text
-//! signed and in force ─▶ drug ─▶ whose prescription, how old ─▶ how much ─▶ seen lately ─▶ measured lately
+//! not renewed yet ─▶ signed, in force ─▶ drug, how much ─▶ whose prescription, how old ─▶ seen, measured lately
 //! ```
 //!
 //! All of it is the bundle's word, what the EHR says now, or the order itself; an agent's word counts nowhere. What
@@ -272,7 +272,7 @@ impl Protocol {
             && rules.is_only_of(concept, &self.drugs)
             && !rules.is_any_of(concept, &self.excludes)
             && is_theirs
-            // Its prescriber wrote it; of what is a renewal itself, a protocol may be the author, and would go on for ever.
+            // What is a renewal itself may have been made under a protocol, which would go on for ever.
             && renewal.prior.get(PRIOR).is_none()
             && prior("status") == Some("active")
             && prior("intent") == Some("order")
