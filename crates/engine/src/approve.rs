@@ -615,7 +615,8 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
 }
 
 /// The role under which a person has a say about a waiting write-back: whoever may approve may refuse,
-/// also after having approved, while nothing is in the queue.
+/// also after having approved, while nothing is in the queue. Under a protocol that is whom it names, even when it has
+/// ended meanwhile: to refuse is still theirs.
 pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFailed> {
     let Some(waiting) = state.before_people() else {
         return Err(Refusal::NotNow(state.told_name()).into());
@@ -625,10 +626,13 @@ pub(crate) fn gate_role(state: &Writeback, by: &Human) -> Result<Role, DecideFai
         Gate::TwoPerson { first, second } => vec![*first, *second],
         Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => Vec::new(),
     };
-    roles
-        .into_iter()
-        .find(|role| by.holds(*role))
-        .ok_or_else(|| Refusal::RoleNotPermitted.into())
+    let role = roles.into_iter().find(|role| by.holds(*role));
+    let role = role.ok_or(Refusal::RoleNotPermitted)?;
+    let protocol = waiting.ruled().ruling.protocol.as_ref();
+    if protocol.is_some_and(|it| !it.names(&by.account)) {
+        return Err(Refusal::NotNamedByProtocol.into());
+    }
+    Ok(role)
 }
 
 /// The role under which a person can approve a waiting write-back.

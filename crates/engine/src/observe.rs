@@ -19,6 +19,7 @@ use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::propose::{Inputs, Plausible, REFILL_CHECKS};
+use crate::refill::PROTOCOL_IN_FORCE;
 
 /// Age of majority, in years.
 const MAJORITY_YEARS: i16 = 18;
@@ -26,7 +27,7 @@ const SLOT_FREE: &str = "slot_free";
 /// Full hours until the appointment that is changed begins; fewer with every hour that something waits.
 pub(crate) const HOURS_AHEAD: &str = "hours_until_start";
 /// Observed facts that others can change at any moment, so that they are looked at again before a send.
-pub(crate) const LOOKED_AT_AGAIN: [&str; 1] = [SLOT_FREE];
+const LOOKED_AT_AGAIN: [&str; 2] = [SLOT_FREE, PROTOCOL_IN_FORCE];
 /// Most slots of one appointment.
 const SLOTS_MAX: usize = 16;
 
@@ -116,12 +117,10 @@ impl Engine {
                 .then_some(true)
                 .and_then(is),
             "critical_drug" => is(self.medication(resource).critical),
-            "dose_unchanged" => inputs.resources.get("prior").and_then(|prior| {
-                let same = ["dosageInstruction", "medicationCodeableConcept"]
-                    .iter()
-                    .all(|element| prior.get(*element) == resource.get(*element));
-                is(same)
-            }),
+            "dose_unchanged" => inputs
+                .resources
+                .get("prior")
+                .and_then(|prior| is(is_unchanged(prior, resource))),
             _ => None,
         })
     }
@@ -210,6 +209,7 @@ impl Engine {
         for fact in &order.rests_on {
             let holds = match fact.as_str() {
                 SLOT_FREE => self.slots_still_free(order).await?,
+                PROTOCOL_IN_FORCE => self.renewal_still_holds(order).await?,
                 // Written by another version; nobody here can look again.
                 _ => false,
             };
@@ -259,6 +259,13 @@ pub(crate) fn rests_on(facts: &Facts) -> BTreeSet<String> {
         .filter(holds)
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether drug and dosage of an order are those of the prescription that it renews.
+pub(crate) fn is_unchanged(prior: &Value, order: &Value) -> bool {
+    ["dosageInstruction", "medicationCodeableConcept"]
+        .iter()
+        .all(|element| prior.get(*element) == order.get(*element))
 }
 
 /// Whether every slot is free; nothing when there is none.

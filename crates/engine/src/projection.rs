@@ -3,6 +3,8 @@
 
 mod rebuild;
 
+use std::collections::BTreeSet;
+
 use chaperone_core::Timestamp;
 use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
@@ -10,7 +12,8 @@ use chaperone_core::edit::EditLink;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{
-    AgentId, CorrelationId, EnvelopeId, IntentId, PatientToken, PersonId, ToolName, WritebackId,
+    AccountName, AgentId, CorrelationId, EnvelopeId, IntentId, PatientToken, PersonId, ToolName,
+    WritebackId,
 };
 use chaperone_core::ports::{Commit, Listing, Record, RecordKey, StoreFailed};
 use chaperone_core::resource::{Interaction, ResourceType};
@@ -91,6 +94,9 @@ pub struct WritebackRow {
     /// Of a canary, which it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryRow>,
+    /// Of what was ruled on under a protocol, whom it names: nobody else can decide it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<BTreeSet<AccountName>>,
 }
 
 impl WritebackRow {
@@ -138,6 +144,9 @@ impl WritebackRow {
             edited_into: None,
             editors: proposal.edit.iter().flat_map(EditLink::people).collect(),
             canary: CanaryRow::of(state),
+            named: ruled
+                .and_then(|r| r.ruling.protocol.as_ref())
+                .map(|it| it.approvers.clone()),
         };
         match state {
             Writeback::Canary(s) => row.deadline = Some(s.waiting().ruled().order.approve_by),

@@ -54,10 +54,9 @@ use crate::observe::rests_on;
 use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
 use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
+use crate::refill::PROTOCOL_IN_FORCE;
 use crate::transition::{InHand, MoveFailed};
 
-/// The fact that a delegated protocol covers a renewal.
-const PROTOCOL_IN_FORCE: &str = "refill_protocol_in_force";
 const IDEMPOTENCY: &str = "idempotency";
 /// How long an idempotency key is remembered, in seconds.
 const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;

@@ -1,13 +1,13 @@
 //! Renewals under a delegated protocol: `rules/refill-protocols.toml`, and whether one covers a renewal now.
 //!
 //! ```text
-//! signed and in force ─▶ drug ─▶ whose prescription, how old ─▶ how much ─▶ seen lately ─▶ measured lately
+//! not renewed yet ─▶ signed, in force ─▶ drug, how much ─▶ whose prescription, how old ─▶ seen, measured lately
 //! ```
 //!
 //! All of it is the bundle's word, what the EHR says now, or the order itself; an agent's word counts nowhere. What
 //! cannot be looked up is not covered. Not here: interactions, allergies and doses (rule M-10 and the order checks of
 //! `chaperone_fhir::plausibility`), and who approves, which the ruling carries (`chaperone_core::protocol`).
-//! Start at [`Engine::refill_protocol`].
+//! Start at [`Engine::refill_protocol`], and [`Engine::renewal_still_holds`] for the look right before the send.
 //!
 //! # Source
 //! Row 34a of the write-back matrix.
@@ -16,9 +16,13 @@ use std::collections::BTreeSet;
 
 use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
-use chaperone_core::ids::{AccountName, ProtocolId};
+use chaperone_core::evidence::WriteOrder;
+use chaperone_core::ids::{AccountName, ProtocolId, WritebackId};
+use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::protocol::ProtocolCited;
+use chaperone_core::resource::ResourceType;
 use chaperone_fhir::plausibility::{Plausibility, When};
+use chaperone_fhir::references::ReferenceForm;
 use chaperone_policy::Bundle;
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -27,6 +31,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Engine, StartFailed};
+use crate::merge::WRITEBACK_SYSTEM;
+use crate::observe::is_unchanged;
 use crate::propose::Inputs;
 use crate::tables::table;
 
@@ -39,6 +45,12 @@ const DAYS_MAX: i64 = 2 * 366;
 const REFILLS_MAX: i64 = 11;
 const SUPPLY_DAYS_MAX: i64 = 100;
 const UCUM: &str = "http://unitsofmeasure.org";
+/// The fact that a protocol covers a renewal.
+pub(crate) const PROTOCOL_IN_FORCE: &str = "refill_protocol_in_force";
+/// The element by which an order says what it renews.
+const PRIOR: &str = "priorPrescription";
+/// States of an order that was never given to anybody.
+const NEVER_GIVEN: [&str; 2] = ["cancelled", "entered-in-error"];
 
 /// A measurement that a protocol asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -233,6 +245,16 @@ impl Protocol {
         self.is_signed() && was_signed && begins && self.ends().is_some_and(|end| now < end)
     }
 
+    /// What a ruling under it carries.
+    fn cited(&self) -> Option<ProtocolCited> {
+        Some(ProtocolCited {
+            id: self.id.clone(),
+            version: self.version,
+            approvers: self.approvers.clone(),
+            until: self.ends()?,
+        })
+    }
+
     /// What the order and the prior prescription themselves say. What the patient's record says beside is asked of
     /// the EHR.
     fn covers(&self, renewal: &Renewal<'_>, rules: &Plausibility, now: Timestamp) -> bool {
@@ -250,6 +272,8 @@ impl Protocol {
             && rules.is_only_of(concept, &self.drugs)
             && !rules.is_any_of(concept, &self.excludes)
             && is_theirs
+            // What is a renewal itself may have been made under a protocol, which would go on for ever.
+            && renewal.prior.get(PRIOR).is_none()
             && prior("status") == Some("active")
             && prior("intent") == Some("order")
             && is_recent
@@ -300,6 +324,9 @@ impl Engine {
             prior: inputs.resources.get("prior")?,
         };
         let patient = inputs.patient_id.as_deref()?;
+        if self.is_renewed_otherwise(patient, order, None).await != Ok(false) {
+            return None;
+        }
         let rules = &self.rules.plausibility;
         for protocol in &self.tables.refills().protocols {
             if !protocol.covers(&renewal, rules, now) {
@@ -317,15 +344,95 @@ impl Engine {
                     .await;
             }
             if is_measured {
-                return Some(ProtocolCited {
-                    id: protocol.id.clone(),
-                    version: protocol.version,
-                    approvers: protocol.approvers.clone(),
-                    until: protocol.ends()?,
-                });
+                return protocol.cited();
             }
         }
         None
+    }
+
+    /// Whether what a renewal was ruled on is still so: its protocol covers it as it did, the prescription is what it
+    /// was, and nothing else renewed it. Where the patient was and what was measured stays as it was found.
+    ///
+    /// # Errors
+    /// When the EHR does not say.
+    pub(crate) async fn renewal_still_holds(
+        &self,
+        sent: &WriteOrder,
+    ) -> Result<bool, EhrReadFailed> {
+        let cited = sent.asked.as_ref().and_then(|it| it.protocol.as_ref());
+        let order: Value = serde_json::from_str(&sent.body).unwrap_or_default();
+        let named = |element| target(&order, element);
+        let (Some(cited), Some((kind, prior)), Some((_, patient))) =
+            (cited, named(PRIOR), named("subject"))
+        else {
+            return Ok(false);
+        };
+        let Ok(kind) = ResourceType::new(kind) else {
+            return Ok(false);
+        };
+        let prior = match self.ehr.read(&kind, prior).await {
+            Ok(prior) => prior,
+            Err(EhrReadFailed::NotFound) => return Ok(false),
+            Err(failed) => return Err(failed),
+        };
+        let renewal = Renewal {
+            order: &order,
+            prior: &prior,
+        };
+        let (rules, now) = (&self.rules.plausibility, self.now());
+        let protocols = &self.tables.refills().protocols;
+        let is_covered = protocols
+            .iter()
+            .filter(|it| it.cited().as_ref() == Some(cited))
+            .any(|it| it.covers(&renewal, rules, now));
+        let is_as_it_was = is_unchanged(&prior, &order) && self.belongs_to(&prior, patient);
+        if !is_covered || !is_as_it_was {
+            return Ok(false);
+        }
+        let own = Some(sent.writeback);
+        Ok(!self.is_renewed_otherwise(patient, &order, own).await?)
+    }
+
+    /// Whether an order beside our own renews, or is to renew, what an order renews. What ended since counts too:
+    /// somebody ended it. So does more than can be looked through.
+    async fn is_renewed_otherwise(
+        &self,
+        patient: &str,
+        order: &Value,
+        own: Option<WritebackId>,
+    ) -> Result<bool, EhrReadFailed> {
+        let Some(all) = self.all_medication_requests(patient).await? else {
+            return Ok(true);
+        };
+        let is_own = |it: &Value| {
+            let identifiers = it.get("identifier").and_then(Value::as_array);
+            own.is_some_and(|own| {
+                let own = own.to_string();
+                identifiers.into_iter().flatten().any(|identifier| {
+                    let text = |name: &str| identifier.get(name).and_then(Value::as_str);
+                    text("system") == Some(WRITEBACK_SYSTEM) && text("value") == Some(own.as_str())
+                })
+            })
+        };
+        let renewed = target(order, PRIOR);
+        Ok(all.iter().any(|it| {
+            let status = it.get("status").and_then(Value::as_str);
+            let counts = !status.is_some_and(|status| NEVER_GIVEN.contains(&status));
+            // What names no prescription that one could tell may be a renewal of this one.
+            let is_of_it = it.get(PRIOR).is_some()
+                && target(it, PRIOR).is_none_or(|target| Some(target) == renewed);
+            counts && is_of_it && !is_own(it)
+        }))
+    }
+}
+
+/// Type and id of what an element of an order refers to.
+fn target<'v>(order: &'v Value, element: &str) -> Option<(&'v str, &'v str)> {
+    match ReferenceForm::parse(order.get(element)?.get("reference")?.as_str()?) {
+        ReferenceForm::Typed {
+            resource_type, id, ..
+        } => Some((resource_type, id)),
+        _ => None,
     }
 }
 
@@ -454,6 +561,11 @@ mod tests {
                 right.clone(),
                 with("/intent", json!("plan")),
             ),
+            ("one that is a renewal itself", right.clone(), {
+                let mut renewal = right.clone();
+                renewal[PRIOR] = json!({ "reference": "MedicationRequest/rx0" });
+                renewal
+            }),
             (
                 "one of a year and a day ago",
                 right.clone(),

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::{Engine, after};
-use crate::observe::{HOURS_AHEAD, LOOKED_AT_AGAIN};
+use crate::observe::HOURS_AHEAD;
 use crate::portal::Portal;
 use crate::projection::WritebackRow;
 use crate::refusals::Named;
@@ -468,7 +468,7 @@ impl Engine {
         let asked = order.asked.as_ref().ok_or(VerifyFailed::Order)?;
         let mut facts = asked.facts.clone();
         if !self.still_holds(order).await.map_err(VerifyFailed::Ehr)? {
-            for name in LOOKED_AT_AGAIN {
+            for name in &order.rests_on {
                 facts.observe(name, FactValue::Bool(false));
             }
         }

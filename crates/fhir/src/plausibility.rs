@@ -50,6 +50,7 @@ use serde_json::Value;
 pub use code_source::{CodeSource, CodeStatus};
 pub use context::{Context, ContextError, Deceased, LISTED_MAX, Observed, Patient, Sex};
 pub use drugs::{Drug, DrugKnowledge, MedicationKind};
+pub use element::has_final_result;
 pub use moment::{Precision, When, time_zone};
 pub use needs::{Needs, ObservationNeed};
 pub use register::RuleError;

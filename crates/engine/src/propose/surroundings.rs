@@ -15,7 +15,7 @@ use chaperone_core::ports::{EhrReadFailed, EhrSearch};
 use chaperone_core::resource::ResourceType;
 use chaperone_core::search::escape_search_value;
 use chaperone_fhir::plausibility::{
-    Context, Needs, ObservationNeed, Observed, Part, Patient, When,
+    Context, Needs, ObservationNeed, Observed, Part, Patient, When, has_final_result,
 };
 use chaperone_fhir::references::{ReferenceForm, references};
 use chaperone_phi::labels::Labels;
@@ -31,8 +31,6 @@ const LISTED_MAX: u32 = 200;
 const VISITS_MAX: u32 = 20;
 /// States of an encounter at which the patient was, or is, there.
 const ATTENDED: [&str; 5] = ["arrived", "triaged", "in-progress", "onleave", "finished"];
-/// States of an observation in which its value counts.
-const FINAL: [&str; 3] = ["final", "amended", "corrected"];
 const LOINC: &str = "http://loinc.org";
 
 /// What the rules are given, and what they could not be given.
@@ -231,25 +229,52 @@ impl Engine {
             parameters,
             limit,
         };
-        let found = match self.ehr.search(search.clone()).await {
-            Ok(found) => found,
-            Err(error) => {
+        self.searched_own(patient_id, search)
+            .await
+            .inspect_err(|error| {
                 tracing::warn!(resource = kind, %error, "what a rule rests on could not be read");
-                return None;
-            }
-        };
+            })
+            .ok()
+    }
+
+    /// What a search found, and whether there is more. What holds anything that is not the patient's own is
+    /// [`EhrReadFailed::Unusable`].
+    async fn searched_own(
+        &self,
+        patient_id: &str,
+        search: EhrSearch,
+    ) -> Result<(Vec<Value>, bool), EhrReadFailed> {
+        let found = self.ehr.search(search.clone()).await?;
         let is_own = found
             .resources
             .iter()
             .all(|it| self.is_expected(it, &search, Some(patient_id)));
         if !is_own {
             tracing::warn!(
-                resource = kind,
+                resource = %search.resource,
                 "the EHR returned something outside the patient's compartment; no rule is given it"
             );
-            return None;
+            return Err(EhrReadFailed::Unusable);
         }
-        Some((found.resources, found.more))
+        Ok((found.resources, found.more))
+    }
+
+    /// Every medication request of a patient, whatever became of it; none when there are more than are looked at.
+    ///
+    /// # Errors
+    /// When the EHR does not say.
+    pub(crate) async fn all_medication_requests(
+        &self,
+        patient_id: &str,
+    ) -> Result<Option<Vec<Value>>, EhrReadFailed> {
+        let search = EhrSearch {
+            resource: ResourceType::new("MedicationRequest")
+                .map_err(|_| EhrReadFailed::Unsupported)?,
+            parameters: vec![("patient".to_owned(), format!("Patient/{patient_id}"))],
+            limit: LISTED_MAX,
+        };
+        let (list, more) = self.searched_own(patient_id, search).await?;
+        Ok((!more).then_some(list))
     }
 
     /// Observations for each need, each once.
@@ -322,8 +347,8 @@ impl Engine {
         matches!(last, Looked::Found(Observed::Present(when), _) if when.earliest >= since)
     }
 
-    /// Whether something was certainly measured since a time, and the result is final. What cannot be looked up was
-    /// not.
+    /// Whether something was certainly measured since a time: a final result with a number. What cannot be looked up
+    /// was not.
     pub(crate) async fn was_measured_since(
         &self,
         patient_id: &str,
@@ -340,15 +365,13 @@ impl Engine {
             return false;
         };
         found.iter().any(|it| {
-            let status = it.get("status").and_then(Value::as_str);
-            let is_final = status.is_some_and(|status| FINAL.contains(&status));
             let codings = it.pointer("/code/coding").and_then(Value::as_array);
             let is_it = codings.into_iter().flatten().any(|coding| {
                 let text = |name: &str| coding.get(name).and_then(Value::as_str);
                 text("system") == Some(LOINC)
                     && text("code").is_some_and(|code| codes.contains(code))
             });
-            is_final
+            has_final_result(it)
                 && is_it
                 && observed_at(it).is_some_and(|at| at.earliest >= since && at.earliest <= now)
         })

@@ -324,6 +324,10 @@ impl InboxFilter {
 
 /// Whether a proposal may be one that this person can decide, by its row alone.
 pub(crate) fn could_be_theirs(row: &WritebackRow, by: &Human) -> bool {
+    let named = row.named.as_ref();
+    if named.is_some_and(|named| !named.contains(&by.account)) {
+        return false;
+    }
     match &row.gate {
         Some(Gate::Approve { roles } | Gate::Approve2f { roles }) => {
             roles.iter().any(|role| by.holds(*role))

@@ -7,11 +7,13 @@ use std::sync::{Arc, LazyLock};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{RulingRecord, Strategy};
 use chaperone_core::gate::Gate;
-use chaperone_core::ids::OverrideReason;
+use chaperone_core::ids::{OverrideReason, WritebackId};
+use chaperone_core::phi::ExposedFor;
 use chaperone_core::ports::Clock as _;
 use chaperone_core::principal::Role;
-use chaperone_core::writeback::{StateName, WritebackEvent};
+use chaperone_core::writeback::{StateName, VoidReason, WritebackEvent};
 use chaperone_engine::approve::ApproveRequest;
+use chaperone_engine::edit::EditRequest;
 use chaperone_engine::refill::protocols_of;
 use chaperone_policy::Bundle;
 use serde_json::{Value, json};
@@ -174,13 +176,7 @@ pub(crate) async fn a_routine_renewal_is_approved_by_whom_the_protocol_names_and
     );
 
     let id = id_of(&answer);
-    let request = ApproveRequest {
-        writeback: id,
-        digest: bench.row(id).await.digest.unwrap(),
-        step_up: None,
-        override_reason: Some(OverrideReason::new("benefit-outweighs").unwrap()),
-        review_ms: 5_000,
-    };
+    let request = approval(&bench, id).await;
     // A nurse, and not one whom it names; a clinician is no part of it.
     let other = human(3, &[Role::Rn]);
     let refused = bench.engine.approve(&other, request.clone()).await;
@@ -188,11 +184,32 @@ pub(crate) async fn a_routine_renewal_is_approved_by_whom_the_protocol_names_and
     let clinician = human(2, &[Role::Clinician]);
     let refused = bench.engine.approve(&clinician, request.clone()).await;
     assert_eq!(refused.unwrap_err().code(), "role-not-permitted");
+    // Nor can who is not named change or reject it; whom it names is offered both.
     let seen = |human| {
         let engine = bench.engine.clone();
-        async move { engine.review(&human, id).await.unwrap().turn.is_yours() }
+        async move {
+            let review = engine.review(&human, id).await.unwrap();
+            let content = review.content.unwrap().into_exposed(ExposedFor::Person);
+            (review.turn.is_yours(), !content.edit.is_empty())
+        }
     };
-    assert!(seen(nurse()).await && !seen(other).await);
+    assert_eq!(seen(nurse()).await, (true, true));
+    assert_eq!(seen(other.clone()).await, (false, false));
+    let counted = async |human| bench.engine.inbox_count(&human).await.unwrap();
+    assert_eq!(
+        (counted(nurse()).await, counted(other.clone()).await),
+        (1, 0)
+    );
+    let rejected = bench.engine.reject(&other, id, request.digest, "not so");
+    assert_eq!(rejected.await.unwrap_err().code(), "not-named-by-protocol");
+    let change = EditRequest {
+        writeback: id,
+        digest: request.digest,
+        inputs: [("refills".to_owned(), "0".to_owned())].into(),
+        reason: "fewer of it".to_owned(),
+    };
+    let changed = bench.engine.edit(&other, change).await;
+    assert_eq!(changed.unwrap_err().code(), "not-named-by-protocol");
     // Whom it names needs the second factor like anybody.
     let refused = bench.engine.approve(&nurse(), request.clone()).await;
     assert_eq!(refused.unwrap_err().code(), "second-factor-required");
@@ -200,17 +217,144 @@ pub(crate) async fn a_routine_renewal_is_approved_by_whom_the_protocol_names_and
     bench.deliver().await;
     assert!(bench.ehr.written().is_empty());
 
-    let (store, clock) = (bench.store.as_ref(), bench.clock.as_ref());
-    let subject = json!({ "for": "approval", "writeback": id });
-    let step_up = factor_for(store, clock, &nurse(), request.digest, subject).await;
-    let with_factor = ApproveRequest {
-        step_up: Some(step_up),
-        ..request
-    };
-    bench.engine.approve(&nurse(), with_factor).await.unwrap();
+    approve(&bench, id).await;
     bench.deliver().await;
     assert_eq!(bench.state(id).await, StateName::Delivered);
     assert_eq!(bench.ehr.written().len(), 1);
+
+    // Once: what came of it is not asked.
+    let (again, _) = renewed(&bench, "2", 1, 30).await;
+    assert_eq!(again["state"], "refused", "{again}");
+}
+
+async fn approval(bench: &Bench, id: WritebackId) -> ApproveRequest {
+    ApproveRequest {
+        writeback: id,
+        digest: bench.row(id).await.digest.unwrap(),
+        step_up: None,
+        override_reason: Some(OverrideReason::new("benefit-outweighs").unwrap()),
+        review_ms: 5_000,
+    }
+}
+
+/// Approves as whom the protocol names, with a second factor.
+async fn approve(bench: &Bench, id: WritebackId) {
+    let mut request = approval(bench, id).await;
+    let (store, clock) = (bench.store.as_ref(), bench.clock.as_ref());
+    let subject = json!({ "for": "approval", "writeback": id });
+    request.step_up = Some(factor_for(store, clock, &nurse(), request.digest, subject).await);
+    bench.engine.approve(&nurse(), request).await.unwrap();
+}
+
+/// Proposed and approved, so that only the send is left.
+async fn ready(bench: &Bench, key: &str) -> WritebackId {
+    let (answer, ruling) = renewed(bench, key, 1, 30).await;
+    assert_eq!(answer["state"], "awaiting_approval", "{answer} {ruling:?}");
+    let id = id_of(&answer);
+    approve(bench, id).await;
+    id
+}
+
+async fn deliver_for_a_while(bench: &Bench) {
+    for _ in 0..4 {
+        bench.clock.advance_s(60);
+        bench.deliver().await;
+    }
+}
+
+pub(crate) async fn of_two_renewals_of_one_prescription_one_is_sent(db: Db) {
+    let bench = bench_under(db, &SIGNED).await;
+    for resource in record().into_values() {
+        bench.ehr.put(resource);
+    }
+    let both = [ready(&bench, "1").await, ready(&bench, "2").await];
+    deliver_for_a_while(&bench).await;
+    let written = bench.ehr.written();
+    assert_eq!(written.len(), 1);
+    for id in both {
+        let row = bench.row(id).await;
+        let expected = if written[0].0 == id {
+            (StateName::Delivered, None)
+        } else {
+            (StateName::Void, Some(VoidReason::Stale))
+        };
+        assert_eq!((row.state, row.void), expected);
+    }
+}
+
+pub(crate) async fn a_renewal_is_looked_at_again_right_before_it_is_sent(db: Db) {
+    let prior = || record()["prior"].clone();
+    let with = |pointer: &str, value: Value| {
+        let mut changed = prior();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        changed
+    };
+    let other = |status: &str, renews: &str| {
+        let mut other = with("/id", json!("rx2"));
+        other["status"] = json!(status);
+        other["priorPrescription"] = json!({ "reference": renews });
+        other
+    };
+    let dose = "/dosageInstruction/0/doseAndRate/0/doseQuantity/value";
+    let base = "https://ehr.example.org/fhir/MedicationRequest/rx/_history/2";
+    for (what, since, is_sent) in [
+        ("nothing", prior(), true),
+        ("stopped", with("/status", json!("stopped")), false),
+        ("another dose", with(dose, json!(20)), false),
+        (
+            "another's by now",
+            with("/requester/reference", json!("Practitioner/d2")),
+            false,
+        ),
+        (
+            "of another patient",
+            with("/subject/reference", json!("Patient/p2")),
+            false,
+        ),
+        (
+            "renewed by somebody",
+            other("active", "MedicationRequest/rx"),
+            false,
+        ),
+        (
+            "renewed, and that was stopped",
+            other("stopped", base),
+            false,
+        ),
+        (
+            "renewed, and that was withdrawn",
+            other("cancelled", base),
+            true,
+        ),
+        (
+            "another one renewed",
+            other("active", "MedicationRequest/rx0"),
+            true,
+        ),
+    ] {
+        let bench = bench_under(db, &SIGNED).await;
+        for resource in record().into_values() {
+            bench.ehr.put(resource);
+        }
+        let id = ready(&bench, "1").await;
+        bench.ehr.put(since);
+        // What is not there to be asked says neither.
+        bench.ehr.set_unsearchable("MedicationRequest", true);
+        bench.ehr.set_unreadable("MedicationRequest", true);
+        bench.deliver().await;
+        assert_eq!(bench.state(id).await, StateName::Ready, "{what}");
+        bench.ehr.set_unreadable("MedicationRequest", false);
+        bench.ehr.set_unsearchable("MedicationRequest", false);
+        deliver_for_a_while(&bench).await;
+        let row = bench.row(id).await;
+        let expected = if is_sent {
+            (StateName::Delivered, None)
+        } else {
+            (StateName::Void, Some(VoidReason::Stale))
+        };
+        assert_eq!((row.state, row.void), expected, "{what}");
+        assert_eq!(bench.ehr.written().len(), usize::from(is_sent), "{what}");
+    }
 }
 
 pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(db: Db) {
@@ -275,6 +419,29 @@ pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(d
             ),
         ),
         ("a dose that nobody can compare", without_dose),
+        ("a renewal itself", {
+            let mut renewal = record()["prior"].clone();
+            renewal["priorPrescription"] = json!({ "reference": "MedicationRequest/rx0" });
+            renewal
+        }),
+        ("a result that is said to be absent", {
+            let mut absent = record()["lab"].clone();
+            absent["dataAbsentReason"] = json!({ "coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "not-performed",
+            }] });
+            absent
+        }),
+        ("a result without a value", {
+            let mut empty = record()["lab"].clone();
+            empty.as_object_mut().unwrap().remove("valueQuantity");
+            empty
+        }),
+        ("a result in words", {
+            let mut words = record()["lab"].clone();
+            words.as_object_mut().unwrap().remove("valueQuantity");
+            words["valueString"] = json!("haemolysed");
+            words
+        }),
     ];
     let put_all = |bench: &Bench| {
         for resource in record().into_values() {

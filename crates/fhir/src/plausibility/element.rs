@@ -133,6 +133,23 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity<'_>> {
     })
 }
 
+/// Whether an observation holds the final number of a measurement. One that was ordered and not done, whose result is
+/// said to be absent or is only words ("haemolysed"), measured nothing.
+#[must_use]
+pub fn has_final_result(observation: &Value) -> bool {
+    let is_final = matches!(
+        text(observation, "status"),
+        Some("final" | "amended" | "corrected")
+    );
+    let is_number = observation
+        .get("valueQuantity")
+        .is_some_and(|it| quantity(it).is_some())
+        || observation
+            .get("valueInteger")
+            .is_some_and(Value::is_number);
+    is_final && is_number && observation.get("dataAbsentReason").is_none()
+}
+
 /// `Type/id` of a reference element, without base URL and version.
 pub(super) fn reference_of(element: &Value) -> Option<String> {
     let text = text(element, "reference")?;

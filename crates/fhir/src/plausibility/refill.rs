@@ -79,7 +79,7 @@ impl<'c> Checking<'c> {
                 });
                 let at = text(it, "effectiveDateTime").and_then(|it| self.when(it));
                 is_code
-                    && matches!(text(it, "status"), Some("final" | "amended" | "corrected"))
+                    && element::has_final_result(it)
                     && at.is_some_and(|at| {
                         hours_between(at.latest, self.context.now) <= row.days * 24.0
                     })
