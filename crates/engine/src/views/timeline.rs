@@ -52,7 +52,7 @@ pub(super) const WAITS: &str = "Proposed, checked and ruled on; details once it 
 /// What is said of a canary that is over.
 pub(super) const TEST: &str = "Part of a test that is over";
 /// What is said of what could be laid beside it.
-const HELD: &str = "Kept back, so that nobody can tell who decided about a test";
+const KEPT_BACK: &str = "Kept back, so that nobody can tell who decided about a test";
 /// The kind of what keeps its place only.
 pub(super) const SECRET_KIND: &str = "writeback.decision";
 
@@ -71,7 +71,7 @@ impl TimelineEntry {
     pub(super) fn held_back(recorded: &Recorded) -> Self {
         Self {
             stream: None,
-            ..Self::kept_back(recorded, HELD)
+            ..Self::kept_back(recorded, KEPT_BACK)
         }
     }
 }
