@@ -303,6 +303,16 @@ impl Engine {
             .collect())
     }
 
+    /// The bundle says whom a canary is about, so a log that told a namesake from any other reason would say that the
+    /// EHR has a patient of that name and birth date.
+    fn say_unfit(&self, canary: &CanaryDeclared, id: WritebackId) {
+        tracing::warn!(
+            canary = %canary.id,
+            "a canary of the bundle is not fit for this EHR or these rules; it was not made"
+        );
+        self.unfit_canaries.add(id);
+    }
+
     /// Puts one before its approvers, in the likeness of what waits there for `like`.
     async fn put(
         &self,
@@ -311,11 +321,7 @@ impl Engine {
         like: PatientToken,
     ) -> Result<bool, CanaryFailed> {
         if self.has_namesake(canary).await? {
-            tracing::warn!(
-                canary = %canary.id,
-                "a canary of the bundle is named and born like a patient of the EHR; it was not made"
-            );
-            self.unfit_canaries.add(id);
+            self.say_unfit(canary, id);
             return Ok(false);
         }
         let like = self.look_for_likeness(like).await?;
@@ -362,11 +368,7 @@ impl Engine {
             InHand::propose(event, id, commit.at).ok()
         });
         let Some(hand) = hand else {
-            tracing::warn!(
-                canary = %canary.id,
-                "a canary of the bundle is nothing that one person would be asked about; it was not made"
-            );
-            self.unfit_canaries.add(id);
+            self.say_unfit(canary, id);
             return Ok(false);
         };
         self.put_before_people(hand, commit).await
