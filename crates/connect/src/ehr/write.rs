@@ -496,6 +496,7 @@ fn receipt(
         version,
         read_back,
         provenance_written,
+        also: Vec::new(),
     }
 }
 
