@@ -231,7 +231,14 @@ pub fn needs_of(bundle: &Bundle, now: Timestamp) -> ConformanceNeeds {
                     }),
                 }
             }
-            Some(ToolAction::Write(_) | ToolAction::Status | ToolAction::Templates) | None => {}
+            // What goes together is of tools that are looked at by themselves.
+            Some(
+                ToolAction::Write(_)
+                | ToolAction::Together(_)
+                | ToolAction::Status
+                | ToolAction::Templates,
+            )
+            | None => {}
         }
     }
     needs.writes.sort_by(|a, b| {
@@ -400,12 +407,11 @@ impl Engine {
         if strategy == Strategy::HumanEntry {
             return Ok(true);
         }
-        let change = &ruled.change;
         Ok(match self.write_back().await? {
-            WriteBack::On { profile, .. } => covers(
-                profile.of(&change.resource, change.interaction).strategy,
-                strategy,
-            ),
+            WriteBack::On { profile, .. } => ruled.changes().all(|change| {
+                let shown = profile.of(&change.resource, change.interaction);
+                covers(shown.strategy, strategy) && (shown.atomic || !ruled.is_together())
+            }),
             WriteBack::Off(why) => {
                 tracing::warn!(
                     writeback = %ruled.proposal.id,

@@ -171,7 +171,7 @@ impl Engine {
             interaction,
             resource,
             path,
-            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(id)),
+            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(&id.to_string())),
             if_match: match (is_conditional, is_create, &base_version) {
                 (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
                 _ => None,
