@@ -11,14 +11,15 @@ use async_trait::async_trait;
 use chaperone_core::Timestamp;
 use chaperone_core::conformance::Conformance;
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{Delivering, Strategy};
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::{ConnectionId, WritebackId};
 use chaperone_core::ports::{
-    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
+    InteractionSupport, Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
+use chaperone_core::together::OneChange;
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -58,7 +59,7 @@ pub enum WriteFault {
 #[derive(Debug, Default)]
 struct Held {
     resources: BTreeMap<(String, String), Value>,
-    by_writeback: BTreeMap<WritebackId, String>,
+    by_writeback: BTreeMap<WritebackId, Vec<String>>,
     /// Writes of which nothing that is held says that it is theirs.
     unlike: BTreeSet<WritebackId>,
     /// What became of what was placed unsigned, by location.
@@ -78,7 +79,7 @@ struct Held {
 
 impl Held {
     /// Adds an element that nobody sent, as a version of its own or within the one that is there.
-    fn alter(&mut self, order: &chaperone_core::evidence::WriteOrder, as_another: bool) {
+    fn alter(&mut self, order: &WriteOrder, as_another: bool) {
         self.unlike.insert(order.writeback);
         let Some((kind, id)) = order.path.split_once('/') else {
             return;
@@ -230,25 +231,51 @@ impl FakeEhr {
             .cloned()
     }
 
+    /// All of an order or nothing of it.
     fn apply(held: &mut Held, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
+        if order.if_none_exist.is_some()
+            && let Some(locations) = held.by_writeback.get(&order.writeback)
+        {
+            return Ok(receipt(&first_versions(locations), order));
+        }
+        let (before, next) = (held.resources.clone(), held.next);
+        let mut written = Vec::new();
+        for change in order.changes() {
+            match Self::apply_one(held, order, &change) {
+                Ok(one) => written.push(one),
+                Err(failed) => {
+                    held.resources = before;
+                    held.next = next;
+                    return Err(failed);
+                }
+            }
+        }
+        let locations: Vec<String> = written.iter().map(|(at, _)| at.clone()).collect();
+        let done = locations.iter().map(|at| (order.writeback, at.clone()));
+        held.written.extend(done);
+        held.by_writeback.insert(order.writeback, locations);
+        Ok(receipt(&written, order))
+    }
+
+    /// One change: where it is, and its version.
+    fn apply_one(
+        held: &mut Held,
+        order: &WriteOrder,
+        change: &OneChange<'_>,
+    ) -> Result<(String, u64), WriteFailed> {
         let rejected = WriteFailed::NotApplied {
             cause: FailureCause::Rejected,
             retry_after_ms: None,
         };
-        let mut body: Value = serde_json::from_str(&order.body).map_err(|_| rejected.clone())?;
-        let kind = order.resource.as_str().to_owned();
-        let id = match order.interaction {
+        let mut body: Value = serde_json::from_str(change.body).map_err(|_| rejected.clone())?;
+        let kind = change.resource.as_str().to_owned();
+        let id = match change.interaction {
             Interaction::Create => {
-                if order.if_none_exist.is_some()
-                    && let Some(location) = held.by_writeback.get(&order.writeback)
-                {
-                    return Ok(receipt(location.clone(), order, 1));
-                }
                 held.next += 1;
                 format!("new-{}", held.next)
             }
-            Interaction::Update => order
+            Interaction::Update => change
                 .path
                 .rsplit_once('/')
                 .map(|(_, id)| id.to_owned())
@@ -257,9 +284,8 @@ impl FakeEhr {
         };
         let key = (kind.clone(), id.clone());
         let before = version_of(held.resources.get(&key));
-        let expected = order
+        let expected = change
             .if_match
-            .as_deref()
             .map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
         if expected.is_some_and(|tag| tag != before.to_string()) {
             return Err(WriteFailed::Stale);
@@ -272,29 +298,35 @@ impl FakeEhr {
         }
         set_version(&mut body, before + 1);
         held.resources.insert(key, body);
-        let location = format!("{kind}/{id}");
-        held.by_writeback.insert(order.writeback, location.clone());
-        held.written.push((order.writeback, location.clone()));
-        Ok(receipt(location, order, before + 1))
+        Ok((format!("{kind}/{id}"), before + 1))
     }
 }
 
-fn receipt(
-    location: String,
-    order: &chaperone_core::evidence::WriteOrder,
-    version: u64,
-) -> WriteReceipt {
+fn first_versions(locations: &[String]) -> Vec<(String, u64)> {
+    locations.iter().map(|at| (at.clone(), 1)).collect()
+}
+
+/// What can be shown of the changes of an order, which are at these places.
+fn receipt(written: &[(String, u64)], order: &WriteOrder) -> WriteReceipt {
     let conditional = order.strategy == Strategy::Conditional;
+    let mut entries = written.iter().zip(order.changes()).map(|((at, version), change)| {
+        EntryWritten {
+            location: if conditional {
+                format!("{at}/_history/{version}")
+            } else {
+                at.clone()
+            },
+            version: conditional.then(|| Version(version.to_string())),
+            read_back: Some(Digest::of_bytes(change.body.as_bytes())),
+        }
+    });
+    let first = entries.next();
     WriteReceipt {
-        location: if conditional {
-            format!("{location}/_history/{version}")
-        } else {
-            location
-        },
-        version: conditional.then(|| Version(version.to_string())),
-        read_back: Some(Digest::of_bytes(order.body.as_bytes())),
-        provenance_written: conditional && order.provenance.is_some(),
-        also: Vec::new(),
+        location: first.as_ref().map(|it| it.location.clone()).unwrap_or_default(),
+        version: first.as_ref().and_then(|it| it.version.clone()),
+        read_back: first.and_then(|it| it.read_back),
+        provenance_written: conditional && order.changes().all(|it| it.provenance.is_some()),
+        also: entries.collect(),
     }
 }
 
@@ -478,9 +510,9 @@ impl Ehr for FakeEhr {
         }
         // Those that can be asked by our identifier, and prove nothing by not finding it.
         if matches!(self.strategy, Strategy::VendorOp | Strategy::EhrStaged)
-            && let Some(location) = held.by_writeback.get(&delivering.order().writeback)
+            && let Some(locations) = held.by_writeback.get(&delivering.order().writeback)
         {
-            let receipt = receipt(location.clone(), delivering.order(), 1);
+            let receipt = receipt(&first_versions(locations), delivering.order());
             return Ok(Reconciliation::Applied(receipt));
         }
         if self.strategy != Strategy::Conditional {
@@ -490,8 +522,8 @@ impl Ehr for FakeEhr {
             return Ok(Reconciliation::Undecidable(HumanNeeded::ContentDiffers));
         }
         Ok(match held.by_writeback.get(&delivering.order().writeback) {
-            Some(location) => {
-                Reconciliation::Applied(receipt(location.clone(), delivering.order(), 1))
+            Some(locations) => {
+                Reconciliation::Applied(receipt(&first_versions(locations), delivering.order()))
             }
             None => Reconciliation::Missing,
         })

@@ -1,36 +1,17 @@
 //! The order of a proposal: every part as it will be sent, with everything that was agreed to beside it.
 
-use chaperone_core::content::content_digest;
 use chaperone_core::digest::Digest;
 use chaperone_core::edit::CallKept;
-use chaperone_core::evidence::{
-    AgentVersion, Resemblance, Ruling, Strategy, ValidationRecord, WriteOrder,
-};
-use chaperone_core::ports::DeliveryProfile;
+use chaperone_core::evidence::{AgentVersion, Resemblance, Ruling, ValidationRecord, WriteOrder};
 use chaperone_core::request::WriteRequest;
-use chaperone_core::resource::Interaction;
-use chaperone_core::together::OrderEntry;
-use serde_json::Value;
 
 use super::part::Part;
 use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
-use crate::merge::{business_identifier, instant};
-use crate::observe::rests_on;
-use crate::order::{Way, if_none_exist, provenance_template, way_of};
+use crate::merge::instant;
+use crate::order::{ChangeSent, Way, provenance_template, sent_as, way_of};
 use crate::transition::InHand;
-
-/// How one part is sent.
-struct Sent {
-    path: String,
-    if_none_exist: Option<String>,
-    if_match: Option<String>,
-    base_version: Option<String>,
-    base_digest: Option<Digest>,
-    base: Option<String>,
-    provenance: Option<String>,
-}
 
 impl Engine {
     pub(super) async fn make_order(
@@ -41,10 +22,7 @@ impl Engine {
         asked: &[WriteRequest],
         hand: &InHand,
     ) -> Result<WriteOrder, CallError> {
-        let (Some((part, others)), Some((own, _))) = (parts.split_first(), asked.split_first())
-        else {
-            return Err(CallError::internal());
-        };
+        let (part, others) = parts.split_first().ok_or_else(CallError::internal)?;
         let (admitted, write, merged) = (part.admitted(), part.write, &part.merged);
         let envelope = &admitted.caller.envelope;
         let record = ruling.record();
@@ -57,28 +35,30 @@ impl Engine {
             Way::as_transaction()
         };
         let author = self.author(admitted)?;
-        let sent = |at: usize, part: &Part<'_>| {
-            self.as_sent(part, (hand.id, at), way.strategy, &profile, &author, ruling)
-        };
-        let first = sent(0, part)?;
-        let mut also = Vec::with_capacity(others.len());
-        for ((at, part), asked) in (1_usize..).zip(others).zip(asked.iter().skip(1)) {
-            let sent = sent(at, part)?;
-            also.push(OrderEntry {
-                interaction: part.write.interaction,
-                resource: part.write.resource.clone(),
-                path: sent.path,
-                if_none_exist: sent.if_none_exist,
-                if_match: sent.if_match,
-                base_version: sent.base_version,
-                base_digest: sent.base_digest,
-                base: sent.base,
-                body: part.merged.body.clone(),
-                provenance: sent.provenance,
-                rests_on: rests_on(&asked.facts),
-                asked: Box::new(asked.clone()),
+        let edit = admitted.edited.as_ref().map(|edited| &edited.link);
+        let recorded = instant(self.now());
+        let sent = |at: usize, part: &Part<'_>, asked: &WriteRequest| {
+            let write = part.write;
+            let support = profile.of(&write.resource, write.interaction);
+            let provenance = support.provenance.then(|| {
+                provenance_template(&author, edit, write.interaction, record, &recorded).to_string()
             });
+            let change = ChangeSent {
+                id: hand.id,
+                at,
+                write,
+                base: part.inputs.base.as_ref(),
+                body: &part.merged.body,
+            };
+            sent_as(&change, way.strategy, provenance, asked)
+                .ok_or_else(CallError::invalid_proposal)
+        };
+        let mut sent_all = Vec::with_capacity(parts.len());
+        for (at, (part, asked)) in parts.iter().zip(asked).enumerate() {
+            sent_all.push(sent(at, part, asked)?);
         }
+        let mut also = sent_all.into_iter();
+        let first = also.next().ok_or_else(CallError::internal)?;
         Ok(WriteOrder {
             salt: merged.salt,
             tenant: self.config.tenant.clone(),
@@ -86,15 +66,15 @@ impl Engine {
             patient: envelope.patient,
             connection: self.ehr.connection().clone(),
             endpoint: self.ehr.endpoint().to_owned(),
-            interaction: write.interaction,
-            resource: write.resource.clone(),
+            interaction: first.interaction,
+            resource: first.resource,
             path: first.path,
             if_none_exist: first.if_none_exist,
             if_match: first.if_match,
             base_version: first.base_version,
             base_digest: first.base_digest,
             base: first.base,
-            body: merged.body.clone(),
+            body: first.body,
             provenance: first.provenance,
             strategy: way.strategy,
             operation: way.operation,
@@ -105,9 +85,9 @@ impl Engine {
             validation,
             author,
             evidence: evidence_digests(admitted),
-            rests_on: rests_on(&own.facts),
+            rests_on: first.rests_on,
             resembles: resembles(parts),
-            asked: Some(Box::new(own.clone())),
+            asked: Some(first.asked),
             // What a person changes is one call; several that belong together are proposed anew.
             call: others.is_empty().then(|| {
                 Box::new(CallKept {
@@ -117,48 +97,7 @@ impl Engine {
                 })
             }),
             edit: admitted.edited.as_ref().map(|edited| edited.link.clone()),
-            also,
-        })
-    }
-
-    fn as_sent(
-        &self,
-        part: &Part<'_>,
-        (id, at): (chaperone_core::ids::WritebackId, usize),
-        strategy: Strategy,
-        profile: &DeliveryProfile,
-        author: &AgentVersion,
-        ruling: &Ruling,
-    ) -> Result<Sent, CallError> {
-        let (write, base) = (part.write, part.inputs.base.as_ref());
-        let base_text = |pointer: &str| base?.pointer(pointer)?.as_str();
-        let base_version = base_text("/meta/versionId").map(str::to_owned);
-        let path = match (write.interaction, base_text("/id")) {
-            (Interaction::Create, _) => write.resource.to_string(),
-            (_, Some(base_id)) => format!("{}/{base_id}", write.resource),
-            (_, None) => return Err(CallError::invalid_proposal()),
-        };
-        let is_conditional = strategy == Strategy::Conditional;
-        let is_create = write.interaction == Interaction::Create;
-        let support = profile.of(&write.resource, write.interaction);
-        let edit = part.admitted().edited.as_ref().map(|edited| &edited.link);
-        let provenance = support.provenance.then(|| {
-            let recorded = instant(self.now());
-            provenance_template(author, edit, write.interaction, ruling.record(), &recorded)
-                .to_string()
-        });
-        Ok(Sent {
-            path,
-            if_none_exist: (is_conditional && is_create)
-                .then(|| if_none_exist(&business_identifier(id, at))),
-            if_match: match (is_conditional, is_create, &base_version) {
-                (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
-                _ => None,
-            },
-            base_version,
-            base_digest: base.map(content_digest),
-            base: base.map(Value::to_string),
-            provenance,
+            also: also.collect(),
         })
     }
 
