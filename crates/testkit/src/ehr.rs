@@ -309,8 +309,10 @@ fn first_versions(locations: &[String]) -> Vec<(String, u64)> {
 /// What can be shown of the changes of an order, which are at these places.
 fn receipt(written: &[(String, u64)], order: &WriteOrder) -> WriteReceipt {
     let conditional = order.strategy == Strategy::Conditional;
-    let mut entries = written.iter().zip(order.changes()).map(|((at, version), change)| {
-        EntryWritten {
+    let mut entries = written
+        .iter()
+        .zip(order.changes())
+        .map(|((at, version), change)| EntryWritten {
             location: if conditional {
                 format!("{at}/_history/{version}")
             } else {
@@ -318,11 +320,13 @@ fn receipt(written: &[(String, u64)], order: &WriteOrder) -> WriteReceipt {
             },
             version: conditional.then(|| Version(version.to_string())),
             read_back: Some(Digest::of_bytes(change.body.as_bytes())),
-        }
-    });
+        });
     let first = entries.next();
     WriteReceipt {
-        location: first.as_ref().map(|it| it.location.clone()).unwrap_or_default(),
+        location: first
+            .as_ref()
+            .map(|it| it.location.clone())
+            .unwrap_or_default(),
         version: first.as_ref().and_then(|it| it.version.clone()),
         read_back: first.and_then(|it| it.read_back),
         provenance_written: conditional && order.changes().all(|it| it.provenance.is_some()),
