@@ -27,8 +27,8 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
-    CommitFailed, DeliveryProfile, Expected, KeyVaultFailed, PayloadClass, Record, RecordChange,
-    RecordKey, StoreFailed,
+    CommitFailed, DeliveryProfile, Expected, InteractionSupport, KeyVaultFailed, PayloadClass,
+    Record, RecordChange, RecordKey, StoreFailed,
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::ResourceType;
@@ -392,27 +392,30 @@ impl Engine {
         Ok(judge(record.as_ref(), &standing))
     }
 
-    /// Whether a report shows that this endpoint takes such a write in the way the order was made for.
+    /// What a report shows of such a write at this endpoint, if it covers the strategy the order was made for.
     /// What people enter themselves needs none.
-    pub(crate) async fn may_send(&self, ready: &Ready) -> Result<bool, StoreFailed> {
+    pub(crate) async fn may_send(
+        &self,
+        ready: &Ready,
+    ) -> Result<Option<InteractionSupport>, StoreFailed> {
         let ruled = ready.ruled();
         let strategy = ruled.order.strategy;
         if strategy == Strategy::HumanEntry {
-            return Ok(true);
+            return Ok(Some(InteractionSupport::by(strategy)));
         }
         let change = &ruled.change;
         Ok(match self.write_back().await? {
-            WriteBack::On { profile, .. } => covers(
-                profile.of(&change.resource, change.interaction).strategy,
-                strategy,
-            ),
+            WriteBack::On { profile, .. } => {
+                let shown = profile.of(&change.resource, change.interaction);
+                covers(shown.strategy, strategy).then_some(shown)
+            }
             WriteBack::Off(why) => {
                 tracing::warn!(
                     writeback = %ruled.proposal.id,
                     reason = why.code(),
                     "an approved order waits: write-back is off"
                 );
-                false
+                None
             }
         })
     }

@@ -294,9 +294,9 @@ impl Engine {
         if !modes.effective(subject).delivers() {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
-        if !self.may_send(ready).await? {
+        let Some(shown) = self.may_send(ready).await? else {
             return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
-        }
+        };
         let ruled = ready.ruled();
         let leave = match SendKind::of(ruled.order.strategy, ruled.change.interaction) {
             None => None,
@@ -312,6 +312,14 @@ impl Engine {
             }
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
         };
+        // What was shown of whole resources shows nothing of patches, nor the other way round.
+        if order.patch.is_some() != shown.patch {
+            tracing::warn!(
+                writeback = %hand.id,
+                "an approved order waits: updates were shown to go in another way"
+            );
+            return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
+        }
         match self.consent_at_send(ready, &order).await {
             SendConsent::Holds => {}
             SendConsent::Withdrawn => return self.void(hand, VoidReason::Consent, work).await,

@@ -8,6 +8,7 @@ use chaperone_core::evidence::{
     AgentVersion, ApprovalRecord, RulingRecord, Strategy, ValidationRecord, WriteOrder,
 };
 use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::patch;
 use chaperone_core::ports::InteractionSupport;
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
@@ -37,6 +38,17 @@ pub(crate) struct Way {
     pub(crate) operation: Option<String>,
     /// By which element it waits for its signature in the EHR, where it is placed unsigned.
     pub(crate) signed_form: Option<SignedForm>,
+    /// What is sent in place of the body, where an update goes as a patch.
+    pub(crate) patch: Option<String>,
+}
+
+/// What is to be sent, and onto what.
+pub(crate) struct Sent<'a> {
+    pub(crate) resource: &'a ResourceType,
+    pub(crate) interaction: Interaction,
+    pub(crate) body: &'a str,
+    /// The base as the order keeps it.
+    pub(crate) base: Option<&'a str>,
 }
 
 /// How an order goes to an endpoint. A signature in the EHR stands for one person's approval alone: where two must
@@ -46,13 +58,13 @@ pub(crate) fn way_of(
     support: &InteractionSupport,
     ruling: &RulingRecord,
     validation: &ValidationRecord,
-    change: (&ResourceType, Interaction, &str),
+    sent: Sent<'_>,
 ) -> Way {
-    let (resource, interaction, body) = change;
     let by = |strategy| Way {
         strategy,
         operation: None,
         signed_form: None,
+        patch: None,
     };
     match strategy_for(support.strategy, ruling.proof_min) {
         Strategy::VendorOp => Way {
@@ -60,8 +72,8 @@ pub(crate) fn way_of(
             ..by(Strategy::VendorOp)
         },
         Strategy::EhrStaged => {
-            let form = SignedForm::of(resource);
-            let body: Option<Value> = serde_json::from_str(body).ok();
+            let form = SignedForm::of(sent.resource);
+            let body: Option<Value> = serde_json::from_str(sent.body).ok();
             let (Some(form), Some(body)) = (form, body) else {
                 return by(Strategy::HumanEntry);
             };
@@ -74,7 +86,7 @@ pub(crate) fn way_of(
                 Gate::Approve2f { .. } => support.signs_with_second_factor,
                 _ => false,
             };
-            let is_new = interaction == Interaction::Create && form.is_signed(&body);
+            let is_new = sent.interaction == Interaction::Create && form.is_signed(&body);
             // Whom a protocol names, the EHR does not know: people approve here.
             let by_anybody = ruling.protocol.is_none();
             if signature_suffices && is_new && by_anybody && !validation.needs_override() {
@@ -86,8 +98,26 @@ pub(crate) fn way_of(
                 by(Strategy::HumanEntry)
             }
         }
+        // It takes updates as patches and in no other way: what cannot go as one, a person enters.
+        Strategy::Conditional if support.patch => match patch_of(&sent) {
+            Some(patch) => Way {
+                patch: Some(patch),
+                ..by(Strategy::Conditional)
+            },
+            None => by(Strategy::HumanEntry),
+        },
         strategy => by(strategy),
     }
+}
+
+/// The patch of an update; none without a version to send it under.
+fn patch_of(sent: &Sent<'_>) -> Option<String> {
+    let base = sent
+        .base
+        .filter(|_| sent.interaction == Interaction::Update)?;
+    let read: Value = serde_json::from_str(base).ok()?;
+    read.pointer("/meta/versionId")?.as_str()?;
+    patch::between(base, sent.body)
 }
 
 /// The search that finds what a write-back created.

@@ -51,7 +51,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
+use crate::order::{Sent, if_none_exist, order_bytes, provenance_template, way_of};
 use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
 use crate::refill::PROTOCOL_IN_FORCE;
@@ -495,8 +495,14 @@ impl Engine {
         let record = ruling.record();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&write.resource, write.interaction);
-        let change = (&write.resource, write.interaction, merged.body.as_str());
-        let way = way_of(&support, record, &validation, change);
+        let base = inputs.base.as_ref().map(Value::to_string);
+        let sent = Sent {
+            resource: &write.resource,
+            interaction: write.interaction,
+            body: &merged.body,
+            base: base.as_deref(),
+        };
+        let way = way_of(&support, record, &validation, sent);
         let strategy = way.strategy;
         let base_text = |pointer: &str| {
             inputs
@@ -537,8 +543,9 @@ impl Engine {
             },
             base_version,
             base_digest: inputs.base.as_ref().map(content_digest),
-            base: inputs.base.as_ref().map(Value::to_string),
+            base,
             body: merged.body.clone(),
+            patch: way.patch,
             provenance,
             strategy,
             operation: way.operation,

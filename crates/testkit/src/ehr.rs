@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use chaperone_core::Timestamp;
@@ -100,6 +100,7 @@ pub struct FakeEhr {
     connection: ConnectionId,
     environment: Environment,
     strategy: Strategy,
+    takes_patches: AtomicBool,
     held: Mutex<Held>,
     hangs: Mutex<Option<String>>,
     hanging: AtomicUsize,
@@ -113,6 +114,7 @@ impl FakeEhr {
             connection,
             environment: Environment::Sandbox,
             strategy: Strategy::Conditional,
+            takes_patches: AtomicBool::new(false),
             held: Mutex::default(),
             hangs: Mutex::default(),
             hanging: AtomicUsize::new(0),
@@ -132,6 +134,11 @@ impl FakeEhr {
     pub fn declared(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
+    }
+
+    /// Takes updates as patches and in no other way from now on, or as whole resources again.
+    pub fn take_patches(&self, takes_patches: bool) {
+        self.takes_patches.store(takes_patches, Ordering::SeqCst);
     }
 
     /// Puts a resource with `resourceType` and `id`; anything else is ignored.
@@ -230,7 +237,7 @@ impl FakeEhr {
             .cloned()
     }
 
-    fn apply(held: &mut Held, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+    fn apply(&self, held: &mut Held, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
         let rejected = WriteFailed::NotApplied {
             cause: FailureCause::Rejected,
@@ -263,6 +270,17 @@ impl FakeEhr {
             .map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
         if expected.is_some_and(|tag| tag != before.to_string()) {
             return Err(WriteFailed::Stale);
+        }
+        let is_patched = self.takes_patches.load(Ordering::SeqCst);
+        if order.patch.is_some() != (is_patched && order.interaction == Interaction::Update) {
+            return Err(rejected);
+        }
+        if let Some(patch) = &order.patch {
+            // What is held changes by the patch alone, whatever the body says.
+            let parsed: json_patch::Patch =
+                serde_json::from_str(patch).map_err(|_| rejected.clone())?;
+            body = held.resources.get(&key).cloned().unwrap_or_default();
+            json_patch::patch_unsafe(&mut body, &parsed).map_err(|_| rejected.clone())?;
         }
         if let Some(form) = &order.signed_form {
             body = form.unsigned_of(&body).ok_or(rejected)?;
@@ -364,7 +382,14 @@ impl Ehr for FakeEhr {
                         }
                         _ => support.clone(),
                     };
-                    ["create", "update"].map(|verb| (format!("{kind}.{verb}"), entry.clone()))
+                    ["create", "update"].map(|verb| {
+                        let patch = verb == "update" && self.takes_patches.load(Ordering::SeqCst);
+                        let entry = InteractionSupport {
+                            patch,
+                            ..entry.clone()
+                        };
+                        (format!("{kind}.{verb}"), entry)
+                    })
                 })
                 .collect(),
             settle_ms: 1_000,
@@ -433,23 +458,23 @@ impl Ehr for FakeEhr {
             Some(WriteFault::Stale) => Err(WriteFailed::Stale),
             Some(WriteFault::LostBefore) => Err(WriteFailed::Unknown),
             Some(WriteFault::LostAfter) => {
-                Self::apply(&mut held, delivering)?;
+                self.apply(&mut held, delivering)?;
                 Err(WriteFailed::Unknown)
             }
             Some(WriteFault::Twice) => {
-                Self::apply(&mut held, delivering)?;
-                Self::apply(&mut held, delivering)
+                self.apply(&mut held, delivering)?;
+                self.apply(&mut held, delivering)
             }
             Some(WriteFault::TwiceAltered) => {
-                Self::apply(&mut held, delivering)?;
+                self.apply(&mut held, delivering)?;
                 held.alter(delivering.order(), false);
-                Self::apply(&mut held, delivering)
+                self.apply(&mut held, delivering)
             }
             Some(WriteFault::Overtaken) => {
                 held.alter(delivering.order(), true);
-                Self::apply(&mut held, delivering)
+                self.apply(&mut held, delivering)
             }
-            None => Self::apply(&mut held, delivering),
+            None => self.apply(&mut held, delivering),
         }
     }
 

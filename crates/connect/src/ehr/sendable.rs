@@ -2,8 +2,10 @@
 //! before a byte leaves. Not here: sending ([`super::write`]) and finding out ([`super::reconcile`]).
 
 use chaperone_core::Timestamp;
+use chaperone_core::content::content_digest;
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::patch::{self, PatchUnfit};
 use chaperone_core::ports::InteractionSupport;
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
@@ -11,6 +13,7 @@ use reqwest::header::HeaderValue;
 use serde_json::Value;
 
 use super::FhirEndpoint;
+use super::answer::{read_etag, version_of};
 use super::operation::is_operation;
 use super::read::is_id;
 
@@ -24,6 +27,8 @@ pub(super) struct Sendable<'a> {
     pub(super) signed_body: Option<Value>,
     pub(super) target: Target<'a>,
     pub(super) provenance: Option<Value>,
+    /// What is sent in place of the body, where the update goes as a patch.
+    pub(super) patch: Option<&'a str>,
     /// From when on nothing of it leaves.
     pub(super) not_after: Option<Timestamp>,
 }
@@ -67,6 +72,12 @@ pub(super) enum Unsendable {
     Operation,
     #[error("the order is to be placed unsigned, and has no unsigned form")]
     SignedForm,
+    #[error("the order's patch is not for an update under `If-Match`")]
+    PatchUse,
+    #[error("the order's patch rests on no base, or on another one than the order")]
+    PatchBase,
+    #[error("the order's patch does not stand for its body: {0}")]
+    Patch(#[from] PatchUnfit),
 }
 
 impl FhirEndpoint {
@@ -127,13 +138,41 @@ impl FhirEndpoint {
             signed_body,
             target,
             provenance,
+            patch: patch_of(order, target)?,
             not_after: delivering.not_after(),
         })
     }
 }
 
+/// The patch of an order that has one. It is sent in place of the body, so it must make that body, of the very version
+/// that the order names.
+fn patch_of<'a>(order: &'a WriteOrder, target: Target<'_>) -> Result<Option<&'a str>, Unsendable> {
+    let Some(patch) = order.patch.as_deref() else {
+        return Ok(None);
+    };
+    let (Strategy::Conditional, Target::Existing { id }) = (order.strategy, target) else {
+        return Err(Unsendable::PatchUse);
+    };
+    let text = order.base.as_deref().ok_or(Unsendable::PatchBase)?;
+    let base = body_of(text, &order.resource).ok_or(Unsendable::PatchBase)?;
+    let version = order.if_match.as_deref().and_then(read_etag);
+    let is_its_base = base.get("id").and_then(Value::as_str) == Some(id)
+        && version.is_some()
+        && version_of(&base) == version
+        && order.base_digest == Some(content_digest(&base));
+    if !is_its_base {
+        return Err(Unsendable::PatchBase);
+    }
+    patch::check(patch, text, &order.body)?;
+    Ok(Some(patch))
+}
+
 /// Whether the endpoint still offers a strategy, or a stronger one.
 pub(super) fn offers(support: &InteractionSupport, order: &WriteOrder) -> Result<(), Unsendable> {
+    // A patch and a whole resource are two ways, and the one was not shown for the other.
+    if order.patch.is_some() != support.patch {
+        return Err(Unsendable::Profile);
+    }
     match (order.strategy, support.strategy) {
         (Strategy::HumanEntry, _) => Err(Unsendable::ByHuman),
         (Strategy::Conditional, Strategy::Conditional)

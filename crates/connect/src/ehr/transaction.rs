@@ -3,12 +3,15 @@
 //! # Source
 //! FHIR R4, RESTful API, "batch/transaction".
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chaperone_core::digest::Digest;
+use chaperone_core::patch::JSON_PATCH;
 use chaperone_core::ports::WriteFailed;
 use chaperone_core::resource::ResourceType;
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::answer::{Accepted, Stated};
 
@@ -93,6 +96,18 @@ pub(super) fn transaction(
     serde_json::to_vec(&bundle).ok()
 }
 
+/// The resource of an entry that patches: the patch, byte for byte, as the content of a Binary.
+///
+/// # Source
+/// FHIR R4, RESTful API, "patch": patches in batches and transactions.
+pub(super) fn patch_binary(patch: &str) -> Value {
+    json!({
+        "resourceType": "Binary",
+        "contentType": JSON_PATCH,
+        "data": STANDARD.encode(patch),
+    })
+}
+
 /// What the server made of the transaction's first entry.
 ///
 /// # Errors
@@ -132,7 +147,6 @@ fn success(entry: &Value) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_body_goes_in_byte_for_byte() {

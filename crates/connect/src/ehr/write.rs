@@ -8,6 +8,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::patch::JSON_PATCH;
 use chaperone_core::ports::{
     EhrReadFailed, EhrSearch, Reconciliation, Version, WriteFailed, WriteReceipt,
 };
@@ -22,7 +23,7 @@ use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused,
 use super::operation::{acknowledged, call};
 use super::read::{FHIR_JSON, PREFER, Turn};
 use super::sendable::{Sendable, Target, offers};
-use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
+use super::transaction::{EntryRequest, entry_name, first_entry, patch_binary, transaction};
 use super::{FhirEndpoint, answer};
 use crate::egress::{Outgoing, class, exchange};
 use crate::http::Answer;
@@ -178,9 +179,10 @@ impl FhirEndpoint {
             .base
             .at(&order.path)
             .ok_or_else(|| not_applied(FailureCause::Rejected))?;
-        let mut request = match sendable.target {
-            Target::New => self.write_client.post(url),
-            Target::Existing { .. } => self.write_client.put(url),
+        let mut request = match (sendable.target, sendable.patch) {
+            (Target::New, _) => self.write_client.post(url),
+            (Target::Existing { .. }, None) => self.write_client.put(url),
+            (Target::Existing { .. }, Some(_)) => self.write_client.patch(url),
         };
         let condition = condition_of(sendable);
         match condition {
@@ -188,18 +190,19 @@ impl FhirEndpoint {
                 request =
                     request.header(IF_NONE_EXIST, order.if_none_exist.as_deref().unwrap_or(""));
             }
-            Condition::Match => {
+            Condition::Match | Condition::MatchPatch => {
                 request = request.header(IF_MATCH, order.if_match.as_deref().unwrap_or(""));
             }
             Condition::None => {}
         }
         // Byte for byte as approved; what is placed unsigned is the same with one element set back.
-        let body = match &sendable.signed_body {
-            None => order.body.clone(),
-            Some(_) => sendable.body.to_string(),
+        let (kind, body) = match (sendable.patch, &sendable.signed_body) {
+            (Some(patch), _) => (JSON_PATCH, patch.to_owned()),
+            (None, None) => (FHIR_JSON, order.body.clone()),
+            (None, Some(_)) => (FHIR_JSON, sendable.body.to_string()),
         };
         let request = request.body(body);
-        let answer = self.send_once(request, sendable.not_after).await?;
+        let answer = self.send_typed(request, kind, sendable.not_after).await?;
         self.log_status(order, answer.status);
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             return Err(refused(&answer, condition, self.clock.now()));
@@ -241,16 +244,21 @@ impl FhirEndpoint {
     ) -> Result<Accepted, WriteFailed> {
         let order = sendable.order;
         let unsendable = || not_applied(FailureCause::Rejected);
-        let (target_url, reference, method) = match sendable.target {
-            Target::New => {
+        let (target_url, reference, method) = match (sendable.target, sendable.patch) {
+            (Target::New, _) => {
                 let name = entry_name(sendable.digest, 0);
                 (name.clone(), name, "POST")
             }
-            Target::Existing { .. } => {
+            (Target::Existing { .. }, None) => {
                 let url = self.base.at(&order.path).ok_or_else(unsendable)?;
                 (url.into(), order.path.clone(), "PUT")
             }
+            // The Binary that holds the patch is nothing that stays; the entry's request says what it changes.
+            (Target::Existing { .. }, Some(_)) => {
+                (entry_name(sendable.digest, 0), order.path.clone(), "PATCH")
+            }
         };
+        let held = sendable.patch.map(|patch| patch_binary(patch).to_string());
         let condition = condition_of(sendable);
         let request = EntryRequest {
             method,
@@ -262,11 +270,11 @@ impl FhirEndpoint {
             if_match: order
                 .if_match
                 .as_deref()
-                .filter(|_| condition == Condition::Match),
+                .filter(|_| matches!(condition, Condition::Match | Condition::MatchPatch)),
         };
         let body = transaction(
             &target_url,
-            &order.body,
+            held.as_deref().unwrap_or(&order.body),
             request,
             &entry_name(sendable.digest, 1),
             &with_target(provenance, &reference),
@@ -355,9 +363,19 @@ impl FhirEndpoint {
         request: Outgoing<class::Phi>,
         not_after: Option<Timestamp>,
     ) -> Result<Answer, WriteFailed> {
+        self.send_typed(request, FHIR_JSON, not_after).await
+    }
+
+    /// The same for a body of another media type.
+    pub(super) async fn send_typed(
+        &self,
+        request: Outgoing<class::Phi>,
+        media_type: &'static str,
+        not_after: Option<Timestamp>,
+    ) -> Result<Answer, WriteFailed> {
         let mut request = request
             .header(ACCEPT, FHIR_JSON)
-            .header(CONTENT_TYPE, FHIR_JSON)
+            .header(CONTENT_TYPE, media_type)
             .header(PREFER, "return=representation");
         let mut used = None;
         if let Some(auth) = &self.write_auth {
@@ -501,6 +519,9 @@ fn receipt(
 
 fn condition_of(sendable: &Sendable<'_>) -> Condition {
     match (sendable.order.strategy, sendable.target) {
+        (Strategy::Conditional, Target::Existing { .. }) if sendable.patch.is_some() => {
+            Condition::MatchPatch
+        }
         (Strategy::Conditional, Target::New) => Condition::NoneExist,
         (Strategy::Conditional, Target::Existing { .. }) => Condition::Match,
         _ => Condition::None,

@@ -27,7 +27,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
+use crate::order::{Sent, if_none_exist, order_bytes, provenance_template, way_of};
 use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -405,8 +405,13 @@ impl Engine {
         let record = ruling.record();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&order.resource, order.interaction);
-        let change = (&order.resource, order.interaction, order.body.as_str());
-        let way = way_of(&support, record, &order.validation, change);
+        let sent = Sent {
+            resource: &order.resource,
+            interaction: order.interaction,
+            body: &order.body,
+            base: order.base.as_deref(),
+        };
+        let way = way_of(&support, record, &order.validation, sent);
         let strategy = way.strategy;
         let is_conditional = strategy == chaperone_core::evidence::Strategy::Conditional;
         let is_create = order.interaction == Interaction::Create;
@@ -431,6 +436,7 @@ impl Engine {
             strategy,
             operation: way.operation,
             signed_form: way.signed_form,
+            patch: way.patch,
             gate: record.gate.clone(),
             class: record.class,
             bundle: record.bundle,

@@ -14,7 +14,7 @@ use super::{CHAPERONE, UndoFailed, UndoRun};
 use crate::context::{Engine, after};
 use crate::merge::instant;
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, way_of};
+use crate::order::{Sent, if_none_exist, order_bytes, way_of};
 use crate::propose::conformant;
 use crate::transition::InHand;
 
@@ -142,8 +142,14 @@ impl Engine {
         let resource = draft.write.resource.clone();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&resource, interaction);
-        let change = (&resource, interaction, draft.body.as_str());
-        let way = way_of(&support, record, &draft.validation, change);
+        let base = draft.base.as_ref().map(Value::to_string);
+        let sent = Sent {
+            resource: &resource,
+            interaction,
+            body: &draft.body,
+            base: base.as_deref(),
+        };
+        let way = way_of(&support, record, &draft.validation, sent);
         let strategy = way.strategy;
         let is_conditional = strategy == Strategy::Conditional;
         let is_create = interaction == Interaction::Create;
@@ -177,8 +183,9 @@ impl Engine {
             },
             base_version,
             base_digest: draft.base.as_ref().map(content_digest),
-            base: draft.base.as_ref().map(Value::to_string),
+            base,
             body: draft.body.clone(),
+            patch: way.patch,
             provenance,
             strategy,
             operation: way.operation,

@@ -214,6 +214,8 @@ impl FindingView {
 pub struct OutcomeView {
     /// How it is delivered.
     pub strategy: Strategy,
+    /// Whether the changed elements alone are sent.
+    pub patched: bool,
     /// Whether it goes to the EHR or stays here.
     pub staged: bool,
     /// The proof that can be reached.
@@ -605,6 +607,7 @@ fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
     let order = &opened.order;
     OutcomeView {
         strategy: order.strategy,
+        patched: order.patch.is_some(),
         staged: ruled.ruling.destination == chaperone_core::change::Destination::Staged,
         proof: order.strategy.proof(),
         drops: drops_of(order),

@@ -220,9 +220,12 @@ pub(super) fn scope(scope: &ModeScope) -> String {
     }
 }
 
-/// How a write reaches the EHR.
-pub(super) fn strategy(strategy: Strategy) -> &'static str {
+/// How a write reaches the EHR. `patched`: by its changed elements alone.
+pub(super) fn way(strategy: Strategy, patched: bool) -> &'static str {
     match strategy {
+        Strategy::Conditional if patched => {
+            "only what changes is sent, on condition that nobody changed the entry since; then all of it is read back and compared"
+        }
         Strategy::Conditional => "a conditional write, read back and compared",
         Strategy::PlainPost => "one send, read back by content",
         Strategy::VendorOp => "the EHR's own operation, read back by content",

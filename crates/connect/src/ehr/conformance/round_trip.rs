@@ -204,6 +204,9 @@ impl Run<'_> {
     }
 
     async fn update(&mut self, standing: &mut Standing) {
+        if self.patches(&standing.resource) {
+            return self.update_by_patch(standing).await;
+        }
         let resource = standing.resource.clone();
         let needed = self.strategy(&resource, Interaction::Update);
         let is_conditional = needed == Some(Strategy::Conditional);
@@ -407,6 +410,9 @@ impl FhirEndpoint {
             return self
                 .file_draft(&operation, resource, Some(id), &named)
                 .await;
+        }
+        if self.support(resource, Interaction::Update).patch {
+            return self.patch_draft(resource, id, &named, version).await;
         }
         let url = self.base.at(&format!("{resource}/{id}"))?;
         let mut request = self.write_client.put(url);

@@ -1,0 +1,140 @@
+//! What is tried with a draft where updates go as patches: a patch onto the current version changes what it names and
+//! nothing else, and one onto an old version changes nothing.
+//!
+//! Where that is not shown, updates are not sent as patches, and people enter them: whether whole resources are taken
+//! was not asked, because the connection says that they are not wanted or not claimed.
+
+use chaperone_core::conformance::CheckOutcome;
+use chaperone_core::content::same_content;
+use chaperone_core::patch::{self, JSON_PATCH};
+use chaperone_core::ports::{DeliveryProfile, Version};
+use chaperone_core::resource::{Interaction, ResourceType};
+use reqwest::StatusCode;
+use reqwest::header::IF_MATCH;
+use serde_json::Value;
+
+use super::drafts::with;
+use super::round_trip::{Standing, status_of};
+use super::{FhirEndpoint, Run};
+use crate::ehr::answer::version_of;
+use crate::ehr::read::Turn;
+use crate::http::Answer;
+
+const CHECK: &str = "patch";
+
+impl Run<'_> {
+    /// Changes a draft by a patch, then tries the version before.
+    pub(super) async fn update_by_patch(&mut self, standing: &mut Standing) {
+        let resource = standing.resource.clone();
+        let Some(before) = standing.current.clone() else {
+            let say = "no version is told, so no patch can be bound to one";
+            return self.without_patches(&resource, say);
+        };
+        let changed = with(
+            &standing.content,
+            std::slice::from_ref(&standing.draft.change),
+        );
+        let answer = self
+            .ehr
+            .put_draft(&resource, &standing.id, &changed, Some(&before))
+            .await;
+        let taken = answer
+            .as_ref()
+            .is_some_and(|answer| answer.status == StatusCode::OK);
+        if !taken {
+            let say = format!(
+                "a patch of the current version was not taken (status {})",
+                status_of(answer.as_ref())
+            );
+            return self.without_patches(&resource, &say);
+        }
+        standing.can_change = true;
+        let found = self
+            .ehr
+            .read_one(Turn::Asked, &resource, &standing.id)
+            .await;
+        let Ok(found) = found else {
+            return self.without_patches(&resource, "what was patched cannot be read back");
+        };
+        standing.current = version_of(&found);
+        if !same_content(&changed, &found) {
+            standing.content = found;
+            let say = "a patch changed something else than it named, or not all of it";
+            return self.without_patches(&resource, say);
+        }
+        standing.content = changed;
+        if standing.current.as_ref() == Some(&before) {
+            let say = "a patch made no new version, so none can be refused as an old one";
+            return self.without_patches(&resource, say);
+        }
+        standing.stale = Some(before);
+        self.patch_stale(standing).await;
+    }
+
+    /// A patch of a version that is no longer current must be refused.
+    async fn patch_stale(&mut self, standing: &mut Standing) {
+        let resource = standing.resource.clone();
+        let answer = self
+            .ehr
+            .put_draft(
+                &resource,
+                &standing.id,
+                &standing.draft.body,
+                standing.stale.as_ref(),
+            )
+            .await;
+        let refused = answer
+            .as_ref()
+            .is_some_and(|answer| answer.status == StatusCode::PRECONDITION_FAILED);
+        let kept = self
+            .ehr
+            .read_one(Turn::Asked, &resource, &standing.id)
+            .await;
+        let is_kept = kept
+            .as_ref()
+            .is_ok_and(|found| same_content(&standing.content, found));
+        if refused && is_kept {
+            let say = "a patch of the current version changes what it names and nothing else, one of an old version is refused";
+            self.passed(CHECK, resource.as_str(), say);
+            return;
+        }
+        let say = format!(
+            "a patch of an old version was not refused as one (status {})",
+            status_of(answer.as_ref())
+        );
+        self.without_patches(&resource, &say);
+        standing.stale = None;
+        if let Ok(found) = kept {
+            standing.current = version_of(&found);
+        }
+    }
+
+    fn without_patches(&mut self, resource: &ResourceType, why: &str) {
+        let key = DeliveryProfile::key(resource, Interaction::Update);
+        self.profile.support.remove(&key);
+        let say = format!(
+            "{why}; updates are not sent as patches, people enter them. Where the server takes whole resources, set `updates_as_patches` to false"
+        );
+        self.note(CHECK, resource.as_str(), CheckOutcome::Reduced, say);
+    }
+}
+
+impl FhirEndpoint {
+    /// Makes of a draft, as it stands there, what is wanted of it. `None`: no answer, or nothing to patch.
+    pub(super) async fn patch_draft(
+        &self,
+        resource: &ResourceType,
+        id: &str,
+        wanted: &Value,
+        version: Option<&Version>,
+    ) -> Option<Answer> {
+        let stands = self.read_one(Turn::Asked, resource, id).await.ok()?;
+        let patch = patch::between(&stands.to_string(), &wanted.to_string())?;
+        let url = self.base.at(&format!("{resource}/{id}"))?;
+        let mut request = self.write_client.patch(url).body(patch);
+        if let Some(Version(version)) = version {
+            request = request.header(IF_MATCH, format!("W/\"{version}\""));
+        }
+        self.send_typed(request, JSON_PATCH, None).await.ok()
+    }
+}
