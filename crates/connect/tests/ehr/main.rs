@@ -20,6 +20,7 @@ mod conformance;
 mod decision_support;
 mod hostile;
 mod launch;
+mod patching;
 mod plain;
 mod reading;
 mod support;

@@ -15,8 +15,8 @@ use chaperone_sandbox::{FaultKind, FaultRule, ServerProfile};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Bench, Reaction, RawServer, config, create, endpoint, endpoint_of, kind, raw_answer,
-    reconcile, sandbox, task, update, write,
+    Bench, RawServer, Reaction, config, create, endpoint, endpoint_of, kind, raw_answer, reconcile,
+    sandbox, task, update, write,
 };
 
 const CONDITIONAL: Strategy = Strategy::Conditional;
@@ -208,7 +208,10 @@ async fn a_patch_overtaken_by_another_writer_goes_to_a_human_and_changes_nothing
     );
     assert_eq!(write(&bench.ehr, &order).await, Err(WriteFailed::Stale));
     let now = bench.sandbox.handle.resource("Task", "t1").unwrap();
-    assert_eq!((&now["description"], &now["priority"]), (&json!("before"), &json!("urgent")));
+    assert_eq!(
+        (&now["description"], &now["priority"]),
+        (&json!("before"), &json!("urgent"))
+    );
 }
 
 #[tokio::test]
@@ -287,7 +290,11 @@ async fn a_patch_that_is_not_what_was_approved_never_leaves() {
     bad.push(new);
     for order in bad {
         let patch = order.patch.clone();
-        assert_eq!(write(&bench.ehr, &order).await, Err(rejected()), "{patch:?}");
+        assert_eq!(
+            write(&bench.ehr, &order).await,
+            Err(rejected()),
+            "{patch:?}"
+        );
     }
     // Nor where whole resources are what was declared.
     let whole = endpoint(&bench.sandbox.base_url, ServerKind::Full);
@@ -330,7 +337,10 @@ async fn what_the_ehr_holds_and_does_not_show_stays_or_the_patch_is_refused() {
     let mut holds = bench.sandbox.handle.resource("Task", "t1").unwrap();
     holds["note"] = json!([{ "text": "first" }, { "text": "hidden" }, { "text": "second" }]);
     bench.sandbox.handle.put(&holds).unwrap();
-    assert_eq!(write(&bench.ehr, &seen_as_two(&order)).await, Err(rejected()));
+    assert_eq!(
+        write(&bench.ehr, &seen_as_two(&order)).await,
+        Err(rejected())
+    );
     let now = bench.sandbox.handle.resource("Task", "t1").unwrap();
     assert_eq!(now["note"], holds["note"]);
 }
@@ -380,7 +390,10 @@ async fn patches_are_shown_where_they_are_going_to_be_used() {
         assert_eq!(outcome("if-match"), passed.filter(|_| !is_patched));
         assert_eq!(outcome("transaction"), passed);
         // The draft is taken back in the way that was shown.
-        assert_eq!(sandbox.handle.resources("Task")[0]["status"], "entered-in-error");
+        assert_eq!(
+            sandbox.handle.resources("Task")[0]["status"],
+            "entered-in-error"
+        );
         let put = sandbox.handle.requests().into_iter();
         let put = put.filter(|it| it.method == "PUT" && it.path.starts_with("/Task"));
         assert_eq!(put.count() == 0, is_patched);
@@ -397,10 +410,17 @@ async fn a_server_that_takes_no_patches_is_sent_none() {
         .await
         .unwrap();
     let update = found.profile.of(&kind("Task"), Interaction::Update);
-    assert_eq!((update.strategy, update.patch), (Strategy::HumanEntry, false));
+    assert_eq!(
+        (update.strategy, update.patch),
+        (Strategy::HumanEntry, false)
+    );
     let create = found.profile.of(&kind("Task"), Interaction::Create);
     assert_eq!(create.strategy, Strategy::PlainPost);
-    let patch = found.checks.iter().find(|one| one.check == "patch").unwrap();
+    let patch = found
+        .checks
+        .iter()
+        .find(|one| one.check == "patch")
+        .unwrap();
     assert_eq!(patch.outcome, CheckOutcome::Reduced);
     assert!(patch.say.contains("updates_as_patches"), "{}", patch.say);
 }
