@@ -4,7 +4,6 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Strategy, WriteOrder};
 use chaperone_core::gate::ProofLevel;
 use chaperone_core::ids::WritebackId;
-use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{StateName, VoidReason};
 use chaperone_engine::approve::ApproveRequest;
@@ -86,8 +85,7 @@ pub(crate) async fn an_update_goes_as_the_patch_that_was_approved_once(db: Db) {
     let patch = order.patch.clone().unwrap();
     assert!(patch.contains("cancelled") && !patch.contains("interpreter"));
     let review = bench.engine.review(&desk(), id).await.unwrap();
-    let content = review.content.unwrap().into_exposed(ExposedFor::Person);
-    let outcome = content.outcome.unwrap();
+    let outcome = review.outcome.unwrap();
     assert!(outcome.patched);
     assert_eq!(outcome.proof, ProofLevel::P3);
 
