@@ -254,6 +254,7 @@ fn order(
         asked: None,
         call: None,
         edit: None,
+        also: Vec::new(),
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }
 }

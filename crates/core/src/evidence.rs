@@ -29,6 +29,7 @@ use crate::protocol::ProtocolCited;
 use crate::request::WriteRequest;
 use crate::resource::{Interaction, ResourceType};
 use crate::signed_form::SignedForm;
+use crate::together::OrderEntry;
 
 /// What one validation stage found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +164,9 @@ pub struct RulingRecord {
     /// The delegated protocol under which it passes, where it is one that lets it: it names who may approve.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub protocol: Option<ProtocolCited>,
+    /// Of several changes that are decided as one: the ruling on each, in order. Empty for a single change.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub entries: Vec<RulingRecord>,
 }
 
 /// Proof that the matrix ruled.
@@ -379,6 +383,9 @@ pub struct WriteOrder {
     /// For what a person made of another proposal: which one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edit: Option<EditLink>,
+    /// Where several changes are sent as one transaction: those after the first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub also: Vec<OrderEntry>,
 }
 
 impl fmt::Debug for WriteOrder {

@@ -66,6 +66,7 @@ pub mod launch;
 pub mod oversight;
 pub mod passkey;
 pub mod signed_form;
+pub mod together;
 pub mod undo;
 pub mod verification;
 pub mod writeback;

@@ -631,6 +631,7 @@ fn a_ruling_about_something_lighter_does_not_carry_something_heavier() {
         let validate = Command::Validate {
             conformant: &conformant,
             change: change("MedicationRequest", "active", destination),
+            entries: Vec::new(),
         };
         assert_eq!(act(&mut state, validate, 1), "validated");
         let ruling = Ruling::issue(ruling(gate, class, ruled_destination));

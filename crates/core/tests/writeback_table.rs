@@ -177,6 +177,7 @@ fn every_state_against_every_command() {
                 Box::new(move || Command::Validate {
                     conformant,
                     change: activate(),
+                    entries: Vec::new(),
                 }),
             ),
             (
@@ -184,6 +185,7 @@ fn every_state_against_every_command() {
                 Box::new(move || Command::Validate {
                     conformant,
                     change: change("Basic", "active", Destination::Ehr),
+                    entries: Vec::new(),
                 }),
             ),
             (

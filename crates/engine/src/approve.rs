@@ -611,6 +611,7 @@ fn attested(person: PersonId, note: chaperone_core::digest::PayloadAddress) -> D
         read_back: None,
         provenance_written: false,
         attested_by: Some(person),
+        also: Vec::new(),
     }
 }
 

@@ -11,7 +11,8 @@
 //! 3. [`bundle`]: agents, intents and tools, and how they must fit together.
 //! 4. `row`: what the annotations of a policy mean. `set`: policies parsed, validated and sorted
 //!    by what they apply to.
-//! 5. [`access`]: may this tool be called? [`ruling`]: what gate does this change meet?
+//! 5. [`access`]: may this tool be called? [`ruling`]: what gate does this change meet? `together`: what
+//!    several that are made as one need.
 //! 6. [`cases`]: the tests a bundle carries, and the ones it cannot drop. [`pairs`]: each beside its nearest
 //!    neighbour. [`matrix`]: the policies as the table that clinical owners sign.
 //! 7. [`invariants`]: what a bundle says must always hold. `prove`, behind the feature of that name:
@@ -45,6 +46,7 @@ mod question;
 
 pub mod access;
 pub mod ruling;
+mod together;
 
 pub mod cases;
 pub mod matrix;

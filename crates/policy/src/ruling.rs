@@ -35,18 +35,21 @@ pub const CLASS_MISMATCH: &str = "class-mismatch";
 pub const BELOW_FLOOR: &str = "below-floor";
 /// Denial when nobody holds every role that the rows and escalators ask for.
 pub const NO_DECIDER: &str = "no-decider";
+/// Denial when several changes are to be made as one and nobody may decide on all of them.
+pub const NO_DECIDER_FOR_ALL: &str = "no-decider-for-all";
 /// What raised a gate that would have been lighter than that of the proposal whose place it takes.
 pub const NO_LIGHTER: &str = "no-lighter-than-before";
 /// What callers refuse with when ruling failed.
 pub const POLICY_ERROR: &str = "policy-error";
 
 /// Names that no policy may take.
-pub(crate) const RESERVED: [&str; 7] = [
+pub(crate) const RESERVED: [&str; 8] = [
     DEFAULT_DENY,
     OUTSIDE_INTENT,
     CLASS_MISMATCH,
     BELOW_FLOOR,
     NO_DECIDER,
+    NO_DECIDER_FOR_ALL,
     NO_LIGHTER,
     POLICY_ERROR,
 ];
@@ -85,6 +88,9 @@ pub enum RulingFailed {
         /// The policies.
         policies: Vec<PolicyId>,
     },
+    /// Changes that cannot be ruled on as one.
+    #[error("these changes cannot be ruled on as one")]
+    NotTogether,
     /// The request could not be put to the policy engine.
     #[error("the request could not be put to the policy engine")]
     NotAsked,
@@ -111,7 +117,7 @@ impl Bundle {
     /// The decision matrix and its rule that more material changes need more authority (requirements
     /// R029, R033); decisions cite policy version, inputs and rules (R092), in plain words (R100).
     pub fn rule(&self, request: &WriteRequest) -> Result<Ruling, RulingFailed> {
-        let record = self.ruling_record(request)?;
+        let record = self.ruling_record(request, None)?;
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the one place where the matrix rules"
@@ -120,7 +126,12 @@ impl Bundle {
         Ok(ruling)
     }
 
-    fn ruling_record(&self, request: &WriteRequest) -> Result<RulingRecord, RulingFailed> {
+    /// The ruling, as if an escalator without a role had raised it to a level, where one is given.
+    pub(crate) fn ruling_record(
+        &self,
+        request: &WriteRequest,
+        lifted: Option<GateLevel>,
+    ) -> Result<RulingRecord, RulingFailed> {
         if request.bundle != *self.digest() {
             return Err(RulingFailed::OtherBundle {
                 asked: request.bundle,
@@ -167,7 +178,8 @@ impl Bundle {
         if !raising.permits && !raising.determining.is_empty() {
             return Ok(refusal.by_policies(&raising.determining));
         }
-        let record = conclude(base, &verdict.determining, &raising.determining, &refusal);
+        let fired = &raising.determining;
+        let record = conclude(base, &verdict.determining, fired, lifted, &refusal);
         let mut record = match &request.at_least {
             Some(least) => no_lighter(record, least, &verdict.determining, &refusal),
             None => record,
@@ -254,7 +266,13 @@ impl Base {
     }
 }
 
-fn conclude(base: Base, rows: &[&Entry], fired: &[&Entry], refusal: &Refusal) -> RulingRecord {
+fn conclude(
+    base: Base,
+    rows: &[&Entry],
+    fired: &[&Entry],
+    lifted: Option<GateLevel>,
+    refusal: &Refusal,
+) -> RulingRecord {
     let mut raised_by = Vec::new();
     let mut notify = base.notify.clone();
     let mut escalators = Vec::new();
@@ -267,6 +285,13 @@ fn conclude(base: Base, rows: &[&Entry], fired: &[&Entry], refusal: &Refusal) ->
             escalators.push(escalator);
         }
     }
+    let lifting = lifted.map(|level| Escalator {
+        level,
+        demand: Demand::Deciders,
+        replaces: BTreeSet::new(),
+        notify: Vec::new(),
+    });
+    escalators.extend(&lifting);
     let gate = raise(&base, &escalators);
     if gate == Gate::Deny {
         return refusal.built_in(NO_DECIDER, ids(rows));
@@ -290,6 +315,7 @@ fn conclude(base: Base, rows: &[&Entry], fired: &[&Entry], refusal: &Refusal) ->
         notify: notify.into_iter().collect(),
         bundle: refusal.bundle,
         protocol: None,
+        entries: Vec::new(),
     }
 }
 
@@ -460,6 +486,7 @@ impl Refusal {
             notify: Vec::new(),
             bundle: self.bundle,
             protocol: None,
+            entries: Vec::new(),
         }
     }
 }

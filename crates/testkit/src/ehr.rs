@@ -312,6 +312,7 @@ fn receipt(
         version: conditional.then(|| Version(version.to_string())),
         read_back: Some(Digest::of_bytes(order.body.as_bytes())),
         provenance_written: conditional && order.provenance.is_some(),
+        also: Vec::new(),
     }
 }
 

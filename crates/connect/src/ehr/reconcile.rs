@@ -186,6 +186,7 @@ impl FhirEndpoint {
             version: number,
             read_back: Some(content_digest(version)),
             provenance_written,
+            also: Vec::new(),
         })
     }
 }

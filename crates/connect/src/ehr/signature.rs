@@ -113,6 +113,7 @@ impl FhirEndpoint {
             version: Some(signature.version.clone()),
             read_back: Some(content_digest(version)),
             provenance_written: false,
+            also: Vec::new(),
         }))
     }
 

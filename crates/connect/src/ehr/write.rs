@@ -514,6 +514,7 @@ fn receipt(
         version,
         read_back,
         provenance_written,
+        also: Vec::new(),
     }
 }
 

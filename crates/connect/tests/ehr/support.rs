@@ -181,6 +181,7 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
         asked: None,
         call: None,
         edit: None,
+        also: Vec::new(),
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     }
 }

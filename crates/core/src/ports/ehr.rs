@@ -216,8 +216,21 @@ pub struct WriteReceipt {
     pub version: Option<Version>,
     /// Whether the resource was read back and its content is what was sent.
     pub read_back: Option<Digest>,
-    /// Whether Provenance was written with it.
+    /// Whether Provenance was written with it; of several changes, with each.
     pub provenance_written: bool,
+    /// Of several changes that were sent as one transaction: those after the first, in order.
+    pub also: Vec<EntryWritten>,
+}
+
+/// What a successful transaction can show of one further change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryWritten {
+    /// `[type]/[id]` or with `/_history/[version]`.
+    pub location: String,
+    /// Version, where the endpoint tells.
+    pub version: Option<Version>,
+    /// Whether the resource was read back and its content is what was sent.
+    pub read_back: Option<Digest>,
 }
 
 /// What became of a send that did not succeed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::DELIVERY_ATTEMPTS_MAX;
+use super::entries::{class_of_all, covers_each};
 use super::event::{
     DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded, NotAppliedBasis, OrderRef,
     QuarantineReason, RefusedBy, VoidReason, WritebackEvent,
@@ -16,6 +17,7 @@ use crate::evidence::{Approval, ApprovalRecord, Conformant, Delivering, Factor, 
 use crate::facts::Facts;
 use crate::gate::{Gate, ProofLevel};
 use crate::ids::{PersonId, WritebackId};
+use crate::together::EntryValidated;
 use crate::verification::{Verification, VerificationRecord};
 
 /// What somebody wants to happen to a write-back.
@@ -25,8 +27,10 @@ pub enum Command<'a> {
     Validate {
         /// The evidence.
         conformant: &'a Conformant,
-        /// What the change is.
+        /// What the change is; of several, the first.
         change: Change,
+        /// Of several changes that are decided as one: each of them, in order. Empty for a single change.
+        entries: Vec<EntryValidated>,
     },
     /// Record the ruling and the order.
     Rule {
@@ -165,6 +169,10 @@ pub enum Refusal {
     /// The ruling is weaker than the class allows.
     #[error("the ruling is below the floor of its class")]
     BelowFloor,
+    /// Of several changes, those that were ruled on are not those that are valid, or not all of them can be sent as
+    /// one.
+    #[error("several changes are ruled on and sent as one: each of them, and nothing else")]
+    EntriesDiffer,
     /// The ruling was about another class or destination than the one computed.
     #[error("the ruling was made for another class of change")]
     ClassDiffers,
@@ -229,6 +237,7 @@ impl Refusal {
             Refusal::NotNow(_) => "not-now",
             Refusal::Unclassifiable(_) => "unlisted-resource",
             Refusal::BelowFloor => "below-floor",
+            Refusal::EntriesDiffer => "entries-differ",
             Refusal::ClassDiffers => "class-differs",
             Refusal::NotVerified => "not-verified",
             Refusal::ApprovalMismatch => "approval-payload-mismatch",
@@ -261,20 +270,25 @@ pub fn decide(
 ) -> Result<WritebackEvent, Refusal> {
     let not_now = || Refusal::NotNow(state.told_name());
     match command {
-        Command::Validate { conformant, change } => {
-            let class = change.class()?;
+        Command::Validate {
+            conformant,
+            change,
+            entries,
+        } => {
+            let class = class_of_all(&change, &entries)?;
             possible(state, matches!(state, Writeback::Proposed(_)))?;
             Ok(WritebackEvent::Validated {
                 validation: Box::new(conformant.record().clone()),
                 change: Box::new(change),
                 class,
+                entries,
             })
         }
         Command::Rule { ruling, order } => {
             let Writeback::Validated(validated) = state else {
                 return Err(not_now());
             };
-            let class = validated.change().class()?;
+            let class = class_of_all(validated.change(), validated.entries())?;
             let record = ruling.record();
             // A draft is light only because it stays inside: a ruling on it may not send it out.
             if record.class != class || record.destination != validated.change().destination {
@@ -283,6 +297,7 @@ pub fn decide(
             if record.gate.level() < class.floor() {
                 return Err(Refusal::BelowFloor);
             }
+            covers_each(validated.entries(), record, &order)?;
             let signed_by_one = matches!(
                 record.gate,
                 Gate::Approve { .. } | Gate::Approve2f { .. } | Gate::Deny
@@ -681,7 +696,9 @@ fn proven(state: &Writeback, receipt: &DeliveryReceipt) -> Result<(), Refusal> {
     let by_human = receipt.proof == ProofLevel::P0
         && receipt.attested_by.is_some()
         && (ruled.order.strategy == Strategy::HumanEntry || matches!(state, Writeback::Unknown(_)));
-    if by_human || receipt.proof >= ruled.ruling.proof_min {
+    // Of several changes that went as one, each is shown.
+    let of_each = receipt.also.len() == ruled.entries.len().saturating_sub(1);
+    if by_human || (of_each && receipt.proof >= ruled.ruling.proof_min) {
         Ok(())
     } else {
         Err(Refusal::ProofTooWeak)

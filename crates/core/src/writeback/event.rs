@@ -16,6 +16,7 @@ use crate::ids::{
     WritebackId,
 };
 use crate::oversight::Maker;
+use crate::together::{EntryReceipt, EntryValidated};
 use crate::undo::UndoLink;
 use crate::verification::VerificationRecord;
 
@@ -177,6 +178,9 @@ pub struct DeliveryReceipt {
     /// Who attested it, for human entry and human resolution.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub attested_by: Option<PersonId>,
+    /// Of several changes that were sent as one: those after the first, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub also: Vec<EntryReceipt>,
 }
 
 /// Why an attempt is known not to have taken effect.
@@ -220,6 +224,8 @@ pub enum HumanNeeded {
     ContentDiffers,
     /// Reading back failed for too long.
     ReadBackFails,
+    /// Of several changes that were to take effect as one, some are there and some are not.
+    PartlyApplied,
 }
 
 /// Why outputs were set aside.
@@ -242,10 +248,13 @@ pub enum WritebackEvent {
     Validated {
         /// What was checked.
         validation: Box<ValidationRecord>,
-        /// What the change is.
+        /// What the change is; of several, the first.
         change: Box<Change>,
-        /// How material it is.
+        /// How material it is; of several changes, the gravest.
         class: ChangeClass,
+        /// Of several changes that are decided as one: each of them, in order. Empty for a single change.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        entries: Vec<EntryValidated>,
     },
     /// The matrix ruled, and the order was made.
     Ruled {

@@ -49,6 +49,7 @@
 //! ```
 
 mod decide;
+mod entries;
 mod event;
 mod state;
 

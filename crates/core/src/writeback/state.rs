@@ -18,6 +18,7 @@ use crate::change::{Change, ChangeClass, Destination};
 use crate::evidence::{ApprovalRecord, RulingRecord, Strategy, ValidationRecord};
 use crate::gate::Gate;
 use crate::ids::{PersonId, WritebackId};
+use crate::together::EntryValidated;
 
 /// An event that the state cannot take: the stored history is not one that Chaperone wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +117,7 @@ pub struct Validated {
     validation: ValidationRecord,
     change: Change,
     class: ChangeClass,
+    entries: Vec<EntryValidated>,
 }
 
 /// What every state after the ruling carries. Stored as it is for canaries alone; of everything else it is folded
@@ -126,12 +128,29 @@ pub struct Ruled {
     pub proposal: Proposal,
     /// What was checked.
     pub validation: ValidationRecord,
-    /// What the change is.
+    /// What the change is; of several, the first.
     pub change: Change,
+    /// Of several changes that are decided as one: each of them, in order. Empty for a single change.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub entries: Vec<EntryValidated>,
     /// What the matrix said.
     pub ruling: RulingRecord,
     /// What will be sent.
     pub order: OrderRef,
+}
+
+impl Ruled {
+    /// Everything it changes, in order. What must hold of a change must hold of each of these.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        let only = self.entries.is_empty().then_some(&self.change);
+        only.into_iter()
+            .chain(self.entries.iter().map(|entry| &entry.change))
+    }
+
+    /// Whether it makes several changes at once.
+    pub fn is_together(&self) -> bool {
+        !self.entries.is_empty()
+    }
 }
 
 /// A draft that lives in Chaperone until a linked write-back takes it up.

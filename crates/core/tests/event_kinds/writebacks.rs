@@ -65,6 +65,7 @@ pub(super) fn writeback_kinds() -> Vec<WritebackEvent> {
         HumanNeeded::EndpointCannotTell,
         HumanNeeded::MoreThanOne,
         HumanNeeded::ReadBackFails,
+        HumanNeeded::PartlyApplied,
     ] {
         kinds.push(E::HumanNeeded { reason });
     }
@@ -132,6 +133,10 @@ pub(super) fn writeback_kinds() -> Vec<WritebackEvent> {
         ruling: Box::new(under_protocol),
         order: crate::sample::order(Strategy::Conditional),
     });
+    kinds.extend(crate::sample::together(crate::sample::approve_2f()));
+    kinds.push(E::Delivered(crate::sample::receipt_of_two(
+        chaperone_core::gate::ProofLevel::P3,
+    )));
     kinds.insert(
         0,
         E::Proposed(Box::new(Proposal {

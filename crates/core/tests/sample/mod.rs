@@ -20,6 +20,7 @@ use chaperone_core::ids::{
 };
 use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, Interaction, ResourceType};
+use chaperone_core::together::{EntryReceipt, EntryValidated};
 use chaperone_core::writeback::{
     DELIVERY_ATTEMPTS_MAX, DeliveryReceipt, DeliveryStart, FailureCause, HumanNeeded,
     NotAppliedBasis, OrderRef, Proposal, QuarantineReason, RefusedBy, Ruled, VoidReason, Writeback,
@@ -44,6 +45,7 @@ pub(crate) fn canary_seed(gate: Gate) -> CanarySeed {
             },
             validation: validation(),
             change,
+            entries: Vec::new(),
             ruling: ruling(gate, class, Destination::Staged),
             order: order(Strategy::Conditional),
         },
@@ -176,6 +178,7 @@ pub(crate) fn ruling(gate: Gate, class: ChangeClass, destination: Destination) -
         notify: Vec::new(),
         bundle: digest("bundle"),
         protocol: None,
+        entries: Vec::new(),
     }
 }
 
@@ -224,6 +227,7 @@ pub(crate) fn receipt(proof: ProofLevel) -> DeliveryReceipt {
         read_back: Some(digest("body")),
         provenance_written: true,
         attested_by: None,
+        also: Vec::new(),
     }
 }
 
@@ -241,6 +245,7 @@ pub(crate) fn attested(by: u8) -> DeliveryReceipt {
         read_back: None,
         provenance_written: false,
         attested_by: Some(person(by)),
+        also: Vec::new(),
         ..receipt(ProofLevel::P0)
     }
 }
@@ -282,6 +287,7 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
         asked: None,
         call: None,
         edit: None,
+        also: Vec::new(),
         salt: chaperone_core::digest::Salt::from_random([8; 32]),
     };
     Delivering::begin(order, order_digest, attempt)
@@ -301,10 +307,70 @@ pub(crate) fn ruled_events(
             validation: Box::new(validation()),
             change: Box::new(change),
             class,
+            entries: Vec::new(),
         },
         WritebackEvent::Ruled {
             ruling: Box::new(ruling(gate, class, destination)),
             order: order(strategy),
+        },
+    ]
+}
+
+/// Two changes as entries of one: an order and a task beside it.
+pub(crate) fn entries() -> Vec<EntryValidated> {
+    [
+        ("order_medication", "MedicationRequest", "active"),
+        ("create_task", "Task", "requested"),
+    ]
+    .map(|(tool, resource, to)| {
+        let change = change(resource, to, Destination::Ehr);
+        EntryValidated {
+            tool: ToolName::new(tool).unwrap(),
+            class: change.class().unwrap(),
+            change,
+            stages: validation().stages,
+            body: digest(resource),
+        }
+    })
+    .into()
+}
+
+/// The ruling on both: this gate, and what each needs by itself.
+pub(crate) fn ruling_of_two(gate: Gate) -> RulingRecord {
+    let ehr = Destination::Ehr;
+    RulingRecord {
+        entries: vec![
+            ruling(approve_2f(), ChangeClass::M4, ehr),
+            ruling(Gate::Auto, ChangeClass::M0, ehr),
+        ],
+        ..ruling(gate, ChangeClass::M4, ehr)
+    }
+}
+
+/// What a transaction of two can show.
+pub(crate) fn receipt_of_two(proof: ProofLevel) -> DeliveryReceipt {
+    DeliveryReceipt {
+        also: vec![EntryReceipt {
+            location: address("Task/2/_history/1"),
+            read_back: Some(digest("task")),
+        }],
+        ..receipt(proof)
+    }
+}
+
+/// Both validated and ruled on as one.
+pub(crate) fn together(gate: Gate) -> Vec<WritebackEvent> {
+    let entries = entries();
+    vec![
+        WritebackEvent::Validated {
+            validation: Box::new(validation()),
+            change: Box::new(entries[0].change.clone()),
+            class: ChangeClass::M4,
+            entries,
+        },
+        WritebackEvent::Ruled {
+            ruling: Box::new(ruling_of_two(gate)),
+            order: order(Strategy::Conditional),
         },
     ]
 }

@@ -194,6 +194,7 @@ impl Engine {
             Command::Validate {
                 conformant: &attested,
                 change,
+                entries: Vec::new(),
             },
             now,
         )?;

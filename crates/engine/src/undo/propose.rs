@@ -45,6 +45,7 @@ impl Engine {
             Command::Validate {
                 conformant: &conformant,
                 change,
+                entries: Vec::new(),
             },
             now,
         )?;
@@ -206,6 +207,7 @@ impl Engine {
             asked: Some(Box::new(draft.asked.clone())),
             call: None,
             edit: None,
+            also: Vec::new(),
         })
     }
 }

@@ -759,5 +759,8 @@ pub fn needed_words(reason: HumanNeeded) -> &'static str {
         HumanNeeded::MoreThanOne => "more than one record carries its identifier",
         HumanNeeded::ContentDiffers => "what was read back is not what was sent",
         HumanNeeded::ReadBackFails => "reading back failed for too long",
+        HumanNeeded::PartlyApplied => {
+            "some of what was to take effect as one is there, and some is not"
+        }
     }
 }

@@ -248,6 +248,7 @@ fn given(signer: &str, at: Timestamp, place: &str) -> Signature {
             version: Some(Version("2".to_owned())),
             read_back: Some(Digest::of_bytes(b"signed")),
             provenance_written: false,
+            also: Vec::new(),
         },
     }
 }

@@ -320,6 +320,7 @@ impl SimEhr {
                     version: Some(Version("1".to_owned())),
                     read_back: Some(Digest::of_bytes(order.body.as_bytes())),
                     provenance_written: false,
+                    also: Vec::new(),
                 });
             }
             sent => sent?,
@@ -340,6 +341,7 @@ impl SimEhr {
                     version: None,
                     read_back: Some(Digest::of_bytes(order.body.as_bytes())),
                     provenance_written: false,
+                    also: Vec::new(),
                 });
             }
             401 | 403 => return Err(not_applied(FailureCause::Unauthorized)),
@@ -415,6 +417,7 @@ impl SimEhr {
             version: None,
             read_back: None,
             provenance_written: false,
+            also: Vec::new(),
         })
     }
 
@@ -512,6 +515,7 @@ fn receipt(order: &WriteOrder, id: &str, found: &Value) -> WriteReceipt {
         version: version.map(|it| Version(it.to_string())),
         read_back: Some(content_digest(found)),
         provenance_written: order.strategy == Strategy::Conditional && order.provenance.is_some(),
+        also: Vec::new(),
     }
 }
 

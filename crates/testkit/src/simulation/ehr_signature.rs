@@ -91,6 +91,7 @@ impl SimEhr {
                 version: Some(Version(version.to_string())),
                 read_back: Some(read_back),
                 provenance_written: false,
+                also: Vec::new(),
             },
         }
     }

@@ -126,11 +126,13 @@ impl Writeback {
                     validation,
                     change,
                     class,
+                    entries,
                 },
             ) => Writeback::Validated(Box::new(s.validated(
                 (**validation).clone(),
                 (**change).clone(),
                 *class,
+                entries.clone(),
             ))),
             (Writeback::Proposed(s), E::Refused { refused }) => {
                 Writeback::Refused(Box::new(s.refused(refused.clone())))

@@ -9,12 +9,14 @@ impl Proposed {
         validation: ValidationRecord,
         change: Change,
         class: ChangeClass,
+        entries: Vec<EntryValidated>,
     ) -> Validated {
         Validated {
             proposal: self.proposal,
             validation,
             change,
             class,
+            entries,
         }
     }
 
@@ -34,6 +36,16 @@ impl Validated {
         &self.change
     }
 
+    /// How material it is; of several changes, the gravest.
+    pub fn class(&self) -> ChangeClass {
+        self.class
+    }
+
+    /// Of several changes that are decided as one: each of them, in order.
+    pub fn entries(&self) -> &[EntryValidated] {
+        &self.entries
+    }
+
     /// What was checked.
     pub fn validation(&self) -> &ValidationRecord {
         &self.validation
@@ -45,6 +57,7 @@ impl Validated {
             proposal: self.proposal,
             validation: self.validation,
             change: self.change,
+            entries: self.entries,
             ruling,
             order,
         };
