@@ -1,4 +1,4 @@
-//! Target and Provenance in one atomic transaction, and what its answer says.
+//! One change or several, each with its Provenance, in one atomic transaction, and what its answer says.
 //!
 //! # Source
 //! FHIR R4, RESTful API, "batch/transaction".
@@ -27,12 +27,13 @@ pub(super) struct EntryRequest<'a> {
     pub(super) if_match: Option<&'a str>,
 }
 
+/// One entry. Its resource goes in byte for byte.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    full_url: &'a str,
-    resource: &'a RawValue,
-    request: EntryRequest<'a>,
+pub(super) struct Entry<'a> {
+    pub(super) full_url: String,
+    pub(super) resource: &'a RawValue,
+    pub(super) request: EntryRequest<'a>,
 }
 
 #[derive(Serialize)]
@@ -40,7 +41,7 @@ struct Entry<'a> {
 struct Transaction<'a> {
     resource_type: &'static str,
     r#type: &'static str,
-    entry: [Entry<'a>; 2],
+    entry: &'a [Entry<'a>],
 }
 
 /// A name for a resource inside one transaction, made from the order's digest: the same order always
@@ -62,38 +63,28 @@ pub(super) fn entry_name(digest: &Digest, part: u8) -> String {
     )
 }
 
-/// The transaction's bytes. The target's body goes in byte for byte; `None` if a body is not JSON.
-pub(super) fn transaction(
-    target_url: &str,
-    target_body: &str,
-    target_request: EntryRequest<'_>,
-    provenance_url: &str,
-    provenance: &Value,
-) -> Option<Vec<u8>> {
-    let target: &RawValue = serde_json::from_str(target_body).ok()?;
-    let provenance = serde_json::value::to_raw_value(provenance).ok()?;
-    let bundle = Transaction {
+/// The transaction's bytes.
+pub(super) fn transaction(entries: &[Entry<'_>]) -> Option<Vec<u8>> {
+    serde_json::to_vec(&Transaction {
         resource_type: "Bundle",
         r#type: "transaction",
-        entry: [
-            Entry {
-                full_url: target_url,
-                resource: target,
-                request: target_request,
-            },
-            Entry {
-                full_url: provenance_url,
-                resource: &provenance,
-                request: EntryRequest {
-                    method: "POST",
-                    url: "Provenance",
-                    if_none_exist: None,
-                    if_match: None,
-                },
-            },
-        ],
-    };
-    serde_json::to_vec(&bundle).ok()
+        entry: entries,
+    })
+    .ok()
+}
+
+/// The entry of a Provenance.
+pub(super) fn provenance_entry(full_url: String, provenance: &RawValue) -> Entry<'_> {
+    Entry {
+        full_url,
+        resource: provenance,
+        request: EntryRequest {
+            method: "POST",
+            url: "Provenance",
+            if_none_exist: None,
+            if_match: None,
+        },
+    }
 }
 
 /// The resource of an entry that patches: the patch, byte for byte, as the content of a Binary.
@@ -108,34 +99,43 @@ pub(super) fn patch_binary(patch: &str) -> Value {
     })
 }
 
-/// What the server made of the transaction's first entry.
+/// What the server made of a transaction's first entries: one for each of `expected`, which are the types and known ids
+/// of what is written, in the order of the entries. `entries` is how many were sent, Provenances included.
 ///
 /// # Errors
-/// `Unknown` unless the answer is a `transaction-response` with two successful entries: a server that
-/// reports success and failure together was not atomic.
-pub(super) fn first_entry(
+/// `Unknown` unless the answer is a `transaction-response` with as many entries as were sent, all of them successes: a
+/// server that reports success and failure together, or is silent about an entry, was not atomic.
+pub(super) fn first_entries<'a>(
     answer: &Value,
-    resource: &ResourceType,
-    known_id: Option<&str>,
-) -> Result<Accepted, WriteFailed> {
-    let kind = answer.get("type").and_then(Value::as_str);
-    let entries = answer.get("entry").and_then(Value::as_array);
-    let (Some("transaction-response"), Some([target, provenance])) =
-        (kind, entries.map(Vec::as_slice))
-    else {
+    entries: usize,
+    expected: impl Iterator<Item = (&'a ResourceType, Option<&'a str>)>,
+) -> Result<Vec<Accepted>, WriteFailed> {
+    if answer.get("type").and_then(Value::as_str) != Some("transaction-response") {
         return Err(WriteFailed::Unknown);
-    };
-    let (Some(status), Some(_)) = (success(target), success(provenance)) else {
-        return Err(WriteFailed::Unknown);
-    };
-    let text = |name: &str| target.pointer(name).and_then(Value::as_str);
-    let stated = Stated {
-        location: text("/response/location"),
-        etag: text("/response/etag"),
-        body: target.get("resource"),
-    };
-    let existed = status == 200 && known_id.is_none();
-    stated.accepted(resource, known_id, existed)
+    }
+    let answered = answer.get("entry").and_then(Value::as_array);
+    let answered = answered
+        .filter(|answered| answered.len() == entries)
+        .ok_or(WriteFailed::Unknown)?;
+    let statuses: Vec<u16> = answered
+        .iter()
+        .map(success)
+        .collect::<Option<_>>()
+        .ok_or(WriteFailed::Unknown)?;
+    let told = answered.iter().zip(statuses);
+    expected
+        .zip(told)
+        .map(|((resource, known_id), (entry, status))| {
+            let text = |name: &str| entry.pointer(name).and_then(Value::as_str);
+            let stated = Stated {
+                location: text("/response/location"),
+                etag: text("/response/etag"),
+                body: entry.get("resource"),
+            };
+            let existed = status == 200 && known_id.is_none();
+            stated.accepted(resource, known_id, existed)
+        })
+        .collect()
 }
 
 fn success(entry: &Value) -> Option<u16> {
@@ -152,15 +152,22 @@ mod tests {
     fn the_body_goes_in_byte_for_byte() {
         let body = r#"{"resourceType":"Task", "x":1.50}"#;
         let digest = Digest::of_bytes(b"order");
-        let name = entry_name(&digest, 0);
-        let request = EntryRequest {
-            method: "POST",
-            url: "Task",
-            if_none_exist: Some("identifier=a|b"),
-            if_match: None,
+        let target = Entry {
+            full_url: entry_name(&digest, 0),
+            resource: serde_json::from_str(body).unwrap(),
+            request: EntryRequest {
+                method: "POST",
+                url: "Task",
+                if_none_exist: Some("identifier=a|b"),
+                if_match: None,
+            },
         };
-        let bytes = transaction(&name, body, request, "urn:uuid:p", &json!({"a": 1})).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
+        let provenance = serde_json::value::to_raw_value(&json!({"a": 1})).unwrap();
+        let entries = [
+            target,
+            provenance_entry("urn:uuid:p".to_owned(), &provenance),
+        ];
+        let text = String::from_utf8(transaction(&entries).unwrap()).unwrap();
         assert!(text.contains(body), "{text}");
         assert!(text.contains(r#""ifNoneExist":"identifier=a|b""#));
         assert!(!text.contains("ifMatch"));
@@ -177,25 +184,39 @@ mod tests {
     }
 
     #[test]
-    fn only_two_successes_are_a_success() {
-        let task = ResourceType::new("Task").unwrap();
-        let answer = |first: &str, second: &str| {
-            json!({"resourceType": "Bundle", "type": "transaction-response", "entry": [
-                {"response": {"status": first, "location": "Task/7/_history/1", "etag": "W/\"1\""}},
-                {"response": {"status": second}}
-            ]})
-        };
-        let made = first_entry(&answer("201 Created", "201"), &task, None).unwrap();
-        assert_eq!((made.id.as_str(), made.existed), ("7", false));
-        assert!(
-            first_entry(&answer("200 OK", "201"), &task, None)
-                .unwrap()
-                .existed
-        );
-        assert!(first_entry(&answer("201", "400 Bad Request"), &task, None).is_err());
-        assert!(first_entry(&answer("412", "201"), &task, None).is_err());
-        let mut batch = answer("201", "201");
+    fn only_successes_of_every_entry_are_a_success() {
+        let [task, observation] =
+            ["Task", "Observation"].map(|name| ResourceType::new(name).unwrap());
+        let entry = |status: &str, of: &str| json!({"response": {"status": status, "location": format!("{of}/7/_history/1"), "etag": "W/\"1\""}});
+        let answer = |entries: &[Value]| json!({"resourceType": "Bundle", "type": "transaction-response", "entry": entries});
+        let one = |answer: &Value| first_entries(answer, 2, [(&task, None)].into_iter());
+        let provenance = json!({"response": {"status": "201"}});
+        let good = answer(&[entry("201 Created", "Task"), provenance.clone()]);
+        let made = one(&good).unwrap();
+        assert_eq!((made[0].id.as_str(), made[0].existed), ("7", false));
+        let again = one(&answer(&[entry("200 OK", "Task"), provenance.clone()])).unwrap();
+        assert!(again[0].existed);
+        let failed = json!({"response": {"status": "400 Bad Request"}});
+        for bad in [
+            answer(&[entry("201", "Task"), failed]),
+            answer(&[entry("412", "Task"), provenance.clone()]),
+            // One entry that nothing is said of, and one too many.
+            answer(&[entry("201", "Task")]),
+            answer(&[entry("201", "Task"), provenance.clone(), provenance.clone()]),
+            // Something else was made than was asked for.
+            answer(&[entry("201", "Patient"), provenance.clone()]),
+        ] {
+            assert_eq!(one(&bad), Err(WriteFailed::Unknown), "{bad}");
+        }
+        let mut batch = good;
         batch["type"] = json!("batch-response");
-        assert!(first_entry(&batch, &task, None).is_err());
+        assert!(one(&batch).is_err());
+        // Several, each with its own place.
+        let several = answer(&[entry("201", "Task"), entry("200", "Observation")]);
+        let expected = [(&task, None), (&observation, Some("7"))];
+        let made = first_entries(&several, 2, expected.into_iter()).unwrap();
+        assert_eq!(made.len(), 2);
+        assert!(!made[1].existed);
+        assert!(first_entries(&several, 3, expected.into_iter()).is_err());
     }
 }

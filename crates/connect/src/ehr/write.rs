@@ -10,20 +10,24 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::patch::JSON_PATCH;
 use chaperone_core::ports::{
-    EhrReadFailed, EhrSearch, Reconciliation, Version, WriteFailed, WriteReceipt,
+    EhrReadFailed, EhrSearch, EntryWritten, Reconciliation, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::ResourceType;
-use chaperone_core::writeback::FailureCause;
+use chaperone_core::together::OneChange;
+use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
 
 use super::operation::{acknowledged, call};
 use super::read::{FHIR_JSON, PREFER, Turn};
-use super::sendable::{Sendable, Target, offers};
-use super::transaction::{EntryRequest, entry_name, first_entry, patch_binary, transaction};
+use super::sendable::{Part, Sendable, Target, offers};
+use super::transaction::{
+    Entry, EntryRequest, entry_name, first_entries, patch_binary, provenance_entry, transaction,
+};
 use super::{FhirEndpoint, answer};
 use crate::egress::{Outgoing, class, exchange};
 use crate::http::Answer;
@@ -42,8 +46,10 @@ impl FhirEndpoint {
         delivering: &Delivering,
     ) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
-        let support = self.support(&order.resource, order.interaction);
-        let offered = offers(&support, order);
+        let support = |change: &OneChange<'_>| self.support(change.resource, change.interaction);
+        let offered = order
+            .changes()
+            .try_for_each(|change| offers(&support(&change), order, &change));
         let mut sendable = offered
             .and_then(|()| self.sendable(delivering))
             .map_err(|why| {
@@ -55,16 +61,21 @@ impl FhirEndpoint {
                 );
                 not_applied(FailureCause::Rejected)
             })?;
-        if !support.provenance {
-            sendable.provenance = None;
+        for part in sendable.parts_mut() {
+            if !support(&part.change).provenance {
+                part.provenance = None;
+            }
         }
         if delivering.attempt() > 1
-            && let Ok(Some(receipt)) = self.soon(self.applied_meanwhile(&sendable)).await
+            && let Ok(Some(found)) = self.soon(self.applied_meanwhile(&sendable)).await
         {
-            return Ok(receipt);
+            return found;
         }
         match order.strategy {
-            Strategy::Conditional => self.deliver_conditional(&sendable, support.atomic).await,
+            Strategy::Conditional => {
+                let atomic = support(&sendable.part.change).atomic;
+                self.deliver_conditional(&sendable, atomic).await
+            }
             Strategy::PlainPost | Strategy::VendorOp | Strategy::EhrStaged => {
                 self.deliver_plain(&sendable).await
             }
@@ -84,14 +95,22 @@ impl FhirEndpoint {
 
     /// What an earlier attempt did after all, if it shows now. Without this look, a transaction that
     /// finds its target in place would still write a second Provenance.
-    async fn applied_meanwhile(&self, sendable: &Sendable<'_>) -> Option<WriteReceipt> {
-        let again = (sendable.order.strategy, sendable.target);
-        if again != (Strategy::Conditional, Target::New) {
+    async fn applied_meanwhile(
+        &self,
+        sendable: &Sendable<'_>,
+    ) -> Option<Result<WriteReceipt, WriteFailed>> {
+        let is_create =
+            (sendable.order.strategy, sendable.part.target) == (Strategy::Conditional, Target::New);
+        if !is_create && sendable.also.is_empty() {
             return None;
         }
-        match self.find_created(sendable).await {
-            Ok(Reconciliation::Applied(receipt)) => Some(receipt),
-            // Everything else is settled by the condition under which it is sent.
+        match self.find_conditional(sendable).await {
+            Ok(Reconciliation::Applied(receipt)) => Some(Ok(receipt)),
+            // The rest of what is there in part is not sent after it: a person looks.
+            Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied)) => {
+                Some(Err(WriteFailed::Unknown))
+            }
+            // Everything else is settled by the conditions under which it is sent.
             _ => None,
         }
     }
@@ -101,50 +120,45 @@ impl FhirEndpoint {
         sendable: &Sendable<'_>,
         atomic: bool,
     ) -> Result<WriteReceipt, WriteFailed> {
-        let (accepted, provenance_written) = match &sendable.provenance {
-            Some(provenance) if atomic => {
-                (self.send_transaction(sendable, provenance).await?, true)
-            }
-            _ => {
-                let accepted = self.send_target(sendable).await?;
-                let written = self.send_provenance(sendable, &accepted).await;
-                (accepted, written)
-            }
+        let is_together = !sendable.also.is_empty();
+        let has_provenance = sendable.part.provenance.is_some();
+        let (accepted, provenance_written) = if is_together || (atomic && has_provenance) {
+            let accepted = self.send_transaction(sendable).await?;
+            let written = sendable.parts().all(|part| part.provenance.is_some());
+            (accepted, written)
+        } else {
+            let accepted = self.send_target(sendable).await?;
+            let written = self.send_provenance(sendable, &accepted).await;
+            (vec![accepted], written)
         };
-        match self.read_back(sendable, &accepted).await {
-            ReadBack::Same { digest, version } => Ok(receipt(
-                &sendable.order.resource,
-                &accepted,
-                version,
-                Some(digest),
-                provenance_written,
-            )),
-            // Reconciling reads again and, if the difference stands, puts it before a human.
-            ReadBack::Differs | ReadBack::Unreadable => Err(WriteFailed::Unknown),
+        let mut shown = Vec::with_capacity(accepted.len());
+        for (part, accepted) in sendable.parts().zip(&accepted) {
+            let ReadBack::Same { digest, version } = self.read_back(part, accepted).await else {
+                // Reconciling reads again and, if the difference stands, puts it before a human.
+                return Err(WriteFailed::Unknown);
+            };
+            shown.push(written(part, accepted, version, Some(digest)));
         }
+        receipt_of(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     async fn deliver_plain(&self, sendable: &Sendable<'_>) -> Result<WriteReceipt, WriteFailed> {
-        if let Target::Existing { id } = sendable.target {
+        let part = &sendable.part;
+        if let Target::Existing { id } = part.target {
             self.soon(self.base_unchanged(sendable.order, id))
                 .await
                 .unwrap_or_else(|_| Err(not_applied(FailureCause::Unreachable)))?;
         }
         let accepted = self.send_target(sendable).await?;
         let provenance_written = self.send_provenance(sendable, &accepted).await;
-        let (digest, version) = match self.read_back(sendable, &accepted).await {
+        let (digest, version) = match self.read_back(part, &accepted).await {
             ReadBack::Same { digest, version } => (Some(digest), version),
             // Acknowledged, not shown: asking again later cannot do better here.
             ReadBack::Unreadable => (None, None),
             ReadBack::Differs => return Err(WriteFailed::Unknown),
         };
-        Ok(receipt(
-            &sendable.order.resource,
-            &accepted,
-            version,
-            digest,
-            provenance_written,
-        ))
+        let shown = vec![written(part, &accepted, version, digest)];
+        receipt_of(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     /// Reads the base again. Between this and the send another writer may still come in; that is why the
@@ -179,12 +193,13 @@ impl FhirEndpoint {
             .base
             .at(&order.path)
             .ok_or_else(|| not_applied(FailureCause::Rejected))?;
-        let mut request = match (sendable.target, sendable.patch) {
+        let part = &sendable.part;
+        let mut request = match (part.target, part.patch) {
             (Target::New, _) => self.write_client.post(url),
             (Target::Existing { .. }, None) => self.write_client.put(url),
             (Target::Existing { .. }, Some(_)) => self.write_client.patch(url),
         };
-        let condition = condition_of(sendable);
+        let condition = condition_of(order.strategy, part);
         match condition {
             Condition::NoneExist => {
                 request =
@@ -196,10 +211,10 @@ impl FhirEndpoint {
             Condition::None => {}
         }
         // Byte for byte as approved; what is placed unsigned is the same with one element set back.
-        let (kind, body) = match (sendable.patch, &sendable.signed_body) {
+        let (kind, body) = match (part.patch, &sendable.signed_body) {
             (Some(patch), _) => (JSON_PATCH, patch.to_owned()),
             (None, None) => (FHIR_JSON, order.body.clone()),
-            (None, Some(_)) => (FHIR_JSON, sendable.body.to_string()),
+            (None, Some(_)) => (FHIR_JSON, part.body.to_string()),
         };
         let request = request.body(body);
         let answer = self.send_typed(request, kind, sendable.not_after).await?;
@@ -207,12 +222,7 @@ impl FhirEndpoint {
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             return Err(refused(&answer, condition, self.clock.now()));
         }
-        accepted(
-            &answer,
-            &order.resource,
-            sendable.target.known_id(),
-            condition,
-        )
+        accepted(&answer, &order.resource, part.target.known_id(), condition)
     }
 
     /// Sends the target to an operation of the EHR's own.
@@ -233,69 +243,113 @@ impl FhirEndpoint {
             return Err(refused(&answer, Condition::None, self.clock.now()));
         }
         let said = answer.json().ok_or(WriteFailed::Unknown)?;
-        acknowledged(&said, &order.resource, sendable.target.known_id())
+        acknowledged(&said, &order.resource, sendable.part.target.known_id())
     }
 
-    /// Sends target and Provenance as one transaction.
+    /// Sends every change with its Provenance as one transaction: the changes first, then the Provenances.
     async fn send_transaction(
         &self,
         sendable: &Sendable<'_>,
-        provenance: &Value,
-    ) -> Result<Accepted, WriteFailed> {
+    ) -> Result<Vec<Accepted>, WriteFailed> {
         let order = sendable.order;
         let unsendable = || not_applied(FailureCause::Rejected);
-        let (target_url, reference, method) = match (sendable.target, sendable.patch) {
-            (Target::New, _) => {
-                let name = entry_name(sendable.digest, 0);
-                (name.clone(), name, "POST")
-            }
-            (Target::Existing { .. }, None) => {
-                let url = self.base.at(&order.path).ok_or_else(unsendable)?;
-                (url.into(), order.path.clone(), "PUT")
-            }
-            // The Binary that holds the patch is nothing that stays; the entry's request says what it changes.
-            (Target::Existing { .. }, Some(_)) => {
-                (entry_name(sendable.digest, 0), order.path.clone(), "PATCH")
-            }
-        };
-        let held = sendable.patch.map(|patch| patch_binary(patch).to_string());
-        let condition = condition_of(sendable);
-        let request = EntryRequest {
-            method,
-            url: &order.path,
-            if_none_exist: order
-                .if_none_exist
-                .as_deref()
-                .filter(|_| condition == Condition::NoneExist),
-            if_match: order
-                .if_match
-                .as_deref()
-                .filter(|_| matches!(condition, Condition::Match | Condition::MatchPatch)),
-        };
-        let body = transaction(
-            &target_url,
-            held.as_deref().unwrap_or(&order.body),
-            request,
-            &entry_name(sendable.digest, 1),
-            &with_target(provenance, &reference),
-        )
-        .ok_or_else(unsendable)?;
         let url = self.base.at("").ok_or_else(unsendable)?;
-        let answer = self
-            .send_once(self.write_client.post(url).body(body), sendable.not_after)
-            .await?;
+        let (body, entries) = self.transaction_of(sendable).ok_or_else(unsendable)?;
+        let request = self.write_client.post(url).body(body);
+        let answer = self.send_once(request, sendable.not_after).await?;
         self.log_status(order, answer.status);
         if answer.status != StatusCode::OK {
-            return Err(refused(&answer, condition, self.clock.now()));
+            return Err(self.refused_transaction(sendable, &answer).await);
         }
         let bundle = answer.json().ok_or(WriteFailed::Unknown)?;
-        first_entry(&bundle, &order.resource, sendable.target.known_id())
+        let expected = sendable
+            .parts()
+            .map(|part| (part.change.resource, part.target.known_id()));
+        first_entries(&bundle, entries, expected)
+    }
+
+    /// The bytes of the transaction, and how many entries it has.
+    fn transaction_of(&self, sendable: &Sendable<'_>) -> Option<(Vec<u8>, usize)> {
+        let mut patches = Vec::new();
+        let mut provenances = Vec::new();
+        let mut names = (0_u8..=u8::MAX).map(|n| entry_name(sendable.digest, n));
+        let mut urls = Vec::new();
+        for part in sendable.parts() {
+            let name = names.next()?;
+            urls.push(match (part.target, part.patch) {
+                (Target::Existing { .. }, None) => self.base.at(part.change.path)?.into(),
+                // The Binary that holds a patch is nothing that stays; the entry's request says what it changes.
+                (Target::New, _) | (Target::Existing { .. }, Some(_)) => name.clone(),
+            });
+            let reference = match part.target {
+                Target::New => name,
+                Target::Existing { .. } => part.change.path.to_owned(),
+            };
+            let held = part.patch.map(|patch| to_raw_value(&patch_binary(patch)));
+            patches.push(held.transpose().ok()?);
+            if let Some(provenance) = &part.provenance {
+                provenances.push(to_raw_value(&with_target(provenance, &reference)).ok()?);
+            }
+        }
+        let mut entries = Vec::new();
+        for ((part, full_url), held) in sendable.parts().zip(urls).zip(&patches) {
+            let condition = condition_of(sendable.order.strategy, part);
+            let if_match = matches!(condition, Condition::Match | Condition::MatchPatch);
+            entries.push(Entry {
+                full_url,
+                resource: match held {
+                    Some(held) => held,
+                    None => serde_json::from_str(part.change.body).ok()?,
+                },
+                request: EntryRequest {
+                    method: match (part.target, part.patch) {
+                        (Target::New, _) => "POST",
+                        (Target::Existing { .. }, None) => "PUT",
+                        (Target::Existing { .. }, Some(_)) => "PATCH",
+                    },
+                    url: part.change.path,
+                    if_none_exist: part
+                        .change
+                        .if_none_exist
+                        .filter(|_| condition == Condition::NoneExist),
+                    if_match: part.change.if_match.filter(|_| if_match),
+                },
+            });
+        }
+        for provenance in &provenances {
+            entries.push(provenance_entry(names.next()?, provenance));
+        }
+        Some((transaction(&entries)?, entries.len()))
+    }
+
+    /// What the refusal of a transaction proves. Of several changes under conditions of both kinds, a conflict does not
+    /// say whose it is, so it is looked at: what is still to be made was not made, and of what is to be changed
+    /// something is another version than was approved, which is not ours.
+    async fn refused_transaction(&self, sendable: &Sendable<'_>, answer: &Answer) -> WriteFailed {
+        let now = self.clock.now();
+        let strategy = sendable.order.strategy;
+        let conditions: Vec<Condition> = sendable
+            .parts()
+            .map(|part| condition_of(strategy, part))
+            .collect();
+        let failed = |condition| refused(answer, condition, now);
+        let alike = |failed: &WriteFailed, condition: &Condition| {
+            refused(answer, *condition, now) == *failed
+        };
+        let first = failed(conditions.first().copied().unwrap_or(Condition::None));
+        if conditions.iter().all(|condition| alike(&first, condition)) {
+            return first;
+        }
+        match self.soon(self.overtaken(sendable)).await {
+            Ok(Ok(true)) => WriteFailed::Stale,
+            _ => WriteFailed::Unknown,
+        }
     }
 
     /// Writes the Provenance of a target that stands alone. Whatever becomes of it, the target is there:
     /// the ledger holds the same facts.
     async fn send_provenance(&self, sendable: &Sendable<'_>, accepted: &Accepted) -> bool {
-        let Some(template) = &sendable.provenance else {
+        let Some(template) = &sendable.part.provenance else {
             return false;
         };
         let resource = &sendable.order.resource;
@@ -433,11 +487,11 @@ impl FhirEndpoint {
     }
 
     /// Reads what was written, the exact version where the server told it, and compares.
-    async fn read_back(&self, sendable: &Sendable<'_>, accepted: &Accepted) -> ReadBack {
-        let resource = &sendable.order.resource;
+    async fn read_back(&self, part: &Part<'_>, accepted: &Accepted) -> ReadBack {
+        let resource = part.change.resource;
         for attempt in 1..=READ_BACK_ATTEMPTS_MAX {
             match self.read_written(resource, accepted).await {
-                Ok(found) if same_content(&sendable.body, &found) => {
+                Ok(found) if same_content(&part.body, &found) => {
                     return ReadBack::Same {
                         digest: content_digest(&found),
                         version: answer::version_of(&found),
@@ -501,29 +555,43 @@ pub(super) fn location(resource: &ResourceType, id: &str, version: Option<&Versi
     }
 }
 
-fn receipt(
-    resource: &ResourceType,
+/// What one change can show.
+fn written(
+    part: &Part<'_>,
     accepted: &Accepted,
     version_read: Option<Version>,
     read_back: Option<Digest>,
-    provenance_written: bool,
-) -> WriteReceipt {
+) -> EntryWritten {
     let version = version_read.or_else(|| accepted.version.clone());
-    WriteReceipt {
-        location: location(resource, &accepted.id, version.as_ref()),
+    EntryWritten {
+        location: location(part.change.resource, &accepted.id, version.as_ref()),
         version,
         read_back,
-        provenance_written,
-        also: Vec::new(),
     }
 }
 
-fn condition_of(sendable: &Sendable<'_>) -> Condition {
-    match (sendable.order.strategy, sendable.target) {
-        (Strategy::Conditional, Target::Existing { .. }) if sendable.patch.is_some() => {
+/// What all changes of an order can show; nothing where there is none.
+pub(super) fn receipt_of(
+    shown: Vec<EntryWritten>,
+    provenance_written: bool,
+) -> Option<WriteReceipt> {
+    let mut shown = shown.into_iter();
+    let first = shown.next()?;
+    Some(WriteReceipt {
+        location: first.location,
+        version: first.version,
+        read_back: first.read_back,
+        provenance_written,
+        also: shown.collect(),
+    })
+}
+
+fn condition_of(strategy: Strategy, part: &Part<'_>) -> Condition {
+    match (strategy, part.target) {
+        (Strategy::Conditional, Target::New) => Condition::NoneExist,
+        (Strategy::Conditional, Target::Existing { .. }) if part.patch.is_some() => {
             Condition::MatchPatch
         }
-        (Strategy::Conditional, Target::New) => Condition::NoneExist,
         (Strategy::Conditional, Target::Existing { .. }) => Condition::Match,
         _ => Condition::None,
     }
