@@ -177,7 +177,7 @@ pub struct EhrEventDeclaration {
     pub expires_s: i64,
 }
 
-/// A tool: `tools/<name>.toml`. Exactly one of `read`, `write`, `status` and `templates` is given.
+/// A tool: `tools/<name>.toml`. Exactly one of `read`, `write`, `together`, `status` and `templates` is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolDeclaration {
@@ -191,6 +191,9 @@ pub struct ToolDeclaration {
     /// A proposal to change something.
     #[serde(default)]
     pub write: Option<WriteAction>,
+    /// Several proposals of these tools as one: all of them or none.
+    #[serde(default)]
+    pub together: Vec<ToolName>,
     /// The status of the agent's own proposals. Touches no EHR.
     #[serde(default)]
     pub status: bool,
@@ -209,6 +212,8 @@ pub enum ToolAction<'a> {
     Read(&'a ReadAction),
     /// Proposes.
     Write(&'a WriteAction),
+    /// Proposes what several calls of these tools would, as one.
+    Together(&'a [ToolName]),
     /// Tells the status of the agent's own proposals.
     Status,
     /// Tells the note templates.
@@ -218,13 +223,29 @@ pub enum ToolAction<'a> {
 impl ToolDeclaration {
     /// The one thing it does; `None` when the declaration names none or several.
     pub fn action(&self) -> Option<ToolAction<'_>> {
-        match (&self.read, &self.write, self.status, self.templates) {
-            (Some(read), None, false, false) => Some(ToolAction::Read(read)),
-            (None, Some(write), false, false) => Some(ToolAction::Write(write)),
-            (None, None, true, false) => Some(ToolAction::Status),
-            (None, None, false, true) => Some(ToolAction::Templates),
+        let together = (!self.together.is_empty()).then_some(&self.together);
+        match (
+            &self.read,
+            &self.write,
+            together,
+            self.status,
+            self.templates,
+        ) {
+            (Some(read), None, None, false, false) => Some(ToolAction::Read(read)),
+            (None, Some(write), None, false, false) => Some(ToolAction::Write(write)),
+            (None, None, Some(tools), false, false) => Some(ToolAction::Together(tools)),
+            (None, None, None, true, false) => Some(ToolAction::Status),
+            (None, None, None, false, true) => Some(ToolAction::Templates),
             _ => None,
         }
+    }
+
+    /// Whether calling it proposes a change.
+    pub fn proposes(&self) -> bool {
+        matches!(
+            self.action(),
+            Some(ToolAction::Write(_) | ToolAction::Together(_))
+        )
     }
 }
 

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, ChangeClass};
 use crate::digest::{Digest, PayloadAddress};
-use crate::evidence::{StageRecord, ValidationRecord, WriteOrder};
+use crate::evidence::{RulingRecord, StageRecord, ValidationRecord, WriteOrder};
+use crate::facts::Facts;
+use crate::gate::Gate;
 use crate::ids::ToolName;
 use crate::request::WriteRequest;
 use crate::resource::{Interaction, ResourceType};
@@ -199,10 +201,39 @@ impl WriteOrder {
         std::iter::once(first).chain(also)
     }
 
+    /// What policy was asked about each change; nothing where that was not kept.
+    pub fn questions(&self) -> Option<Vec<WriteRequest>> {
+        self.changes().map(|change| change.asked.cloned()).collect()
+    }
+
     /// Whether it makes several changes at once.
     pub fn is_together(&self) -> bool {
         !self.also.is_empty()
     }
+}
+
+/// The facts that count for everything that is asked about: one that the gates of several changes name is shown by
+/// each of them, or it is not shown. `ruling` is what was said of it.
+pub fn facts_of_all(asked: &[WriteRequest], ruling: &RulingRecord) -> Facts {
+    if let [only] = asked {
+        return only.facts.clone();
+    }
+    let Gate::AutoVerified { facts: named } = &ruling.gate else {
+        return Facts::default();
+    };
+    let mut shown = Facts::default();
+    for name in named {
+        let naming = asked.iter().zip(&ruling.entries).filter(
+            |(_, own)| matches!(&own.gate, Gate::AutoVerified { facts } if facts.contains(name)),
+        );
+        let facts: Vec<&Facts> = naming.map(|(asked, _)| &asked.facts).collect();
+        if facts.iter().all(|facts| facts.is_established(name))
+            && let Some(fact) = facts.first().and_then(|facts| facts.get(name))
+        {
+            shown.add(name, fact.clone());
+        }
+    }
+    shown
 }
 
 /// What a finished delivery can show of a further change.

@@ -1,13 +1,16 @@
 //! Arguments of a tool call: strict schemas, and values checked against them.
 //!
 //! Anything undeclared is refused. Write tools take four arguments of Chaperone's own beside the
-//! declared ones: `idempotency_key`, `rationale`, `confidence`, `sources`.
+//! declared ones: `idempotency_key`, `rationale`, `confidence`, `sources`; a tool that proposes several changes as one
+//! takes them as `changes`.
 
 use std::collections::BTreeMap;
 
 use chaperone_core::bundle::{InputDeclaration, InputType, ToolAction, ToolDeclaration};
-use chaperone_core::ids::ResourceToken;
+use chaperone_core::ids::{ResourceToken, ToolName};
+use chaperone_core::together::ENTRIES_MAX;
 use chaperone_fhir::primitive::Primitive;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::errors::CallError;
@@ -16,6 +19,20 @@ use crate::tokens::holds_token;
 const KEY_CHARS_MAX: usize = 128;
 const RATIONALE_CHARS_MAX: usize = 2_000;
 const SOURCES_MAX: usize = 20;
+
+/// The argument of a tool that proposes several changes as one: what they are.
+pub(crate) const CHANGES: &str = "changes";
+
+/// One of several changes, as it was sent.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SentChange {
+    /// The tool.
+    pub(crate) tool: String,
+    /// Its declared inputs.
+    #[serde(default)]
+    pub(crate) inputs: Map<String, Value>,
+}
 
 /// Checked arguments.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +47,8 @@ pub(crate) struct Arguments {
     pub(crate) confidence: Option<f64>,
     /// For write tools: resources the proposal rests on.
     pub(crate) sources: Vec<ResourceToken>,
+    /// For tools that propose several changes as one: what they are, not yet checked.
+    pub(crate) changes: Vec<SentChange>,
     /// Everything as received.
     pub(crate) raw: Map<String, Value>,
 }
@@ -40,32 +59,72 @@ impl Arguments {
         tool: &ToolDeclaration,
         sent: Map<String, Value>,
     ) -> Result<Self, CallError> {
-        let is_write = matches!(tool.action(), Some(ToolAction::Write(_)));
+        let is_write = tool.proposes();
+        let is_together = matches!(tool.action(), Some(ToolAction::Together(_)));
         let mut arguments = Arguments {
             raw: sent.clone(),
             ..Arguments::default()
         };
         for (name, value) in sent {
             match tool.inputs.get(&name) {
-                Some(input) => {
-                    check_value(input, &value).map_err(|why| {
-                        CallError::invalid_argument()
-                            .about(name.clone())
-                            .saying(why)
-                    })?;
-                    arguments.inputs.insert(name, value);
-                }
+                Some(input) => arguments.take_declared(name, input, value)?,
+                None if is_together && name == CHANGES => arguments.take_changes(value)?,
                 None if is_write => arguments.take_reserved(&name, value)?,
                 None => return Err(undeclared(&name)),
             }
         }
+        arguments.complete(tool)?;
+        if is_write && arguments.idempotency_key.is_empty() {
+            return Err(CallError::invalid_argument()
+                .about("idempotency_key")
+                .saying("a proposal needs an idempotency key: the same key when you retry, a new one for a new proposal"));
+        }
+        Ok(arguments)
+    }
+
+    /// Checks the inputs of one of several changes against the declaration of its tool.
+    pub(crate) fn of_change(
+        tool: &ToolDeclaration,
+        sent: Map<String, Value>,
+    ) -> Result<Self, CallError> {
+        let mut arguments = Arguments {
+            raw: sent.clone(),
+            ..Arguments::default()
+        };
+        for (name, value) in sent {
+            match tool.inputs.get(&name) {
+                Some(input) => arguments.take_declared(name, input, value)?,
+                None => return Err(undeclared(&name)),
+            }
+        }
+        arguments.complete(tool)?;
+        Ok(arguments)
+    }
+
+    fn take_declared(
+        &mut self,
+        name: String,
+        input: &InputDeclaration,
+        value: Value,
+    ) -> Result<(), CallError> {
+        check_value(input, &value).map_err(|why| {
+            CallError::invalid_argument()
+                .about(name.clone())
+                .saying(why)
+        })?;
+        self.inputs.insert(name, value);
+        Ok(())
+    }
+
+    /// Puts defaults in, and finds what is required and absent.
+    fn complete(&mut self, tool: &ToolDeclaration) -> Result<(), CallError> {
         for (name, input) in &tool.inputs {
-            if arguments.inputs.contains_key(name) {
+            if self.inputs.contains_key(name) {
                 continue;
             }
             match &input.default {
                 Some(default) => {
-                    arguments.inputs.insert(name.clone(), default.clone());
+                    self.inputs.insert(name.clone(), default.clone());
                 }
                 None if input.required => {
                     return Err(CallError::invalid_argument()
@@ -75,12 +134,16 @@ impl Arguments {
                 None => {}
             }
         }
-        if is_write && arguments.idempotency_key.is_empty() {
-            return Err(CallError::invalid_argument()
-                .about("idempotency_key")
-                .saying("a proposal needs an idempotency key: the same key when you retry, a new one for a new proposal"));
-        }
-        Ok(arguments)
+        Ok(())
+    }
+
+    fn take_changes(&mut self, value: Value) -> Result<(), CallError> {
+        self.changes = serde_json::from_value(value).map_err(|_| {
+            CallError::invalid_argument()
+                .about(CHANGES)
+                .saying("a list of changes, each `{\"tool\": …, \"inputs\": {…}}` and nothing else")
+        })?;
+        Ok(())
     }
 
     fn take_reserved(&mut self, name: &str, value: Value) -> Result<(), CallError> {
@@ -225,8 +288,8 @@ fn in_range(input: &InputDeclaration, number: f64) -> Result<(), String> {
     }
 }
 
-/// JSON Schema of a tool's arguments.
-pub(crate) fn input_schema(tool: &ToolDeclaration) -> Value {
+/// JSON Schema of a tool's arguments; of what goes together, only the tools that are `listed`, where that is given.
+pub(crate) fn input_schema(tool: &ToolDeclaration, listed: Option<&[ToolName]>) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for (name, input) in &tool.inputs {
@@ -235,7 +298,25 @@ pub(crate) fn input_schema(tool: &ToolDeclaration) -> Value {
             required.push(json!(name));
         }
     }
-    if matches!(tool.action(), Some(ToolAction::Write(_))) {
+    if let Some(ToolAction::Together(of)) = tool.action() {
+        let is_listed = |name: &&ToolName| listed.is_none_or(|listed| listed.contains(name));
+        let tools: Vec<&ToolName> = of.iter().filter(is_listed).collect();
+        properties.insert(
+            CHANGES.to_owned(),
+            json!({ "type": "array", "minItems": 2, "maxItems": ENTRIES_MAX, "items": {
+                "type": "object",
+                "properties": {
+                    "tool": { "type": "string", "enum": tools },
+                    "inputs": { "type": "object",
+                        "description": "the inputs of that tool, without idempotency_key, rationale, confidence and sources, which are given once for all" },
+                },
+                "required": ["tool", "inputs"],
+                "additionalProperties": false,
+            } }),
+        );
+        required.push(json!(CHANGES));
+    }
+    if tool.proposes() {
         properties.insert(
             "idempotency_key".to_owned(),
             json!({ "type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX,

@@ -52,6 +52,7 @@ impl BatchRules {
             && !MESSAGES.contains(&change.resource.as_str())
             && !proposal.tainted
             && proposal.undo.is_none()
+            && !ruled.is_together()
             && proposal.edit.is_none()
             && ruled.validation.is_clean()
     }

@@ -51,13 +51,14 @@ impl Engine {
             .tools
             .iter()
             .filter_map(|name| self.bundle.tool(name))
-            .map(describe)
+            .map(|tool| describe(tool, Some(&intent.tools)))
             .collect()
     }
 
     /// Every tool of the bundle, for the OpenAPI document.
     pub fn all_tools(&self) -> Vec<ToolDescription> {
-        self.bundle.tools().map(describe).collect()
+        let tools = self.bundle.tools();
+        tools.map(|tool| describe(tool, None)).collect()
     }
 
     /// Calls a tool. Every refusal is recorded with the correlation id.
@@ -109,7 +110,7 @@ impl Engine {
             .ok_or_else(CallError::unknown_tool)?;
         let action = tool.action().ok_or_else(CallError::unknown_tool)?;
         let resource = resource_of(action)?;
-        let is_write = matches!(action, ToolAction::Write(_));
+        let is_write = tool.proposes();
         let mode = self.check_mode(caller, resource.as_ref(), is_write).await?;
         let policies = self.check_access(caller, intent, tool, resource, mode)?;
         let arguments = Arguments::check(tool, arguments)?;
@@ -125,12 +126,13 @@ impl Engine {
         match action {
             ToolAction::Read(read) => self.read(&admitted, read).await,
             ToolAction::Write(write) => self.propose(&admitted, write).await,
+            ToolAction::Together(of) => self.propose_together(&admitted, of).await,
             ToolAction::Status => self.proposal_status(&admitted).await,
             ToolAction::Templates => self.told_note_templates(),
         }
     }
 
-    async fn check_mode(
+    pub(crate) async fn check_mode(
         &self,
         caller: &Caller,
         resource: Option<&ResourceType>,
@@ -151,7 +153,7 @@ impl Engine {
         }
     }
 
-    fn check_access(
+    pub(crate) fn check_access(
         &self,
         caller: &Caller,
         intent: &IntentDeclaration,
@@ -175,7 +177,7 @@ impl Engine {
             purpose: envelope.purpose.clone(),
             tool: tool.name.clone(),
             resource,
-            write: matches!(tool.action(), Some(ToolAction::Write(_))),
+            write: tool.proposes(),
             connection: self.ehr.connection().clone(),
             environment: self.ehr.environment(),
             presence_live: intent
@@ -221,7 +223,7 @@ impl Engine {
 
 /// The gate as agents are told it: that people decide, not how many of them with what. How far a gate is
 /// raised can rest on the record (an allergy, a death), which is none of the agent's business (invariant 10).
-fn told_gate(level: chaperone_core::gate::GateLevel) -> chaperone_core::gate::GateLevel {
+pub(crate) fn told_gate(level: chaperone_core::gate::GateLevel) -> chaperone_core::gate::GateLevel {
     use chaperone_core::gate::GateLevel as L;
     match level {
         L::Auto | L::AutoVerified | L::Deny => level,
@@ -333,16 +335,17 @@ fn resource_of(action: ToolAction<'_>) -> Result<Option<ResourceType>, CallError
                 .map_err(|_| CallError::internal())
         }
         ToolAction::Write(write) => Ok(Some(write.resource.clone())),
-        ToolAction::Status | ToolAction::Templates => Ok(None),
+        // Each of several changes is asked about by itself.
+        ToolAction::Together(_) | ToolAction::Status | ToolAction::Templates => Ok(None),
     }
 }
 
-fn describe(tool: &ToolDeclaration) -> ToolDescription {
+fn describe(tool: &ToolDeclaration, listed: Option<&[ToolName]>) -> ToolDescription {
     ToolDescription {
         name: tool.name.clone(),
         description: tool.description.clone(),
-        input_schema: input_schema(tool),
-        read_only: !matches!(tool.action(), Some(ToolAction::Write(_))),
+        input_schema: input_schema(tool, listed),
+        read_only: !tool.proposes(),
     }
 }
 

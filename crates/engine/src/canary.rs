@@ -353,7 +353,7 @@ impl Engine {
         let fit = ruled.filter(|ruled| {
             // A rule that warns has found it already, and no service is asked about nobody.
             !ruled.validation.needs_override()
-                && self.decision_rules.services_for(&ruled.change).is_empty()
+                && self.decision_rules.services_for(ruled.changes()).is_empty()
         });
         let sealed = self.seal_imagination(&made.imagination, patient).await?;
         let mark = CanaryMark {

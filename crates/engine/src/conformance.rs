@@ -27,8 +27,8 @@ use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
-    CommitFailed, DeliveryProfile, Expected, InteractionSupport, KeyVaultFailed, PayloadClass,
-    Record, RecordChange, RecordKey, StoreFailed,
+    CommitFailed, DeliveryProfile, Expected, KeyVaultFailed, PayloadClass, Record, RecordChange,
+    RecordKey, StoreFailed,
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::ResourceType;
@@ -231,7 +231,14 @@ pub fn needs_of(bundle: &Bundle, now: Timestamp) -> ConformanceNeeds {
                     }),
                 }
             }
-            Some(ToolAction::Write(_) | ToolAction::Status | ToolAction::Templates) | None => {}
+            // What goes together is of tools that are looked at by themselves.
+            Some(
+                ToolAction::Write(_)
+                | ToolAction::Together(_)
+                | ToolAction::Status
+                | ToolAction::Templates,
+            )
+            | None => {}
         }
     }
     needs.writes.sort_by(|a, b| {
@@ -392,22 +399,24 @@ impl Engine {
         Ok(judge(record.as_ref(), &standing))
     }
 
-    /// What a report shows of such a write at this endpoint, if it covers the strategy the order was made for.
+    /// What a report shows of this endpoint, if it covers the strategy the order was made for.
     /// What people enter themselves needs none.
     pub(crate) async fn may_send(
         &self,
         ready: &Ready,
-    ) -> Result<Option<InteractionSupport>, StoreFailed> {
+    ) -> Result<Option<DeliveryProfile>, StoreFailed> {
         let ruled = ready.ruled();
         let strategy = ruled.order.strategy;
         if strategy == Strategy::HumanEntry {
-            return Ok(Some(InteractionSupport::by(strategy)));
+            return Ok(Some(DeliveryProfile::default()));
         }
-        let change = &ruled.change;
         Ok(match self.write_back().await? {
             WriteBack::On { profile, .. } => {
-                let shown = profile.of(&change.resource, change.interaction);
-                covers(shown.strategy, strategy).then_some(shown)
+                let is_covered = ruled.changes().all(|change| {
+                    let shown = profile.of(&change.resource, change.interaction);
+                    covers(shown.strategy, strategy) && (shown.atomic || !ruled.is_together())
+                });
+                is_covered.then_some(profile)
             }
             WriteBack::Off(why) => {
                 tracing::warn!(

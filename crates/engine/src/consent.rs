@@ -344,14 +344,15 @@ impl Engine {
             if ruled.change.direction != Direction::MorePrivate {
                 continue;
             }
-            let body = self
-                .order_body(&ruled.order.address)
+            // An opting out is never proposed together with anything else: these are its one body.
+            let own = self
+                .order_bodies(&ruled.order.address)
                 .await
                 .map_err(|failed| {
                     tracing::warn!(error = %failed, "an opt-out on its way cannot be opened");
                     CallError::consent_unread()
                 })?;
-            bodies.push(body);
+            bodies.extend(own);
         }
         Ok(bodies)
     }

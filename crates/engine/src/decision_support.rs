@@ -297,13 +297,15 @@ impl Engine {
             return None;
         }
         // What cannot be opened is not known to be harmless.
-        let facts = match self.support_order(ruled).await {
-            Some(order) => order.asked.map(|asked| asked.facts).unwrap_or_default(),
-            None => Default::default(),
-        };
-        self.decision_rules
-            .unheard_blocks(&ruled.change, &facts)
-            .then_some(SupportStands::NotHeard)
+        let order = self.support_order(ruled).await;
+        let asked = order
+            .and_then(|order| order.questions())
+            .unwrap_or_default();
+        let blocks = ruled.changes().enumerate().any(|(at, change)| {
+            let facts = asked.get(at).map(|it| it.facts.clone()).unwrap_or_default();
+            self.decision_rules.unheard_blocks(change, &facts)
+        });
+        blocks.then_some(SupportStands::NotHeard)
     }
 
     /// What was heard about a write-back that waits for approval. Where nothing was, or what was is old or about other
@@ -318,7 +320,7 @@ impl Engine {
             return Ok(kept.map(|(heard, _)| heard));
         };
         let ruled = waiting.ruled().clone();
-        let services = self.decision_rules.services_for(&ruled.change);
+        let services = self.decision_rules.services_for(ruled.changes());
         if services.is_empty() {
             return Ok(None);
         }

@@ -279,19 +279,21 @@ impl Engine {
         let now = self.now();
         let (modes, modes_version) = self.modes().await?;
         let proposal = &ready.ruled().proposal;
-        let subject = ModeSubject {
-            agent: Some(&proposal.agent),
-            intent: Some(&proposal.intent),
-            resource: Some(&ready.ruled().change.resource),
-            ehr: Some(&proposal.connection),
-        };
+        let mut effective = ready.ruled().changes().map(|change| {
+            modes.effective(ModeSubject {
+                agent: Some(&proposal.agent),
+                intent: Some(&proposal.intent),
+                resource: Some(&change.resource),
+                ehr: Some(&proposal.connection),
+            })
+        });
         if let Some(reason) = self.void_reason(ready, now).await {
             return self.void(hand, reason, work).await;
         }
         if !Self::can_be_signed(ready, now) {
             return self.void(hand, VoidReason::NotSigned, work).await;
         }
-        if !modes.effective(subject).delivers() {
+        if !effective.all(|mode| mode.delivers()) {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
         let Some(shown) = self.may_send(ready).await? else {
@@ -313,7 +315,10 @@ impl Engine {
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
         };
         // What was shown of whole resources shows nothing of patches, nor the other way round.
-        if order.patch.is_some() != shown.patch {
+        let is_shown = order.changes().all(|change| {
+            change.patch.is_some() == shown.of(change.resource, change.interaction).patch
+        });
+        if !is_shown {
             tracing::warn!(
                 writeback = %hand.id,
                 "an approved order waits: updates were shown to go in another way"

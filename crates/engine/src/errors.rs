@@ -87,6 +87,8 @@ causes! {
     not_found = "not-found", 404, Retry::Changed, "there is nothing under this token in this envelope", "use tokens that this envelope's tools returned";
     /// Policy said no.
     denied = "denied", 403, Retry::Never, "policy does not allow this", "do something else, or ask a human to do it";
+    /// Several changes that this EHR does not take as one.
+    not_together = "not-together", 409, Retry::Changed, "the EHR does not take this as one transaction with others, so none of it was proposed", "propose the changes one by one";
     /// Consent said no.
     consent_denied = "consent-denied", 403, Retry::Never, "consent does not cover this access", "do not retry; a human can review consent";
     /// The patient's consents cannot be read: nobody knows, so nothing is shown.
@@ -167,6 +169,19 @@ impl CallError {
     pub fn about(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
+    }
+
+    /// The same error, said of one of several changes, counted from 0; of a single one, the same.
+    #[must_use]
+    pub(crate) fn of_change(self, at: usize, of: usize) -> Self {
+        if of < 2 {
+            return self;
+        }
+        let place = match &self.field {
+            Some(field) => format!("changes[{at}].{field}"),
+            None => format!("changes[{at}]"),
+        };
+        self.about(place)
     }
 
     /// The same error with a message that says more.

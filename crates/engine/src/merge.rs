@@ -16,6 +16,15 @@ const OBSERVATION_VALUE: &str = "http://terminology.hl7.org/CodeSystem/v3-Observ
 /// "Artificial Intelligence asserted": says that AI wrote it, not whether a human reviewed it.
 const AI_ASSERTED: &str = "AIAST";
 
+/// The business identifier of what a write-back creates: its id, and for the second and every later one of several
+/// the place among them, from 2.
+pub(crate) fn business_identifier(id: WritebackId, at: usize) -> String {
+    match at {
+        0 => id.to_string(),
+        at => format!("{id}.{}", at.saturating_add(1)),
+    }
+}
+
 /// What a template may draw on.
 pub(crate) struct Filling<'a> {
     pub(crate) inputs: &'a BTreeMap<String, Value>,
@@ -111,7 +120,7 @@ pub(crate) fn compose(
     copied: Option<&Value>,
     filled: Map<String, Value>,
     has_identifier: bool,
-    id: WritebackId,
+    identifier: &str,
 ) -> Value {
     let mut resource = base.and_then(Value::as_object).cloned().unwrap_or_default();
     // A narrative that no longer matches the coded content is worse than none.
@@ -128,7 +137,7 @@ pub(crate) fn compose(
     merge_into(&mut resource, filled);
     label(&mut resource, labels);
     if has_identifier && base.is_none() {
-        let ours = json!({ "system": WRITEBACK_SYSTEM, "value": id.to_string() });
+        let ours = json!({ "system": WRITEBACK_SYSTEM, "value": identifier });
         match resource.get_mut("identifier") {
             Some(Value::Array(identifiers)) => identifiers.push(ours),
             _ => {
@@ -255,8 +264,7 @@ mod tests {
         }))
         .unwrap();
         let filled = object(json!({ "meta": { "security": [reported] } }));
-        let id = WritebackId::from_random([1; 16]);
-        let merged = compose(&write, Some(&base), None, filled, true, id);
+        let merged = compose(&write, Some(&base), None, filled, true, "wb_1");
         assert_eq!(
             merged["meta"]["security"],
             json!([reported, restricted, { "system": OBSERVATION_VALUE, "code": AI_ASSERTED }])

@@ -206,22 +206,24 @@ impl Engine {
     /// # Errors
     /// When the EHR does not say.
     pub(crate) async fn still_holds(&self, order: &WriteOrder) -> Result<bool, EhrReadFailed> {
-        for fact in &order.rests_on {
-            let holds = match fact.as_str() {
-                SLOT_FREE => self.slots_still_free(order).await?,
-                PROTOCOL_IN_FORCE => self.renewal_still_holds(order).await?,
-                // Written by another version; nobody here can look again.
-                _ => false,
-            };
-            if !holds {
-                return Ok(false);
+        for change in order.changes() {
+            for fact in change.rests_on {
+                let holds = match fact.as_str() {
+                    SLOT_FREE => self.slots_still_free(change.body).await?,
+                    PROTOCOL_IN_FORCE => self.renewal_still_holds(order).await?,
+                    // Written by another version; nobody here can look again.
+                    _ => false,
+                };
+                if !holds {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
     }
 
-    async fn slots_still_free(&self, order: &WriteOrder) -> Result<bool, EhrReadFailed> {
-        let body: Value = serde_json::from_str(&order.body).unwrap_or_default();
+    async fn slots_still_free(&self, body: &str) -> Result<bool, EhrReadFailed> {
+        let body: Value = serde_json::from_str(body).unwrap_or_default();
         let slots = body.get("slot").and_then(Value::as_array);
         let references: Vec<&str> = slots
             .into_iter()

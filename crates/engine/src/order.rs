@@ -12,6 +12,7 @@ use chaperone_core::patch;
 use chaperone_core::ports::InteractionSupport;
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
+use chaperone_core::together::OrderEntry;
 use serde_json::{Value, json};
 
 use crate::merge::WRITEBACK_SYSTEM;
@@ -43,12 +44,24 @@ pub(crate) struct Way {
 }
 
 /// What is to be sent, and onto what.
-pub(crate) struct Sent<'a> {
+pub(crate) struct ToSend<'a> {
     pub(crate) resource: &'a ResourceType,
     pub(crate) interaction: Interaction,
     pub(crate) body: &'a str,
     /// The base as the order keeps it.
     pub(crate) base: Option<&'a str>,
+}
+
+impl Way {
+    /// Several changes as one transaction, each under its condition.
+    pub(crate) fn as_transaction() -> Self {
+        Self {
+            strategy: Strategy::Conditional,
+            operation: None,
+            signed_form: None,
+            patch: None,
+        }
+    }
 }
 
 /// How an order goes to an endpoint. A signature in the EHR stands for one person's approval alone: where two must
@@ -58,7 +71,7 @@ pub(crate) fn way_of(
     support: &InteractionSupport,
     ruling: &RulingRecord,
     validation: &ValidationRecord,
-    sent: Sent<'_>,
+    sent: ToSend<'_>,
 ) -> Way {
     let by = |strategy| Way {
         strategy,
@@ -111,7 +124,7 @@ pub(crate) fn way_of(
 }
 
 /// The patch of an update; none without a version to send it under.
-fn patch_of(sent: &Sent<'_>) -> Option<String> {
+pub(crate) fn patch_of(sent: &ToSend<'_>) -> Option<String> {
     let base = sent
         .base
         .filter(|_| sent.interaction == Interaction::Update)?;
@@ -120,9 +133,9 @@ fn patch_of(sent: &Sent<'_>) -> Option<String> {
     patch::between(base, sent.body)
 }
 
-/// The search that finds what a write-back created.
-pub(crate) fn if_none_exist(order_id: impl std::fmt::Display) -> String {
-    format!("identifier={WRITEBACK_SYSTEM}|{order_id}")
+/// The search that finds what a write-back created, by its business identifier.
+pub(crate) fn if_none_exist(identifier: &str) -> String {
+    format!("identifier={WRITEBACK_SYSTEM}|{identifier}")
 }
 
 /// The Provenance that goes with a write, without target and without the humans who verify it.
@@ -181,12 +194,34 @@ pub(crate) fn provenance_template(
     provenance
 }
 
-/// Completes the template with the humans who approved, or with the policy engine where none had to.
-pub(crate) fn complete_provenance(
-    order: &WriteOrder,
+/// Completes each template with the humans who approved, or with the policy engine where none had to.
+pub(crate) fn with_provenance(order: WriteOrder, approvals: &[ApprovalRecord]) -> WriteOrder {
+    let complete = |template: &Option<String>| {
+        let template = template.as_deref()?;
+        complete_provenance(template, &order.bundle, approvals)
+    };
+    let provenance = complete(&order.provenance);
+    let also = order
+        .also
+        .iter()
+        .map(|entry| OrderEntry {
+            provenance: complete(&entry.provenance),
+            ..entry.clone()
+        })
+        .collect();
+    WriteOrder {
+        provenance,
+        also,
+        ..order
+    }
+}
+
+fn complete_provenance(
+    template: &str,
+    bundle: &Digest,
     approvals: &[ApprovalRecord],
 ) -> Option<String> {
-    let mut provenance: Value = serde_json::from_str(order.provenance.as_deref()?).ok()?;
+    let mut provenance: Value = serde_json::from_str(template).ok()?;
     let agents = provenance.get_mut("agent")?.as_array_mut()?;
     for approval in approvals {
         agents.push(agent(
@@ -199,7 +234,7 @@ pub(crate) fn complete_provenance(
         agents.push(agent(
             "verifier",
             "urn:chaperone:bundle",
-            &order.bundle.to_string(),
+            &bundle.to_string(),
         ));
     }
     serde_json::to_string(&provenance).ok()

@@ -86,6 +86,13 @@ pub struct ForPatient {
     pub until: Timestamp,
     /// Facts that nothing shows yet.
     pub needs: BTreeSet<String>,
+    /// What would be sent: one change, or all of those that go as one. Whoever confirms it confirms each.
+    pub changes: Vec<ChangeForPatient>,
+}
+
+/// One change as the patient is to see it.
+#[derive(Debug, Clone)]
+pub struct ChangeForPatient {
     /// Whether the resource is new or takes another's place.
     pub interaction: Interaction,
     /// The resource as it would be sent.
@@ -151,19 +158,25 @@ impl Engine {
             }
             self.may_see_for(proxy, (token, &id)).await?;
         }
-        let resource: Value =
-            serde_json::from_str(&waiting.order.body).map_err(|_| VerifyFailed::Order)?;
-        // What is labelled so goes through people, who know what the patient may learn how.
-        if Labels::of(&resource).restriction().is_some() {
-            return Err(VerifyFailed::NotWaiting);
+        let mut changes = Vec::new();
+        for change in waiting.order.changes() {
+            let resource: Value =
+                serde_json::from_str(change.body).map_err(|_| VerifyFailed::Order)?;
+            // What is labelled so goes through people, who know what the patient may learn how.
+            if Labels::of(&resource).restriction().is_some() {
+                return Err(VerifyFailed::NotWaiting);
+            }
+            changes.push(ChangeForPatient {
+                interaction: change.interaction,
+                resource: Phi::new(resource),
+            });
         }
         let shown = ForPatient {
             writeback: asked.writeback,
             digest: waiting.ruled.order.digest,
             until,
             needs,
-            interaction: waiting.order.interaction,
-            resource: Phi::new(resource),
+            changes,
         };
         let look = self.ceiling(PAGE, Some(token), &["change"])?;
         let mut commit = self.commit_as(from.actor());

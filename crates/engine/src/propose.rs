@@ -1,6 +1,13 @@
 //! A proposal: gather, merge, validate, observe, rule, and commit what follows in one transaction.
 //!
 //! Merge first, then digest (invariant 4): what the reviewer sees and approves is the final body.
+//!
+//! ```text
+//! part: consent, slots, gather, merge, validate ─┐
+//! part: …                                        ├─▶ judge_all ─▶ decide_valid (`ruled`) ─▶ make_order (`ordered`)
+//! ```
+//! A call has one part. `together` takes several calls as one proposal: they are valid, ruled on and sent as one or
+//! not at all.
 
 mod answer;
 mod change;
@@ -10,38 +17,34 @@ mod gather;
 mod imagined;
 mod known;
 mod note;
+mod ordered;
+mod part;
 mod plausible;
+mod ruled;
 mod surroundings;
+mod together;
 mod validate;
 
 use chaperone_core::bundle::WriteAction;
-use chaperone_core::change::{Change, Direction};
-use chaperone_core::content::content_digest;
-use chaperone_core::digest::{Digest, PayloadAddress, Salt};
-use chaperone_core::edit::CallKept;
+use chaperone_core::change::Direction;
+use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::envelope::{Envelope, GrantSource};
 use chaperone_core::event::{Event, StreamId};
-use chaperone_core::evidence::{AgentVersion, Ruling, ValidationRecord, WriteOrder};
-use chaperone_core::facts::FactValue;
 use chaperone_core::ids::{PersonId, WorkId, WritebackId};
 use chaperone_core::ports::{
     Commit, CommitFailed, Notice, PayloadClass, Record, RecordChange, RecordKey, WorkChange,
     WorkItem, WorkKind,
 };
-use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::Interaction;
-use chaperone_core::writeback::{
-    Command, OrderRef, Proposal, RefusedBy, Ruled, Writeback, WritebackEvent,
-};
-use chaperone_fhir::finding::Finding;
-use chaperone_phi::consent::Action;
+use chaperone_core::writeback::{Command, Proposal, RefusedBy, Ruled, Writeback, WritebackEvent};
 use serde_json::{Value, json};
 
-use self::answer::{Told, findings_for_agent, refusal};
+use self::answer::{Told, decisions, findings_for_agent, refusal};
 pub(crate) use self::change::{change_of, reaches_patient};
 pub use self::excepted::NotExcepted;
 pub(crate) use self::gather::Inputs;
-use self::plausible::{Judged, Shown};
+use self::part::{Part, Place, are_distinct, shown_of_all};
+use self::plausible::Shown;
 pub(crate) use self::plausible::{Plausible, REFILL_CHECKS, RuleSet};
 pub(crate) use self::validate::conformant;
 pub(crate) use self::validate::limits as proposal_limits;
@@ -49,90 +52,87 @@ use crate::afterwork::Piece;
 use crate::call::{Admitted, proposal_answer};
 use crate::context::{Engine, after};
 use crate::errors::CallError;
-use crate::merge::{Filling, compose, fill, instant};
-use crate::observe::rests_on;
-use crate::order::{Sent, if_none_exist, order_bytes, provenance_template, way_of};
 use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
-use crate::refill::PROTOCOL_IN_FORCE;
 use crate::transition::{InHand, MoveFailed};
 
 const IDEMPOTENCY: &str = "idempotency";
+/// The fact that something concerns more than one patient.
+const CROSS_PATIENT: &str = "cross_patient";
 /// How long an idempotency key is remembered, in seconds.
 const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;
 
-/// A merged result, with what it is.
-struct Merged {
-    salt: Salt,
-    body: String,
-    resource: Value,
-    change: Change,
-    validation: ValidationRecord,
-    findings: Vec<Finding>,
-}
-
-impl Merged {
-    /// Whether schema, profiles and business rules found no error.
-    fn is_valid(&self) -> bool {
-        !self.findings.iter().any(|it| it.severity.is_error())
-    }
-}
-
 impl Engine {
+    /// Proposes one change.
     pub(crate) async fn propose(
         &self,
         admitted: &Admitted<'_>,
         write: &WriteAction,
     ) -> Result<Value, CallError> {
-        let envelope = &admitted.caller.envelope;
-        let (key, request) = self.request_digests(admitted).await?;
+        self.propose_all(admitted, &[(admitted, write)]).await
+    }
+
+    /// Proposes what the calls ask for, as one write-back: a single call, or several that are decided and sent
+    /// together. `whole` is the call as it came in.
+    async fn propose_all(
+        &self,
+        whole: &Admitted<'_>,
+        calls: &[(&Admitted<'_>, &WriteAction)],
+    ) -> Result<Value, CallError> {
+        let envelope = &whole.caller.envelope;
+        let (key, request) = self.request_digests(whole).await?;
         if let Some(answer) = self.answered_before(key, request).await? {
             return Ok(answer);
         }
-        let consulted = self
-            .consult(admitted, &write.resource, true, Action::Write)
-            .await?;
-        // From here on the slots are what they stand for; the request rests as the agent sent it.
-        let resolved = self.resolve_slots(admitted).await?;
-        let as_sent = admitted;
-        let admitted = resolved.as_ref().map_or(admitted, |it| &it.admitted);
-        let mut inputs = self.gather(admitted, write).await?;
-        // Compared as the agent wrote it: a slot means nothing outside its envelope.
-        inputs.resembles = self.resembling(as_sent, &inputs).await?;
         let id = WritebackId::from_random(self.random.id());
-        let mut merged = self.merge(admitted, write, &inputs, id)?;
-        self.consent_to_proposal(&consulted, &inputs, &merged.resource)?;
-        let judged = match merged.is_valid() {
-            true => Some(self.judge(write, &inputs, &merged.resource).await),
-            false => None,
-        };
-        let mut findings: Vec<Shown> = merged.findings.iter().cloned().map(Shown::from).collect();
-        if let Some(judged) = &judged {
-            judged.note_in(&mut merged.validation);
-            findings.extend(judged.shown.iter().cloned());
+        let salt = self.new_salt();
+        let mut parts = Vec::with_capacity(calls.len());
+        for (at, (call, write)) in calls.iter().enumerate() {
+            let place = Place {
+                id,
+                salt: &salt,
+                at,
+            };
+            let part = self.part(call, write, place).await;
+            parts.push(part.map_err(|failed| failed.of_change(at, calls.len()))?);
         }
+        if !are_distinct(&parts) {
+            return Err(CallError::invalid_proposal()
+                .about("changes")
+                .saying("two of these changes are of the same resource; make them one"));
+        }
+        let are_valid = parts.iter().all(Part::is_valid);
+        if are_valid {
+            self.judge_all(&mut parts).await;
+        }
+        let findings = shown_of_all(&parts);
+        let has_resolved = parts.iter().any(|part| part.resolved.is_some());
 
-        let mut commit = self.commit_as(admitted.caller.actor());
-        if let Some(resolved) = &resolved {
-            resolved.record(&mut commit);
+        let mut commit = self.commit_as(whole.caller.actor());
+        for part in &parts {
+            if let Some(resolved) = &part.resolved {
+                resolved.record(&mut commit);
+            }
+            part.admitted().record_followed(&mut commit);
         }
-        admitted.record_followed(&mut commit);
-        let payload = self.seal_request(admitted, &mut commit).await?;
-        let tainted = self.is_tainted(admitted, &inputs);
+        let payload = self.seal_request(whole, &mut commit).await?;
+        let tainted = parts
+            .iter()
+            .any(|part| self.is_tainted(part.admitted(), &part.inputs));
         let maker = self
             .bundle
             .agent(&envelope.agent)
-            .and_then(|agent| maker_of(agent, admitted.arguments.confidence));
+            .and_then(|agent| maker_of(agent, whole.arguments.confidence));
         let proposal = Proposal {
             id,
             envelope: envelope.id,
             agent: envelope.agent.clone(),
             intent: envelope.intent.clone(),
-            tool: admitted.tool.name.clone(),
+            tool: whole.tool.name.clone(),
             patient: envelope.patient,
             requester: self.requester(envelope).await?,
             connection: self.ehr.connection().clone(),
-            correlation: admitted.correlation,
+            correlation: whole.correlation,
             idempotency_key: key,
             request,
             payload,
@@ -144,32 +144,15 @@ impl Engine {
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(move_failed)?;
-        if let Some(judged) = &judged {
-            merged.validation.findings =
-                self.seal_findings(admitted, &findings, &mut commit).await?;
-            self.decide_valid(
-                admitted,
-                write,
-                &inputs,
-                &merged,
-                judged,
-                tainted,
-                &mut hand,
-                &mut commit,
-            )
-            .await?;
+        let sealed = self.seal_findings(whole, &findings, &mut commit).await?;
+        if are_valid {
+            self.decide_valid(&parts, sealed, &mut hand, &mut commit)
+                .await?;
         } else {
-            let findings = self
-                .seal_findings(admitted, &findings, &mut commit)
-                .await?
-                .ok_or_else(CallError::internal)?;
-            hand.step(
-                Command::Refuse {
-                    refused: RefusedBy::Validation { findings },
-                },
-                now,
-            )
-            .map_err(move_failed)?;
+            let findings = sealed.ok_or_else(CallError::internal)?;
+            let refused = RefusedBy::Validation { findings };
+            hand.step(Command::Refuse { refused }, now)
+                .map_err(move_failed)?;
         }
         commit.records.push(RecordChange::Create(
             Record::new(
@@ -198,7 +181,7 @@ impl Engine {
         metrics::counter!("chaperone_proposals_total", "state" => row.state.as_str()).increment(1);
         let mut answer = proposal_answer(&row);
         if let Some(object) = answer.as_object_mut() {
-            object.insert("correlation".to_owned(), json!(admitted.correlation));
+            object.insert("correlation".to_owned(), json!(whole.correlation));
             let mut denial = None;
             if let Writeback::Refused(refused) = &hand.state {
                 if let RefusedBy::Policy { code } = refused.by() {
@@ -206,12 +189,15 @@ impl Engine {
                 }
                 object.insert("refusal".to_owned(), refusal(refused.by(), refused.ruled()));
             }
-            let told = match judged {
-                None => Told::Invalid,
-                Some(_) => Told::Ruled(denial),
+            let told = match are_valid {
+                false => Told::Invalid,
+                true => Told::Ruled(denial),
             };
-            if let Some(said) = findings_for_agent(&findings, &told, resolved.is_some()) {
+            if let Some(said) = findings_for_agent(&findings, &told, has_resolved) {
                 object.insert("findings".to_owned(), said);
+            }
+            if parts.len() > 1 {
+                object.insert("changes".to_owned(), decisions(&parts, hand.state.ruled()));
             }
         }
         Ok(answer)
@@ -321,266 +307,6 @@ impl Engine {
                 .any(|resource| OUTSIDE.contains(&resource.as_str()))
     }
 
-    fn merge(
-        &self,
-        admitted: &Admitted<'_>,
-        write: &WriteAction,
-        inputs: &Inputs,
-        id: WritebackId,
-    ) -> Result<Merged, CallError> {
-        let now = self.now();
-        let filling = Filling {
-            inputs: &admitted.arguments.inputs,
-            targets: &inputs.targets,
-            patient_id: inputs.patient_id.as_deref(),
-            encounter: inputs.encounter.as_ref(),
-            now,
-        };
-        let filled = fill(&write.template, &filling)
-            .map_err(|missing| CallError::invalid_proposal().saying(missing.to_string()))?;
-        let copied = write
-            .copy
-            .as_ref()
-            .and_then(|c| inputs.resources.get(&c.from));
-        let type_name = write.resource.as_str();
-        let has_identifier = self
-            .definitions
-            .element_type(type_name, "identifier")
-            .is_some();
-        let resource = compose(
-            write,
-            inputs.base.as_ref(),
-            copied,
-            filled,
-            has_identifier,
-            id,
-        );
-        let body = serde_json::to_string(&resource).map_err(|_| CallError::internal())?;
-        let change = change_of(write, inputs.base.as_ref(), &resource)?;
-        let mut salt = [0; 32];
-        self.random.fill(&mut salt);
-        let salt = Salt::from_random(salt);
-        let (mut validation, mut findings) =
-            self.validate(write, &salt, &body, &resource, &change, inputs);
-        let of_note = self.note_findings(admitted, write);
-        validate::count_business_errors(&mut validation, &of_note);
-        findings.extend(of_note);
-        Ok(Merged {
-            salt,
-            body,
-            resource,
-            change,
-            validation,
-            findings,
-        })
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the steps of one decision share one proposal"
-    )]
-    async fn decide_valid(
-        &self,
-        admitted: &Admitted<'_>,
-        write: &WriteAction,
-        inputs: &Inputs,
-        merged: &Merged,
-        judged: &Judged,
-        tainted: bool,
-        hand: &mut InHand,
-        commit: &mut Commit,
-    ) -> Result<(), CallError> {
-        let now = self.now();
-        let validation = merged.validation.clone();
-        let conformant = conformant(validation.clone());
-        let command = Command::Validate {
-            conformant: &conformant,
-            change: merged.change.clone(),
-        };
-        if let Err(failed) = hand.step(command, now) {
-            return Err(move_failed(failed));
-        }
-        let mut facts = self
-            .observe(admitted, write, inputs, &merged.resource, judged.plausible)
-            .await?;
-        // Found out here, never said: which protocol covers it comes with the ruling.
-        let mut protocol = None;
-        if write.observe.iter().any(|name| name == PROTOCOL_IN_FORCE) {
-            protocol = self.refill_protocol(inputs, &merged.resource).await;
-            facts.observe(PROTOCOL_IN_FORCE, FactValue::Bool(protocol.is_some()));
-        }
-        let maker = hand.state.proposal().maker.clone();
-        let called = (&admitted.intent.id, &admitted.tool.name);
-        self.observe_calibrated(maker.as_ref(), called, &merged.change, &mut facts)
-            .await?;
-        let class = merged.change.class().map_err(|_| CallError::denied())?;
-        let asked = WriteRequest {
-            agent: admitted.caller.envelope.agent.clone(),
-            intent: admitted.intent.id.clone(),
-            intent_writes: admitted.intent.writes.clone(),
-            tool: admitted.tool.name.clone(),
-            change: merged.change.clone(),
-            class,
-            facts: facts.clone(),
-            tainted,
-            bundle: *self.bundle.digest(),
-            at_least: admitted
-                .edited
-                .as_ref()
-                .map(|edited| edited.before.ruling.gate.clone()),
-            protocol,
-        };
-        let (asked, ruling) = self.rule_overseen(asked, maker.as_ref()).await?;
-        let order = self
-            .make_order(
-                admitted, write, inputs, merged, validation, &ruling, asked, hand.id,
-            )
-            .await?;
-        let (bytes, digest) = order_bytes(&order).map_err(|_| CallError::internal())?;
-        let sealed = self
-            .seal(
-                PayloadClass::Clinical,
-                admitted.caller.envelope.patient,
-                &bytes,
-            )
-            .await?;
-        let approve_by = after(now, self.config.approve_within_s(class));
-        let reference = OrderRef {
-            digest,
-            address: sealed.address,
-            strategy: order.strategy,
-            approve_by,
-            deliver_within_s: self.config.deliver_within_s(class),
-        };
-        commit.payloads.push(sealed);
-        hand.step(
-            Command::Rule {
-                ruling: &ruling,
-                order: reference,
-            },
-            now,
-        )
-        .map_err(move_failed)?;
-        if matches!(hand.state, Writeback::AwaitingVerification(_)) {
-            // Held, not refused, when the facts are not established yet.
-            let verify = Command::Verify {
-                facts: &facts,
-                evidence: &[],
-            };
-            match hand.step(verify, now) {
-                Ok(()) | Err(MoveFailed::Refused(_)) => {}
-                Err(failed) => return Err(move_failed(failed)),
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "an order is everything that was agreed to"
-    )]
-    async fn make_order(
-        &self,
-        admitted: &Admitted<'_>,
-        write: &WriteAction,
-        inputs: &Inputs,
-        merged: &Merged,
-        validation: ValidationRecord,
-        ruling: &Ruling,
-        asked: WriteRequest,
-        id: WritebackId,
-    ) -> Result<WriteOrder, CallError> {
-        use chaperone_core::evidence::Strategy;
-        let envelope = &admitted.caller.envelope;
-        let record = ruling.record();
-        let profile = self.delivery_profile().await?;
-        let support = profile.of(&write.resource, write.interaction);
-        let base = inputs.base.as_ref().map(Value::to_string);
-        let sent = Sent {
-            resource: &write.resource,
-            interaction: write.interaction,
-            body: &merged.body,
-            base: base.as_deref(),
-        };
-        let way = way_of(&support, record, &validation, sent);
-        let strategy = way.strategy;
-        let base_text = |pointer: &str| {
-            inputs
-                .base
-                .as_ref()
-                .and_then(|b| b.pointer(pointer))
-                .and_then(Value::as_str)
-        };
-        let base_version = base_text("/meta/versionId").map(str::to_owned);
-        let path = match (write.interaction, base_text("/id")) {
-            (Interaction::Create, _) => write.resource.to_string(),
-            (_, Some(base_id)) => format!("{}/{base_id}", write.resource),
-            (_, None) => return Err(CallError::invalid_proposal()),
-        };
-        let author = self.author(admitted)?;
-        let is_conditional = strategy == Strategy::Conditional;
-        let is_create = write.interaction == Interaction::Create;
-        let edit = admitted.edited.as_ref().map(|edited| edited.link.clone());
-        let provenance = support.provenance.then(|| {
-            let recorded = instant(self.now());
-            provenance_template(&author, edit.as_ref(), write.interaction, record, &recorded)
-                .to_string()
-        });
-        Ok(WriteOrder {
-            salt: merged.salt,
-            tenant: self.config.tenant.clone(),
-            writeback: id,
-            patient: envelope.patient,
-            connection: self.ehr.connection().clone(),
-            endpoint: self.ehr.endpoint().to_owned(),
-            interaction: write.interaction,
-            resource: write.resource.clone(),
-            path,
-            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(id)),
-            if_match: match (is_conditional, is_create, &base_version) {
-                (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
-                _ => None,
-            },
-            base_version,
-            base_digest: inputs.base.as_ref().map(content_digest),
-            base,
-            body: merged.body.clone(),
-            patch: way.patch,
-            provenance,
-            strategy,
-            operation: way.operation,
-            signed_form: way.signed_form,
-            gate: record.gate.clone(),
-            class: record.class,
-            bundle: record.bundle,
-            validation,
-            author,
-            evidence: evidence_digests(admitted),
-            rests_on: rests_on(&asked.facts),
-            resembles: inputs.resembles.clone(),
-            asked: Some(Box::new(asked)),
-            call: Some(Box::new(CallKept {
-                inputs: admitted.arguments.inputs.clone(),
-                encounter: envelope.encounter,
-                purpose: envelope.purpose.clone(),
-            })),
-            edit,
-        })
-    }
-
-    fn author(&self, admitted: &Admitted<'_>) -> Result<AgentVersion, CallError> {
-        let agent = self
-            .bundle
-            .agent(&admitted.caller.envelope.agent)
-            .ok_or_else(CallError::agent_refused)?;
-        Ok(AgentVersion {
-            agent: agent.id.clone(),
-            version: agent.version.clone(),
-            model: agent.model.clone(),
-            prompts: agent.prompts.clone(),
-        })
-    }
-
     async fn seal_request(
         &self,
         admitted: &Admitted<'_>,
@@ -684,20 +410,6 @@ fn order_key(ruled: &Ruled) -> Option<String> {
         Some(patient) => format!("patient/{patient}"),
         None => "patient/none".to_owned(),
     })
-}
-
-fn evidence_digests(admitted: &Admitted<'_>) -> Vec<Digest> {
-    let rationale = admitted
-        .arguments
-        .rationale
-        .iter()
-        .map(|text| Digest::of_bytes(text.as_bytes()));
-    let sources = admitted
-        .arguments
-        .sources
-        .iter()
-        .map(|token| Digest::of_bytes(token.to_string().as_bytes()));
-    rationale.chain(sources).collect()
 }
 
 pub(crate) fn move_failed(failed: MoveFailed) -> CallError {

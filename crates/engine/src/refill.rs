@@ -46,7 +46,7 @@ const REFILLS_MAX: i64 = 11;
 const SUPPLY_DAYS_MAX: i64 = 100;
 const UCUM: &str = "http://unitsofmeasure.org";
 /// The fact that a protocol covers a renewal.
-pub(crate) const PROTOCOL_IN_FORCE: &str = "refill_protocol_in_force";
+pub(crate) use chaperone_policy::facts::PROTOCOL_IN_FORCE;
 /// The element by which an order says what it renews.
 const PRIOR: &str = "priorPrescription";
 /// States of an order that was never given to anybody.

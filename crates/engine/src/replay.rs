@@ -158,7 +158,7 @@ impl Engine {
             return Err(ReplayFailed::OtherBundle { ruled, given });
         }
         let asked = self.what_was_asked(order).await?;
-        let again = bundle.rule(&asked)?.record().clone();
+        let again = bundle.rule_all(&asked)?.record().clone();
         Ok(Replayed {
             recorded: recorded.clone(),
             again,
@@ -218,33 +218,21 @@ impl Engine {
             Err(ReplayFailed::Gone) => return Ok(OtherRuling::Unknown("gone")),
             Err(failed) => return Err(failed),
         };
-        // What Chaperone itself proposes, to undo something, is declared in no bundle.
-        let is_own = asked.agent.as_str() == crate::undo::CHAPERONE;
-        let declared = bundle
-            .agent(&asked.agent)
-            .zip(bundle.intent(&asked.intent))
-            .filter(|(agent, intent)| {
-                agent.intents.contains(&asked.intent)
-                    && intent.tools.contains(&asked.tool)
-                    && bundle.tool(&asked.tool).is_some()
-            });
-        let intent_writes = match declared {
-            Some((_, intent)) => intent.writes.clone(),
-            None if is_own => asked.intent_writes.clone(),
-            None => return Ok(OtherRuling::NotDeclared),
-        };
-        let asked = WriteRequest {
-            intent_writes,
-            bundle: *bundle.digest(),
-            ..asked
-        };
-        Ok(match bundle.rule(&asked) {
+        let mut again = Vec::with_capacity(asked.len());
+        for one in asked {
+            match asked_of(bundle, one) {
+                Some(one) => again.push(one),
+                None => return Ok(OtherRuling::NotDeclared),
+            }
+        }
+        Ok(match bundle.rule_all(&again) {
             Ok(ruling) => OtherRuling::Ruled(Box::new(ruling.record().clone())),
             Err(_) => OtherRuling::Unknown("policy-failed"),
         })
     }
 
-    async fn what_was_asked(&self, order: &OrderRef) -> Result<WriteRequest, ReplayFailed> {
+    /// What policy was asked about each change of an order.
+    async fn what_was_asked(&self, order: &OrderRef) -> Result<Vec<WriteRequest>, ReplayFailed> {
         let bytes = match self.unseal(&order.address).await {
             Ok(bytes) => bytes,
             Err(failed @ VaultFailed::Store(_)) => return Err(failed.into()),
@@ -256,8 +244,33 @@ impl Engine {
         }
         let order: WriteOrder = serde_json::from_slice(&bytes)
             .map_err(|_| StoreFailed::Corrupt("a stored order cannot be read".to_owned()))?;
-        order.asked.map(|asked| *asked).ok_or(ReplayFailed::NotKept)
+        order.questions().ok_or(ReplayFailed::NotKept)
     }
+}
+
+/// The question as another bundle would be asked it; nothing where agent, intent or tool are not declared so that they
+/// could ask.
+fn asked_of(bundle: &Bundle, asked: WriteRequest) -> Option<WriteRequest> {
+    // What Chaperone itself proposes, to undo something, is declared in no bundle.
+    let is_own = asked.agent.as_str() == crate::undo::CHAPERONE;
+    let declared = bundle
+        .agent(&asked.agent)
+        .zip(bundle.intent(&asked.intent))
+        .filter(|(agent, intent)| {
+            agent.intents.contains(&asked.intent)
+                && intent.tools.contains(&asked.tool)
+                && bundle.tool(&asked.tool).is_some()
+        });
+    let intent_writes = match declared {
+        Some((_, intent)) => intent.writes.clone(),
+        None if is_own => asked.intent_writes.clone(),
+        None => return None,
+    };
+    Some(WriteRequest {
+        intent_writes,
+        bundle: *bundle.digest(),
+        ..asked
+    })
 }
 
 fn ruling_in(entry: &Recorded) -> Option<(&RulingRecord, &OrderRef)> {

@@ -32,6 +32,7 @@ use chaperone_core::ports::{
     Commit, CommitFailed, EhrReadFailed, Expected, KeyVaultFailed, PayloadClass, Record,
     RecordChange, RecordKey, StoreFailed,
 };
+use chaperone_core::together::facts_of_all;
 use chaperone_core::verification::{
     Verification, VerificationMethod, VerificationRecord, VerifiedBy,
 };
@@ -373,9 +374,10 @@ impl Engine {
         &self,
         waiting: &Waiting,
     ) -> Result<BTreeSet<String>, VerifyFailed> {
-        let asked = waiting.order.asked.as_ref().ok_or(VerifyFailed::Order)?;
+        let asked = waiting.order.questions().ok_or(VerifyFailed::Order)?;
+        let facts = facts_of_all(&asked, &waiting.ruled.ruling);
         let (records, _) = self.evidence_kept(waiting.hand.id).await?;
-        Ok(waiting.missing(&asked.facts, &records))
+        Ok(waiting.missing(&facts, &records))
     }
 
     /// Evidence that came before and counts still, and the revision of its record.
@@ -411,7 +413,7 @@ impl Engine {
         records.extend(shown);
         records.truncate(EVIDENCE_MAX);
         let evidence: Vec<Verification> = records.iter().map(established).collect();
-        let facts = self.facts_now(&waiting.order).await?;
+        let facts = self.facts_now(&waiting).await?;
         let verify = Command::Verify {
             facts: &facts,
             evidence: &evidence,
@@ -447,32 +449,41 @@ impl Engine {
     /// Whether the matrix still asks for this evidence and nothing else, although time has gone by since it was asked.
     /// What is not a full hour yet has not gone by: the hours that it had were full ones too.
     fn is_ruled_the_same(&self, waiting: &Waiting) -> Result<bool, VerifyFailed> {
-        let mut asked = waiting.order.asked.clone().ok_or(VerifyFailed::Order)?;
-        let Some(FactValue::Long(hours)) = asked.facts.get(HOURS_AHEAD).map(|fact| &fact.value)
-        else {
-            return Ok(true);
-        };
+        let mut asked = waiting.order.questions().ok_or(VerifyFailed::Order)?;
         let gone = self
             .now()
             .duration_since(waiting.hand.proposed())
             .as_hours();
-        let left = FactValue::Long(hours.saturating_sub(gone));
-        asked.facts.observe(HOURS_AHEAD, left);
-        let ruling = self.bundle.rule(&asked);
+        let mut rests_on_time = false;
+        for one in &mut asked {
+            let Some(FactValue::Long(hours)) = one.facts.get(HOURS_AHEAD).map(|fact| &fact.value)
+            else {
+                continue;
+            };
+            rests_on_time = true;
+            let left = FactValue::Long(hours.saturating_sub(gone));
+            one.facts.observe(HOURS_AHEAD, left);
+        }
+        if !rests_on_time {
+            return Ok(true);
+        }
+        let ruling = self.bundle.rule_all(&asked);
         let ruling = ruling.map_err(|_| VerifyFailed::NoLongerSo)?;
         Ok(ruling.record().gate == waiting.ruled.ruling.gate)
     }
 
     /// What was established when it was ruled on, with what others can change looked at again.
-    async fn facts_now(&self, order: &WriteOrder) -> Result<Facts, VerifyFailed> {
-        let asked = order.asked.as_ref().ok_or(VerifyFailed::Order)?;
-        let mut facts = asked.facts.clone();
+    async fn facts_now(&self, waiting: &Waiting) -> Result<Facts, VerifyFailed> {
+        let order = &waiting.order;
+        let mut asked = order.questions().ok_or(VerifyFailed::Order)?;
         if !self.still_holds(order).await.map_err(VerifyFailed::Ehr)? {
-            for name in &order.rests_on {
-                facts.observe(name, FactValue::Bool(false));
+            for (one, change) in asked.iter_mut().zip(order.changes()) {
+                for name in change.rests_on {
+                    one.facts.observe(name, FactValue::Bool(false));
+                }
             }
         }
-        Ok(facts)
+        Ok(facts_of_all(&asked, &waiting.ruled.ruling))
     }
 
     /// What waits under an id, about whom and which content a portal names; and the patient.

@@ -7,6 +7,9 @@
 
 use chaperone_core::facts::{FactKind, FactValue};
 
+/// The fact that a delegated protocol covers a renewal.
+pub const PROTOCOL_IN_FORCE: &str = "refill_protocol_in_force";
+
 /// The type of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactType {
@@ -315,7 +318,7 @@ pub const VOCABULARY: &[FactName] = &[
         "an allergy, interaction, duplicate or dose check found something",
     ),
     fact(
-        "refill_protocol_in_force",
+        PROTOCOL_IN_FORCE,
         FactType::Bool,
         SEEN,
         "a signed refill protocol covers patient, drug and date",

@@ -21,6 +21,17 @@ use crate::bundle::Bundle;
 use crate::ruling::{NO_DECIDER_FOR_ALL, RulingFailed};
 
 impl Bundle {
+    /// Rules on everything that one write-back changes: a single change by itself, several together.
+    ///
+    /// # Errors
+    /// As [`Bundle::rule`] and [`Bundle::rule_together`].
+    pub fn rule_all(&self, requests: &[WriteRequest]) -> Result<Ruling, RulingFailed> {
+        match requests {
+            [only] => self.rule(only),
+            several => self.rule_together(several),
+        }
+    }
+
     /// Rules on several changes of one agent, intent and patient that are made together or not at all. The ruling on
     /// each is kept in it, in order.
     ///

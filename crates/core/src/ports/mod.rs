@@ -10,8 +10,8 @@ mod tombstones;
 mod work;
 
 pub use ehr::{
-    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, ServerKind, Signature, Version, WriteFailed, WriteReceipt,
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
+    InteractionSupport, Reconciliation, ServerKind, Signature, Version, WriteFailed, WriteReceipt,
 };
 pub use keys::{DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, key_digest};
 pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};

@@ -50,12 +50,13 @@ struct Asked {
 impl Engine {
     /// Asks again, right before a send, of what the EHR says now.
     pub(crate) async fn consent_at_send(&self, ready: &Ready, order: &WriteOrder) -> SendConsent {
-        let Ok(body) = serde_json::from_str::<Value>(&order.body) else {
+        let Ok(bodies) = bodies_of(order) else {
             return SendConsent::Withdrawn;
         };
         let patient = ready.ruled().proposal.patient;
-        match self.asked_now(patient, is_message(&body)).await {
-            Ok(asked) => self.send_allowed(&asked, ready, &body),
+        let asks_patient = bodies.iter().any(is_message);
+        match self.asked_now(patient, asks_patient).await {
+            Ok(asked) => self.all_allowed(&asked, ready, &bodies),
             Err(unread) => {
                 tracing::info!(error = %unread, "consent cannot be read before a send");
                 SendConsent::Unread
@@ -89,6 +90,19 @@ impl Engine {
         })
     }
 
+    /// What is said of everything that is sent: one change that must not go holds all of them back.
+    fn all_allowed(&self, asked: &Asked, ready: &Ready, bodies: &[Value]) -> SendConsent {
+        let mut wait = None;
+        for body in bodies {
+            match self.send_allowed(asked, ready, body) {
+                SendConsent::Holds => {}
+                SendConsent::NotYet(wait_ms) => wait = wait.max(Some(wait_ms)),
+                held @ (SendConsent::Withdrawn | SendConsent::Unread) => return held,
+            }
+        }
+        wait.map_or(SendConsent::Holds, SendConsent::NotYet)
+    }
+
     fn send_allowed(&self, asked: &Asked, ready: &Ready, body: &Value) -> SendConsent {
         let proposal = &ready.ruled().proposal;
         // What puts the organisation's own record right is asked for by a person, and approved by others.
@@ -101,7 +115,7 @@ impl Engine {
             (None, None) => return SendConsent::Withdrawn,
         };
         // What a patient says about consents is not subject to the consents it changes.
-        if ready.ruled().change.resource.as_str() == "Consent" {
+        if body.get("resourceType").and_then(Value::as_str) == Some("Consent") {
             return SendConsent::Holds;
         }
         let question = Question {
@@ -171,7 +185,7 @@ impl Engine {
         let is_consent = hand
             .state
             .ruled()
-            .is_some_and(|ruled| ruled.change.resource.as_str() == "Consent");
+            .is_some_and(|ruled| ruled.changes().any(|it| it.resource.as_str() == "Consent"));
         let counts = matches!(
             hand.state,
             Writeback::Ready(_) | Writeback::Delivering(_) | Writeback::Delivered(_)
@@ -216,11 +230,11 @@ impl Engine {
         let Writeback::Ready(ready) = hand.state.clone() else {
             return Ok(());
         };
-        let body = self
-            .order_body(&ready.ruled().order.address)
+        let bodies = self
+            .order_bodies(&ready.ruled().order.address)
             .await
             .map_err(|failed| StoreFailed::Unavailable(Box::new(failed)))?;
-        if self.send_allowed(asked, &ready, &body) != SendConsent::Withdrawn {
+        if self.all_allowed(asked, &ready, &bodies) != SendConsent::Withdrawn {
             return Ok(());
         }
         let reason = VoidReason::Consent;
@@ -239,15 +253,22 @@ impl Engine {
         Ok(())
     }
 
-    /// The body of a stored order.
-    pub(super) async fn order_body(
+    /// The bodies of a stored order.
+    pub(super) async fn order_bodies(
         &self,
         address: &chaperone_core::digest::PayloadAddress,
-    ) -> Result<Value, VaultFailed> {
+    ) -> Result<Vec<Value>, VaultFailed> {
         let bytes = self.unseal(address).await?;
         let order: WriteOrder = serde_json::from_slice(&bytes).map_err(|_| VaultFailed::Sealed)?;
-        serde_json::from_str(&order.body).map_err(|_| VaultFailed::Sealed)
+        bodies_of(&order).map_err(|_| VaultFailed::Sealed)
     }
+}
+
+fn bodies_of(order: &WriteOrder) -> Result<Vec<Value>, serde_json::Error> {
+    order
+        .changes()
+        .map(|change| serde_json::from_str(change.body))
+        .collect()
 }
 
 /// Whether something is a message that goes out, and no draft of one.

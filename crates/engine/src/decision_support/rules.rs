@@ -179,12 +179,20 @@ impl DecisionSupportRules {
         self.fresh_minutes.saturating_mul(60)
     }
 
-    /// The services to ask about a change; none for what is no order, or stays inside Chaperone.
-    pub(crate) fn services_for(&self, change: &Change) -> &[ServiceRule] {
-        match self.kind(change) {
-            Some(_) => &self.services,
-            None => &[],
+    /// The services to ask about what a write-back changes; none where no change of it is an order.
+    pub(crate) fn services_for<'c>(
+        &self,
+        mut changes: impl Iterator<Item = &'c Change>,
+    ) -> &[ServiceRule] {
+        match changes.any(|change| self.is_order(change)) {
+            true => &self.services,
+            false => &[],
         }
+    }
+
+    /// Whether a change is an order that services are asked about, and does not stay inside Chaperone.
+    pub(crate) fn is_order(&self, change: &Change) -> bool {
+        self.kind(change).is_some()
     }
 
     pub(crate) fn name_of(&self, id: &CdsServiceId) -> String {

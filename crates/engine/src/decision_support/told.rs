@@ -51,17 +51,25 @@ impl Engine {
         let token = ruled.proposal.patient.ok_or(NotHeard::NoPrefetch)?;
         let patient = self.patient_id(token).await;
         let patient = patient.map_err(|_| NotHeard::NoPrefetch)?;
-        let mut draft: Value =
-            serde_json::from_str(&order.body).map_err(|_| NotHeard::NoPrefetch)?;
-        if Labels::of(&draft).restriction().is_some() {
-            return Err(NotHeard::Protected);
+        let mut drafts: Vec<Value> = Vec::new();
+        for (change, sent) in ruled.changes().zip(order.changes()) {
+            let mut draft: Value =
+                serde_json::from_str(sent.body).map_err(|_| NotHeard::NoPrefetch)?;
+            if Labels::of(&draft).restriction().is_some() {
+                return Err(NotHeard::Protected);
+            }
+            if !self.decision_rules.is_order(change) {
+                continue;
+            }
+            let fields = draft.as_object_mut().ok_or(NotHeard::NoPrefetch)?;
+            for name in NOT_TOLD {
+                fields.remove(name);
+            }
+            let number = drafts.len().saturating_add(1);
+            fields.insert("id".to_owned(), json!(format!("draft-{number}")));
+            fields.insert("status".to_owned(), json!("draft"));
+            drafts.push(json!({ "resource": draft }));
         }
-        let fields = draft.as_object_mut().ok_or(NotHeard::NoPrefetch)?;
-        for name in NOT_TOLD {
-            fields.remove(name);
-        }
-        fields.insert("id".to_owned(), json!("draft-1"));
-        fields.insert("status".to_owned(), json!("draft"));
         let mut prefetch = serde_json::Map::new();
         let mut left_out: u32 = 0;
         for wanted in &service.prefetch {
@@ -77,7 +85,7 @@ impl Engine {
                 "patientId": patient,
                 "draftOrders": {
                     "resourceType": "Bundle", "type": "collection",
-                    "entry": [{ "resource": draft }],
+                    "entry": drafts,
                 },
             },
             "prefetch": prefetch,

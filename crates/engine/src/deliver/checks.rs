@@ -10,7 +10,7 @@ use chaperone_core::writeback::{DeliveryStart, InDelivery, Proposal, Ready, Void
 use super::begin;
 use super::queue::later;
 use crate::context::Engine;
-use crate::order::complete_provenance;
+use crate::order::with_provenance;
 use crate::vault::VaultFailed;
 
 /// Why an order cannot be turned into a delivery.
@@ -36,19 +36,22 @@ impl Engine {
         if ruled.ruling.bundle != *self.bundle.digest() {
             return Some(VoidReason::AuthorityChanged);
         }
-        let question = ConsentQuestion {
-            tenant: self.config.tenant.clone(),
-            environment: self.ehr.environment(),
-            patient: proposal.patient,
-            intent: proposal.intent.clone(),
-            purpose,
-            resource: ruled.change.resource.clone(),
-            write: true,
-        };
-        match self.consent.decide(question).await {
-            ConsentDecision::Permit { .. } => None,
-            ConsentDecision::Deny { .. } => Some(VoidReason::Consent),
+        for change in ruled.changes() {
+            let question = ConsentQuestion {
+                tenant: self.config.tenant.clone(),
+                environment: self.ehr.environment(),
+                patient: proposal.patient,
+                intent: proposal.intent.clone(),
+                purpose: purpose.clone(),
+                resource: change.resource.clone(),
+                write: true,
+            };
+            match self.consent.decide(question).await {
+                ConsentDecision::Permit { .. } => {}
+                ConsentDecision::Deny { .. } => return Some(VoidReason::Consent),
+            }
         }
+        None
     }
 
     /// The purpose of use of a write-back, while whoever proposed it may still do so: an agent that is registered for
@@ -78,11 +81,7 @@ impl Engine {
         if !is_approved {
             return Err(OrderUnusable::Differs);
         }
-        let provenance = complete_provenance(&order, ready.approvals());
-        Ok(WriteOrder {
-            provenance,
-            ..order
-        })
+        Ok(with_provenance(order, ready.approvals()))
     }
 
     /// What an attempt under way was sending, for attesting it.

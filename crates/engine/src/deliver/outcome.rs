@@ -7,9 +7,10 @@ use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::gate::ProofLevel;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{
-    Commit, EhrReadFailed, KeyVaultFailed, Notice, PayloadClass, Reconciliation, WorkChange,
-    WorkKind, WriteFailed, WriteReceipt,
+    Commit, EhrReadFailed, KeyVaultFailed, Notice, PayloadClass, Reconciliation, Version,
+    WorkChange, WorkKind, WriteFailed, WriteReceipt,
 };
+use chaperone_core::together::EntryReceipt;
 use chaperone_core::writeback::{
     Command, DeliveryReceipt, FailureCause, HumanNeeded, NotAppliedBasis, VoidReason, Writeback,
 };
@@ -64,15 +65,19 @@ impl Engine {
 
     /// Whether what we wanted to change is changed, though what stands there is not what we sent.
     async fn may_be_ours(&self, order: &WriteOrder) -> Result<bool, EhrReadFailed> {
-        let (Some(base), Some((_, id))) = (&order.base, order.path.split_once('/')) else {
-            return Ok(false);
-        };
-        let found = self.ehr.read(&order.resource, id).await?;
-        let read = |text: &str| serde_json::from_str::<Value>(text).ok();
-        Ok(match (read(base), read(&order.body)) {
-            (Some(base), Some(sent)) => holds_changes(&base, &sent, &found),
-            _ => false,
-        })
+        for change in order.changes() {
+            let (Some(base), Some((_, id))) = (change.base, change.path.split_once('/')) else {
+                continue;
+            };
+            let found = self.ehr.read(change.resource, id).await?;
+            let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+            if let (Some(base), Some(sent)) = (read(base), read(change.body))
+                && holds_changes(&base, &sent, &found)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Finds out what became of a send, by reading back.
@@ -214,25 +219,44 @@ impl Engine {
         commit: &mut Commit,
     ) -> Result<DeliveryReceipt, ItemFailed> {
         let strategy = hand.state.ruled().map(|r| r.order.strategy);
-        let proof = match (strategy, &receipt.read_back, &receipt.version) {
+        let shown = |read_back: &Option<Digest>, version: &Option<Version>| match (
+            strategy, read_back, version,
+        ) {
             (Some(Strategy::Conditional), Some(_), Some(_)) => ProofLevel::P3,
             (_, Some(_), _) => ProofLevel::P2,
             _ => ProofLevel::P1,
         };
+        // Of several, what can be shown of each.
+        let proof = receipt
+            .also
+            .iter()
+            .map(|entry| shown(&entry.read_back, &entry.version))
+            .fold(shown(&receipt.read_back, &receipt.version), ProofLevel::min);
+        let salt = &delivering.order().salt;
+        let salted = |content: Digest| Digest::salted(salt, content.as_bytes());
         let patient = hand.state.proposal().patient;
         let sealed = self
             .seal(PayloadClass::Clinical, patient, receipt.location.as_bytes())
             .await?;
         let location = sealed.address;
         commit.payloads.push(sealed);
+        let mut also = Vec::with_capacity(receipt.also.len());
+        for entry in receipt.also {
+            let bytes = entry.location.as_bytes();
+            let sealed = self.seal(PayloadClass::Clinical, patient, bytes).await?;
+            also.push(EntryReceipt {
+                location: sealed.address,
+                read_back: entry.read_back.map(salted),
+            });
+            commit.payloads.push(sealed);
+        }
         Ok(DeliveryReceipt {
             proof,
             location,
-            read_back: receipt
-                .read_back
-                .map(|content| Digest::salted(&delivering.order().salt, content.as_bytes())),
+            read_back: receipt.read_back.map(salted),
             provenance_written: receipt.provenance_written,
             attested_by: None,
+            also,
         })
     }
 

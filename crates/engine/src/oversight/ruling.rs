@@ -80,16 +80,31 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks policy, and once more where it would let pass what people found too much wrong in.
-    pub(crate) async fn rule_overseen(
+    /// Asks policy about everything that a proposal changes. Several changes are each looked at as one alone would be,
+    /// and then ruled on together.
+    pub(crate) async fn rule_all_overseen(
+        &self,
+        asked: Vec<WriteRequest>,
+        maker: Option<&Maker>,
+    ) -> Result<(Vec<WriteRequest>, Ruling), CallError> {
+        let mut seen = Vec::with_capacity(asked.len());
+        for one in asked {
+            seen.push(self.with_demotion(one, maker).await?);
+        }
+        let ruling = self.bundle.rule_all(&seen).map_err(no_ruling)?;
+        Ok((seen, ruling))
+    }
+
+    /// The question, with what people found too much wrong in, where that would go through alone.
+    async fn with_demotion(
         &self,
         mut asked: WriteRequest,
         maker: Option<&Maker>,
-    ) -> Result<(WriteRequest, Ruling), CallError> {
+    ) -> Result<WriteRequest, CallError> {
         let ruling = self.bundle.rule(&asked).map_err(no_ruling)?;
         let record = ruling.record();
         let Some(maker) = maker.filter(|_| record.gate.level() <= GateLevel::AutoVerified) else {
-            return Ok((asked, ruling));
+            return Ok(asked);
         };
         for row in &record.determining {
             let combination = Combination::of(maker, &asked.intent, Some(row.clone()));
@@ -100,11 +115,10 @@ impl Engine {
                 .await?;
             if demotion.is_some() {
                 asked.facts.observe(DEMOTED, FactValue::Bool(true));
-                let ruling = self.bundle.rule(&asked).map_err(no_ruling)?;
-                return Ok((asked, ruling));
+                break;
             }
         }
-        Ok((asked, ruling))
+        Ok(asked)
     }
 }
 

@@ -8,7 +8,9 @@ use chaperone_core::writeback::{RefusedBy, Ruled};
 use chaperone_fhir::finding::RestsOn;
 use serde_json::{Value, json};
 
+use super::part::Part;
 use super::plausible::{Shown, is_implausible};
+use crate::call::told_gate;
 
 /// The refusal's code when a plausibility rule blocks; the bundle's escalator names it.
 const IMPLAUSIBLE: &str = "implausible";
@@ -68,6 +70,28 @@ pub(super) fn findings_for_agent(
         }));
     }
     (!all.is_empty()).then_some(Value::Array(all))
+}
+
+/// What was decided about each of several changes, as their agent is told it: whether people decide, and the code
+/// where it is refused. One that is refused refuses all.
+pub(super) fn decisions(parts: &[Part<'_>], ruled: Option<&Ruled>) -> Value {
+    let decided = |at: usize, part: &Part<'_>| {
+        let own = ruled.and_then(|ruled| ruled.ruling.entries.get(at));
+        match own {
+            Some(own) => json!({
+                "tool": part.as_sent.tool.name,
+                "gate": told_gate(own.gate.level()),
+                "class": own.class,
+                "code": own.denial,
+            }),
+            None if part.is_valid() => json!({ "tool": part.as_sent.tool.name, "gate": null }),
+            None => {
+                json!({ "tool": part.as_sent.tool.name, "gate": "deny", "code": "invalid-proposal" })
+            }
+        }
+    };
+    let all = parts.iter().enumerate();
+    Value::Array(all.map(|(at, part)| decided(at, part)).collect())
 }
 
 pub(super) fn refusal(by: &RefusedBy, ruled: Option<&Ruled>) -> Value {

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::move_failed;
-use super::plausible::Shown;
+use super::part::shown_of_all;
 use crate::arguments::Arguments;
 use crate::call::Admitted;
 use crate::context::{Engine, after};
@@ -82,30 +82,33 @@ impl Engine {
         inputs.resembles = self.resembling(&admitted, &inputs).await?;
         add_all(&mut inputs.resembles, resembled);
         let id = WritebackId::from_random(self.random.id());
-        let mut merged = self.merge(&admitted, write, &inputs, id)?;
-        self.consent_to_proposal(&consulted, &inputs, &merged.resource)?;
-        if !merged.is_valid() {
-            let errors = merged.findings.iter().filter(|it| it.severity.is_error());
+        let mut parts = [self.part_of(&admitted, write, inputs, id)?];
+        let [part] = &parts;
+        self.consent_to_proposal(&consulted, &part.inputs, &part.merged.resource)?;
+        if !part.is_valid() {
+            let errors = part
+                .merged
+                .findings
+                .iter()
+                .filter(|it| it.severity.is_error());
             return Err(EditFailed::NotValid {
                 findings: errors.map(|it| it.message.clone()).collect(),
             });
         }
-        let judged = self.judge(write, &inputs, &merged.resource).await;
-        judged.note_in(&mut merged.validation);
-        let mut findings: Vec<Shown> = merged.findings.iter().cloned().map(Shown::from).collect();
-        findings.extend(judged.shown.iter().cloned());
-        merged.validation.findings = self.seal_findings(&admitted, &findings, commit).await?;
-        let tainted = old.tainted || self.is_tainted(&admitted, &inputs);
+        self.judge_all(&mut parts).await;
+        let findings = self
+            .seal_findings(&admitted, &shown_of_all(&parts), commit)
+            .await?;
+        let [part] = &parts;
+        let tainted = old.tainted || self.is_tainted(&admitted, &part.inputs);
         let proposal = self
             .edited_proposal(&admitted, old, id, tainted, commit)
             .await?;
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(move_failed)?;
-        self.decide_valid(
-            &admitted, write, &inputs, &merged, &judged, tainted, &mut hand, commit,
-        )
-        .await?;
+        self.decide_valid(&parts, findings, &mut hand, commit)
+            .await?;
         // What is to be signed in the EHR is on its way there, unsigned, as an agent's own would be.
         match &hand.state {
             Writeback::AwaitingApproval(_) => Ok(hand),
@@ -185,6 +188,7 @@ impl Engine {
             rationale: said.rationale,
             confidence: said.confidence,
             sources: said.sources,
+            changes: Vec::new(),
             raw,
         })
     }

@@ -27,7 +27,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
 use crate::observe::rests_on;
-use crate::order::{Sent, if_none_exist, order_bytes, provenance_template, way_of};
+use crate::order::{ToSend, if_none_exist, order_bytes, provenance_template, way_of};
 use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -54,6 +54,9 @@ pub enum NotExcepted {
     /// The order cannot be opened any more, or does not say what policy was asked.
     #[error("what was proposed is not kept any more")]
     Gone,
+    /// It makes several changes at once, and an exception is for one.
+    #[error("an exception is for a single change; the agent can propose the changes one by one")]
+    Several,
     /// Another bundle is in force.
     #[error("the rules changed since; the agent can propose it again")]
     RulesChanged,
@@ -171,7 +174,7 @@ impl Engine {
         if findings.iter().any(|it| it.severity.is_error()) {
             return Err(NotExcepted::NotValid);
         }
-        let judged = self.judge(write, &inputs, &resource).await;
+        let judged = self.judge(write, &inputs, &resource, &[]).await;
         judged.note_in(&mut validation);
         let mut shown: Vec<Shown> = findings.into_iter().map(Shown::from).collect();
         shown.extend(judged.shown.iter().cloned());
@@ -236,6 +239,9 @@ impl Engine {
             return Err(NotExcepted::internal("a stored order is not its digest's"));
         }
         let order: WriteOrder = serde_json::from_slice(&bytes).map_err(NotExcepted::internal)?;
+        if order.is_together() {
+            return Err(NotExcepted::Several);
+        }
         let asked = order.asked.clone().ok_or(NotExcepted::Gone)?;
         if order.bundle != *self.bundle.digest() || asked.bundle != order.bundle {
             return Err(NotExcepted::RulesChanged);
@@ -406,7 +412,7 @@ impl Engine {
         let record = ruling.record();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&order.resource, order.interaction);
-        let sent = Sent {
+        let sent = ToSend {
             resource: &order.resource,
             interaction: order.interaction,
             body: &order.body,
@@ -428,7 +434,8 @@ impl Engine {
         Ok(WriteOrder {
             connection: self.ehr.connection().clone(),
             endpoint: self.ehr.endpoint().to_owned(),
-            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(order.writeback)),
+            if_none_exist: (is_conditional && is_create)
+                .then(|| if_none_exist(&order.writeback.to_string())),
             if_match: match (is_conditional, is_create, &order.base_version) {
                 (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
                 _ => None,

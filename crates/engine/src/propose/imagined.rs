@@ -9,7 +9,7 @@ use chaperone_core::ports::{Commit, PayloadClass};
 use chaperone_core::writeback::{Proposal, Ruled, Writeback, WritebackEvent};
 use serde_json::{Map, Value};
 
-use super::plausible::Shown;
+use super::part::{Part, shown_of_all};
 use crate::arguments::Arguments;
 use crate::call::Admitted;
 use crate::canary::CanaryDeclared;
@@ -69,16 +69,16 @@ impl Engine {
             edited: None,
         };
         let inputs = self.gather(&admitted, write).await?;
-        let mut merged = self.merge(&admitted, write, &inputs, id)?;
-        if !merged.is_valid() {
+        let mut parts = [self.part_of(&admitted, write, inputs, id)?];
+        if !parts.iter().all(Part::is_valid) {
             return Ok(None);
         }
-        let judged = self.judge(write, &inputs, &merged.resource).await;
-        judged.note_in(&mut merged.validation);
-        let mut findings: Vec<Shown> = merged.findings.iter().cloned().map(Shown::from).collect();
-        findings.extend(judged.shown.iter().cloned());
-        merged.validation.findings = self.seal_findings(&admitted, &findings, commit).await?;
-        let tainted = self.is_tainted(&admitted, &inputs);
+        self.judge_all(&mut parts).await;
+        let findings = self
+            .seal_findings(&admitted, &shown_of_all(&parts), commit)
+            .await?;
+        let [part] = &parts;
+        let tainted = self.is_tainted(&admitted, &part.inputs);
         let class = PayloadClass::Transcript;
         let said =
             serde_json::to_vec(&admitted.arguments.raw).map_err(|_| CallError::internal())?;
@@ -104,10 +104,8 @@ impl Engine {
         // In hand alone: none of these steps is recorded.
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(super::move_failed)?;
-        self.decide_valid(
-            &admitted, write, &inputs, &merged, &judged, tainted, &mut hand, commit,
-        )
-        .await?;
+        self.decide_valid(&parts, findings, &mut hand, commit)
+            .await?;
         Ok(match &hand.state {
             Writeback::AwaitingApproval(waiting) => Some(waiting.ruled().clone()),
             _ => None,

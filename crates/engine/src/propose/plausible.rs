@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::gather::Inputs;
-use super::surroundings::Surroundings;
+use super::surroundings::{Surroundings, add_beside};
 use super::validate::stage;
 use crate::context::Engine;
 
@@ -112,12 +112,14 @@ impl Judged {
 }
 
 impl Engine {
-    /// Applies the rules to a merged result that is valid.
+    /// Applies the rules to a merged result that is valid. What is proposed `beside` it as one with it counts as if
+    /// it were on record.
     pub(super) async fn judge(
         &self,
         write: &WriteAction,
         inputs: &Inputs,
         resource: &Value,
+        beside: &[&Value],
     ) -> Judged {
         let now = self.now();
         let Surroundings {
@@ -126,6 +128,7 @@ impl Engine {
             restricted,
             looked_up,
         } = self.surroundings(inputs, resource, now).await;
+        add_beside(&mut context, beside);
         // Who belongs to the organisation and treats the patient is known where a protocol says it: a renewal is of
         // what the protocol's own prescriber wrote for them.
         if write.observe.iter().any(|name| name == REFILL_CHECKS) {

@@ -459,6 +459,27 @@ fn with_gathered(mut list: Vec<Value>, inputs: &Inputs) -> Vec<Value> {
     list
 }
 
+/// Puts what goes together with a proposal into the lists that the rules are given: in the place of what it changes,
+/// or as something more. A list that nobody needs, or that could not be had, stays none.
+pub(super) fn add_beside(context: &mut Context, beside: &[&Value]) {
+    for resource in beside {
+        let kind = resource.get("resourceType").and_then(Value::as_str);
+        let list = match kind.unwrap_or_default() {
+            "MedicationRequest" | "MedicationStatement" => &mut context.medications,
+            "AllergyIntolerance" => &mut context.allergies,
+            "Condition" => &mut context.conditions,
+            "Observation" => &mut context.observations,
+            "Appointment" => &mut context.appointments,
+            "Claim" => &mut context.claims,
+            _ => continue,
+        };
+        let Some(list) = list else { continue };
+        let id = resource.get("id").and_then(Value::as_str);
+        list.retain(|known| id.is_none() || known.get("id").and_then(Value::as_str) != id);
+        list.push((*resource).clone());
+    }
+}
+
 /// To whom the targets of the references belong, when all of them are known; else nobody looked.
 fn known_references(
     inputs: &Inputs,

@@ -14,7 +14,7 @@ use super::{CHAPERONE, UndoFailed, UndoRun};
 use crate::context::{Engine, after};
 use crate::merge::instant;
 use crate::observe::rests_on;
-use crate::order::{Sent, if_none_exist, order_bytes, way_of};
+use crate::order::{ToSend, if_none_exist, order_bytes, way_of};
 use crate::propose::conformant;
 use crate::transition::InHand;
 
@@ -144,7 +144,7 @@ impl Engine {
         let profile = self.delivery_profile().await?;
         let support = profile.of(&resource, interaction);
         let base = draft.base.as_ref().map(Value::to_string);
-        let sent = Sent {
+        let sent = ToSend {
             resource: &resource,
             interaction,
             body: &draft.body,
@@ -177,7 +177,7 @@ impl Engine {
             interaction,
             resource,
             path,
-            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(id)),
+            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(&id.to_string())),
             if_match: match (is_conditional, is_create, &base_version) {
                 (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
                 _ => None,

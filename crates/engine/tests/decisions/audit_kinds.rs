@@ -251,6 +251,7 @@ fn book(kinds: &[Event], interaction: Interaction, approved: bool) -> Book {
             validation,
             change,
             class,
+            entries,
         }) = event
         {
             let mut change = change.clone();
@@ -259,6 +260,7 @@ fn book(kinds: &[Event], interaction: Interaction, approved: bool) -> Book {
                 validation: validation.clone(),
                 change,
                 class: *class,
+                entries: entries.clone(),
             };
             book.fold(&recorded(0, Event::Writeback(event)));
         }

@@ -241,6 +241,15 @@ impl Intent<'_> {
                     used_writes.insert(needed);
                 }
             }
+            Some(ToolAction::Together(of)) => {
+                if !of.iter().any(|one| intent.tools.contains(one)) {
+                    self.problem(
+                        name,
+                        format!("tool `{name}` puts together calls of tools that are not listed"),
+                        problems,
+                    );
+                }
+            }
             Some(ToolAction::Status | ToolAction::Templates) | None => {}
         }
     }

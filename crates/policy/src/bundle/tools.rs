@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use chaperone_core::bundle::{
     InputDeclaration, InputType, ReadAction, ToolAction, ToolDeclaration, WriteAction,
 };
+use chaperone_core::change::Destination;
 use chaperone_core::facts::FactKind;
+use chaperone_core::ids::ToolName;
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::together::NEVER_TOGETHER;
 
 use super::Declared;
 use super::intents::DEFINITIONAL;
 use super::template::{self, FIXED_PLACEHOLDERS, Filter, TemplateText};
-use crate::facts;
+use crate::facts::{self, PROTOCOL_IN_FORCE};
 use crate::problem::{Problems, line_of};
 
 /// Most inputs of a tool.
@@ -41,10 +44,12 @@ pub(super) fn check(
         match tool.action() {
             None => check.problem(
                 "name",
-                "must do exactly one thing: `read`, `write`, `status` or `templates`".to_owned(),
+                "must do exactly one thing: `read`, `write`, `together`, `status` or `templates`"
+                    .to_owned(),
             ),
             Some(ToolAction::Read(read)) => check.read(read, &mut used),
             Some(ToolAction::Write(write)) => check.write(write, &mut used),
+            Some(ToolAction::Together(tools)) => check.together(tools, declared),
             // The status tool reads its inputs itself.
             Some(ToolAction::Status) => used.extend(tool.inputs.keys().cloned()),
             Some(ToolAction::Templates) => {}
@@ -257,6 +262,41 @@ impl Tool<'_, '_> {
         }
         self.template(write, used);
         self.write_facts(write);
+    }
+
+    /// What goes together goes to the EHR as one transaction, when all of it was agreed to. A call for help, an opting
+    /// out and a message go by rules of their own, a draft stays here, and a protocol covers a renewal by itself.
+    fn together(&mut self, tools: &[ToolName], declared: &Declared) {
+        let mut seen = BTreeSet::new();
+        for name in tools {
+            if !seen.insert(name) {
+                self.problem(name.as_str(), format!("tool `{name}` is listed twice"));
+            }
+            let write = match declared.tools.get(name) {
+                None => {
+                    self.problem(name.as_str(), format!("tool `{name}` is not declared"));
+                    continue;
+                }
+                Some((_, tool)) => &tool.write,
+            };
+            let why = match write {
+                None => Some("it proposes no change"),
+                Some(write) if write.destination != Destination::Ehr => {
+                    Some("its draft stays here")
+                }
+                Some(write) if NEVER_TOGETHER.contains(&write.resource.as_str()) => {
+                    Some("what it proposes must not wait for anything else, or be carried along")
+                }
+                Some(write) if write.observe.iter().any(|fact| fact == PROTOCOL_IN_FORCE) => {
+                    Some("a protocol covers a renewal by itself")
+                }
+                Some(_) => None,
+            };
+            if let Some(why) = why {
+                let message = format!("`{name}` cannot be proposed together with others: {why}");
+                self.problem(name.as_str(), message);
+            }
+        }
     }
 
     fn template(&mut self, write: &WriteAction, used: &mut BTreeSet<String>) {

@@ -11,7 +11,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{Response, StatusCode};
 use chaperone_core::phi::ExposedFor;
 use chaperone_engine::CallError;
-use chaperone_engine::portal::{ForPatient, Portal, ProposalAsked};
+use chaperone_engine::portal::{ChangeForPatient, ForPatient, Portal, ProposalAsked};
 use chaperone_engine::verification::{Attestation, Verifying};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -99,13 +99,33 @@ async fn received<T: DeserializeOwned>(
     }
 }
 
+/// A single change stands at the top. Several stand in `changes` alone, so that a portal which knows nothing of them
+/// shows nothing rather than the first.
 fn shown_to_patient(shown: &ForPatient) -> Value {
-    json!({
+    let mut told = json!({
         "writeback": shown.writeback,
         "digest": shown.digest,
         "until": shown.until,
         "needs": shown.needs,
-        "interaction": shown.interaction,
-        "resource": shown.resource.expose(ExposedFor::Person),
-    })
+    });
+    let change = |one: &ChangeForPatient| {
+        json!({
+            "interaction": one.interaction,
+            "resource": one.resource.expose(ExposedFor::Person),
+        })
+    };
+    if let Some(members) = told.as_object_mut() {
+        match shown.changes.as_slice() {
+            [only] => {
+                if let Value::Object(only) = change(only) {
+                    members.extend(only);
+                }
+            }
+            several => {
+                let several = several.iter().map(change).collect();
+                members.insert("changes".to_owned(), Value::Array(several));
+            }
+        }
+    }
+    told
 }
