@@ -19,6 +19,8 @@
 //! | 412 on a conditional create | unknown: more than one resource carries the identifier |
 //! | 409 or 412 on a conditional update, 412 on a patch | stale |
 //! | 401, 403; 429; other 4xx | not applied |
+//! | 409 or 412 on a transaction of creates and updates | stale if somebody changed what is to be changed and nothing was made, else unknown |
+//! | fewer entries answered than sent, or one that failed | unknown |
 //! | read back and different | unknown, so that reconciling puts it before a human |
 //!
 //! Connections for writes are never reused, and no client repeats a request by itself: otherwise a

@@ -24,4 +24,5 @@ mod patching;
 mod plain;
 mod reading;
 mod support;
+mod together;
 mod vendor_and_staged;
