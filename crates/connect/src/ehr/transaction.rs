@@ -9,31 +9,37 @@ use chaperone_core::digest::Digest;
 use chaperone_core::patch::JSON_PATCH;
 use chaperone_core::ports::WriteFailed;
 use chaperone_core::resource::ResourceType;
+use chaperone_core::writeback::FailureCause;
+use reqwest::StatusCode;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::answer::{Accepted, Stated};
+use super::FhirEndpoint;
+use super::answer::{Accepted, Condition, Stated, not_applied, refused};
+use super::sendable::{Sendable, Target};
+use super::write::{condition_of, with_target};
+use crate::http::Answer;
 
 /// The request line of one entry.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EntryRequest<'a> {
-    pub(super) method: &'static str,
-    pub(super) url: &'a str,
+struct EntryRequest<'a> {
+    method: &'static str,
+    url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) if_none_exist: Option<&'a str>,
+    if_none_exist: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) if_match: Option<&'a str>,
+    if_match: Option<&'a str>,
 }
 
 /// One entry. Its resource goes in byte for byte.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry<'a> {
-    pub(super) full_url: String,
-    pub(super) resource: &'a RawValue,
-    pub(super) request: EntryRequest<'a>,
+struct Entry<'a> {
+    full_url: String,
+    resource: &'a RawValue,
+    request: EntryRequest<'a>,
 }
 
 #[derive(Serialize)]
@@ -44,12 +50,110 @@ struct Transaction<'a> {
     entry: &'a [Entry<'a>],
 }
 
+impl FhirEndpoint {
+    /// Sends every change with its Provenance as one transaction: the changes first, then the Provenances.
+    pub(super) async fn send_transaction(
+        &self,
+        sendable: &Sendable<'_>,
+    ) -> Result<Vec<Accepted>, WriteFailed> {
+        let order = sendable.order;
+        let unsendable = || not_applied(FailureCause::Rejected);
+        let url = self.base.at("").ok_or_else(unsendable)?;
+        let (body, entries) = self.transaction_of(sendable).ok_or_else(unsendable)?;
+        let request = self.write_client.post(url).body(body);
+        let answer = self.send_once(request, sendable.not_after).await?;
+        self.log_status(order, answer.status);
+        if answer.status != StatusCode::OK {
+            return Err(self.refused_transaction(sendable, &answer).await);
+        }
+        let bundle = answer.json().ok_or(WriteFailed::Unknown)?;
+        let expected = sendable
+            .parts()
+            .map(|part| (part.change.resource, part.target.known_id()));
+        first_entries(&bundle, entries, expected)
+    }
+
+    /// The bytes of the transaction, and how many entries it has.
+    fn transaction_of(&self, sendable: &Sendable<'_>) -> Option<(Vec<u8>, usize)> {
+        let mut patches = Vec::new();
+        let mut provenances = Vec::new();
+        let mut names = (0_u8..=u8::MAX).map(|n| entry_name(sendable.digest, n));
+        let mut urls = Vec::new();
+        for part in sendable.parts() {
+            let name = names.next()?;
+            urls.push(match (part.target, part.patch) {
+                (Target::Existing { .. }, None) => self.base.at(part.change.path)?.into(),
+                // The Binary that holds a patch is nothing that stays; the entry's request says what it changes.
+                (Target::New, _) | (Target::Existing { .. }, Some(_)) => name.clone(),
+            });
+            let reference = match part.target {
+                Target::New => name,
+                Target::Existing { .. } => part.change.path.to_owned(),
+            };
+            let held = part.patch.map(|patch| to_raw_value(&patch_binary(patch)));
+            patches.push(held.transpose().ok()?);
+            if let Some(provenance) = &part.provenance {
+                provenances.push(to_raw_value(&with_target(provenance, &reference)).ok()?);
+            }
+        }
+        let mut entries = Vec::new();
+        for ((part, full_url), held) in sendable.parts().zip(urls).zip(&patches) {
+            let condition = condition_of(sendable.order.strategy, part);
+            let if_match = matches!(condition, Condition::Match | Condition::MatchPatch);
+            entries.push(Entry {
+                full_url,
+                resource: match held {
+                    Some(held) => held,
+                    None => serde_json::from_str(part.change.body).ok()?,
+                },
+                request: EntryRequest {
+                    method: match (part.target, part.patch) {
+                        (Target::New, _) => "POST",
+                        (Target::Existing { .. }, None) => "PUT",
+                        (Target::Existing { .. }, Some(_)) => "PATCH",
+                    },
+                    url: part.change.path,
+                    if_none_exist: part
+                        .change
+                        .if_none_exist
+                        .filter(|_| condition == Condition::NoneExist),
+                    if_match: part.change.if_match.filter(|_| if_match),
+                },
+            });
+        }
+        for provenance in &provenances {
+            entries.push(provenance_entry(names.next()?, provenance));
+        }
+        Some((transaction(&entries)?, entries.len()))
+    }
+
+    /// What the refusal of a transaction proves. Of several changes under conditions of both kinds, a conflict does not
+    /// say whose it is, so it is looked at: what is still to be made was not made, and of what is to be changed
+    /// something is another version than was approved, which is not ours.
+    async fn refused_transaction(&self, sendable: &Sendable<'_>, answer: &Answer) -> WriteFailed {
+        let now = self.clock.now();
+        let verdicts: Vec<WriteFailed> = sendable
+            .parts()
+            .map(|part| refused(answer, condition_of(sendable.order.strategy, part), now))
+            .collect();
+        if let Some((first, others)) = verdicts.split_first()
+            && others.iter().all(|other| other == first)
+        {
+            return first.clone();
+        }
+        match self.soon(self.overtaken(sendable)).await {
+            Ok(Ok(true)) => WriteFailed::Stale,
+            _ => WriteFailed::Unknown,
+        }
+    }
+}
+
 /// A name for a resource inside one transaction, made from the order's digest: the same order always
 /// gives the same bytes.
 ///
 /// # Source
 /// RFC 9562, UUID version 8.
-pub(super) fn entry_name(digest: &Digest, part: u8) -> String {
+fn entry_name(digest: &Digest, part: u8) -> String {
     let derived = Digest::of_parts([digest.as_bytes().as_slice(), &[part]]);
     let hex = derived.to_string();
     let at = |range| hex.get(range).unwrap_or_default();
@@ -64,7 +168,7 @@ pub(super) fn entry_name(digest: &Digest, part: u8) -> String {
 }
 
 /// The transaction's bytes.
-pub(super) fn transaction(entries: &[Entry<'_>]) -> Option<Vec<u8>> {
+fn transaction(entries: &[Entry<'_>]) -> Option<Vec<u8>> {
     serde_json::to_vec(&Transaction {
         resource_type: "Bundle",
         r#type: "transaction",
@@ -74,7 +178,7 @@ pub(super) fn transaction(entries: &[Entry<'_>]) -> Option<Vec<u8>> {
 }
 
 /// The entry of a Provenance.
-pub(super) fn provenance_entry(full_url: String, provenance: &RawValue) -> Entry<'_> {
+fn provenance_entry(full_url: String, provenance: &RawValue) -> Entry<'_> {
     Entry {
         full_url,
         resource: provenance,
@@ -105,7 +209,7 @@ pub(super) fn patch_binary(patch: &str) -> Value {
 /// # Errors
 /// `Unknown` unless the answer is a `transaction-response` with as many entries as were sent, all of them successes: a
 /// server that reports success and failure together, or is silent about an entry, was not atomic.
-pub(super) fn first_entries<'a>(
+fn first_entries<'a>(
     answer: &Value,
     entries: usize,
     expected: impl Iterator<Item = (&'a ResourceType, Option<&'a str>)>,

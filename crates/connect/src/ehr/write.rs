@@ -17,7 +17,6 @@ use chaperone_core::together::OneChange;
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
-use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused, token_failed};
@@ -25,9 +24,6 @@ use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused,
 use super::operation::{acknowledged, call};
 use super::read::{FHIR_JSON, PREFER, Turn};
 use super::sendable::{Part, Sendable, Target, offers};
-use super::transaction::{
-    Entry, EntryRequest, entry_name, first_entries, patch_binary, provenance_entry, transaction,
-};
 use super::{FhirEndpoint, answer};
 use crate::egress::{Outgoing, class, exchange};
 use crate::http::Answer;
@@ -85,7 +81,7 @@ impl FhirEndpoint {
 
     /// What comes before a send may take as long as one exchange: the worker's claim on the order is
     /// sized by that, and a send must not begin after the claim has run out.
-    async fn soon<T>(
+    pub(super) async fn soon<T>(
         &self,
         step: impl Future<Output = T>,
     ) -> Result<T, tokio::time::error::Elapsed> {
@@ -244,106 +240,6 @@ impl FhirEndpoint {
         }
         let said = answer.json().ok_or(WriteFailed::Unknown)?;
         acknowledged(&said, &order.resource, sendable.part.target.known_id())
-    }
-
-    /// Sends every change with its Provenance as one transaction: the changes first, then the Provenances.
-    async fn send_transaction(
-        &self,
-        sendable: &Sendable<'_>,
-    ) -> Result<Vec<Accepted>, WriteFailed> {
-        let order = sendable.order;
-        let unsendable = || not_applied(FailureCause::Rejected);
-        let url = self.base.at("").ok_or_else(unsendable)?;
-        let (body, entries) = self.transaction_of(sendable).ok_or_else(unsendable)?;
-        let request = self.write_client.post(url).body(body);
-        let answer = self.send_once(request, sendable.not_after).await?;
-        self.log_status(order, answer.status);
-        if answer.status != StatusCode::OK {
-            return Err(self.refused_transaction(sendable, &answer).await);
-        }
-        let bundle = answer.json().ok_or(WriteFailed::Unknown)?;
-        let expected = sendable
-            .parts()
-            .map(|part| (part.change.resource, part.target.known_id()));
-        first_entries(&bundle, entries, expected)
-    }
-
-    /// The bytes of the transaction, and how many entries it has.
-    fn transaction_of(&self, sendable: &Sendable<'_>) -> Option<(Vec<u8>, usize)> {
-        let mut patches = Vec::new();
-        let mut provenances = Vec::new();
-        let mut names = (0_u8..=u8::MAX).map(|n| entry_name(sendable.digest, n));
-        let mut urls = Vec::new();
-        for part in sendable.parts() {
-            let name = names.next()?;
-            urls.push(match (part.target, part.patch) {
-                (Target::Existing { .. }, None) => self.base.at(part.change.path)?.into(),
-                // The Binary that holds a patch is nothing that stays; the entry's request says what it changes.
-                (Target::New, _) | (Target::Existing { .. }, Some(_)) => name.clone(),
-            });
-            let reference = match part.target {
-                Target::New => name,
-                Target::Existing { .. } => part.change.path.to_owned(),
-            };
-            let held = part.patch.map(|patch| to_raw_value(&patch_binary(patch)));
-            patches.push(held.transpose().ok()?);
-            if let Some(provenance) = &part.provenance {
-                provenances.push(to_raw_value(&with_target(provenance, &reference)).ok()?);
-            }
-        }
-        let mut entries = Vec::new();
-        for ((part, full_url), held) in sendable.parts().zip(urls).zip(&patches) {
-            let condition = condition_of(sendable.order.strategy, part);
-            let if_match = matches!(condition, Condition::Match | Condition::MatchPatch);
-            entries.push(Entry {
-                full_url,
-                resource: match held {
-                    Some(held) => held,
-                    None => serde_json::from_str(part.change.body).ok()?,
-                },
-                request: EntryRequest {
-                    method: match (part.target, part.patch) {
-                        (Target::New, _) => "POST",
-                        (Target::Existing { .. }, None) => "PUT",
-                        (Target::Existing { .. }, Some(_)) => "PATCH",
-                    },
-                    url: part.change.path,
-                    if_none_exist: part
-                        .change
-                        .if_none_exist
-                        .filter(|_| condition == Condition::NoneExist),
-                    if_match: part.change.if_match.filter(|_| if_match),
-                },
-            });
-        }
-        for provenance in &provenances {
-            entries.push(provenance_entry(names.next()?, provenance));
-        }
-        Some((transaction(&entries)?, entries.len()))
-    }
-
-    /// What the refusal of a transaction proves. Of several changes under conditions of both kinds, a conflict does not
-    /// say whose it is, so it is looked at: what is still to be made was not made, and of what is to be changed
-    /// something is another version than was approved, which is not ours.
-    async fn refused_transaction(&self, sendable: &Sendable<'_>, answer: &Answer) -> WriteFailed {
-        let now = self.clock.now();
-        let strategy = sendable.order.strategy;
-        let conditions: Vec<Condition> = sendable
-            .parts()
-            .map(|part| condition_of(strategy, part))
-            .collect();
-        let failed = |condition| refused(answer, condition, now);
-        let alike = |failed: &WriteFailed, condition: &Condition| {
-            refused(answer, *condition, now) == *failed
-        };
-        let first = failed(conditions.first().copied().unwrap_or(Condition::None));
-        if conditions.iter().all(|condition| alike(&first, condition)) {
-            return first;
-        }
-        match self.soon(self.overtaken(sendable)).await {
-            Ok(Ok(true)) => WriteFailed::Stale,
-            _ => WriteFailed::Unknown,
-        }
     }
 
     /// Writes the Provenance of a target that stands alone. Whatever becomes of it, the target is there:
@@ -528,7 +424,7 @@ impl FhirEndpoint {
         self.read_one(Turn::Delivery, resource, &accepted.id).await
     }
 
-    fn log_status(&self, order: &WriteOrder, status: StatusCode) {
+    pub(super) fn log_status(&self, order: &WriteOrder, status: StatusCode) {
         tracing::debug!(
             connection = %self.connection,
             writeback = %order.writeback,
@@ -586,7 +482,7 @@ pub(super) fn receipt_of(
     })
 }
 
-fn condition_of(strategy: Strategy, part: &Part<'_>) -> Condition {
+pub(super) fn condition_of(strategy: Strategy, part: &Part<'_>) -> Condition {
     match (strategy, part.target) {
         (Strategy::Conditional, Target::New) => Condition::NoneExist,
         (Strategy::Conditional, Target::Existing { .. }) if part.patch.is_some() => {
@@ -597,7 +493,7 @@ fn condition_of(strategy: Strategy, part: &Part<'_>) -> Condition {
     }
 }
 
-fn with_target(provenance: &Value, reference: &str) -> Value {
+pub(super) fn with_target(provenance: &Value, reference: &str) -> Value {
     let mut filled = provenance.clone();
     if let Some(members) = filled.as_object_mut() {
         members.insert("target".to_owned(), json!([{ "reference": reference }]));
