@@ -139,6 +139,8 @@ pub enum PersonNeeded {
     ChangedSince,
     /// The version before is not kept any more.
     NoBase,
+    /// It made several changes as one, and the EHR does not take what would undo them as one.
+    NotAsOne,
     /// The order is gone by retention or shredding.
     OrderGone,
     /// What would undo it is not valid: the status cannot return, or the record breaks a rule.
@@ -165,6 +167,9 @@ impl PersonNeeded {
             PersonNeeded::GoneAtEhr => "the EHR has it no more",
             PersonNeeded::ChangedSince => "others changed it since, so a person must merge",
             PersonNeeded::NoBase => "what was there before is not kept any more",
+            PersonNeeded::NotAsOne => {
+                "it made several changes as one, and the EHR takes no one transaction that undoes them"
+            }
             PersonNeeded::OrderGone => "what was sent is not kept any more",
             PersonNeeded::NotValid => "what would undo it is not valid now",
             PersonNeeded::NotPermitted => "the matrix does not allow what would undo it",

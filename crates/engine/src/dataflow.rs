@@ -381,11 +381,11 @@ fn tool_flows(drawing: &mut Drawing, tool: &ToolDeclaration) {
                 drawing.flow(&id, &ehr, DataClass::Phi, [what.to_owned()]);
             }
         }
-        Some(ToolAction::Together(of)) => {
-            let notes = vec!["proposes as one".to_owned()];
+        // What it sends is what the tools would send whose calls it takes.
+        Some(ToolAction::Together(_)) => {
+            let notes = vec!["proposes several as one".to_owned()];
             drawing.node(Column::Tools, &id, tool.name.as_str(), notes);
-            let tools = of.iter().map(|name| format!("as {name}"));
-            drawing.flow(&id, VAULT, DataClass::Phi, tools);
+            drawing.flow(&id, VAULT, DataClass::Phi, ["proposals".to_owned()]);
         }
         Some(ToolAction::Templates) => {
             let notes = vec!["tells the note templates".to_owned()];

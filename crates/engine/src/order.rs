@@ -2,20 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use chaperone_core::bundle::WriteAction;
+use chaperone_core::content::content_digest;
 use chaperone_core::digest::Digest;
 use chaperone_core::edit::EditLink;
 use chaperone_core::evidence::{
     AgentVersion, ApprovalRecord, RulingRecord, Strategy, ValidationRecord, WriteOrder,
 };
 use chaperone_core::gate::{Gate, ProofLevel};
+use chaperone_core::ids::WritebackId;
 use chaperone_core::patch;
 use chaperone_core::ports::InteractionSupport;
+use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
 use chaperone_core::together::OrderEntry;
 use serde_json::{Value, json};
 
-use crate::merge::WRITEBACK_SYSTEM;
+use crate::merge::{WRITEBACK_SYSTEM, business_identifier};
+use crate::observe::rests_on;
 
 const PARTICIPANT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/provenance-participant-type";
 const DATA_OPERATION: &str = "http://terminology.hl7.org/CodeSystem/v3-DataOperation";
@@ -39,8 +44,6 @@ pub(crate) struct Way {
     pub(crate) operation: Option<String>,
     /// By which element it waits for its signature in the EHR, where it is placed unsigned.
     pub(crate) signed_form: Option<SignedForm>,
-    /// What is sent in place of the body, where an update goes as a patch.
-    pub(crate) patch: Option<String>,
 }
 
 /// What is to be sent, and onto what.
@@ -59,7 +62,6 @@ impl Way {
             strategy: Strategy::Conditional,
             operation: None,
             signed_form: None,
-            patch: None,
         }
     }
 }
@@ -71,13 +73,12 @@ pub(crate) fn way_of(
     support: &InteractionSupport,
     ruling: &RulingRecord,
     validation: &ValidationRecord,
-    sent: ToSend<'_>,
+    sent: &ToSend<'_>,
 ) -> Way {
     let by = |strategy| Way {
         strategy,
         operation: None,
         signed_form: None,
-        patch: None,
     };
     match strategy_for(support.strategy, ruling.proof_min) {
         Strategy::VendorOp => Way {
@@ -112,13 +113,9 @@ pub(crate) fn way_of(
             }
         }
         // It takes updates as patches and in no other way: what cannot go as one, a person enters.
-        Strategy::Conditional if support.patch => match patch_of(&sent) {
-            Some(patch) => Way {
-                patch: Some(patch),
-                ..by(Strategy::Conditional)
-            },
-            None => by(Strategy::HumanEntry),
-        },
+        Strategy::Conditional if support.patch && patch_of(sent).is_none() => {
+            by(Strategy::HumanEntry)
+        }
         strategy => by(strategy),
     }
 }
@@ -136,6 +133,66 @@ pub(crate) fn patch_of(sent: &ToSend<'_>) -> Option<String> {
 /// The search that finds what a write-back created, by its business identifier.
 pub(crate) fn if_none_exist(identifier: &str) -> String {
     format!("identifier={WRITEBACK_SYSTEM}|{identifier}")
+}
+
+/// One change as it is sent: where, under which condition, on which base; nothing for an update of what has no id, or
+/// of one that is to go as a patch and cannot.
+pub(crate) fn sent_as(
+    change: &ChangeSent<'_>,
+    strategy: Strategy,
+    provenance: Option<String>,
+    asked: &WriteRequest,
+) -> Option<OrderEntry> {
+    let (write, base) = (change.write, change.base);
+    let is_conditional = strategy == Strategy::Conditional;
+    let is_create = write.interaction == Interaction::Create;
+    let of_base = |pointer: &str| base?.pointer(pointer)?.as_str().map(str::to_owned);
+    let path = match is_create {
+        true => write.resource.to_string(),
+        false => format!("{}/{}", write.resource, of_base("/id")?),
+    };
+    let base_version = of_base("/meta/versionId");
+    let kept = base.map(Value::to_string);
+    let patch = match is_conditional && change.as_patch {
+        true => Some(patch_of(&ToSend {
+            resource: &write.resource,
+            interaction: write.interaction,
+            body: change.body,
+            base: kept.as_deref(),
+        })?),
+        false => None,
+    };
+    Some(OrderEntry {
+        interaction: write.interaction,
+        resource: write.resource.clone(),
+        path,
+        if_none_exist: (is_conditional && is_create)
+            .then(|| if_none_exist(&business_identifier(change.id, change.at))),
+        if_match: match (is_conditional, is_create, &base_version) {
+            (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
+            _ => None,
+        },
+        base_version,
+        base_digest: base.map(content_digest),
+        base: kept,
+        body: change.body.to_owned(),
+        patch,
+        provenance,
+        rests_on: rests_on(&asked.facts),
+        asked: Box::new(asked.clone()),
+    })
+}
+
+/// What a change is made of when it is put into an order.
+pub(crate) struct ChangeSent<'a> {
+    pub(crate) id: WritebackId,
+    /// Its place among those that go together, from 0.
+    pub(crate) at: usize,
+    pub(crate) write: &'a WriteAction,
+    pub(crate) base: Option<&'a Value>,
+    pub(crate) body: &'a str,
+    /// Whether the endpoint takes updates as patches alone.
+    pub(crate) as_patch: bool,
 }
 
 /// The Provenance that goes with a write, without target and without the humans who verify it.

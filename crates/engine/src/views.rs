@@ -10,6 +10,7 @@
 
 pub mod agents;
 pub mod batch;
+pub mod changes;
 mod displays;
 mod drops;
 pub mod edited;

@@ -5,20 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use chaperone_core::Timestamp;
 use chaperone_core::conformance::Conformance;
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{Delivering, Strategy};
+use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::{ConnectionId, WritebackId};
 use chaperone_core::ports::{
-    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
+    InteractionSupport, Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
+use chaperone_core::together::OneChange;
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -58,7 +59,7 @@ pub enum WriteFault {
 #[derive(Debug, Default)]
 struct Held {
     resources: BTreeMap<(String, String), Value>,
-    by_writeback: BTreeMap<WritebackId, String>,
+    by_writeback: BTreeMap<WritebackId, Vec<String>>,
     /// Writes of which nothing that is held says that it is theirs.
     unlike: BTreeSet<WritebackId>,
     /// What became of what was placed unsigned, by location.
@@ -74,11 +75,12 @@ struct Held {
     arrived: usize,
     searched: Vec<String>,
     next: u64,
+    takes_patches: bool,
 }
 
 impl Held {
     /// Adds an element that nobody sent, as a version of its own or within the one that is there.
-    fn alter(&mut self, order: &chaperone_core::evidence::WriteOrder, as_another: bool) {
+    fn alter(&mut self, order: &WriteOrder, as_another: bool) {
         self.unlike.insert(order.writeback);
         let Some((kind, id)) = order.path.split_once('/') else {
             return;
@@ -100,7 +102,6 @@ pub struct FakeEhr {
     connection: ConnectionId,
     environment: Environment,
     strategy: Strategy,
-    takes_patches: AtomicBool,
     held: Mutex<Held>,
     hangs: Mutex<Option<String>>,
     hanging: AtomicUsize,
@@ -114,7 +115,6 @@ impl FakeEhr {
             connection,
             environment: Environment::Sandbox,
             strategy: Strategy::Conditional,
-            takes_patches: AtomicBool::new(false),
             held: Mutex::default(),
             hangs: Mutex::default(),
             hanging: AtomicUsize::new(0),
@@ -138,7 +138,7 @@ impl FakeEhr {
 
     /// Takes updates as patches and in no other way from now on, or as whole resources again.
     pub fn take_patches(&self, takes_patches: bool) {
-        self.takes_patches.store(takes_patches, Ordering::SeqCst);
+        lock(&self.held).takes_patches = takes_patches;
     }
 
     /// Puts a resource with `resourceType` and `id`; anything else is ignored.
@@ -237,25 +237,51 @@ impl FakeEhr {
             .cloned()
     }
 
-    fn apply(&self, held: &mut Held, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
+    /// All of an order or nothing of it.
+    fn apply(held: &mut Held, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
+        if order.if_none_exist.is_some()
+            && let Some(locations) = held.by_writeback.get(&order.writeback)
+        {
+            return Ok(receipt(&first_versions(locations), order));
+        }
+        let (before, next) = (held.resources.clone(), held.next);
+        let mut written = Vec::new();
+        for change in order.changes() {
+            match Self::apply_one(held, order, &change) {
+                Ok(one) => written.push(one),
+                Err(failed) => {
+                    held.resources = before;
+                    held.next = next;
+                    return Err(failed);
+                }
+            }
+        }
+        let locations: Vec<String> = written.iter().map(|(at, _)| at.clone()).collect();
+        let done = locations.iter().map(|at| (order.writeback, at.clone()));
+        held.written.extend(done);
+        held.by_writeback.insert(order.writeback, locations);
+        Ok(receipt(&written, order))
+    }
+
+    /// One change: where it is, and its version.
+    fn apply_one(
+        held: &mut Held,
+        order: &WriteOrder,
+        change: &OneChange<'_>,
+    ) -> Result<(String, u64), WriteFailed> {
         let rejected = WriteFailed::NotApplied {
             cause: FailureCause::Rejected,
             retry_after_ms: None,
         };
-        let mut body: Value = serde_json::from_str(&order.body).map_err(|_| rejected.clone())?;
-        let kind = order.resource.as_str().to_owned();
-        let id = match order.interaction {
+        let mut body: Value = serde_json::from_str(change.body).map_err(|_| rejected.clone())?;
+        let kind = change.resource.as_str().to_owned();
+        let id = match change.interaction {
             Interaction::Create => {
-                if order.if_none_exist.is_some()
-                    && let Some(location) = held.by_writeback.get(&order.writeback)
-                {
-                    return Ok(receipt(location.clone(), order, 1));
-                }
                 held.next += 1;
                 format!("new-{}", held.next)
             }
-            Interaction::Update => order
+            Interaction::Update => change
                 .path
                 .rsplit_once('/')
                 .map(|(_, id)| id.to_owned())
@@ -264,18 +290,17 @@ impl FakeEhr {
         };
         let key = (kind.clone(), id.clone());
         let before = version_of(held.resources.get(&key));
-        let expected = order
+        let expected = change
             .if_match
-            .as_deref()
             .map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
         if expected.is_some_and(|tag| tag != before.to_string()) {
             return Err(WriteFailed::Stale);
         }
-        let is_patched = self.takes_patches.load(Ordering::SeqCst);
-        if order.patch.is_some() != (is_patched && order.interaction == Interaction::Update) {
+        let is_patched = held.takes_patches && change.interaction == Interaction::Update;
+        if change.patch.is_some() != is_patched {
             return Err(rejected);
         }
-        if let Some(patch) = &order.patch {
+        if let Some(patch) = change.patch {
             // What is held changes by the patch alone, whatever the body says.
             let parsed: json_patch::Patch =
                 serde_json::from_str(patch).map_err(|_| rejected.clone())?;
@@ -290,29 +315,39 @@ impl FakeEhr {
         }
         set_version(&mut body, before + 1);
         held.resources.insert(key, body);
-        let location = format!("{kind}/{id}");
-        held.by_writeback.insert(order.writeback, location.clone());
-        held.written.push((order.writeback, location.clone()));
-        Ok(receipt(location, order, before + 1))
+        Ok((format!("{kind}/{id}"), before + 1))
     }
 }
 
-fn receipt(
-    location: String,
-    order: &chaperone_core::evidence::WriteOrder,
-    version: u64,
-) -> WriteReceipt {
+fn first_versions(locations: &[String]) -> Vec<(String, u64)> {
+    locations.iter().map(|at| (at.clone(), 1)).collect()
+}
+
+/// What can be shown of the changes of an order, which are at these places.
+fn receipt(written: &[(String, u64)], order: &WriteOrder) -> WriteReceipt {
     let conditional = order.strategy == Strategy::Conditional;
+    let mut entries = written
+        .iter()
+        .zip(order.changes())
+        .map(|((at, version), change)| EntryWritten {
+            location: if conditional {
+                format!("{at}/_history/{version}")
+            } else {
+                at.clone()
+            },
+            version: conditional.then(|| Version(version.to_string())),
+            read_back: Some(Digest::of_bytes(change.body.as_bytes())),
+        });
+    let first = entries.next();
     WriteReceipt {
-        location: if conditional {
-            format!("{location}/_history/{version}")
-        } else {
-            location
-        },
-        version: conditional.then(|| Version(version.to_string())),
-        read_back: Some(Digest::of_bytes(order.body.as_bytes())),
-        provenance_written: conditional && order.provenance.is_some(),
-        also: Vec::new(),
+        location: first
+            .as_ref()
+            .map(|it| it.location.clone())
+            .unwrap_or_default(),
+        version: first.as_ref().and_then(|it| it.version.clone()),
+        read_back: first.and_then(|it| it.read_back),
+        provenance_written: conditional && order.changes().all(|it| it.provenance.is_some()),
+        also: entries.collect(),
     }
 }
 
@@ -348,6 +383,7 @@ impl Ehr for FakeEhr {
     }
 
     fn profile(&self) -> DeliveryProfile {
+        let takes_patches = lock(&self.held).takes_patches;
         let conditional = self.strategy == Strategy::Conditional;
         let support = InteractionSupport {
             provenance: conditional,
@@ -384,9 +420,8 @@ impl Ehr for FakeEhr {
                         _ => support.clone(),
                     };
                     ["create", "update"].map(|verb| {
-                        let patch = verb == "update" && self.takes_patches.load(Ordering::SeqCst);
                         let entry = InteractionSupport {
-                            patch,
+                            patch: takes_patches && verb == "update",
                             ..entry.clone()
                         };
                         (format!("{kind}.{verb}"), entry)
@@ -459,23 +494,23 @@ impl Ehr for FakeEhr {
             Some(WriteFault::Stale) => Err(WriteFailed::Stale),
             Some(WriteFault::LostBefore) => Err(WriteFailed::Unknown),
             Some(WriteFault::LostAfter) => {
-                self.apply(&mut held, delivering)?;
+                Self::apply(&mut held, delivering)?;
                 Err(WriteFailed::Unknown)
             }
             Some(WriteFault::Twice) => {
-                self.apply(&mut held, delivering)?;
-                self.apply(&mut held, delivering)
+                Self::apply(&mut held, delivering)?;
+                Self::apply(&mut held, delivering)
             }
             Some(WriteFault::TwiceAltered) => {
-                self.apply(&mut held, delivering)?;
+                Self::apply(&mut held, delivering)?;
                 held.alter(delivering.order(), false);
-                self.apply(&mut held, delivering)
+                Self::apply(&mut held, delivering)
             }
             Some(WriteFault::Overtaken) => {
                 held.alter(delivering.order(), true);
-                self.apply(&mut held, delivering)
+                Self::apply(&mut held, delivering)
             }
-            None => self.apply(&mut held, delivering),
+            None => Self::apply(&mut held, delivering),
         }
     }
 
@@ -503,9 +538,9 @@ impl Ehr for FakeEhr {
         }
         // Those that can be asked by our identifier, and prove nothing by not finding it.
         if matches!(self.strategy, Strategy::VendorOp | Strategy::EhrStaged)
-            && let Some(location) = held.by_writeback.get(&delivering.order().writeback)
+            && let Some(locations) = held.by_writeback.get(&delivering.order().writeback)
         {
-            let receipt = receipt(location.clone(), delivering.order(), 1);
+            let receipt = receipt(&first_versions(locations), delivering.order());
             return Ok(Reconciliation::Applied(receipt));
         }
         if self.strategy != Strategy::Conditional {
@@ -515,8 +550,8 @@ impl Ehr for FakeEhr {
             return Ok(Reconciliation::Undecidable(HumanNeeded::ContentDiffers));
         }
         Ok(match held.by_writeback.get(&delivering.order().writeback) {
-            Some(location) => {
-                Reconciliation::Applied(receipt(location.clone(), delivering.order(), 1))
+            Some(locations) => {
+                Reconciliation::Applied(receipt(&first_versions(locations), delivering.order()))
             }
             None => Reconciliation::Missing,
         })

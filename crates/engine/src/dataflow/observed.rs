@@ -47,8 +47,8 @@ pub struct Observed {
 #[derive(Debug, Clone)]
 struct Proposed {
     tool: ToolName,
-    /// The type at the EHR and the interaction, once they are known.
-    target: Option<(String, &'static str)>,
+    /// Whose change it is, the type at the EHR and the interaction, once they are known.
+    targets: Vec<(ToolName, String, &'static str)>,
 }
 
 /// A flow that differs.
@@ -156,28 +156,35 @@ impl Observed {
                 self.see(&tool, VAULT, at, ["proposals".to_owned()]);
                 let proposed = Proposed {
                     tool: proposal.tool.clone(),
-                    target: None,
+                    targets: Vec::new(),
                 };
                 self.proposals.insert(*id, proposed);
             }
-            WritebackEvent::Validated { change, .. } => {
-                let what = match change.interaction {
-                    Interaction::Create => "create",
-                    Interaction::Update => "update",
-                    Interaction::Delete => "delete",
+            WritebackEvent::Validated {
+                change, entries, ..
+            } => {
+                let Some(proposed) = self.proposals.get_mut(id) else {
+                    return;
                 };
-                if let Some(proposed) = self.proposals.get_mut(id)
-                    && change.destination == Destination::Ehr
-                {
-                    proposed.target = Some((change.resource.to_string(), what));
-                }
+                let only = entries.is_empty().then_some((&proposed.tool, &**change));
+                let each = entries.iter().map(|entry| (&entry.tool, &entry.change));
+                proposed.targets = only
+                    .into_iter()
+                    .chain(each)
+                    .filter(|(_, change)| change.destination == Destination::Ehr)
+                    .map(|(tool, change)| {
+                        let what = match change.interaction {
+                            Interaction::Create => "create",
+                            Interaction::Update => "update",
+                            Interaction::Delete => "delete",
+                        };
+                        (tool.clone(), change.resource.to_string(), what)
+                    })
+                    .collect();
             }
             WritebackEvent::DeliveryStarted(_) => {
-                if let Some(Proposed {
-                    tool,
-                    target: Some((resource, what)),
-                }) = self.proposals.get(id).cloned()
-                {
+                let targets = self.proposals.get(id).map(|it| it.targets.clone());
+                for (tool, resource, what) in targets.unwrap_or_default() {
                     let (from, to) = (format!("tool:{tool}"), format!("ehr:{resource}"));
                     self.see(&from, &to, at, [what.to_owned()]);
                 }

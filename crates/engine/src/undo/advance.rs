@@ -332,7 +332,10 @@ impl Engine {
     ) -> Result<bool, UndoFailed> {
         let original = hand.state.proposal().clone();
         let place = match &hand.state {
-            Writeback::Delivered(delivered) => self.place_of(delivered.receipt()).await?,
+            Writeback::Delivered(delivered) => {
+                let places = self.places_of(delivered.receipt()).await?;
+                places.and_then(|places| places.into_iter().next())
+            }
             _ => None,
         };
         let id = WritebackId::from_random(self.random.id());

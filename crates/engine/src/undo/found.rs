@@ -245,19 +245,21 @@ impl Engine {
         made: &mut BTreeMap<String, (WritebackId, Timestamp)>,
     ) -> Result<(), UndoFailed> {
         let hand = self.take_in_hand(row.id).await?;
-        let place = match &hand.state {
-            Writeback::Delivered(delivered) => self.place_of(delivered.receipt()).await?,
-            Writeback::Compensated(undone) => self.place_of(undone.delivered().receipt()).await?,
+        let places = match &hand.state {
+            Writeback::Delivered(delivered) => self.places_of(delivered.receipt()).await?,
+            Writeback::Compensated(undone) => self.places_of(undone.delivered().receipt()).await?,
             // What it will have become cannot be known before it is there; what it changes can.
             _ => match hand.state.ruled() {
-                Some(ruled) if ruled.change.interaction == Interaction::Update => self
-                    .order_if_kept(&ruled.order)
-                    .await?
-                    .and_then(|order| Place::read(&order.path)),
-                _ => None,
+                Some(ruled) => self.order_if_kept(&ruled.order).await?.map(|order| {
+                    let updates = order
+                        .changes()
+                        .filter(|it| it.interaction == Interaction::Update);
+                    updates.filter_map(|it| Place::read(it.path)).collect()
+                }),
+                None => None,
             },
         };
-        if let Some(place) = place {
+        for place in places.unwrap_or_default() {
             made.entry(place.reference())
                 .or_insert((row.id, row.proposed));
         }
@@ -277,14 +279,16 @@ impl Engine {
         if let Some(ruled) = hand.state.ruled()
             && let Some(order) = self.order_if_kept(&ruled.order).await?
         {
-            named.insert(order.path.clone());
-            if let Ok(body) = serde_json::from_str::<Value>(&order.body) {
-                // Everything of a patient names them; that rests on nothing that was changed about them.
-                texts(&body, &mut |text| {
-                    if !text.starts_with("Patient/") {
-                        named.insert(text.to_owned());
-                    }
-                });
+            for change in order.changes() {
+                named.insert(change.path.to_owned());
+                if let Ok(body) = serde_json::from_str::<Value>(change.body) {
+                    // Everything of a patient names them; that rests on nothing that was changed about them.
+                    texts(&body, &mut |text| {
+                        if !text.starts_with("Patient/") {
+                            named.insert(text.to_owned());
+                        }
+                    });
+                }
             }
         }
         if let Some(sent) = self.if_kept(&hand.state.proposal().payload).await?
@@ -358,18 +362,28 @@ impl Engine {
         }
     }
 
-    /// Where a delivered write-back is at the EHR; nothing where a person entered it, or it is not kept.
-    pub(super) async fn place_of(
+    /// Where everything that a delivered write-back made or changed is at the EHR, in the order of its changes;
+    /// nothing where a person entered it, or not all of it is kept.
+    pub(super) async fn places_of(
         &self,
         receipt: &chaperone_core::writeback::DeliveryReceipt,
-    ) -> Result<Option<Place>, UndoFailed> {
+    ) -> Result<Option<Vec<Place>>, UndoFailed> {
         if receipt.attested_by.is_some() {
             return Ok(None);
         }
-        let kept = self.if_kept(&receipt.location).await?;
-        Ok(kept
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .and_then(|text| Place::read(&text)))
+        let also = receipt.also.iter().map(|entry| &entry.location);
+        let mut places = Vec::new();
+        for address in std::iter::once(&receipt.location).chain(also) {
+            let kept = self.if_kept(address).await?;
+            let place = kept
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .and_then(|text| Place::read(&text));
+            match place {
+                Some(place) => places.push(place),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(places))
     }
 }
 

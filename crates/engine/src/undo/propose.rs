@@ -1,20 +1,19 @@
 //! A write-back of Chaperone's own: a drafted remedy becomes a proposal with its order, in the caller's commit.
 
-use chaperone_core::content::content_digest;
-use chaperone_core::evidence::{AgentVersion, Strategy, WriteOrder};
+use chaperone_core::evidence::{AgentVersion, ValidationRecord, WriteOrder};
 use chaperone_core::ids::{EnvelopeId, WritebackId};
 use chaperone_core::ports::{Commit, PayloadClass};
 use chaperone_core::resource::Interaction;
+use chaperone_core::together::{EntryValidated, validation_of_all};
 use chaperone_core::undo::{UndoLink, UndoPart};
 use chaperone_core::writeback::{Command, OrderRef, Proposal, WritebackEvent};
 use serde_json::{Value, json};
 
-use super::remedy::{Draft, agent, intent, tool};
+use super::remedy::{Draft, DraftChange, agent, intent, tool};
 use super::{CHAPERONE, UndoFailed, UndoRun};
 use crate::context::{Engine, after};
 use crate::merge::instant;
-use crate::observe::rests_on;
-use crate::order::{ToSend, if_none_exist, order_bytes, way_of};
+use crate::order::{ChangeSent, ToSend, Way, order_bytes, sent_as, way_of};
 use crate::propose::conformant;
 use crate::transition::InHand;
 
@@ -39,18 +38,24 @@ impl Engine {
         let of = proposal.undo.clone();
         let requested = WritebackEvent::Proposed(Box::new(proposal));
         let mut hand = InHand::propose(requested, id, now)?;
-        let conformant = conformant(draft.validation.clone());
-        let change = draft.change.clone();
+        let records: Vec<ValidationRecord> = draft
+            .changes
+            .iter()
+            .map(|it| it.validation.clone())
+            .collect();
+        let validation = validation_of_all(&records).ok_or(UndoFailed::Internal)?;
+        let first = draft.changes.first().ok_or(UndoFailed::Internal)?;
+        let conformant = conformant(validation.clone());
         hand.step(
             Command::Validate {
                 conformant: &conformant,
-                change,
-                entries: Vec::new(),
+                change: first.change.clone(),
+                entries: entries(&draft)?,
             },
             now,
         )?;
         let order = self
-            .remedy_order(run, of.as_ref(), original, id, &draft)
+            .remedy_order(run, of.as_ref(), original, id, &draft, validation)
             .await?;
         let (bytes, digest) = order_bytes(&order).map_err(|_| UndoFailed::Internal)?;
         let sealed = self
@@ -137,36 +142,46 @@ impl Engine {
         original: &Proposal,
         id: WritebackId,
         draft: &Draft,
+        validation: ValidationRecord,
     ) -> Result<WriteOrder, UndoFailed> {
         let record = draft.ruling.record();
-        let interaction = draft.write.interaction;
-        let resource = draft.write.resource.clone();
+        let (first, others) = draft.changes.split_first().ok_or(UndoFailed::Internal)?;
+        let (interaction, resource) = (first.write.interaction, first.write.resource.clone());
         let profile = self.delivery_profile().await?;
-        let support = profile.of(&resource, interaction);
-        let base = draft.base.as_ref().map(Value::to_string);
-        let sent = ToSend {
-            resource: &resource,
-            interaction,
-            body: &draft.body,
-            base: base.as_deref(),
+        let way = if others.is_empty() {
+            let support = profile.of(&resource, interaction);
+            let base = first.base.as_ref().map(Value::to_string);
+            let sent = ToSend {
+                resource: &resource,
+                interaction,
+                body: &first.body,
+                base: base.as_deref(),
+            };
+            way_of(&support, record, &validation, &sent)
+        } else {
+            Way::as_transaction()
         };
-        let way = way_of(&support, record, &draft.validation, sent);
-        let strategy = way.strategy;
-        let is_conditional = strategy == Strategy::Conditional;
-        let is_create = interaction == Interaction::Create;
-        let of_base = |pointer: &str| {
-            let base = draft.base.as_ref()?;
-            base.pointer(pointer)?.as_str().map(str::to_owned)
-        };
-        let path = match (is_create, of_base("/id")) {
-            (true, _) => resource.to_string(),
-            (false, Some(base)) => format!("{resource}/{base}"),
-            (false, None) => return Err(UndoFailed::Internal),
-        };
-        let base_version = of_base("/meta/versionId");
-        let provenance = support
-            .provenance
-            .then(|| provenance(run, link, draft, &instant(self.now())).to_string());
+        let recorded = instant(self.now());
+        let mut sent_all = Vec::with_capacity(draft.changes.len());
+        for (at, change) in draft.changes.iter().enumerate() {
+            let write = &change.write;
+            let support = profile.of(&write.resource, write.interaction);
+            let provenance = support
+                .provenance
+                .then(|| provenance(run, link, (draft, change), &recorded).to_string());
+            let made = ChangeSent {
+                id,
+                at,
+                write,
+                base: change.base.as_ref(),
+                body: &change.body,
+                as_patch: support.patch,
+            };
+            let sent = sent_as(&made, way.strategy, provenance, &change.asked);
+            sent_all.push(sent.ok_or(UndoFailed::Internal)?);
+        }
+        let mut also = sent_all.into_iter();
+        let one = also.next().ok_or(UndoFailed::Internal)?;
         Ok(WriteOrder {
             salt: draft.salt,
             tenant: self.config.tenant.clone(),
@@ -174,27 +189,24 @@ impl Engine {
             patient: original.patient,
             connection: self.ehr.connection().clone(),
             endpoint: self.ehr.endpoint().to_owned(),
-            interaction,
-            resource,
-            path,
-            if_none_exist: (is_conditional && is_create).then(|| if_none_exist(&id.to_string())),
-            if_match: match (is_conditional, is_create, &base_version) {
-                (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
-                _ => None,
-            },
-            base_version,
-            base_digest: draft.base.as_ref().map(content_digest),
-            base,
-            body: draft.body.clone(),
-            patch: way.patch,
-            provenance,
-            strategy,
+            interaction: one.interaction,
+            resource: one.resource,
+            path: one.path,
+            if_none_exist: one.if_none_exist,
+            if_match: one.if_match,
+            base_version: one.base_version,
+            base_digest: one.base_digest,
+            base: one.base,
+            body: one.body,
+            patch: one.patch,
+            provenance: one.provenance,
+            strategy: way.strategy,
             operation: way.operation,
             signed_form: way.signed_form,
             gate: record.gate.clone(),
             class: record.class,
             bundle: record.bundle,
-            validation: draft.validation.clone(),
+            validation,
             author: AgentVersion {
                 agent: agent()?,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -202,21 +214,46 @@ impl Engine {
                 prompts: Vec::new(),
             },
             evidence: Vec::new(),
-            rests_on: rests_on(&draft.asked.facts),
+            rests_on: one.rests_on,
             resembles: Vec::new(),
-            asked: Some(Box::new(draft.asked.clone())),
+            asked: Some(one.asked),
             call: None,
             edit: None,
-            also: Vec::new(),
+            also: also.collect(),
         })
     }
+}
+
+/// The changes as they are recorded where there are several.
+fn entries(draft: &Draft) -> Result<Vec<EntryValidated>, UndoFailed> {
+    if draft.changes.len() < 2 {
+        return Ok(Vec::new());
+    }
+    draft
+        .changes
+        .iter()
+        .map(|it| {
+            Ok(EntryValidated {
+                tool: tool()?,
+                change: it.change.clone(),
+                class: it.asked.class,
+                stages: it.validation.stages.clone(),
+                body: it.validation.body,
+            })
+        })
+        .collect()
 }
 
 /// The Provenance of a correction: who asked for it, and the version that was wrong, which stays.
 ///
 /// # Source
 /// FHIR R4 Provenance: `entity.role` `revision` for what was revised; requirement R041.
-fn provenance(run: &UndoRun, link: Option<&UndoLink>, draft: &Draft, recorded: &str) -> Value {
+fn provenance(
+    run: &UndoRun,
+    link: Option<&UndoLink>,
+    (draft, change): (&Draft, &DraftChange),
+    recorded: &str,
+) -> Value {
     let agent = |kind: &str, system: &str, value: &str| {
         json!({
             "type": { "coding": [{ "system": PARTICIPANT_TYPE, "code": kind }] },
@@ -224,7 +261,7 @@ fn provenance(run: &UndoRun, link: Option<&UndoLink>, draft: &Draft, recorded: &
         })
     };
     let mut entities = Vec::new();
-    if let Some(error) = &draft.error {
+    if let Some(error) = &change.error {
         let reference = match &error.version {
             Some(version) => format!("{}/_history/{version}", error.reference()),
             None => error.reference(),
@@ -236,7 +273,7 @@ fn provenance(run: &UndoRun, link: Option<&UndoLink>, draft: &Draft, recorded: &
             json!({ "system": crate::merge::WRITEBACK_SYSTEM, "value": link.of.to_string() });
         entities.push(json!({ "role": "source", "what": { "identifier": what } }));
     }
-    let activity = match draft.write.interaction {
+    let activity = match change.write.interaction {
         Interaction::Create => "CREATE",
         Interaction::Update | Interaction::Delete => "UPDATE",
     };

@@ -15,13 +15,14 @@ use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Change, Destination};
 use chaperone_core::content::same_content;
 use chaperone_core::digest::Salt;
-use chaperone_core::evidence::{Ruling, ValidationRecord, WriteOrder};
+use chaperone_core::evidence::{Ruling, Strategy, ValidationRecord};
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{AgentId, IntentId, ToolName, UndoId, WritebackId};
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::together::OneChange;
 use chaperone_core::undo::PersonNeeded;
 use chaperone_core::writeback::{Delivered, Proposal};
 use chaperone_phi::labels::Labels;
@@ -44,16 +45,22 @@ pub(super) enum Remedied {
     Nothing,
 }
 
-/// A write-back of Chaperone's own, ruled on and not proposed yet.
+/// A write-back of Chaperone's own, ruled on and not proposed yet. What was made as one is undone as one.
 pub(super) struct Draft {
+    /// What it changes; never empty.
+    pub(super) changes: Vec<DraftChange>,
+    pub(super) salt: Salt,
+    pub(super) ruling: Ruling,
+}
+
+/// One change of a draft.
+pub(super) struct DraftChange {
     pub(super) write: WriteAction,
     pub(super) base: Option<Value>,
     pub(super) body: String,
     pub(super) change: Change,
     pub(super) validation: ValidationRecord,
-    pub(super) salt: Salt,
     pub(super) asked: WriteRequest,
-    pub(super) ruling: Ruling,
     /// What it puts right.
     pub(super) error: Option<Place>,
 }
@@ -65,6 +72,16 @@ impl Draft {
     }
 }
 
+/// What undoes one change of an effect.
+enum Sketched {
+    /// This.
+    Change(Box<Sketch>),
+    /// A person must act.
+    Person(PersonNeeded),
+    /// It is so already.
+    Nothing,
+}
+
 /// One change, before it is checked.
 struct Sketch {
     interaction: Interaction,
@@ -73,6 +90,8 @@ struct Sketch {
     /// Whether nobody changed since what Chaperone wrote; nothing where no version of ours is concerned.
     unmodified: Option<bool>,
     from_template: bool,
+    /// What it puts right.
+    error: Option<Place>,
 }
 
 impl Engine {
@@ -92,25 +111,51 @@ impl Engine {
             return Ok(Person(PersonNeeded::EnteredByHand));
         }
         let ruled = delivered.ready().ruled();
-        let (Some(order), Some(place)) = (
+        let (Some(order), Some(places)) = (
             self.order_if_kept(&ruled.order).await?,
-            self.place_of(receipt).await?,
+            self.places_of(receipt).await?,
         ) else {
             return Ok(Person(PersonNeeded::OrderGone));
         };
+        if places.len() != order.changes().count() {
+            return Ok(Person(PersonNeeded::OrderGone));
+        }
+        let mut sketches = Vec::new();
+        for (change, place) in order.changes().zip(places) {
+            match self.sketched(&change, place, id).await? {
+                Sketched::Change(sketch) => sketches.push(*sketch),
+                Sketched::Nothing => {}
+                // What was made as one is undone as one, or by a person.
+                Sketched::Person(needed) => return Ok(Person(needed)),
+            }
+        }
+        if sketches.is_empty() {
+            return Ok(Nothing);
+        }
+        self.drafted(sketches, proposal).await
+    }
+
+    /// What undoes one change.
+    async fn sketched(
+        &self,
+        change: &OneChange<'_>,
+        place: Place,
+        id: WritebackId,
+    ) -> Result<Sketched, UndoFailed> {
+        use Sketched::{Nothing, Person};
         let current = match self.ehr.read(&place.resource, &place.id).await {
             Ok(current) => current,
             Err(EhrReadFailed::NotFound) => return Ok(Person(PersonNeeded::GoneAtEhr)),
             Err(failed) => return Err(failed.into()),
         };
-        let sent: Value = serde_json::from_str(&order.body)
+        let sent: Value = serde_json::from_str(change.body)
             .map_err(|_| corrupt("the body of a stored order cannot be read"))?;
         let unmodified = is_unmodified(&place, &sent, &current);
         let Some(remedy) = self.remedies.get(&place.resource) else {
             return Ok(Person(PersonNeeded::NoErrorStatus));
         };
-        let sketch = if order.interaction == Interaction::Update {
-            match self.restored(&order, &place, &current, unmodified) {
+        let sketch = if change.interaction == Interaction::Update {
+            match self.restored(change, &place, &current, unmodified) {
                 Ok(_) if !remedy.restore => return Ok(Person(PersonNeeded::NotPermitted)),
                 Ok(Some(restored)) => Sketch {
                     interaction: Interaction::Update,
@@ -118,6 +163,7 @@ impl Engine {
                     base: Some(current),
                     unmodified: Some(unmodified),
                     from_template: false,
+                    error: Some(place),
                 },
                 Ok(None) => return Ok(Nothing),
                 Err(needed) => return Ok(Person(needed)),
@@ -129,6 +175,7 @@ impl Engine {
                 base: None,
                 unmodified: None,
                 from_template: true,
+                error: Some(place),
             }
         } else if remedy.is_done(&current) {
             return Ok(Nothing);
@@ -143,15 +190,16 @@ impl Engine {
                 base: Some(current),
                 unmodified: Some(unmodified),
                 from_template: false,
+                error: Some(place),
             }
         };
-        self.drafted(sketch, Some(place), proposal).await
+        Ok(Sketched::Change(Box::new(sketch)))
     }
 
     /// What was there before, as an update of what is there now; nothing where that is the same.
     fn restored(
         &self,
-        order: &WriteOrder,
+        change: &OneChange<'_>,
         place: &Place,
         current: &Value,
         unmodified: bool,
@@ -159,9 +207,8 @@ impl Engine {
         if !unmodified {
             return Err(PersonNeeded::ChangedSince);
         }
-        let base: Value = order
+        let base: Value = change
             .base
-            .as_deref()
             .and_then(|text| serde_json::from_str(text).ok())
             .ok_or(PersonNeeded::NoBase)?;
         let is_same_resource = base.get("id").and_then(Value::as_str) == Some(place.id.as_str());
@@ -254,18 +301,18 @@ impl Engine {
             base: None,
             unmodified: None,
             from_template: false,
+            error: None,
         };
-        Ok(match self.drafted(sketch, None, proposal).await? {
+        Ok(match self.drafted(vec![sketch], proposal).await? {
             Remedied::Write(draft) if *draft.gate() == Gate::Auto => Some(draft),
             _ => None,
         })
     }
 
-    /// Checks a change and has the matrix rule on it.
+    /// Checks the changes and has the matrix rule on them.
     async fn drafted(
         &self,
-        sketch: Sketch,
-        error: Option<Place>,
+        sketches: Vec<Sketch>,
         proposal: &Proposal,
     ) -> Result<Remedied, UndoFailed> {
         use Remedied::Person;
@@ -281,25 +328,69 @@ impl Engine {
             },
             None => None,
         };
+        if sketches.len() > 1 && !self.takes_all(&sketches).await? {
+            return Ok(Person(PersonNeeded::NotAsOne));
+        }
+        let mut salt = [0; 32];
+        self.random.fill(&mut salt);
+        let salt = Salt::from_random(salt);
+        let whose = (patient_id.as_deref(), patient.as_ref());
+        let mut changes = Vec::with_capacity(sketches.len());
+        for sketch in sketches {
+            match self.checked(sketch, whose, &salt)? {
+                Ok(change) => changes.push(change),
+                Err(needed) => return Ok(Person(needed)),
+            }
+        }
+        let asked: Vec<WriteRequest> = changes.iter().map(|it| it.asked.clone()).collect();
+        let ruling = match self.bundle.rule_all(&asked) {
+            Ok(ruling) if ruling.record().gate != Gate::Deny => ruling,
+            Ok(_) => return Ok(Person(PersonNeeded::NotPermitted)),
+            Err(failed) => {
+                tracing::error!(error = %failed, "policy could not rule on what undoes an effect");
+                return Ok(Person(PersonNeeded::NotPermitted));
+            }
+        };
+        Ok(Remedied::Write(Box::new(Draft {
+            changes,
+            salt,
+            ruling,
+        })))
+    }
+
+    /// Whether the EHR takes all of it as one transaction.
+    async fn takes_all(&self, sketches: &[Sketch]) -> Result<bool, UndoFailed> {
+        let profile = self.delivery_profile().await?;
+        for sketch in sketches {
+            let support = profile.of(&kind_of(sketch)?, sketch.interaction);
+            if support.strategy != Strategy::Conditional || !support.atomic {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One change, checked and put as policy is asked about it.
+    fn checked(
+        &self,
+        sketch: Sketch,
+        (patient_id, patient): (Option<&str>, Option<&Value>),
+        salt: &Salt,
+    ) -> Result<Result<DraftChange, PersonNeeded>, UndoFailed> {
         // Somebody else's by now, as after a merge: no place for a machine.
-        if let (Some(base), Some(id)) = (&sketch.base, &patient_id)
+        if let (Some(base), Some(id)) = (&sketch.base, patient_id)
             && self.is_patient_data(base)
             && !self.belongs_to(base, id)
         {
-            return Ok(Person(PersonNeeded::ChangedSince));
+            return Ok(Err(PersonNeeded::ChangedSince));
         }
-        let kind = sketch
-            .resource
-            .get("resourceType")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let write = action(resource_type(kind)?, sketch.interaction);
+        let write = action(kind_of(&sketch)?, sketch.interaction);
         let Ok(mut change) = change_of(&write, sketch.base.as_ref(), &sketch.resource) else {
-            return Ok(Person(PersonNeeded::NotValid));
+            return Ok(Err(PersonNeeded::NotValid));
         };
         change.from_template = sketch.from_template;
         let Ok(class) = change.class() else {
-            return Ok(Person(PersonNeeded::NotValid));
+            return Ok(Err(PersonNeeded::NotValid));
         };
         let mut facts = Facts::default();
         let is_restricted = |it: &Value| Labels::of(it).restriction().is_some();
@@ -310,39 +401,26 @@ impl Engine {
             facts.observe("base_authored_by_chaperone", FactValue::Bool(true));
             facts.observe("base_unmodified_since", FactValue::Bool(unmodified));
         }
-        if let Some(patient) = &patient {
+        if let Some(patient) = patient {
             self.observe_patient(patient, &mut facts);
         }
         let body = serde_json::to_string(&sketch.resource).map_err(|_| UndoFailed::Internal)?;
-        let mut salt = [0; 32];
-        self.random.fill(&mut salt);
-        let salt = Salt::from_random(salt);
         let inputs = inputs_of(&sketch, patient_id, patient);
         let (validation, findings) =
-            self.validate(&write, &salt, &body, &sketch.resource, &change, &inputs);
+            self.validate(&write, salt, &body, &sketch.resource, &change, &inputs);
         if findings.iter().any(|finding| finding.severity.is_error()) {
-            return Ok(Person(PersonNeeded::NotValid));
+            return Ok(Err(PersonNeeded::NotValid));
         }
         let asked = self.asked(&change, class, facts)?;
-        let ruling = match self.bundle.rule(&asked) {
-            Ok(ruling) if ruling.record().gate != Gate::Deny => ruling,
-            Ok(_) => return Ok(Person(PersonNeeded::NotPermitted)),
-            Err(failed) => {
-                tracing::error!(error = %failed, "policy could not rule on what undoes an effect");
-                return Ok(Person(PersonNeeded::NotPermitted));
-            }
-        };
-        Ok(Remedied::Write(Box::new(Draft {
+        Ok(Ok(DraftChange {
             write,
-            base: inputs.base,
+            base: sketch.base,
             body,
             change,
             validation,
-            salt,
             asked,
-            ruling,
-            error,
-        })))
+            error: sketch.error,
+        }))
     }
 
     fn asked(
@@ -388,7 +466,12 @@ fn is_message_to_patient(sent: &Value) -> bool {
         && reaches_patient(sent)
 }
 
-fn inputs_of(sketch: &Sketch, patient_id: Option<String>, patient: Option<Value>) -> Inputs {
+fn kind_of(sketch: &Sketch) -> Result<ResourceType, UndoFailed> {
+    let kind = sketch.resource.get("resourceType").and_then(Value::as_str);
+    resource_type(kind.unwrap_or_default())
+}
+
+fn inputs_of(sketch: &Sketch, patient_id: Option<&str>, patient: Option<&Value>) -> Inputs {
     let known = sketch
         .base
         .iter()
@@ -398,8 +481,8 @@ fn inputs_of(sketch: &Sketch, patient_id: Option<String>, patient: Option<Value>
         resources: known.collect(),
         sources: Vec::new(),
         base: sketch.base.clone(),
-        patient_id,
-        patient,
+        patient_id: patient_id.map(str::to_owned),
+        patient: patient.cloned(),
         encounter: None,
         resembles: Vec::new(),
     }

@@ -199,7 +199,10 @@ impl Engine {
             match self.remedy(delivered, hand.state.proposal(), id).await {
                 Ok(Remedied::Write(draft)) => Planned::Compensate {
                     gate: draft.gate().clone(),
-                    to: draft.change.to.as_ref().map(ToString::to_string),
+                    to: draft
+                        .changes
+                        .first()
+                        .and_then(|it| it.change.to.as_ref().map(ToString::to_string)),
                 },
                 Ok(Remedied::Person(needed)) => Planned::Person { needed },
                 Ok(Remedied::Nothing) => Planned::Nothing,

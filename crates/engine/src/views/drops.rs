@@ -9,7 +9,7 @@ pub(super) fn drops_of(order: &WriteOrder) -> Vec<&'static str> {
     if order.strategy == Strategy::HumanEntry {
         drops.push("This EHR takes no such write: a person enters it and attests.");
     } else {
-        if order.provenance.is_none() {
+        if order.changes().any(|change| change.provenance.is_none()) {
             drops.push("Provenance is not kept by this EHR; the ledger keeps who did what.");
         }
         if order.strategy == Strategy::EhrStaged {

@@ -14,8 +14,8 @@ use chaperone_fhir::words::{self, DiffKind, DiffLine};
 use serde_json::Value;
 
 use super::ViewFailed;
+use super::changes::OrderContent;
 use super::displays::with_displays;
-use super::review::OrderContent;
 use crate::context::Engine;
 use crate::merge::WRITEBACK_SYSTEM;
 
@@ -121,7 +121,7 @@ impl Engine {
             }
             said
         };
-        let coded = words::diff(Some(&said(&before.body)), &said(&opened.body));
+        let coded = words::diff(Some(&said(&before.first.body)), &said(&opened.first.body));
         let inputs = |of: &OrderContent| of.order.call.as_ref().map(|call| call.inputs.clone());
         let mut diff = inputs_diff(
             &inputs(&before).unwrap_or_default(),

@@ -251,6 +251,8 @@ impl Engine {
                 && !row.tainted
                 // What warns, and what a person changed, is read before it is approved.
                 && ruled.proposal.edit.is_none()
+                // Each of several is read before all of them are approved.
+                && !ruled.is_together()
                 && content.order.validation.is_clean(),
             together: turn.is_yours()
                 && !by.is_in_training()

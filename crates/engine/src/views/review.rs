@@ -5,7 +5,6 @@
 //! approval would end in nothing.
 
 use chaperone_core::Timestamp;
-use chaperone_core::content::content_digest;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::{
@@ -15,9 +14,8 @@ use chaperone_core::facts::{FactKind, FactValue};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::Phi;
-use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::principal::Human;
-use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::resource::ResourceType;
 use chaperone_core::retention::Deletion;
 use chaperone_core::undo::UndoLink;
 use chaperone_core::writeback::{
@@ -28,6 +26,7 @@ pub use chaperone_fhir::words::DiffLine;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::changes::{ChangeView, DIFF_LINES_MAX, OrderContent};
 use super::displays::{for_words, with_displays};
 use super::drops::drops_of;
 use super::edited::EditedView;
@@ -40,9 +39,6 @@ use crate::edit::EditField;
 use crate::projection::WritebackRow;
 use crate::retention::receipt::deletions;
 use crate::transition::InHand;
-
-/// Most lines of a difference that are shown.
-const DIFF_LINES_MAX: usize = 120;
 
 /// The review page.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,20 +84,14 @@ pub struct Review {
 pub struct ReviewContent {
     /// The change in one line.
     pub words: Phi<String>,
-    /// Before and after, element by element.
-    pub diff: Vec<DiffLine>,
-    /// Lines that were left off.
-    pub diff_left_off: usize,
+    /// Each change, in order: one, or all of those that take effect as one.
+    pub changes: Vec<ChangeView>,
     /// For an order that follows another, that other one and what differs.
     pub follows: Option<Follows>,
     /// For what a person made of another proposal: who, why, and how it differs from the agent's.
     pub edited: Option<EditedView>,
     /// The inputs that this person can change; none where they cannot.
     pub edit: Vec<EditField>,
-    /// Texts of the change that can be read as a whole, such as a note.
-    pub documents: Vec<String>,
-    /// Whether the base is still what it was.
-    pub base: BaseState,
     /// The patient.
     pub patient: PatientShown,
     /// Why, in the agent's words: a claim.
@@ -136,19 +126,6 @@ pub enum PatientShown {
     Known(Phi<Box<PatientHeader>>),
     /// The EHR does not answer: the change must not be approved blind.
     Unavailable,
-}
-
-/// Whether what the order rests on is still so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BaseState {
-    /// Something new: there is no base.
-    New,
-    /// The EHR still has what the order rests on.
-    Current,
-    /// The EHR has something else by now.
-    Changed,
-    /// The EHR does not answer.
-    NotChecked,
 }
 
 /// One source.
@@ -235,28 +212,6 @@ fn calibrated(opened: &OrderContent) -> Option<i64> {
     }
 }
 
-/// An order with its body and base, opened.
-pub(super) struct OrderContent {
-    pub(super) order: WriteOrder,
-    pub(super) body: Value,
-    pub(super) base: Option<Value>,
-}
-
-impl OrderContent {
-    pub(super) fn diff(&self) -> Vec<DiffLine> {
-        let base = self.base.as_ref().map(with_displays);
-        words::diff(base.as_ref(), &with_displays(&self.body))
-    }
-
-    pub(super) fn words(&self) -> Phi<String> {
-        let base = self.base.as_ref().map(for_words);
-        Phi::new(words::describe_change(
-            base.as_ref(),
-            &for_words(&self.body),
-        ))
-    }
-}
-
 #[derive(Debug, Default, Deserialize)]
 struct AgentsWords {
     #[serde(default)]
@@ -274,18 +229,9 @@ impl Engine {
         if Digest::of_bytes(&bytes) != order.digest {
             return Err(corrupt("a stored order is not what its digest names"));
         }
-        let order: WriteOrder =
+        let order =
             serde_json::from_slice(&bytes).map_err(|_| corrupt("a stored order cannot be read"))?;
-        let body = serde_json::from_str(&order.body)
-            .map_err(|_| corrupt("the body of a stored order cannot be read"))?;
-        let base = match &order.base {
-            Some(text) => Some(
-                serde_json::from_str(text)
-                    .map_err(|_| corrupt("the base of a stored order cannot be read"))?,
-            ),
-            None => None,
-        };
-        Ok(OrderContent { order, body, base })
+        OrderContent::of(order)
     }
 
     /// The review page.
@@ -341,7 +287,10 @@ impl Engine {
         };
         let content = if part == Part::Content {
             let proposal = hand.state.proposal();
-            let mut content = self.review_content(by, proposal, opened.as_ref()).await?;
+            let ruling = ruled.map(|ruled| &ruled.ruling);
+            let mut content = self
+                .review_content(by, proposal, opened.as_ref(), ruling)
+                .await?;
             if let Some(opened) = &opened {
                 content.edit = self.edit_fields(&hand.state, &opened.order, by);
             }
@@ -412,6 +361,7 @@ impl Engine {
         by: &Human,
         proposal: &Proposal,
         opened: Option<&OrderContent>,
+        ruling: Option<&RulingRecord>,
     ) -> Result<ReviewContent, ViewFailed> {
         // The look is recorded by the patient's header, before anything is opened for the page.
         let patient = match proposal.patient {
@@ -435,30 +385,22 @@ impl Engine {
         for token in &said.sources {
             sources.push(self.source(*token).await);
         }
-        let (mut diff, base, documents, words) = match opened {
-            Some(opened) => (
-                opened.diff(),
-                self.base_state(opened).await,
-                documents(&opened.body),
-                opened.words(),
-            ),
-            None => (Vec::new(), BaseState::New, Vec::new(), Phi::default()),
+        let (changes, words) = match (opened, ruling) {
+            (Some(opened), Some(ruling)) => {
+                (self.change_views(opened, ruling).await, opened.words())
+            }
+            _ => (Vec::new(), Phi::default()),
         };
         let follows = match (opened, proposal.patient) {
             (Some(opened), Some(_)) => self.follows(opened, proposal).await,
             _ => None,
         };
-        let diff_left_off = diff.len().saturating_sub(DIFF_LINES_MAX);
-        diff.truncate(DIFF_LINES_MAX);
         Ok(ReviewContent {
             words,
-            diff,
-            diff_left_off,
+            changes,
             follows,
             edited: self.edited_view(proposal, opened).await?,
             edit: Vec::new(),
-            documents,
-            base,
             patient,
             rationale: said.rationale,
             confidence: said.confidence,
@@ -479,6 +421,7 @@ impl Engine {
             "substitution",
         ];
         let reference = opened
+            .first
             .body
             .pointer("/priorPrescription/reference")?
             .as_str()?;
@@ -497,7 +440,7 @@ impl Engine {
             }
             shown
         };
-        let mut diff = words::diff(Some(&clinical(&prior)), &clinical(&opened.body));
+        let mut diff = words::diff(Some(&clinical(&prior)), &clinical(&opened.first.body));
         diff.truncate(DIFF_LINES_MAX);
         Some(Follows {
             words: words::describe(&for_words(&prior)),
@@ -524,19 +467,6 @@ impl Engine {
             Err(_) => format!("{} (cannot be read now)", target.resource),
         };
         SourceView { words, untrusted }
-    }
-
-    async fn base_state(&self, opened: &OrderContent) -> BaseState {
-        let order = &opened.order;
-        if order.interaction == Interaction::Create {
-            return BaseState::New;
-        }
-        let id = order.path.rsplit('/').next().unwrap_or_default();
-        match self.ehr.read(&order.resource, id).await {
-            Ok(now) if order.base_digest == Some(content_digest(&now)) => BaseState::Current,
-            Ok(_) | Err(EhrReadFailed::NotFound) => BaseState::Changed,
-            Err(_) => BaseState::NotChecked,
-        }
     }
 
     /// What a person can do about a write-back now.
@@ -683,30 +613,6 @@ fn deleted_words(deletions: &[(Timestamp, Deletion)]) -> Vec<String> {
     deletions.iter().map(line).collect()
 }
 
-/// Texts that are readable as a whole: attachments in plain text.
-fn documents(body: &Value) -> Vec<String> {
-    use base64::Engine as _;
-    let contents = body
-        .get("content")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice);
-    contents
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|content| {
-            let attachment = content.get("attachment")?;
-            let kind = attachment.get("contentType")?.as_str()?;
-            let data = attachment.get("data")?.as_str()?;
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(data)
-                .ok()?;
-            kind.starts_with("text/plain")
-                .then(|| String::from_utf8(bytes).ok())
-                .flatten()
-        })
-        .collect()
-}
-
-fn corrupt(what: &str) -> ViewFailed {
+pub(super) fn corrupt(what: &str) -> ViewFailed {
     ViewFailed::Store(chaperone_core::ports::StoreFailed::Corrupt(what.to_owned()))
 }

@@ -376,10 +376,13 @@ pub(crate) async fn a_canary_looks_like_what_it_is_among(db: Db) {
             .map(|line| line.path.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(paths(&one.diff), paths(&other.diff));
+    let ([change], [real_change]) = (&one.changes[..], &other.changes[..]) else {
+        panic!("one change each");
+    };
+    assert_eq!(paths(&change.diff), paths(&real_change.diff));
     assert_eq!(
-        (one.base, one.documents.len()),
-        (other.base, other.documents.len())
+        (change.base, change.documents.len()),
+        (real_change.base, real_change.documents.len())
     );
     let names: Vec<_> = one.edit.iter().map(|it| &it.name).collect();
     assert_eq!(
@@ -541,7 +544,7 @@ pub(crate) async fn whom_the_ehr_knows_is_no_canary(db: Db) {
     let id = canary(&bench).await.unwrap();
     let by = clinician();
     let content = bench.engine.review(&by, id).await.unwrap().content.unwrap();
-    let lines = format!("{:?}", content.expose(ExposedFor::Person).diff);
+    let lines = format!("{:?}", content.expose(ExposedFor::Person).changes);
     let taken = lines.split("Patient/").nth(1).unwrap();
     let taken = taken
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')

@@ -385,7 +385,10 @@ pub(crate) async fn a_note_is_changed_by_a_colleague_and_taint_stays(db: Db) {
     .await
     .unwrap();
     let shown = content(&bench, &colleague, new).await;
-    assert_eq!(shown.documents, ["Seen for a visit.\nPlan: less salt."]);
+    assert_eq!(
+        shown.changes[0].documents,
+        ["Seen for a visit.\nPlan: less salt."]
+    );
     // Changed once more, it is compared with what the agent had proposed.
     let third = edit(&bench, &clinician(), new, &[("text", "Plan: less salt.")])
         .await

@@ -429,7 +429,7 @@ pub(crate) async fn a_unit_slip_is_pointed_out_and_not_put_right(db: Db) {
     // What is proposed to people is what was sent, with the number that was sent.
     let review = bench.engine.review(&nurse, id_of(&slip)).await.unwrap();
     let content = review.content.unwrap();
-    let diff = format!("{:?}", content.expose(ExposedFor::Person).diff);
+    let diff = format!("{:?}", content.expose(ExposedFor::Person).changes);
     assert!(diff.contains("300"), "{diff}");
     let plain = weigh("plain", 80.0, now).await;
     let found = findings(&bench, &nurse, &plain).await;

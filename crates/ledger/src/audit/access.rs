@@ -24,6 +24,7 @@ use chaperone_core::ids::{
 };
 use chaperone_core::principal::{Actor, Role};
 use chaperone_core::resource::{Code, Interaction, ResourceType};
+use chaperone_core::together::EntryValidated;
 use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 use serde::{Deserialize, Serialize};
 
@@ -135,11 +136,11 @@ pub struct WriteAccess {
     pub connection: ConnectionId,
     /// Whether text from outside was in the agent's context.
     pub tainted: bool,
-    /// The type of resource, once validated.
+    /// The type of resource, once validated; of several changes, that of the first.
     pub resource: Option<ResourceType>,
-    /// Create or update, once validated.
+    /// Create or update, once validated; of several changes, of the first.
     pub interaction: Option<Interaction>,
-    /// Elements that it sets or changes, once validated.
+    /// Elements that it sets or changes, once validated; of several changes, each with its type before it.
     pub elements: Vec<String>,
     /// The class of the change, once validated.
     pub class: Option<ChangeClass>,
@@ -518,10 +519,19 @@ impl Book {
         write.state = kind.strip_prefix("writeback.").unwrap_or(&kind).to_owned();
         write.moved = recorded.at;
         match event {
-            WritebackEvent::Validated { change, class, .. } => {
+            WritebackEvent::Validated {
+                change,
+                class,
+                entries,
+                ..
+            } => {
                 write.resource = Some(change.resource.clone());
                 write.interaction = Some(change.interaction);
-                write.elements = change.elements.iter().cloned().collect();
+                write.elements = if entries.is_empty() {
+                    change.elements.iter().cloned().collect()
+                } else {
+                    entries.iter().flat_map(qualified).collect()
+                };
                 write.class = Some(*class);
             }
             WritebackEvent::Ruled { ruling, .. } => {
@@ -547,4 +557,11 @@ impl Book {
         }
         Put::Access(key)
     }
+}
+
+/// `Type.element` for each element that one of several changes sets.
+fn qualified(entry: &EntryValidated) -> impl Iterator<Item = String> {
+    let kind = &entry.change.resource;
+    let elements = entry.change.elements.iter();
+    elements.map(move |element| format!("{kind}.{element}"))
 }

@@ -266,8 +266,9 @@ async fn sample_page(
         id: id.to_string(),
         words: content.words.expose(ExposedFor::Person).clone(),
         diff: content
-            .diff
+            .changes
             .iter()
+            .flat_map(|change| &change.diff)
             .map(|line| {
                 (
                     line.path.clone(),
@@ -276,7 +277,11 @@ async fn sample_page(
                 )
             })
             .collect(),
-        documents: content.documents.clone(),
+        documents: content
+            .changes
+            .iter()
+            .flat_map(|change| change.documents.clone())
+            .collect(),
         rationale: content.rationale.clone().unwrap_or_default(),
         who: format!("{} for {}", review.row.agent, review.row.intent),
         reasons: review

@@ -13,8 +13,9 @@ use chaperone_core::ids::{OverrideReason, WritebackId};
 use chaperone_core::phi::ExposedFor;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::ledger::LedgerFailed;
+use chaperone_engine::views::changes::{BaseState, ChangeView};
 use chaperone_engine::views::review::{
-    BaseState, FindingView, PatientShown, ResemblesView, Review, ReviewContent,
+    FindingView, PatientShown, ResemblesView, Review, ReviewContent,
 };
 use chaperone_engine::views::timeline::TimelineEntry;
 use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
@@ -87,20 +88,33 @@ pub(super) struct ReviewPage {
 /// What only roles that see patients are shown.
 pub(super) struct ContentRows {
     pub(super) words: String,
-    pub(super) diff: Vec<DiffRow>,
-    pub(super) left_off: usize,
+    pub(super) changes: Vec<ChangeRows>,
     pub(super) follows: String,
     pub(super) follows_diff: Vec<DiffRow>,
-    pub(super) documents: Vec<String>,
     pub(super) edited: Option<EditedRows>,
-    pub(super) is_new: bool,
-    pub(super) base_words: &'static str,
-    pub(super) base_warns: bool,
     pub(super) patient: Option<PatientRows>,
     pub(super) patient_missing: bool,
     pub(super) findings: Vec<FindingRow>,
     pub(super) unchecked: Vec<FindingRow>,
     pub(super) refusal_reason: String,
+}
+
+/// One change.
+pub(super) struct ChangeRows {
+    /// It in one line; empty where it is the only one, which the page is headed by.
+    pub(super) words: String,
+    pub(super) class: String,
+    pub(super) class_css: String,
+    pub(super) class_words: &'static str,
+    /// What it would need by itself, or why it is refused.
+    pub(super) alone: String,
+    pub(super) is_refused: bool,
+    pub(super) diff: Vec<DiffRow>,
+    pub(super) left_off: usize,
+    pub(super) documents: Vec<String>,
+    pub(super) is_new: bool,
+    pub(super) base_words: &'static str,
+    pub(super) base_warns: bool,
 }
 
 /// One line of the difference.
@@ -278,6 +292,9 @@ impl ReviewPage {
             now,
         } = review;
         let class = row.class.unwrap_or(ChangeClass::M0);
+        let is_several = ruling
+            .as_ref()
+            .is_some_and(|ruling| !ruling.entries.is_empty());
         let (state_words, state_css) = phrases::state(row.state);
         // Whoever is not to see the content has none here.
         let mut content = content.map(|it| it.into_exposed(ExposedFor::Person));
@@ -379,7 +396,8 @@ impl ReviewPage {
             turn_words,
             can_decide,
             needs_factor,
-            grave: class >= ChangeClass::M4,
+            // Nobody approves what stands below the part that they have seen.
+            grave: class >= ChangeClass::M4 || is_several,
             reason_typed: again.reason,
             override_choices: choices
                 .iter()
@@ -582,7 +600,29 @@ fn content_rows(content: ReviewContent) -> ContentRows {
             (Some(rows), false)
         }
     };
-    let (base_words, base_warns) = match content.base {
+    ContentRows {
+        words: content.words.into_exposed(ExposedFor::Person),
+        changes: content.changes.into_iter().map(change_rows).collect(),
+        follows: content
+            .follows
+            .as_ref()
+            .map(|follows| follows.words.clone())
+            .unwrap_or_default(),
+        follows_diff: content
+            .follows
+            .map(|follows| diff_rows(follows.diff))
+            .unwrap_or_default(),
+        edited: content.edited.map(edit::edited_rows),
+        patient,
+        patient_missing,
+        findings: findings.into_iter().map(finding_row).collect(),
+        unchecked: unchecked.into_iter().map(finding_row).collect(),
+        refusal_reason: content.refusal_reason.unwrap_or_default(),
+    }
+}
+
+fn change_rows(change: ChangeView) -> ChangeRows {
+    let (base_words, base_warns) = match change.base {
         BaseState::New => ("", false),
         BaseState::Current => (
             "The record is still as it was when this was proposed.",
@@ -598,29 +638,31 @@ fn content_rows(content: ReviewContent) -> ContentRows {
             true,
         ),
     };
-    ContentRows {
-        words: content.words.into_exposed(ExposedFor::Person),
-        is_new: content.base == BaseState::New,
-        diff: diff_rows(content.diff),
-        follows: content
-            .follows
-            .as_ref()
-            .map(|follows| follows.words.clone())
+    let own = change.alone.as_ref();
+    ChangeRows {
+        words: match own {
+            Some(_) => change.words.into_exposed(ExposedFor::Person),
+            None => String::new(),
+        },
+        class: own.map(|own| own.class.to_string()).unwrap_or_default(),
+        class_css: own
+            .map(|own| phrases::class_css(own.class))
             .unwrap_or_default(),
-        follows_diff: content
-            .follows
-            .map(|follows| diff_rows(follows.diff))
-            .unwrap_or_default(),
-        left_off: content.diff_left_off,
-        documents: content.documents,
-        edited: content.edited.map(edit::edited_rows),
+        class_words: own.map(|own| phrases::class(own.class)).unwrap_or_default(),
+        alone: match own {
+            None => String::new(),
+            Some(own) => match &own.denial {
+                Some(code) => format!("Policy refuses this one: {code}."),
+                None => format!("By itself it would need {}.", phrases::gate(&own.gate)),
+            },
+        },
+        is_refused: own.is_some_and(|own| own.denial.is_some()),
+        is_new: change.base == BaseState::New,
+        diff: diff_rows(change.diff),
+        left_off: change.diff_left_off,
+        documents: change.documents,
         base_words,
         base_warns,
-        patient,
-        patient_missing,
-        findings: findings.into_iter().map(finding_row).collect(),
-        unchecked: unchecked.into_iter().map(finding_row).collect(),
-        refusal_reason: content.refusal_reason.unwrap_or_default(),
     }
 }
 
