@@ -275,7 +275,7 @@ mod tests {
         let warned = record(&[("structure", true, 0, 0), ("plausibility", true, 0, 2)]);
         let skipped = record(&[("structure", false, 0, 0)]);
         assert!(
-            !validation_of_all(&[clean.clone()])
+            !validation_of_all(std::slice::from_ref(&clean))
                 .unwrap()
                 .needs_override()
         );

@@ -191,7 +191,7 @@ impl FindingView {
 pub struct OutcomeView {
     /// How it is delivered.
     pub strategy: Strategy,
-    /// Whether the changed elements alone are sent.
+    /// Whether of what is there already the changed elements alone are sent.
     pub patched: bool,
     /// Whether it goes to the EHR or stays here.
     pub staged: bool,
@@ -537,7 +537,7 @@ fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
     let order = &opened.order;
     OutcomeView {
         strategy: order.strategy,
-        patched: order.patch.is_some(),
+        patched: order.changes().any(|change| change.patch.is_some()),
         staged: ruled.ruling.destination == chaperone_core::change::Destination::Staged,
         proof: order.strategy.proof(),
         drops: drops_of(order),

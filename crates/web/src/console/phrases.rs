@@ -292,6 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn only_a_conditional_write_goes_as_a_patch() {
+        let patched = way(Strategy::Conditional, true);
+        assert!(patched.starts_with("only what changes is sent"));
+        assert_ne!(patched, way(Strategy::Conditional, false));
+        for other in [Strategy::PlainPost, Strategy::HumanEntry] {
+            assert_eq!(way(other, true), way(other, false));
+        }
+    }
+
+    #[test]
     fn a_deadline_turns_urgent_five_minutes_before() {
         let left = |seconds: i64| left(at(1_000_000 + seconds), at(1_000_000));
         assert!(!left(300).urgent);

@@ -67,46 +67,20 @@ impl Run<'_> {
             let say = "a patch made no new version, so none can be refused as an old one";
             return self.without_patches(&resource, say);
         }
-        standing.stale = Some(before);
-        self.patch_stale(standing).await;
-    }
-
-    /// A patch of a version that is no longer current must be refused.
-    async fn patch_stale(&mut self, standing: &mut Standing) {
-        let resource = standing.resource.clone();
-        let answer = self
-            .ehr
-            .put_draft(
-                &resource,
-                &standing.id,
-                &standing.draft.body,
-                standing.stale.as_ref(),
-            )
+        let tried = self
+            .try_stale(standing, &before, &[StatusCode::PRECONDITION_FAILED])
             .await;
-        let refused = answer
-            .as_ref()
-            .is_some_and(|answer| answer.status == StatusCode::PRECONDITION_FAILED);
-        let kept = self
-            .ehr
-            .read_one(Turn::Asked, &resource, &standing.id)
-            .await;
-        let is_kept = kept
-            .as_ref()
-            .is_ok_and(|found| same_content(&standing.content, found));
-        if refused && is_kept {
+        if tried.is_refused {
+            standing.stale = Some(before);
             let say = "a patch of the current version changes what it names and nothing else, one of an old version is refused";
             self.passed(CHECK, resource.as_str(), say);
             return;
         }
         let say = format!(
             "a patch of an old version was not refused as one (status {})",
-            status_of(answer.as_ref())
+            tried.status
         );
         self.without_patches(&resource, &say);
-        standing.stale = None;
-        if let Ok(found) = kept {
-            standing.current = version_of(&found);
-        }
     }
 
     fn without_patches(&mut self, resource: &ResourceType, why: &str) {
