@@ -388,6 +388,10 @@ async fn patches_are_shown_where_they_are_going_to_be_used() {
         let passed = Some(CheckOutcome::Passed);
         assert_eq!(outcome("patch"), passed.filter(|_| is_patched));
         assert_eq!(outcome("if-match"), passed.filter(|_| !is_patched));
+        assert_eq!(
+            outcome("patch-in-transaction"),
+            passed.filter(|_| is_patched)
+        );
         assert_eq!(outcome("transaction"), passed);
         // The draft is taken back in the way that was shown.
         assert_eq!(
@@ -398,6 +402,26 @@ async fn patches_are_shown_where_they_are_going_to_be_used() {
         let put = put.filter(|it| it.method == "PUT" && it.path.starts_with("/Task"));
         assert_eq!(put.count() == 0, is_patched);
     }
+}
+
+#[tokio::test]
+async fn a_patch_that_goes_in_no_transaction_goes_before_its_provenance() {
+    let bench = bench(ServerProfile::Patching, true).await;
+    let fault = FaultKind::Status { code: 400 };
+    let rule = FaultRule::once("POST", "Bundle", fault);
+    bench.sandbox.handle.inject(rule);
+    let found = bench
+        .ehr
+        .conformance(&needs(), &RoundTrip::WithOwnPatient, "run-1")
+        .await
+        .unwrap();
+    let support = |interaction| found.profile.of(&kind("Task"), interaction);
+    let update = support(Interaction::Update);
+    assert!(update.patch && update.provenance && !update.atomic);
+    assert!(support(Interaction::Create).atomic);
+    let mut checks = found.checks.iter();
+    let tried = checks.find(|one| one.check == "patch-in-transaction");
+    assert_eq!(tried.unwrap().outcome, CheckOutcome::Reduced);
 }
 
 #[tokio::test]

@@ -11,13 +11,14 @@ use chaperone_core::ports::{DeliveryProfile, Version};
 use chaperone_core::resource::{Interaction, ResourceType};
 use reqwest::StatusCode;
 use reqwest::header::IF_MATCH;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::drafts::with;
 use super::round_trip::{Standing, status_of};
 use super::{FhirEndpoint, Run};
 use crate::ehr::answer::version_of;
 use crate::ehr::read::Turn;
+use crate::ehr::transaction::patch_binary;
 use crate::http::Answer;
 
 const CHECK: &str = "patch";
@@ -74,6 +75,7 @@ impl Run<'_> {
             standing.stale = Some(before);
             let say = "a patch of the current version changes what it names and nothing else, one of an old version is refused";
             self.passed(CHECK, resource.as_str(), say);
+            self.patch_in_transaction(standing).await;
             return;
         }
         let say = format!(
@@ -81,6 +83,43 @@ impl Run<'_> {
             tried.status
         );
         self.without_patches(&resource, &say);
+    }
+
+    /// Where a patch is to go with its Provenance in one transaction: it takes effect there too. A server may take
+    /// both patches and transactions, and no patch in a transaction.
+    async fn patch_in_transaction(&mut self, standing: &mut Standing) {
+        const CHECK: &str = "patch-in-transaction";
+        let resource = standing.resource.clone();
+        let key = DeliveryProfile::key(&resource, Interaction::Update);
+        let is_atomic = self.profile.support.get(&key).is_some_and(|it| it.atomic);
+        if !is_atomic {
+            return;
+        }
+        let before = standing.current.clone();
+        let wanted = standing.draft.body.clone();
+        let status = self.ehr.patch_draft_together(standing).await;
+        let found = self
+            .ehr
+            .read_one(Turn::Asked, &resource, &standing.id)
+            .await;
+        let is_taken = found
+            .as_ref()
+            .is_ok_and(|found| same_content(&wanted, found));
+        if let Ok(found) = &found {
+            standing.current = version_of(found);
+        }
+        if status == Some(StatusCode::OK) && is_taken {
+            standing.content = wanted;
+            standing.stale = before;
+            let say = "a patch takes effect in a transaction";
+            self.passed(CHECK, resource.as_str(), say);
+            return;
+        }
+        if let Some(entry) = self.profile.support.get_mut(&key) {
+            entry.atomic = false;
+        }
+        let say = "a patch takes no effect in a transaction; target and Provenance go one after the other";
+        self.note(CHECK, resource.as_str(), CheckOutcome::Reduced, say);
     }
 
     fn without_patches(&mut self, resource: &ResourceType, why: &str) {
@@ -110,5 +149,31 @@ impl FhirEndpoint {
             request = request.header(IF_MATCH, format!("W/\"{version}\""));
         }
         self.send_typed(request, JSON_PATCH, None).await.ok()
+    }
+
+    /// Makes of a draft what it was first, by a patch in a transaction of its own: the status of the answer.
+    async fn patch_draft_together(&self, standing: &Standing) -> Option<StatusCode> {
+        let (resource, id) = (&standing.resource, &standing.id);
+        let Version(version) = standing.current.as_ref()?;
+        let mut wanted = standing.draft.body.clone();
+        let members = wanted.as_object_mut()?;
+        members.insert("id".to_owned(), Value::String(id.clone()));
+        let stands = self.read_one(Turn::Asked, resource, id).await.ok()?;
+        let patch = patch::between(&stands.to_string(), &wanted.to_string())?;
+        let bundle = json!({
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": [{
+                "resource": patch_binary(&patch),
+                "request": {
+                    "method": "PATCH",
+                    "url": format!("{resource}/{id}"),
+                    "ifMatch": format!("W/\"{version}\""),
+                },
+            }],
+        });
+        let request = self.write_client.post(self.base.at("")?);
+        let answer = self.send_draft(request, &bundle).await?;
+        Some(answer.status)
     }
 }
