@@ -1,6 +1,7 @@
 //! What goes together: a transaction with one bad entry, which must leave nothing, and Provenance.
 
 use chaperone_core::conformance::CheckOutcome;
+use chaperone_core::content::same_content;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::patch;
 use reqwest::StatusCode;
@@ -150,10 +151,14 @@ async fn stale_entry(run: &Run<'_>, target: &Standing) -> Option<(Value, &'stati
         .read_one(Turn::Asked, &target.resource, &target.id)
         .await
         .ok()?;
-    let patch = patch::between(
-        &stands.to_string(),
-        &with_id(&target.draft.body)?.to_string(),
-    )?;
+    let change = std::slice::from_ref(&target.draft.change);
+    let changed = drafts::with(&target.draft.body, change);
+    // One that changes something, whichever of the two stands there.
+    let other = match same_content(&changed, &stands) {
+        true => &target.draft.body,
+        false => &changed,
+    };
+    let patch = patch::between(&stands.to_string(), &with_id(other)?.to_string())?;
     Some((patch_binary(&patch), "PATCH"))
 }
 
