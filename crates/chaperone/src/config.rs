@@ -144,6 +144,8 @@ pub(crate) struct Ehr {
     pub(crate) profile: EhrProfile,
     #[serde(default)]
     pub(crate) transactions_are_atomic: bool,
+    #[serde(default)]
+    pub(crate) updates_as_patches: bool,
     #[serde(default = "settle_ms")]
     pub(crate) settle_ms: i64,
     #[serde(default)]

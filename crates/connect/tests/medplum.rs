@@ -68,6 +68,7 @@ impl Bench {
             limits: EhrLimits::default(),
             profile: ProfileSource::Probed {
                 transactions_are_atomic: false,
+                updates_as_patches: false,
             },
             settle_ms: 1_000,
             extra_root_pem: None,
@@ -225,6 +226,7 @@ fn order(
         base_digest: None,
         base: None,
         body: body.to_string(),
+        patch: None,
         provenance: Some(provenance.to_string()),
         strategy,
         operation: None,

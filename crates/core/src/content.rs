@@ -71,6 +71,38 @@ pub fn holds_changes(base: &Value, sent: &Value, found: &Value) -> bool {
     changed.peek().is_some() && changed.all(|name| written(&sent, name) == written(&found, name))
 }
 
+/// The resource with what a server assigns as in another version of it: `id`, and of `meta` all that is not content.
+/// Everything else, a narrative among it, is as the resource has it.
+pub fn with_assigned(resource: &Value, of: &Value) -> Value {
+    let Value::Object(members) = resource else {
+        return resource.clone();
+    };
+    let mut members = members.clone();
+    match of.get("id") {
+        Some(id) => {
+            members.insert("id".to_owned(), id.clone());
+        }
+        None => {
+            members.remove("id");
+        }
+    }
+    let part = |meta: Option<&Value>, is_content: bool| -> Map<String, Value> {
+        let members = meta.and_then(Value::as_object).into_iter().flatten();
+        members
+            .filter(|(name, _)| META_CONTENT.contains(&name.as_str()) == is_content)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    let mut meta = part(of.get("meta"), false);
+    meta.extend(part(members.get("meta"), true));
+    if meta.is_empty() {
+        members.remove("meta");
+    } else {
+        members.insert("meta".to_owned(), Value::Object(meta));
+    }
+    Value::Object(members)
+}
+
 fn content_of(members: &Map<String, Value>) -> Map<String, Value> {
     let mut content = Map::new();
     for (name, value) in members {
@@ -191,6 +223,26 @@ mod tests {
         let mut reworded = with_text.clone();
         reworded["text"]["div"] = json!("<div>b</div>");
         assert!(!same_content(&with_text, &reworded));
+    }
+
+    #[test]
+    fn what_the_server_assigns_is_taken_over_and_nothing_else() {
+        let base = json!({
+            "resourceType": "Task", "id": "t1", "status": "requested", "text": { "div": "<div/>" },
+            "meta": { "versionId": "3", "lastUpdated": "x", "tag": [{ "code": "old" }] }
+        });
+        let body = json!({ "resourceType": "Task", "id": "t2", "status": "cancelled",
+                           "meta": { "versionId": "9", "security": [{ "code": "R" }] } });
+        assert_eq!(
+            with_assigned(&body, &base),
+            json!({ "resourceType": "Task", "id": "t1", "status": "cancelled",
+                    "meta": { "versionId": "3", "lastUpdated": "x", "security": [{ "code": "R" }] } })
+        );
+        let bare = json!({ "resourceType": "Task", "meta": { "source": "#a" } });
+        assert_eq!(
+            with_assigned(&bare, &json!({})),
+            json!({ "resourceType": "Task" })
+        );
     }
 
     #[test]

@@ -340,6 +340,10 @@ pub struct WriteOrder {
     pub base: Option<String>,
     /// The exact body.
     pub body: String,
+    /// Where the update goes as a patch: the exact JSON Patch that makes the body of the base, and the only thing that
+    /// is sent of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub patch: Option<String>,
     /// The Provenance that goes with it; its target is filled in at delivery.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub provenance: Option<String>,

@@ -6,7 +6,7 @@
 //! 1. [`ids`], [`digest`]: names of things. [`phi`]: values about a patient.
 //! 2. [`principal`]: who acts. [`mode`]: what is switched off.
 //! 3. [`resource`], [`change`] with [`weight`], [`gate`], [`facts`]: what a change is, how material it is, how much
-//!    human authority it needs, and what that conclusion may rest on.
+//!    human authority it needs, and what that conclusion may rest on. [`patch`]: how an update travels as a patch.
 //! 4. [`bundle`]: agents, intents and tools as declared. [`envelope`]: one agent, one intent, one
 //!    patient. [`cohort`]: a list of patients that people approve. [`request`]: what policy is asked.
 //! 5. [`evidence`] and [`verification`]: values that prove a step was taken. [`signed_form`]: what is signed elsewhere.
@@ -45,6 +45,7 @@ pub mod change;
 pub mod content;
 pub mod facts;
 pub mod gate;
+pub mod patch;
 pub mod resource;
 pub mod search;
 pub mod weight;

@@ -102,6 +102,9 @@ pub struct OrderEntry {
     pub base: Option<String>,
     /// The final body.
     pub body: String,
+    /// The patch that is sent in its place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub patch: Option<String>,
     /// Its Provenance.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub provenance: Option<String>,
@@ -142,6 +145,8 @@ pub struct OneChange<'a> {
     pub base: Option<&'a str>,
     /// The final body.
     pub body: &'a str,
+    /// The patch that is sent in its place.
+    pub patch: Option<&'a str>,
     /// Its Provenance.
     pub provenance: Option<&'a str>,
     /// Facts that must be so again right before each send.
@@ -173,6 +178,7 @@ impl WriteOrder {
             base_digest: self.base_digest.as_ref(),
             base: self.base.as_deref(),
             body: &self.body,
+            patch: self.patch.as_deref(),
             provenance: self.provenance.as_deref(),
             rests_on: &self.rests_on,
             asked: self.asked.as_deref(),
@@ -187,6 +193,7 @@ impl WriteOrder {
             base_digest: entry.base_digest.as_ref(),
             base: entry.base.as_deref(),
             body: &entry.body,
+            patch: entry.patch.as_deref(),
             provenance: entry.provenance.as_deref(),
             rests_on: &entry.rests_on,
             asked: Some(&entry.asked),
@@ -268,7 +275,7 @@ mod tests {
         let warned = record(&[("structure", true, 0, 0), ("plausibility", true, 0, 2)]);
         let skipped = record(&[("structure", false, 0, 0)]);
         assert!(
-            !validation_of_all(&[clean.clone()])
+            !validation_of_all(std::slice::from_ref(&clean))
                 .unwrap()
                 .needs_override()
         );

@@ -399,26 +399,32 @@ impl Engine {
         Ok(judge(record.as_ref(), &standing))
     }
 
-    /// Whether a report shows that this endpoint takes such a write in the way the order was made for.
+    /// What a report shows of this endpoint, if it covers the strategy the order was made for.
     /// What people enter themselves needs none.
-    pub(crate) async fn may_send(&self, ready: &Ready) -> Result<bool, StoreFailed> {
+    pub(crate) async fn may_send(
+        &self,
+        ready: &Ready,
+    ) -> Result<Option<DeliveryProfile>, StoreFailed> {
         let ruled = ready.ruled();
         let strategy = ruled.order.strategy;
         if strategy == Strategy::HumanEntry {
-            return Ok(true);
+            return Ok(Some(DeliveryProfile::default()));
         }
         Ok(match self.write_back().await? {
-            WriteBack::On { profile, .. } => ruled.changes().all(|change| {
-                let shown = profile.of(&change.resource, change.interaction);
-                covers(shown.strategy, strategy) && (shown.atomic || !ruled.is_together())
-            }),
+            WriteBack::On { profile, .. } => {
+                let is_covered = ruled.changes().all(|change| {
+                    let shown = profile.of(&change.resource, change.interaction);
+                    covers(shown.strategy, strategy) && (shown.atomic || !ruled.is_together())
+                });
+                is_covered.then_some(profile)
+            }
             WriteBack::Off(why) => {
                 tracing::warn!(
                     writeback = %ruled.proposal.id,
                     reason = why.code(),
                     "an approved order waits: write-back is off"
                 );
-                false
+                None
             }
         })
     }

@@ -296,9 +296,9 @@ impl Engine {
         if !effective.all(|mode| mode.delivers()) {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
-        if !self.may_send(ready).await? {
+        let Some(shown) = self.may_send(ready).await? else {
             return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
-        }
+        };
         let ruled = ready.ruled();
         let leave = match SendKind::of(ruled.order.strategy, ruled.change.interaction) {
             None => None,
@@ -314,6 +314,17 @@ impl Engine {
             }
             Err(OrderUnusable::Vault(failed)) => return Err(failed.into()),
         };
+        // What was shown of whole resources shows nothing of patches, nor the other way round.
+        let is_shown = order.changes().all(|change| {
+            change.patch.is_some() == shown.of(change.resource, change.interaction).patch
+        });
+        if !is_shown {
+            tracing::warn!(
+                writeback = %hand.id,
+                "an approved order waits: updates were shown to go in another way"
+            );
+            return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
+        }
         match self.consent_at_send(ready, &order).await {
             SendConsent::Holds => {}
             SendConsent::Withdrawn => return self.void(hand, VoidReason::Consent, work).await,

@@ -11,6 +11,7 @@ use chaperone_core::evidence::{
 };
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
+use chaperone_core::patch;
 use chaperone_core::ports::InteractionSupport;
 use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::{Interaction, ResourceType};
@@ -45,6 +46,15 @@ pub(crate) struct Way {
     pub(crate) signed_form: Option<SignedForm>,
 }
 
+/// What is to be sent, and onto what.
+pub(crate) struct ToSend<'a> {
+    pub(crate) resource: &'a ResourceType,
+    pub(crate) interaction: Interaction,
+    pub(crate) body: &'a str,
+    /// The base as the order keeps it.
+    pub(crate) base: Option<&'a str>,
+}
+
 impl Way {
     /// Several changes as one transaction, each under its condition.
     pub(crate) fn as_transaction() -> Self {
@@ -63,9 +73,8 @@ pub(crate) fn way_of(
     support: &InteractionSupport,
     ruling: &RulingRecord,
     validation: &ValidationRecord,
-    change: (&ResourceType, Interaction, &str),
+    sent: &ToSend<'_>,
 ) -> Way {
-    let (resource, interaction, body) = change;
     let by = |strategy| Way {
         strategy,
         operation: None,
@@ -77,8 +86,8 @@ pub(crate) fn way_of(
             ..by(Strategy::VendorOp)
         },
         Strategy::EhrStaged => {
-            let form = SignedForm::of(resource);
-            let body: Option<Value> = serde_json::from_str(body).ok();
+            let form = SignedForm::of(sent.resource);
+            let body: Option<Value> = serde_json::from_str(sent.body).ok();
             let (Some(form), Some(body)) = (form, body) else {
                 return by(Strategy::HumanEntry);
             };
@@ -91,7 +100,7 @@ pub(crate) fn way_of(
                 Gate::Approve2f { .. } => support.signs_with_second_factor,
                 _ => false,
             };
-            let is_new = interaction == Interaction::Create && form.is_signed(&body);
+            let is_new = sent.interaction == Interaction::Create && form.is_signed(&body);
             // Whom a protocol names, the EHR does not know: people approve here.
             let by_anybody = ruling.protocol.is_none();
             if signature_suffices && is_new && by_anybody && !validation.needs_override() {
@@ -103,8 +112,22 @@ pub(crate) fn way_of(
                 by(Strategy::HumanEntry)
             }
         }
+        // It takes updates as patches and in no other way: what cannot go as one, a person enters.
+        Strategy::Conditional if support.patch && patch_of(sent).is_none() => {
+            by(Strategy::HumanEntry)
+        }
         strategy => by(strategy),
     }
+}
+
+/// The patch of an update; none without a version to send it under.
+pub(crate) fn patch_of(sent: &ToSend<'_>) -> Option<String> {
+    let base = sent
+        .base
+        .filter(|_| sent.interaction == Interaction::Update)?;
+    let read: Value = serde_json::from_str(base).ok()?;
+    read.pointer("/meta/versionId")?.as_str()?;
+    patch::between(base, sent.body)
 }
 
 /// The search that finds what a write-back created, by its business identifier.
@@ -112,7 +135,8 @@ pub(crate) fn if_none_exist(identifier: &str) -> String {
     format!("identifier={WRITEBACK_SYSTEM}|{identifier}")
 }
 
-/// One change as it is sent: where, under which condition, on which base; nothing for an update of what has no id.
+/// One change as it is sent: where, under which condition, on which base; nothing for an update of what has no id, or
+/// of one that is to go as a patch and cannot.
 pub(crate) fn sent_as(
     change: &ChangeSent<'_>,
     strategy: Strategy,
@@ -128,6 +152,16 @@ pub(crate) fn sent_as(
         false => format!("{}/{}", write.resource, of_base("/id")?),
     };
     let base_version = of_base("/meta/versionId");
+    let kept = base.map(Value::to_string);
+    let patch = match is_conditional && change.as_patch {
+        true => Some(patch_of(&ToSend {
+            resource: &write.resource,
+            interaction: write.interaction,
+            body: change.body,
+            base: kept.as_deref(),
+        })?),
+        false => None,
+    };
     Some(OrderEntry {
         interaction: write.interaction,
         resource: write.resource.clone(),
@@ -140,8 +174,9 @@ pub(crate) fn sent_as(
         },
         base_version,
         base_digest: base.map(content_digest),
-        base: base.map(Value::to_string),
+        base: kept,
         body: change.body.to_owned(),
+        patch,
         provenance,
         rests_on: rests_on(&asked.facts),
         asked: Box::new(asked.clone()),
@@ -156,6 +191,8 @@ pub(crate) struct ChangeSent<'a> {
     pub(crate) write: &'a WriteAction,
     pub(crate) base: Option<&'a Value>,
     pub(crate) body: &'a str,
+    /// Whether the endpoint takes updates as patches alone.
+    pub(crate) as_patch: bool,
 }
 
 /// The Provenance that goes with a write, without target and without the humans who verify it.

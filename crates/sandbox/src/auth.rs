@@ -126,7 +126,7 @@ fn needed(interaction: &Interaction) -> Option<(Permission, &'static str)> {
         | Interaction::History { .. } => Permission::Read,
         Interaction::Search { .. } => Permission::Search,
         Interaction::Create { .. } => Permission::Create,
-        Interaction::Update { .. } => Permission::Update,
+        Interaction::Update { .. } | Interaction::Patch { .. } => Permission::Update,
         Interaction::Delete { .. } => Permission::Delete,
     };
     interaction.kind().map(|kind| (permission, kind.name))

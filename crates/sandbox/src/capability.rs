@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::definitions::{ParameterKind, RESOURCE_TYPES, ResourceType};
 use crate::filing::OPERATION;
+use crate::patching::JSON_PATCH;
 use crate::profile::ServerProfile;
 
 /// The statement for a profile; `token_url` is set when SMART Backend Services are required.
@@ -43,7 +44,7 @@ pub(crate) fn statement(
             json!([{"name": OPERATION.trim_start_matches('$'), "definition": definition}]),
         );
     }
-    json!({
+    let mut statement = json!({
         "resourceType": "CapabilityStatement",
         "id": "sandbox",
         "status": "active",
@@ -57,7 +58,13 @@ pub(crate) fn statement(
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
         "rest": [rest],
-    })
+    });
+    if profile.patches()
+        && let Some(members) = statement.as_object_mut()
+    {
+        members.insert("patchFormat".to_owned(), json!([JSON_PATCH]));
+    }
+    statement
 }
 
 fn security(token_url: &str) -> Value {
@@ -84,6 +91,7 @@ fn resource(kind: &ResourceType, profile: ServerProfile) -> Value {
     for (code, is_offered) in [
         ("create", profile.creates(kind.name)),
         ("update", profile.updates(kind.name)),
+        ("patch", profile.patches()),
         ("delete", profile.deletes()),
     ] {
         codes.extend(is_offered.then_some(code));
@@ -156,6 +164,22 @@ mod tests {
 
         let vendor = of(ServerProfile::Vendor).to_string();
         assert!(!vendor.contains("\"create\"") && vendor.contains("\"file-entry\""));
+        let patching = of(ServerProfile::Patching);
+        let codes = |name: &str| {
+            let at = types(&patching).iter().position(|kind| *kind == name);
+            patching["rest"][0]["resource"][at.unwrap()]["interaction"].to_string()
+        };
+        assert!(codes("Task").contains("patch") && !codes("Task").contains("update"));
+        assert!(codes("Patient").contains("patch") && codes("Patient").contains("update"));
+        assert!(full.to_string().contains("\"patch\""));
+        for without in [
+            &plain.to_string(),
+            &vendor,
+            &of(ServerProfile::Staged).to_string(),
+        ] {
+            assert!(!without.contains("\"patch\""));
+        }
+
         let staged = of(ServerProfile::Staged);
         let orders = types(&staged)
             .iter()

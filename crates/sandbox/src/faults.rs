@@ -63,7 +63,7 @@ pub enum FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// `GET`, `POST`, `PUT` or `DELETE`; `None` matches each.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`; `None` matches each.
     #[serde(default)]
     pub method: Option<String>,
     /// The resource type, or `Bundle` or `metadata`; `None` matches each.
@@ -152,6 +152,7 @@ fn face(interaction: &Interaction) -> Face {
         Interaction::FileEntry => ("POST", OPERATION),
         Interaction::Create { .. } => ("POST", name.unwrap_or("")),
         Interaction::Update { .. } => ("PUT", name.unwrap_or("")),
+        Interaction::Patch { .. } => ("PATCH", name.unwrap_or("")),
         Interaction::Delete { .. } => ("DELETE", name.unwrap_or("")),
         Interaction::Read { .. }
         | Interaction::VersionRead { .. }

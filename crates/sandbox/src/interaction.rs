@@ -6,6 +6,7 @@
 //! FHIR R4, RESTful API, <https://hl7.org/fhir/R4/http.html>.
 
 use axum::http::Method;
+use json_patch::Patch;
 
 use crate::definitions::{ResourceType, resource_type};
 use crate::filing::OPERATION;
@@ -44,6 +45,12 @@ pub(crate) enum Interaction {
     Update {
         kind: Kind,
         id: String,
+    },
+    /// The patch comes with the body, or with the Binary of an entry; until that is read there is none.
+    Patch {
+        kind: Kind,
+        id: String,
+        patch: Patch,
     },
     Delete {
         kind: Kind,
@@ -97,6 +104,11 @@ impl Interaction {
                 kind: kind(name)?,
                 id: logical_id(id)?,
             }),
+            (&Method::PATCH, [name, id]) => Ok(Self::Patch {
+                kind: kind(name)?,
+                id: logical_id(id)?,
+                patch: Patch::default(),
+            }),
             (&Method::DELETE, [name, id]) => Ok(Self::Delete {
                 kind: kind(name)?,
                 id: logical_id(id)?,
@@ -131,6 +143,7 @@ impl Interaction {
             | Self::Search { kind, .. }
             | Self::Create { kind }
             | Self::Update { kind, .. }
+            | Self::Patch { kind, .. }
             | Self::Delete { kind, .. } => Some(kind.0),
         }
     }
@@ -142,6 +155,7 @@ impl Interaction {
             | Self::FileEntry
             | Self::Create { .. }
             | Self::Update { .. }
+            | Self::Patch { .. }
             | Self::Delete { .. } => true,
             Self::Metadata
             | Self::Read { .. }
@@ -194,8 +208,10 @@ mod tests {
             refused(Method::GET, "Patient/p1/$everything"),
             StatusCode::NOT_FOUND
         );
+        assert!(Interaction::parse(&Method::PATCH, "Patient/p1", "").is_ok());
+        // Of one resource only, not of what a search finds.
         assert_eq!(
-            refused(Method::PATCH, "Patient/p1"),
+            refused(Method::PATCH, "Patient"),
             StatusCode::METHOD_NOT_ALLOWED
         );
         assert_eq!(

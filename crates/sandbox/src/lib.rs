@@ -45,6 +45,7 @@ mod launch;
 mod load;
 mod operations;
 mod outcome;
+mod patching;
 mod profile;
 mod requests;
 mod running;

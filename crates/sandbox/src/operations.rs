@@ -16,6 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::definitions::ResourceType;
 use crate::interaction::{Interaction, pairs};
 use crate::outcome::Refusal;
+use crate::patching::patched;
 use crate::profile::ServerProfile;
 use crate::search::{Handling, Query, matching, run};
 use crate::signing::may_come_in;
@@ -95,6 +96,7 @@ pub(crate) fn offered(interaction: &Interaction, profile: ServerProfile) -> Resu
         Interaction::FileEntry => profile.files_entries(),
         Interaction::Create { kind } => profile.creates(kind.0.name),
         Interaction::Update { kind, .. } => profile.updates(kind.0.name),
+        Interaction::Patch { .. } => profile.patches(),
         Interaction::Delete { .. } => profile.deletes(),
         _ => true,
     };
@@ -154,6 +156,7 @@ pub(crate) fn perform_read(
         | Interaction::FileEntry
         | Interaction::Create { .. }
         | Interaction::Update { .. }
+        | Interaction::Patch { .. }
         | Interaction::Delete { .. } => Err(Refusal::not_offered("this interaction here")),
     }
 }
@@ -194,6 +197,11 @@ pub(crate) fn perform(
             check_type(&resource, kind.0)?;
             check_id(&resource, id)?;
             check_match(storage, kind.0, id, conditions)?;
+            write(storage, kind.0, id, Some(resource), circumstances)
+        }
+        Interaction::Patch { kind, id, patch } => {
+            check_match(storage, kind.0, id, conditions)?;
+            let resource = patched(storage, kind.0, id, patch)?;
             write(storage, kind.0, id, Some(resource), circumstances)
         }
         Interaction::Delete { kind, id } => {

@@ -4,6 +4,9 @@
 
 use crate::signing::is_signed_here;
 
+/// What `patching` lets others replace: who somebody is and who pays, not what was found and done.
+const ADMINISTRATIVE: [&str; 3] = ["Coverage", "Patient", "RelatedPerson"];
+
 /// A server profile: how capable the sandbox pretends to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ServerProfile {
@@ -17,6 +20,8 @@ pub enum ServerProfile {
     ReadOnly,
     /// Reads as `Plain`; every write goes by one operation, `$file-entry`, which acknowledges.
     Vendor,
+    /// As `Full`, but what is not administrative is changed by patches alone: nobody replaces what it keeps.
+    Patching,
     /// Orders and notes come in unsigned and are signed here by people; the rest as `Plain`, with versions to read.
     Staged,
 }
@@ -30,6 +35,7 @@ impl ServerProfile {
             Self::Plain => "plain",
             Self::ReadOnly => "read-only",
             Self::Vendor => "vendor",
+            Self::Patching => "patching",
             Self::Staged => "staged",
         }
     }
@@ -37,7 +43,7 @@ impl ServerProfile {
     /// Whether versions are shown: ETag, `meta.versionId`, vread and history.
     pub(crate) fn shows_versions(self) -> bool {
         match self {
-            Self::Full | Self::ReadOnly | Self::Staged => true,
+            Self::Full | Self::Patching | Self::ReadOnly | Self::Staged => true,
             Self::Plain | Self::Vendor => false,
         }
     }
@@ -45,7 +51,7 @@ impl ServerProfile {
     /// Whether resources of a type can be created at their own place.
     pub(crate) fn creates(self, resource_type: &str) -> bool {
         match self {
-            Self::Full | Self::Plain => true,
+            Self::Full | Self::Patching | Self::Plain => true,
             // Its Provenances are those of signatures given here.
             Self::Staged => resource_type != "Provenance",
             Self::ReadOnly | Self::Vendor => false,
@@ -54,12 +60,22 @@ impl ServerProfile {
 
     /// Whether resources of a type can be replaced at their own place.
     pub(crate) fn updates(self, resource_type: &str) -> bool {
-        self.creates(resource_type) && !(self == Self::Staged && is_signed_here(resource_type))
+        let is_kept = match self {
+            Self::Staged => is_signed_here(resource_type),
+            Self::Patching => !ADMINISTRATIVE.contains(&resource_type),
+            Self::Full | Self::Plain | Self::ReadOnly | Self::Vendor => false,
+        };
+        self.creates(resource_type) && !is_kept
+    }
+
+    /// Whether resources can be changed by patches.
+    pub(crate) fn patches(self) -> bool {
+        matches!(self, Self::Full | Self::Patching)
     }
 
     /// Whether resources of a type can be deleted.
     pub(crate) fn deletes(self) -> bool {
-        matches!(self, Self::Full | Self::Plain)
+        matches!(self, Self::Full | Self::Patching | Self::Plain)
     }
 
     /// Whether writes go by an operation of its own.
@@ -74,18 +90,18 @@ impl ServerProfile {
 
     /// Whether If-None-Exist and If-Match have any effect.
     pub(crate) fn honours_conditions(self) -> bool {
-        self == Self::Full
+        matches!(self, Self::Full | Self::Patching)
     }
 
     /// Whether transactions and batches are offered.
     pub(crate) fn takes_bundles(self) -> bool {
-        self == Self::Full
+        matches!(self, Self::Full | Self::Patching)
     }
 
     /// Whether the resource type exists on this server.
     pub(crate) fn holds(self, resource_type: &str) -> bool {
         match self {
-            Self::Full | Self::ReadOnly | Self::Staged => true,
+            Self::Full | Self::Patching | Self::ReadOnly | Self::Staged => true,
             Self::Plain | Self::Vendor => resource_type != "Provenance",
         }
     }

@@ -31,6 +31,7 @@ use crate::interaction::Interaction;
 use crate::launch::{LaunchAuthority, OpenInEhr};
 use crate::operations::{Answer, Circumstances, Conditions, offered, perform, perform_read};
 use crate::outcome::Refusal;
+use crate::patching::{JSON_PATCH, of_bytes};
 use crate::profile::ServerProfile;
 use crate::requests::{ReceivedRequest, RequestLog};
 use crate::search::Handling;
@@ -184,6 +185,12 @@ async fn answer(shared: &Shared, incoming: &Incoming<'_>, body: Body) -> Result<
         | Interaction::Create { .. }
         | Interaction::Update { .. } => {
             resource = Some(json_body(incoming.headers, &body)?);
+        }
+        Interaction::Patch { patch, .. } => {
+            if !content_type_is(incoming.headers, &[JSON_PATCH]) {
+                return Err(unsupported_media(JSON_PATCH).into());
+            }
+            *patch = of_bytes(&body)?;
         }
         _ => {}
     }

@@ -22,6 +22,7 @@ use crate::operations::{
     perform, perform_read, unwritable,
 };
 use crate::outcome::Refusal;
+use crate::patching::{of_binary, patched};
 use crate::search::{Handling, Query, matching};
 use crate::storage::{ChangeKind, Resource, Storage, Version};
 
@@ -101,16 +102,20 @@ fn asked(entry: &Value) -> Result<Asked, Refusal> {
         Some("GET") => Method::GET,
         Some("POST") => Method::POST,
         Some("PUT") => Method::PUT,
+        Some("PATCH") => Method::PATCH,
         Some("DELETE") => Method::DELETE,
         _ => {
             return Err(Refusal::invalid(
-                "request.method is not GET, POST, PUT or DELETE",
+                "request.method is not GET, POST, PUT, PATCH or DELETE",
             ));
         }
     };
     let url = text("url").ok_or_else(|| Refusal::invalid("the request has no url"))?;
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
-    let interaction = Interaction::parse(&method, path, query)?;
+    let mut interaction = Interaction::parse(&method, path, query)?;
+    if let Interaction::Patch { patch, .. } = &mut interaction {
+        *patch = of_binary(entry.get("resource"))?;
+    }
     if matches!(
         interaction,
         Interaction::Bundle | Interaction::FileEntry | Interaction::Metadata
@@ -275,6 +280,13 @@ fn target(storage: &mut Storage, asked: &Asked, handling: Handling) -> Result<Ta
                 id: id.clone(),
             })
         }
+        Interaction::Patch { kind, id, .. } => {
+            check_match(storage, kind.0, id, &asked.conditions)?;
+            Ok(Target::Write {
+                kind: kind.0,
+                id: id.clone(),
+            })
+        }
         Interaction::Delete { kind, id } => {
             check_match(storage, kind.0, id, &asked.conditions)?;
             if storage.live(kind.0, id).is_none() {
@@ -309,9 +321,12 @@ fn plan_entry(
         let version = storage.prepare(kind, &id, None, at)?;
         return Ok((asked.interaction, Plan::Commit(version)));
     }
-    let mut resource = asked
-        .resource
-        .ok_or_else(|| Refusal::invalid("the entry has no resource"))?;
+    let mut resource = match &asked.interaction {
+        Interaction::Patch { patch, .. } => patched(storage, kind, &id, patch)?,
+        _ => asked
+            .resource
+            .ok_or_else(|| Refusal::invalid("the entry has no resource"))?,
+    };
     check_type(&resource, kind)?;
     if matches!(asked.interaction, Interaction::Update { .. }) {
         check_id(&resource, &id)?;

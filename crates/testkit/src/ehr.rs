@@ -75,6 +75,7 @@ struct Held {
     arrived: usize,
     searched: Vec<String>,
     next: u64,
+    takes_patches: bool,
 }
 
 impl Held {
@@ -133,6 +134,11 @@ impl FakeEhr {
     pub fn declared(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
+    }
+
+    /// Takes updates as patches and in no other way from now on, or as whole resources again.
+    pub fn take_patches(&self, takes_patches: bool) {
+        lock(&self.held).takes_patches = takes_patches;
     }
 
     /// Puts a resource with `resourceType` and `id`; anything else is ignored.
@@ -290,6 +296,17 @@ impl FakeEhr {
         if expected.is_some_and(|tag| tag != before.to_string()) {
             return Err(WriteFailed::Stale);
         }
+        let is_patched = held.takes_patches && change.interaction == Interaction::Update;
+        if change.patch.is_some() != is_patched {
+            return Err(rejected);
+        }
+        if let Some(patch) = change.patch {
+            // What is held changes by the patch alone, whatever the body says.
+            let parsed: json_patch::Patch =
+                serde_json::from_str(patch).map_err(|_| rejected.clone())?;
+            body = held.resources.get(&key).cloned().unwrap_or_default();
+            json_patch::patch_unsafe(&mut body, &parsed).map_err(|_| rejected.clone())?;
+        }
         if let Some(form) = &order.signed_form {
             body = form.unsigned_of(&body).ok_or(rejected)?;
         }
@@ -366,6 +383,7 @@ impl Ehr for FakeEhr {
     }
 
     fn profile(&self) -> DeliveryProfile {
+        let takes_patches = lock(&self.held).takes_patches;
         let conditional = self.strategy == Strategy::Conditional;
         let support = InteractionSupport {
             provenance: conditional,
@@ -401,7 +419,13 @@ impl Ehr for FakeEhr {
                         }
                         _ => support.clone(),
                     };
-                    ["create", "update"].map(|verb| (format!("{kind}.{verb}"), entry.clone()))
+                    ["create", "update"].map(|verb| {
+                        let entry = InteractionSupport {
+                            patch: takes_patches && verb == "update",
+                            ..entry.clone()
+                        };
+                        (format!("{kind}.{verb}"), entry)
+                    })
                 })
                 .collect(),
             settle_ms: 1_000,

@@ -42,7 +42,14 @@ impl Ehr {
             kind,
             types: Vec::new(),
             transactions_are_atomic,
+            updates_as_patches: self.updates_as_patches,
         };
+        let matches_versions = matches!(self.profile, EhrProfile::Probe | EhrProfile::Full);
+        if self.updates_as_patches && !matches_versions {
+            bail!(
+                "`ehr.updates_as_patches` is for `profile = \"probe\"` and `\"full\"`: a patch needs a version to match"
+            );
+        }
         if self.operation.is_some() && self.profile != EhrProfile::Vendor {
             bail!("`ehr.operation` is for `profile = \"vendor\"` alone");
         }
@@ -55,6 +62,7 @@ impl Ehr {
         Ok(match self.profile {
             EhrProfile::Probe => ProfileSource::Probed {
                 transactions_are_atomic,
+                updates_as_patches: self.updates_as_patches,
             },
             EhrProfile::Full => kind(ServerKind::Full),
             EhrProfile::Plain => kind(ServerKind::Plain),
@@ -144,6 +152,38 @@ mod tests {
                 .profile_source()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn patches_are_for_profiles_that_match_versions() {
+        let patches = |profile: &str| {
+            let text = format!("profile = \"{profile}\"\nupdates_as_patches = true");
+            ehr(&text).profile_source()
+        };
+        assert!(matches!(
+            patches("probe").unwrap(),
+            ProfileSource::Probed {
+                updates_as_patches: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            patches("full").unwrap(),
+            ProfileSource::Kind {
+                updates_as_patches: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            ehr("profile = \"full\"").profile_source().unwrap(),
+            ProfileSource::Kind {
+                updates_as_patches: false,
+                ..
+            }
+        ));
+        for other in ["plain", "read-only", "vendor", "staged"] {
+            assert!(patches(other).is_err(), "{other}");
+        }
     }
 
     #[test]

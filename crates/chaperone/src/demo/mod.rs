@@ -31,6 +31,8 @@ pub(crate) enum Profile {
     Vendor,
     /// Orders are placed unsigned and signed in the EHR; the rest as plain.
     Staged,
+    /// As full, but updates are taken as patches alone.
+    Patching,
 }
 
 /// Arguments of `demo`.

@@ -252,6 +252,7 @@ async fn ehr(args: &DemoArgs, basics: &Basics) -> anyhow::Result<(RunningSandbox
         Profile::ReadOnly => ServerProfile::ReadOnly,
         Profile::Vendor => ServerProfile::Vendor,
         Profile::Staged => ServerProfile::Staged,
+        Profile::Patching => ServerProfile::Patching,
     };
     let clock = Arc::clone(&basics.clock);
     let sandbox =
@@ -331,9 +332,10 @@ fn ehr_config(profile: Profile, base_url: &str) -> anyhow::Result<EhrConfig> {
         kind,
         types: Vec::new(),
         transactions_are_atomic: true,
+        updates_as_patches: profile == Profile::Patching,
     };
     let source = match profile {
-        Profile::Full => kind(ServerKind::Full),
+        Profile::Full | Profile::Patching => kind(ServerKind::Full),
         Profile::Plain => kind(ServerKind::Plain),
         Profile::ReadOnly => kind(ServerKind::ReadOnly),
         Profile::Vendor => ProfileSource::Vendor {

@@ -275,6 +275,11 @@ fn the_demo_on_an_ehr_where_orders_are_signed() {
     demo("staged", |writes| writes > 0);
 }
 
+#[test]
+fn the_demo_on_an_ehr_that_takes_changes_as_patches_alone() {
+    demo("patching", |writes| writes > 0);
+}
+
 /// What identifies the demo's patients: names, numbers, telephones, streets, days of birth.
 fn demo_identifiers() -> Vec<String> {
     const SEED: u64 = 20_261_121;

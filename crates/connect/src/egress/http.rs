@@ -186,6 +186,11 @@ impl<C: Declared> HttpClient<C> {
         self.draft(&url, |url| self.http.put(url))
     }
 
+    /// A PATCH.
+    pub(crate) fn patch(&self, url: Url) -> Outgoing<C> {
+        self.draft(&url, |url| self.http.patch(url))
+    }
+
     fn draft(&self, url: &Url, begin: impl FnOnce(Url) -> RequestBuilder) -> Outgoing<C> {
         // The library would take a user name out of the URL and send it as a header.
         let is_plain = url.username().is_empty() && url.password().is_none();

@@ -22,6 +22,8 @@ pub(super) enum Condition {
     NoneExist,
     /// `If-Match`.
     Match,
+    /// `If-Match`, of a patch.
+    MatchPatch,
 }
 
 /// A write that the server says it applied, now or earlier.
@@ -67,6 +69,8 @@ pub(super) fn refused(answer: &Answer, condition: Condition, now: Timestamp) -> 
         (409 | 412, Condition::NoneExist) => WriteFailed::Unknown,
         // Servers differ in which of the two they use for a version that is no longer current.
         (409 | 412, Condition::Match) => WriteFailed::Stale,
+        // Of a patch, 409 may as well say that it cannot be applied to what is there, which is a refusal.
+        (412, Condition::MatchPatch) => WriteFailed::Stale,
         (401 | 403, _) => not_applied(FailureCause::Unauthorized),
         (429, _) => WriteFailed::NotApplied {
             cause: FailureCause::RateLimited,
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_each_status_proves() {
-        use Condition::{Match, None, NoneExist};
+        use Condition::{Match, MatchPatch, None, NoneExist};
         let now = Timestamp::UNIX_EPOCH;
         let rejected = || not_applied(FailureCause::Rejected);
         let cases = [
@@ -212,6 +216,11 @@ mod tests {
             (409, Match, WriteFailed::Stale),
             (412, Match, WriteFailed::Stale),
             (412, None, rejected()),
+            (412, MatchPatch, WriteFailed::Stale),
+            (409, MatchPatch, rejected()),
+            (415, MatchPatch, rejected()),
+            (422, MatchPatch, rejected()),
+            (500, MatchPatch, WriteFailed::Unknown),
             (401, None, not_applied(FailureCause::Unauthorized)),
             (403, Match, not_applied(FailureCause::Unauthorized)),
             (429, None, not_applied(FailureCause::RateLimited)),

@@ -135,6 +135,16 @@ pub fn profile_of_staging(
     DeliveryProfile { support, settle_ms }
 }
 
+/// A profile by which updates go as patches, wherever versions are matched.
+pub(super) fn patching(profile: DeliveryProfile) -> DeliveryProfile {
+    let is_update = |key: &str| key.ends_with(&format!(".{}", Interaction::Update.as_str()));
+    let mut patching = profile;
+    for (key, entry) in &mut patching.support {
+        entry.patch = is_update(key) && entry.strategy == Strategy::Conditional;
+    }
+    patching
+}
+
 /// The types given, or all of [`WRITABLE_TYPES`] when there are none.
 fn or_all(types: &[ResourceType]) -> Cow<'_, [ResourceType]> {
     if !types.is_empty() {
@@ -147,6 +157,17 @@ fn or_all(types: &[ResourceType]) -> Cow<'_, [ResourceType]> {
     Cow::Owned(all)
 }
 
+/// What a CapabilityStatement cannot say, and an operator must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeyondStatement {
+    /// Whether transactions are atomic.
+    pub transactions_are_atomic: bool,
+    /// Whether updates go as patches wherever that is claimed, also where whole resources are taken.
+    pub updates_as_patches: bool,
+    /// How long after a send a miss means "not applied", in milliseconds.
+    pub settle_ms: i64,
+}
+
 /// The profile that a CapabilityStatement claims.
 ///
 /// | claimed | strategy |
@@ -155,15 +176,17 @@ fn or_all(types: &[ResourceType]) -> Cow<'_, [ResourceType]> {
 /// | `create`, `read` | create: plain |
 /// | `update`, `read`, `versioned-update` | update: conditional |
 /// | `update`, `read` | update: plain |
+/// | `patch`, `read`, `versioned-update`, and no `update` or patches preferred | update: conditional, as a patch |
 /// | anything less | human entry |
+///
+/// Where both are claimed, an update goes whole unless the operator says otherwise: what was shown of whole resources
+/// stays the way although the EHR begins to claim another. Without versions to match there is no patch, because its
+/// places might be in something that nobody has read.
 ///
 /// # Source
 /// FHIR R4, CapabilityStatement.rest.resource.
-pub fn profile_of_statement(
-    statement: &Value,
-    transactions_are_atomic: bool,
-    settle_ms: i64,
-) -> DeliveryProfile {
+pub fn profile_of_statement(statement: &Value, beyond: BeyondStatement) -> DeliveryProfile {
+    let settle_ms = beyond.settle_ms;
     let Some(server) = array(statement, "rest")
         .iter()
         .find(|rest| text(rest, "mode") == Some("server"))
@@ -177,7 +200,8 @@ pub fn profile_of_statement(
     let provenance = resources
         .iter()
         .any(|r| text(r, "type") == Some("Provenance") && has_interaction(r, "create"));
-    let atomic = transactions_are_atomic && provenance && has_interaction(server, "transaction");
+    let atomic =
+        beyond.transactions_are_atomic && provenance && has_interaction(server, "transaction");
     let mut support = BTreeMap::new();
     for claimed in resources.iter().take(TYPES_MAX) {
         let Some(resource) = text(claimed, "type").and_then(|t| ResourceType::new(t).ok()) else {
@@ -186,16 +210,22 @@ pub fn profile_of_statement(
         if !has_interaction(claimed, "read") {
             continue;
         }
-        let strategies = [
-            (Interaction::Create, create_strategy(claimed)),
-            (Interaction::Update, update_strategy(claimed)),
+        let ways = [
+            (
+                Interaction::Create,
+                create_strategy(claimed).map(InteractionSupport::by),
+            ),
+            (
+                Interaction::Update,
+                update_by(claimed, beyond.updates_as_patches),
+            ),
         ];
-        for (interaction, strategy) in strategies {
-            let Some(strategy) = strategy else { continue };
+        for (interaction, by) in ways {
+            let Some(by) = by else { continue };
             let entry = InteractionSupport {
                 provenance,
-                atomic: atomic && strategy == Strategy::Conditional,
-                ..InteractionSupport::by(strategy)
+                atomic: atomic && by.strategy == Strategy::Conditional,
+                ..by
             };
             support.insert(DeliveryProfile::key(&resource, interaction), entry);
         }
@@ -220,14 +250,22 @@ fn create_strategy(claimed: &Value) -> Option<Strategy> {
     })
 }
 
-fn update_strategy(claimed: &Value) -> Option<Strategy> {
-    if !has_interaction(claimed, "update") {
-        return None;
+fn update_by(claimed: &Value, patches_preferred: bool) -> Option<InteractionSupport> {
+    let matches_versions = text(claimed, "versioning") == Some("versioned-update");
+    let takes_whole = has_interaction(claimed, "update");
+    let takes_patches = has_interaction(claimed, "patch") && matches_versions;
+    if takes_patches && (patches_preferred || !takes_whole) {
+        return Some(InteractionSupport {
+            patch: true,
+            ..InteractionSupport::by(Strategy::Conditional)
+        });
     }
-    Some(if text(claimed, "versioning") == Some("versioned-update") {
-        Strategy::Conditional
-    } else {
-        Strategy::PlainPost
+    takes_whole.then(|| {
+        InteractionSupport::by(if matches_versions {
+            Strategy::Conditional
+        } else {
+            Strategy::PlainPost
+        })
     })
 }
 
@@ -273,6 +311,14 @@ mod tests {
         }]})
     }
 
+    fn beyond(transactions_are_atomic: bool) -> BeyondStatement {
+        BeyondStatement {
+            transactions_are_atomic,
+            updates_as_patches: false,
+            settle_ms: 5_000,
+        }
+    }
+
     fn strategy(profile: &DeliveryProfile, name: &str, interaction: Interaction) -> Strategy {
         profile
             .of(&ResourceType::new(name).unwrap(), interaction)
@@ -281,7 +327,7 @@ mod tests {
 
     #[test]
     fn only_what_is_claimed_is_used() {
-        let profile = profile_of_statement(&statement(), false, 5_000);
+        let profile = profile_of_statement(&statement(), beyond(false));
         let (create, update) = (Interaction::Create, Interaction::Update);
         assert_eq!(
             strategy(&profile, "Observation", create),
@@ -308,11 +354,62 @@ mod tests {
     fn a_claim_of_transactions_is_not_a_claim_of_atomicity() {
         let observation = ResourceType::new("Observation").unwrap();
         let of = |atomic| {
-            profile_of_statement(&statement(), atomic, 0).of(&observation, Interaction::Create)
+            profile_of_statement(&statement(), beyond(atomic)).of(&observation, Interaction::Create)
         };
         assert!(!of(false).atomic);
         assert!(of(true).atomic);
         assert!(of(true).provenance);
+    }
+
+    #[test]
+    fn an_update_goes_as_a_patch_where_there_is_no_other_way_or_it_is_preferred() {
+        let claims = |name: &str, versioning: &str, codes: &[&str]| json!({"type": name, "versioning": versioning, "interaction": interactions(codes)});
+        let statement = json!({"resourceType": "CapabilityStatement", "rest": [{
+            "mode": "server",
+            "interaction": interactions(&["transaction"]),
+            "resource": [
+                claims("Task", "versioned-update", &["read", "patch"]),
+                claims("Condition", "versioned-update", &["read", "update", "patch"]),
+                claims("Flag", "versioned-update", &["read", "update"]),
+                claims("Goal", "versioned", &["read", "patch"]),
+                claims("Observation", "versioned", &["read", "update", "patch"]),
+                claims("Encounter", "versioned-update", &["patch"]),
+                claims("Provenance", "versioned-update", &["create"]),
+            ]
+        }]});
+        let update = |name: &str, updates_as_patches| {
+            let beyond = BeyondStatement {
+                updates_as_patches,
+                ..beyond(true)
+            };
+            let profile = profile_of_statement(&statement, beyond);
+            profile.of(&ResourceType::new(name).unwrap(), Interaction::Update)
+        };
+        let way = |name: &str, preferred| {
+            let entry = update(name, preferred);
+            (entry.strategy, entry.patch)
+        };
+        for preferred in [false, true] {
+            assert_eq!(way("Task", preferred), (Strategy::Conditional, true));
+            assert!(update("Task", preferred).atomic);
+            assert_eq!(
+                way("Condition", preferred),
+                (Strategy::Conditional, preferred)
+            );
+            assert_eq!(way("Flag", preferred), (Strategy::Conditional, false));
+            // Nothing to match, so nothing is patched: as it is today, or by people.
+            assert_eq!(way("Goal", preferred), (Strategy::HumanEntry, false));
+            assert_eq!(way("Observation", preferred), (Strategy::PlainPost, false));
+            assert_eq!(way("Encounter", preferred), (Strategy::HumanEntry, false));
+        }
+        // Declared, it is said of updates alone, and where versions are matched.
+        let task = [ResourceType::new("Task").unwrap()];
+        for (kind, patched) in [(ServerKind::Full, true), (ServerKind::Plain, false)] {
+            let profile = patching(profile_of_kind(kind, &task, true, 0));
+            let [task] = &task;
+            assert_eq!(profile.of(task, Interaction::Update).patch, patched);
+            assert!(!profile.of(task, Interaction::Create).patch);
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum ProfileSource {
     Probed {
         /// Whether transactions are atomic here. A CapabilityStatement cannot say, so an operator must.
         transactions_are_atomic: bool,
+        /// Whether updates go as patches wherever that is claimed, also where whole resources are taken.
+        updates_as_patches: bool,
     },
     /// Declared as a kind of server, for these types.
     Kind {
@@ -59,6 +61,8 @@ pub enum ProfileSource {
         types: Vec<ResourceType>,
         /// As for a probed one.
         transactions_are_atomic: bool,
+        /// Whether updates go as patches. Only for a full one: others match no versions.
+        updates_as_patches: bool,
     },
     /// Declared as a server that takes every write by one operation of its own.
     Vendor {

@@ -17,8 +17,10 @@
 //! | an acknowledgement of an operation that does not say what was filed | unknown |
 //! | 409 on a conditional create | unknown: another attempt may be under way |
 //! | 412 on a conditional create | unknown: more than one resource carries the identifier |
-//! | 409 or 412 on a conditional update | stale |
+//! | 409 or 412 on a conditional update, 412 on a patch | stale |
 //! | 401, 403; 429; other 4xx | not applied |
+//! | 409 or 412 on a transaction of creates and updates | stale if somebody changed what is to be changed and nothing was made, else unknown |
+//! | fewer entries answered than sent, or one that failed | unknown |
 //! | read back and different | unknown, so that reconciling puts it before a human |
 //!
 //! Connections for writes are never reused, and no client repeats a request by itself: otherwise a
@@ -58,8 +60,10 @@ use crate::smart::SmartClient;
 
 use read::Turn;
 
+use capability::patching;
 pub use capability::{
-    WRITABLE_TYPES, profile_of_kind, profile_of_staging, profile_of_statement, profile_of_vendor,
+    BeyondStatement, WRITABLE_TYPES, profile_of_kind, profile_of_staging, profile_of_statement,
+    profile_of_vendor,
 };
 pub use config::{EhrAuth, EhrConfig, EhrConfigInvalid, EhrLimits, ProfileSource};
 
@@ -73,6 +77,7 @@ pub struct FhirEndpoint {
     limits: EhrLimits,
     settle_ms: i64,
     transactions_are_atomic: bool,
+    updates_as_patches: bool,
     profile: RwLock<DeliveryProfile>,
     read_client: HttpClient<class::Phi>,
     write_client: HttpClient<class::Phi>,
@@ -169,10 +174,13 @@ impl FhirEndpoint {
                 (Some(smart(*read)?), Some(smart(*write)?))
             }
         };
+        let mut updates_as_patches = false;
         let (profile, transactions_are_atomic) = match config.profile {
             ProfileSource::Probed {
                 transactions_are_atomic,
+                updates_as_patches: preferred,
             } => {
+                updates_as_patches = preferred;
                 let nothing_yet = DeliveryProfile {
                     settle_ms: config.settle_ms,
                     ..DeliveryProfile::default()
@@ -183,10 +191,16 @@ impl FhirEndpoint {
                 kind,
                 types,
                 transactions_are_atomic: atomic,
-            } => (
-                profile_of_kind(kind, &types, atomic, config.settle_ms),
-                atomic,
-            ),
+                updates_as_patches: patched,
+            } => {
+                let declared = profile_of_kind(kind, &types, atomic, config.settle_ms);
+                let declared = if patched {
+                    patching(declared)
+                } else {
+                    declared
+                };
+                (declared, atomic)
+            }
             ProfileSource::Vendor { operation, types } => {
                 if !operation::is_operation(&operation) {
                     return Err(EhrConfigInvalid::Operation { connection });
@@ -212,6 +226,7 @@ impl FhirEndpoint {
             limits,
             settle_ms: config.settle_ms,
             transactions_are_atomic,
+            updates_as_patches,
             profile: RwLock::new(profile),
             read_client,
             write_client,
@@ -231,11 +246,12 @@ impl FhirEndpoint {
         let statement = self
             .get(Turn::Asked, "metadata", "CapabilityStatement")
             .await?;
-        Ok(profile_of_statement(
-            &statement,
-            self.transactions_are_atomic,
-            self.settle_ms,
-        ))
+        let beyond = BeyondStatement {
+            transactions_are_atomic: self.transactions_are_atomic,
+            updates_as_patches: self.updates_as_patches,
+            settle_ms: self.settle_ms,
+        };
+        Ok(profile_of_statement(&statement, beyond))
     }
 
     /// Asks the server what it can do and delivers by that from now on. For [`ProfileSource::Probed`];

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use chaperone_core::Timestamp;
 use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::evidence::{Delivering, Strategy};
-use chaperone_core::ports::{EhrReadFailed, EhrSearch, Reconciliation, Version, WriteReceipt};
+use chaperone_core::ports::{EhrReadFailed, EhrSearch, EntryWritten, Reconciliation, Version};
 use chaperone_core::writeback::HumanNeeded;
 use serde_json::Value;
 
@@ -13,14 +13,30 @@ use super::FhirEndpoint;
 use super::answer::{read_etag, version_of};
 
 use super::read::{Turn, is_id};
-use super::sendable::{Sendable, Target};
-use super::write::location;
+use super::sendable::{Part, Sendable, Target};
+use super::signature::is_young;
+use super::write::{location, receipt_of};
 
 /// Two would do to see that there is more than one.
 const HITS_MAX: u32 = 3;
 
 /// How many versions are looked through, newest first.
 const VERSIONS_MAX: usize = 50;
+
+/// What became of one change.
+enum Found {
+    There(There),
+    Missing,
+    Unclear(HumanNeeded),
+}
+
+/// A change that took effect.
+struct There {
+    written: EntryWritten,
+    provenance_written: bool,
+    /// Whether it took effect so lately that a search may not show everything yet.
+    is_young: bool,
+}
 
 impl FhirEndpoint {
     pub(super) async fn find_out(
@@ -31,13 +47,13 @@ impl FhirEndpoint {
         let Ok(sent) = self.sendable(delivering) else {
             return Ok(cannot_tell());
         };
-        match (sent.order.strategy, sent.target) {
-            (Strategy::Conditional, Target::New) => self.find_created(&sent).await,
-            (Strategy::Conditional, Target::Existing { id }) => self.find_updated(&sent, id).await,
+        match (sent.order.strategy, sent.part.target) {
+            (Strategy::Conditional, _) => self.find_conditional(&sent).await,
             // What is found there, with our identifier and what was sent, took effect, and nothing is sent again.
             // Not found proves nothing: these endpoints do not promise to find what they filed.
             (Strategy::VendorOp | Strategy::EhrStaged, Target::New) => {
-                match self.find_by_identifier(&sent).await? {
+                let found = self.find_by_identifier(&sent).await?;
+                match as_one(vec![found])? {
                     Reconciliation::Missing => Ok(cannot_tell()),
                     found => Ok(found),
                 }
@@ -52,117 +68,149 @@ impl FhirEndpoint {
         }
     }
 
-    async fn find_by_identifier(
+    /// What became of everything that was sent under conditions: all of it, nothing, or what no atomic server leaves.
+    pub(super) async fn find_conditional(
         &self,
         sent: &Sendable<'_>,
     ) -> Result<Reconciliation, EhrReadFailed> {
+        let mut found = Vec::new();
+        for part in sent.parts() {
+            found.push(self.find_part(part).await?);
+        }
+        let outcome = as_one(found)?;
+        if outcome == Reconciliation::Undecidable(HumanNeeded::PartlyApplied) {
+            tracing::error!(
+                connection = %self.connection,
+                writeback = %sent.order.writeback,
+                "a transaction took effect in part: this EHR is not atomic, whatever it says"
+            );
+        }
+        Ok(outcome)
+    }
+
+    /// Whether of several changes none took effect, and one cannot any more, because somebody changed what it is
+    /// made of.
+    pub(super) async fn overtaken(&self, sent: &Sendable<'_>) -> Result<bool, EhrReadFailed> {
+        let mut overtaken = false;
+        for part in sent.parts() {
+            match self.find_part(part).await? {
+                Found::Missing => {}
+                Found::Unclear(HumanNeeded::ContentDiffers) if part.target != Target::New => {
+                    overtaken = true;
+                }
+                Found::There(_) | Found::Unclear(_) => return Ok(false),
+            }
+        }
+        Ok(overtaken)
+    }
+
+    async fn find_part(&self, part: &Part<'_>) -> Result<Found, EhrReadFailed> {
+        match part.target {
+            Target::New => self.find_created(part).await,
+            Target::Existing { id } => self.find_updated(part, id).await,
+        }
+    }
+
+    async fn find_by_identifier(&self, sent: &Sendable<'_>) -> Result<Found, EhrReadFailed> {
         let identifier = (
             "urn:chaperone:writeback".to_owned(),
             sent.order.writeback.to_string(),
         );
         // A type without identifiers carries none, so nothing can be looked for.
-        if !carries(&sent.body, &identifier) {
-            return Ok(cannot_tell());
+        if !carries(&sent.part.body, &identifier) {
+            return Ok(unclear());
         }
         let value = format!("{}|{}", identifier.0, identifier.1);
         let parameters = vec![("identifier".to_owned(), value)];
-        self.find_one(sent, parameters, &identifier).await
+        self.find_one(&sent.part, parameters, &identifier).await
     }
 
-    pub(super) async fn find_created(
-        &self,
-        sent: &Sendable<'_>,
-    ) -> Result<Reconciliation, EhrReadFailed> {
-        let Some((parameters, identifier)) = sent.order.if_none_exist.as_deref().and_then(criteria)
-        else {
-            return Ok(cannot_tell());
+    async fn find_created(&self, part: &Part<'_>) -> Result<Found, EhrReadFailed> {
+        let Some((parameters, identifier)) = part.change.if_none_exist.and_then(criteria) else {
+            return Ok(unclear());
         };
-        self.find_one(sent, parameters, &identifier).await
+        self.find_one(part, parameters, &identifier).await
     }
 
     async fn find_one(
         &self,
-        sent: &Sendable<'_>,
+        part: &Part<'_>,
         parameters: Vec<(String, String)>,
         identifier: &(String, String),
-    ) -> Result<Reconciliation, EhrReadFailed> {
+    ) -> Result<Found, EhrReadFailed> {
         let search = EhrSearch {
-            resource: sent.order.resource.clone(),
+            resource: part.change.resource.clone(),
             parameters,
             limit: HITS_MAX,
         };
         let found = match self.search_all(Turn::Delivery, search).await {
             Ok(found) => found.resources,
-            Err(EhrReadFailed::Unsupported) => return Ok(cannot_tell()),
+            Err(EhrReadFailed::Unsupported) => return Ok(unclear()),
             Err(failed) => return Err(failed),
         };
         // A server that ignored the criterion proves nothing, whatever it returned.
         if found.iter().any(|hit| !carries(hit, identifier)) {
-            return Ok(cannot_tell());
+            return Ok(unclear());
         }
         match found.as_slice() {
-            [] => Ok(Reconciliation::Missing),
-            [one] => self.found_or_earlier(sent, one, None).await,
-            _ => Ok(Reconciliation::Undecidable(HumanNeeded::MoreThanOne)),
+            [] => Ok(Found::Missing),
+            [one] => self.found_or_earlier(part, one, None).await,
+            _ => Ok(Found::Unclear(HumanNeeded::MoreThanOne)),
         }
     }
 
-    async fn find_updated(
-        &self,
-        sent: &Sendable<'_>,
-        id: &str,
-    ) -> Result<Reconciliation, EhrReadFailed> {
-        let order = sent.order;
-        let base = match &order.base_version {
-            Some(version) => Some(Version(version.clone())),
-            None => order.if_match.as_deref().and_then(read_etag),
+    async fn find_updated(&self, part: &Part<'_>, id: &str) -> Result<Found, EhrReadFailed> {
+        let change = &part.change;
+        let base = match change.base_version {
+            Some(version) => Some(Version(version.to_owned())),
+            None => change.if_match.and_then(read_etag),
         };
         let Some(base) = base else {
-            return Ok(cannot_tell());
+            return Ok(unclear());
         };
-        let now = match self.read_one(Turn::Delivery, &order.resource, id).await {
+        let now = match self.read_one(Turn::Delivery, change.resource, id).await {
             Ok(now) => now,
             // Deleted since: whether by then it had taken effect cannot be seen.
-            Err(EhrReadFailed::NotFound) => return Ok(cannot_tell()),
+            Err(EhrReadFailed::NotFound) => return Ok(unclear()),
             Err(failed) => return Err(failed),
         };
         match version_of(&now) {
-            Some(version) if version == base => return Ok(Reconciliation::Missing),
+            Some(version) if version == base => return Ok(Found::Missing),
             Some(_) => {}
-            None => return Ok(cannot_tell()),
+            None => return Ok(unclear()),
         }
-        self.found_or_earlier(sent, &now, Some(&base)).await
+        self.found_or_earlier(part, &now, Some(&base)).await
     }
 
     /// The resource as it is now, or an earlier version of it, if one is what was sent.
     async fn found_or_earlier(
         &self,
-        sent: &Sendable<'_>,
+        part: &Part<'_>,
         now: &Value,
         base: Option<&Version>,
-    ) -> Result<Reconciliation, EhrReadFailed> {
+    ) -> Result<Found, EhrReadFailed> {
         let id = now
             .get("id")
             .and_then(Value::as_str)
             .filter(|id| is_id(id))
             .ok_or(EhrReadFailed::Unusable)?;
-        if same_content(&sent.body, now) {
-            return Ok(self.applied(sent, id, now).await);
+        if same_content(&part.body, now) {
+            return Ok(Found::There(self.there(part, id, now).await));
         }
-        match self.earlier_version(sent, id, base).await? {
-            Some(earlier) => Ok(self.applied(sent, id, &earlier).await),
-            None => Ok(Reconciliation::Undecidable(HumanNeeded::ContentDiffers)),
+        match self.earlier_version(part, id, base).await? {
+            Some(earlier) => Ok(Found::There(self.there(part, id, &earlier).await)),
+            None => Ok(Found::Unclear(HumanNeeded::ContentDiffers)),
         }
     }
 
     /// A version after the base whose content is what was sent: it took effect, and was changed again.
     async fn earlier_version(
         &self,
-        sent: &Sendable<'_>,
+        part: &Part<'_>,
         id: &str,
         base: Option<&Version>,
     ) -> Result<Option<Value>, EhrReadFailed> {
-        let path = format!("{}/{id}/_history", sent.order.resource);
+        let path = format!("{}/{id}/_history", part.change.resource);
         let history = match self.get(Turn::Delivery, &path, "Bundle").await {
             Ok(history) => history,
             Err(EhrReadFailed::NotFound | EhrReadFailed::Unsupported | EhrReadFailed::Unusable) => {
@@ -172,23 +220,56 @@ impl FhirEndpoint {
         };
         Ok(versions_after(&history, base)
             .into_iter()
-            .find(|version| same_content(&sent.body, version))
+            .find(|version| same_content(&part.body, version))
             .cloned())
     }
 
-    async fn applied(&self, sent: &Sendable<'_>, id: &str, version: &Value) -> Reconciliation {
-        let kind = &sent.order.resource;
+    async fn there(&self, part: &Part<'_>, id: &str, version: &Value) -> There {
+        let kind = part.change.resource;
         let number = version_of(version);
-        let provenance_written = sent.order.provenance.is_some()
-            && self.provenance_exists(kind, id, number.as_ref()).await;
-        Reconciliation::Applied(WriteReceipt {
-            location: location(kind, id, number.as_ref()),
-            version: number,
-            read_back: Some(content_digest(version)),
+        let provenance_written =
+            part.provenance.is_some() && self.provenance_exists(kind, id, number.as_ref()).await;
+        There {
+            written: EntryWritten {
+                location: location(kind, id, number.as_ref()),
+                version: number,
+                read_back: Some(content_digest(version)),
+            },
             provenance_written,
-            also: Vec::new(),
-        })
+            is_young: is_young(version, self.clock.now(), self.settle_ms),
+        }
     }
+}
+
+/// One outcome of all changes that were sent as one.
+///
+/// # Errors
+/// `Unavailable` where some are there so lately that others may only not be shown yet.
+fn as_one(found: Vec<Found>) -> Result<Reconciliation, EhrReadFailed> {
+    let mut there = Vec::new();
+    let mut missing = false;
+    let mut unclear = None;
+    for one in found {
+        match one {
+            Found::There(one) => there.push(one),
+            Found::Missing => missing = true,
+            Found::Unclear(reason) => unclear = unclear.or(Some(reason)),
+        }
+    }
+    // Some there and some not is what it is, whatever cannot be told of the rest.
+    if missing && !there.is_empty() {
+        if there.iter().any(|one| one.is_young) {
+            return Err(EhrReadFailed::Unavailable);
+        }
+        return Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied));
+    }
+    if let Some(reason) = unclear {
+        return Ok(Reconciliation::Undecidable(reason));
+    }
+    let provenance_written = there.iter().all(|one| one.provenance_written);
+    let shown = there.into_iter().map(|one| one.written).collect();
+    let receipt = receipt_of(shown, provenance_written);
+    Ok(receipt.map_or(Reconciliation::Missing, Reconciliation::Applied))
 }
 
 /// The versions after the base, newest first; all of them without a base, none when the base is not there.
@@ -219,6 +300,10 @@ fn versions_after<'a>(history: &'a Value, base: Option<&Version>) -> Vec<&'a Val
 fn changed_at(version: &Value) -> Option<Timestamp> {
     let text = version.pointer("/meta/lastUpdated")?.as_str()?;
     text.parse().ok()
+}
+
+fn unclear() -> Found {
+    Found::Unclear(HumanNeeded::EndpointCannotTell)
 }
 
 fn cannot_tell() -> Reconciliation {

@@ -53,7 +53,7 @@ impl FhirEndpoint {
             Err(EhrReadFailed::NotFound) => return Ok(Signature::Declined),
             Err(failed) => return Err(failed),
         };
-        if same_content(&sent.body, &now) {
+        if same_content(&sent.part.body, &now) {
             return Ok(Signature::Awaited);
         }
         if form.is_unsigned(&now) {
@@ -139,7 +139,7 @@ impl FhirEndpoint {
 
 /// Whether a resource is as it is for less than the time after which a search of this server shows everything. One
 /// that does not say since when is not.
-fn is_young(resource: &Value, now: Timestamp, settle_ms: i64) -> bool {
+pub(super) fn is_young(resource: &Value, now: Timestamp, settle_ms: i64) -> bool {
     let since = resource
         .pointer("/meta/lastUpdated")
         .and_then(Value::as_str);

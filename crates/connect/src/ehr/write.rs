@@ -8,11 +8,13 @@ use chaperone_core::Timestamp;
 use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::patch::JSON_PATCH;
 use chaperone_core::ports::{
-    EhrReadFailed, EhrSearch, Reconciliation, Version, WriteFailed, WriteReceipt,
+    EhrReadFailed, EhrSearch, EntryWritten, Reconciliation, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::ResourceType;
-use chaperone_core::writeback::FailureCause;
+use chaperone_core::together::OneChange;
+use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
 use serde_json::{Value, json};
@@ -21,8 +23,7 @@ use super::answer::{Accepted, Condition, accepted, broken, not_applied, refused,
 
 use super::operation::{acknowledged, call};
 use super::read::{FHIR_JSON, PREFER, Turn};
-use super::sendable::{Sendable, Target, offers};
-use super::transaction::{EntryRequest, entry_name, first_entry, transaction};
+use super::sendable::{Part, Sendable, Target, offers};
 use super::{FhirEndpoint, answer};
 use crate::egress::{Outgoing, class, exchange};
 use crate::http::Answer;
@@ -41,8 +42,10 @@ impl FhirEndpoint {
         delivering: &Delivering,
     ) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
-        let support = self.support(&order.resource, order.interaction);
-        let offered = offers(&support, order);
+        let support = |change: &OneChange<'_>| self.support(change.resource, change.interaction);
+        let offered = order
+            .changes()
+            .try_for_each(|change| offers(&support(&change), order, &change));
         let mut sendable = offered
             .and_then(|()| self.sendable(delivering))
             .map_err(|why| {
@@ -54,16 +57,21 @@ impl FhirEndpoint {
                 );
                 not_applied(FailureCause::Rejected)
             })?;
-        if !support.provenance {
-            sendable.provenance = None;
+        for part in sendable.parts_mut() {
+            if !support(&part.change).provenance {
+                part.provenance = None;
+            }
         }
         if delivering.attempt() > 1
-            && let Ok(Some(receipt)) = self.soon(self.applied_meanwhile(&sendable)).await
+            && let Ok(Some(found)) = self.soon(self.applied_meanwhile(&sendable)).await
         {
-            return Ok(receipt);
+            return found;
         }
         match order.strategy {
-            Strategy::Conditional => self.deliver_conditional(&sendable, support.atomic).await,
+            Strategy::Conditional => {
+                let atomic = support(&sendable.part.change).atomic;
+                self.deliver_conditional(&sendable, atomic).await
+            }
             Strategy::PlainPost | Strategy::VendorOp | Strategy::EhrStaged => {
                 self.deliver_plain(&sendable).await
             }
@@ -73,7 +81,7 @@ impl FhirEndpoint {
 
     /// What comes before a send may take as long as one exchange: the worker's claim on the order is
     /// sized by that, and a send must not begin after the claim has run out.
-    async fn soon<T>(
+    pub(super) async fn soon<T>(
         &self,
         step: impl Future<Output = T>,
     ) -> Result<T, tokio::time::error::Elapsed> {
@@ -83,14 +91,22 @@ impl FhirEndpoint {
 
     /// What an earlier attempt did after all, if it shows now. Without this look, a transaction that
     /// finds its target in place would still write a second Provenance.
-    async fn applied_meanwhile(&self, sendable: &Sendable<'_>) -> Option<WriteReceipt> {
-        let again = (sendable.order.strategy, sendable.target);
-        if again != (Strategy::Conditional, Target::New) {
+    async fn applied_meanwhile(
+        &self,
+        sendable: &Sendable<'_>,
+    ) -> Option<Result<WriteReceipt, WriteFailed>> {
+        let is_create =
+            (sendable.order.strategy, sendable.part.target) == (Strategy::Conditional, Target::New);
+        if !is_create && sendable.also.is_empty() {
             return None;
         }
-        match self.find_created(sendable).await {
-            Ok(Reconciliation::Applied(receipt)) => Some(receipt),
-            // Everything else is settled by the condition under which it is sent.
+        match self.find_conditional(sendable).await {
+            Ok(Reconciliation::Applied(receipt)) => Some(Ok(receipt)),
+            // The rest of what is there in part is not sent after it: a person looks.
+            Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied)) => {
+                Some(Err(WriteFailed::Unknown))
+            }
+            // Everything else is settled by the conditions under which it is sent.
             _ => None,
         }
     }
@@ -100,50 +116,45 @@ impl FhirEndpoint {
         sendable: &Sendable<'_>,
         atomic: bool,
     ) -> Result<WriteReceipt, WriteFailed> {
-        let (accepted, provenance_written) = match &sendable.provenance {
-            Some(provenance) if atomic => {
-                (self.send_transaction(sendable, provenance).await?, true)
-            }
-            _ => {
-                let accepted = self.send_target(sendable).await?;
-                let written = self.send_provenance(sendable, &accepted).await;
-                (accepted, written)
-            }
+        let is_together = !sendable.also.is_empty();
+        let has_provenance = sendable.part.provenance.is_some();
+        let (accepted, provenance_written) = if is_together || (atomic && has_provenance) {
+            let accepted = self.send_transaction(sendable).await?;
+            let written = sendable.parts().all(|part| part.provenance.is_some());
+            (accepted, written)
+        } else {
+            let accepted = self.send_target(sendable).await?;
+            let written = self.send_provenance(sendable, &accepted).await;
+            (vec![accepted], written)
         };
-        match self.read_back(sendable, &accepted).await {
-            ReadBack::Same { digest, version } => Ok(receipt(
-                &sendable.order.resource,
-                &accepted,
-                version,
-                Some(digest),
-                provenance_written,
-            )),
-            // Reconciling reads again and, if the difference stands, puts it before a human.
-            ReadBack::Differs | ReadBack::Unreadable => Err(WriteFailed::Unknown),
+        let mut shown = Vec::with_capacity(accepted.len());
+        for (part, accepted) in sendable.parts().zip(&accepted) {
+            let ReadBack::Same { digest, version } = self.read_back(part, accepted).await else {
+                // Reconciling reads again and, if the difference stands, puts it before a human.
+                return Err(WriteFailed::Unknown);
+            };
+            shown.push(written(part, accepted, version, Some(digest)));
         }
+        receipt_of(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     async fn deliver_plain(&self, sendable: &Sendable<'_>) -> Result<WriteReceipt, WriteFailed> {
-        if let Target::Existing { id } = sendable.target {
+        let part = &sendable.part;
+        if let Target::Existing { id } = part.target {
             self.soon(self.base_unchanged(sendable.order, id))
                 .await
                 .unwrap_or_else(|_| Err(not_applied(FailureCause::Unreachable)))?;
         }
         let accepted = self.send_target(sendable).await?;
         let provenance_written = self.send_provenance(sendable, &accepted).await;
-        let (digest, version) = match self.read_back(sendable, &accepted).await {
+        let (digest, version) = match self.read_back(part, &accepted).await {
             ReadBack::Same { digest, version } => (Some(digest), version),
             // Acknowledged, not shown: asking again later cannot do better here.
             ReadBack::Unreadable => (None, None),
             ReadBack::Differs => return Err(WriteFailed::Unknown),
         };
-        Ok(receipt(
-            &sendable.order.resource,
-            &accepted,
-            version,
-            digest,
-            provenance_written,
-        ))
+        let shown = vec![written(part, &accepted, version, digest)];
+        receipt_of(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     /// Reads the base again. Between this and the send another writer may still come in; that is why the
@@ -178,38 +189,36 @@ impl FhirEndpoint {
             .base
             .at(&order.path)
             .ok_or_else(|| not_applied(FailureCause::Rejected))?;
-        let mut request = match sendable.target {
-            Target::New => self.write_client.post(url),
-            Target::Existing { .. } => self.write_client.put(url),
+        let part = &sendable.part;
+        let mut request = match (part.target, part.patch) {
+            (Target::New, _) => self.write_client.post(url),
+            (Target::Existing { .. }, None) => self.write_client.put(url),
+            (Target::Existing { .. }, Some(_)) => self.write_client.patch(url),
         };
-        let condition = condition_of(sendable);
+        let condition = condition_of(order.strategy, part);
         match condition {
             Condition::NoneExist => {
                 request =
                     request.header(IF_NONE_EXIST, order.if_none_exist.as_deref().unwrap_or(""));
             }
-            Condition::Match => {
+            Condition::Match | Condition::MatchPatch => {
                 request = request.header(IF_MATCH, order.if_match.as_deref().unwrap_or(""));
             }
             Condition::None => {}
         }
         // Byte for byte as approved; what is placed unsigned is the same with one element set back.
-        let body = match &sendable.signed_body {
-            None => order.body.clone(),
-            Some(_) => sendable.body.to_string(),
+        let (kind, body) = match (part.patch, &sendable.signed_body) {
+            (Some(patch), _) => (JSON_PATCH, patch.to_owned()),
+            (None, None) => (FHIR_JSON, order.body.clone()),
+            (None, Some(_)) => (FHIR_JSON, part.body.to_string()),
         };
         let request = request.body(body);
-        let answer = self.send_once(request, sendable.not_after).await?;
+        let answer = self.send_typed(request, kind, sendable.not_after).await?;
         self.log_status(order, answer.status);
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             return Err(refused(&answer, condition, self.clock.now()));
         }
-        accepted(
-            &answer,
-            &order.resource,
-            sendable.target.known_id(),
-            condition,
-        )
+        accepted(&answer, &order.resource, part.target.known_id(), condition)
     }
 
     /// Sends the target to an operation of the EHR's own.
@@ -230,64 +239,13 @@ impl FhirEndpoint {
             return Err(refused(&answer, Condition::None, self.clock.now()));
         }
         let said = answer.json().ok_or(WriteFailed::Unknown)?;
-        acknowledged(&said, &order.resource, sendable.target.known_id())
-    }
-
-    /// Sends target and Provenance as one transaction.
-    async fn send_transaction(
-        &self,
-        sendable: &Sendable<'_>,
-        provenance: &Value,
-    ) -> Result<Accepted, WriteFailed> {
-        let order = sendable.order;
-        let unsendable = || not_applied(FailureCause::Rejected);
-        let (target_url, reference, method) = match sendable.target {
-            Target::New => {
-                let name = entry_name(sendable.digest, 0);
-                (name.clone(), name, "POST")
-            }
-            Target::Existing { .. } => {
-                let url = self.base.at(&order.path).ok_or_else(unsendable)?;
-                (url.into(), order.path.clone(), "PUT")
-            }
-        };
-        let condition = condition_of(sendable);
-        let request = EntryRequest {
-            method,
-            url: &order.path,
-            if_none_exist: order
-                .if_none_exist
-                .as_deref()
-                .filter(|_| condition == Condition::NoneExist),
-            if_match: order
-                .if_match
-                .as_deref()
-                .filter(|_| condition == Condition::Match),
-        };
-        let body = transaction(
-            &target_url,
-            &order.body,
-            request,
-            &entry_name(sendable.digest, 1),
-            &with_target(provenance, &reference),
-        )
-        .ok_or_else(unsendable)?;
-        let url = self.base.at("").ok_or_else(unsendable)?;
-        let answer = self
-            .send_once(self.write_client.post(url).body(body), sendable.not_after)
-            .await?;
-        self.log_status(order, answer.status);
-        if answer.status != StatusCode::OK {
-            return Err(refused(&answer, condition, self.clock.now()));
-        }
-        let bundle = answer.json().ok_or(WriteFailed::Unknown)?;
-        first_entry(&bundle, &order.resource, sendable.target.known_id())
+        acknowledged(&said, &order.resource, sendable.part.target.known_id())
     }
 
     /// Writes the Provenance of a target that stands alone. Whatever becomes of it, the target is there:
     /// the ledger holds the same facts.
     async fn send_provenance(&self, sendable: &Sendable<'_>, accepted: &Accepted) -> bool {
-        let Some(template) = &sendable.provenance else {
+        let Some(template) = &sendable.part.provenance else {
             return false;
         };
         let resource = &sendable.order.resource;
@@ -355,9 +313,19 @@ impl FhirEndpoint {
         request: Outgoing<class::Phi>,
         not_after: Option<Timestamp>,
     ) -> Result<Answer, WriteFailed> {
+        self.send_typed(request, FHIR_JSON, not_after).await
+    }
+
+    /// The same for a body of another media type.
+    pub(super) async fn send_typed(
+        &self,
+        request: Outgoing<class::Phi>,
+        media_type: &'static str,
+        not_after: Option<Timestamp>,
+    ) -> Result<Answer, WriteFailed> {
         let mut request = request
             .header(ACCEPT, FHIR_JSON)
-            .header(CONTENT_TYPE, FHIR_JSON)
+            .header(CONTENT_TYPE, media_type)
             .header(PREFER, "return=representation");
         let mut used = None;
         if let Some(auth) = &self.write_auth {
@@ -415,11 +383,11 @@ impl FhirEndpoint {
     }
 
     /// Reads what was written, the exact version where the server told it, and compares.
-    async fn read_back(&self, sendable: &Sendable<'_>, accepted: &Accepted) -> ReadBack {
-        let resource = &sendable.order.resource;
+    async fn read_back(&self, part: &Part<'_>, accepted: &Accepted) -> ReadBack {
+        let resource = part.change.resource;
         for attempt in 1..=READ_BACK_ATTEMPTS_MAX {
             match self.read_written(resource, accepted).await {
-                Ok(found) if same_content(&sendable.body, &found) => {
+                Ok(found) if same_content(&part.body, &found) => {
                     return ReadBack::Same {
                         digest: content_digest(&found),
                         version: answer::version_of(&found),
@@ -456,7 +424,7 @@ impl FhirEndpoint {
         self.read_one(Turn::Delivery, resource, &accepted.id).await
     }
 
-    fn log_status(&self, order: &WriteOrder, status: StatusCode) {
+    pub(super) fn log_status(&self, order: &WriteOrder, status: StatusCode) {
         tracing::debug!(
             connection = %self.connection,
             writeback = %order.writeback,
@@ -483,32 +451,49 @@ pub(super) fn location(resource: &ResourceType, id: &str, version: Option<&Versi
     }
 }
 
-fn receipt(
-    resource: &ResourceType,
+/// What one change can show.
+fn written(
+    part: &Part<'_>,
     accepted: &Accepted,
     version_read: Option<Version>,
     read_back: Option<Digest>,
-    provenance_written: bool,
-) -> WriteReceipt {
+) -> EntryWritten {
     let version = version_read.or_else(|| accepted.version.clone());
-    WriteReceipt {
-        location: location(resource, &accepted.id, version.as_ref()),
+    EntryWritten {
+        location: location(part.change.resource, &accepted.id, version.as_ref()),
         version,
         read_back,
-        provenance_written,
-        also: Vec::new(),
     }
 }
 
-fn condition_of(sendable: &Sendable<'_>) -> Condition {
-    match (sendable.order.strategy, sendable.target) {
+/// What all changes of an order can show; nothing where there is none.
+pub(super) fn receipt_of(
+    shown: Vec<EntryWritten>,
+    provenance_written: bool,
+) -> Option<WriteReceipt> {
+    let mut shown = shown.into_iter();
+    let first = shown.next()?;
+    Some(WriteReceipt {
+        location: first.location,
+        version: first.version,
+        read_back: first.read_back,
+        provenance_written,
+        also: shown.collect(),
+    })
+}
+
+pub(super) fn condition_of(strategy: Strategy, part: &Part<'_>) -> Condition {
+    match (strategy, part.target) {
         (Strategy::Conditional, Target::New) => Condition::NoneExist,
+        (Strategy::Conditional, Target::Existing { .. }) if part.patch.is_some() => {
+            Condition::MatchPatch
+        }
         (Strategy::Conditional, Target::Existing { .. }) => Condition::Match,
         _ => Condition::None,
     }
 }
 
-fn with_target(provenance: &Value, reference: &str) -> Value {
+pub(super) fn with_target(provenance: &Value, reference: &str) -> Value {
     let mut filled = provenance.clone();
     if let Some(members) = filled.as_object_mut() {
         members.insert("target".to_owned(), json!([{ "reference": reference }]));

@@ -303,6 +303,7 @@ async fn without_atomic_transactions_provenance_follows_and_may_fail() {
         kind: ServerKind::Full,
         types: vec![kind("Task")],
         transactions_are_atomic: false,
+        updates_as_patches: false,
     };
     let ehr = endpoint_of(settings);
 

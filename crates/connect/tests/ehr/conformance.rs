@@ -44,6 +44,7 @@ fn declared(base_url: &str, kind: ServerKind, atomic: bool) -> FhirEndpoint {
             kind,
             types: Vec::new(),
             transactions_are_atomic: atomic,
+            updates_as_patches: false,
         },
         ..config(base_url, kind)
     })

@@ -208,6 +208,7 @@ async fn a_probe_finds_what_the_server_claims() {
         let mut settings = config(&running.base_url, ServerKind::Full);
         settings.profile = ProfileSource::Probed {
             transactions_are_atomic: true,
+            updates_as_patches: false,
         };
         let ehr = endpoint_of(settings);
         // Before the probe nothing is assumed.

@@ -66,6 +66,7 @@ pub(crate) fn config(base_url: &str, kind: ServerKind) -> EhrConfig {
             kind,
             types: Vec::new(),
             transactions_are_atomic: true,
+            updates_as_patches: false,
         },
         settle_ms: 1_000,
         extra_root_pem: None,
@@ -92,7 +93,9 @@ pub(crate) async fn bench(profile: ServerProfile) -> Bench {
         ServerProfile::Full => ServerKind::Full,
         ServerProfile::Plain => ServerKind::Plain,
         ServerProfile::ReadOnly => ServerKind::ReadOnly,
-        ServerProfile::Vendor | ServerProfile::Staged => panic!("these are declared otherwise"),
+        ServerProfile::Vendor | ServerProfile::Staged | ServerProfile::Patching => {
+            panic!("these are declared otherwise")
+        }
     };
     let sandbox = sandbox(profile).await;
     let ehr = endpoint(&sandbox.base_url, kind);
@@ -150,6 +153,7 @@ fn order(ehr: &FhirEndpoint, number: u8, strategy: Strategy, body: &Value) -> Wr
         base_digest: None,
         base: None,
         body: body.to_string(),
+        patch: None,
         provenance: Some(provenance()),
         strategy,
         operation: None,

@@ -53,6 +53,9 @@ pub struct InteractionSupport {
     /// Whether the EHR asks for a second factor when a person signs there.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub signs_with_second_factor: bool,
+    /// For an update: whether it goes as a patch of the changed elements, and in no other way.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub patch: bool,
 }
 
 impl InteractionSupport {
@@ -64,6 +67,7 @@ impl InteractionSupport {
             atomic: false,
             operation: None,
             signs_with_second_factor: false,
+            patch: false,
         }
     }
 }
@@ -100,7 +104,10 @@ impl DeliveryProfile {
                 // Two ways that show as much are still two ways: neither was shown for the other.
                 let differ = ours.strategy != theirs.strategy
                     && ours.strategy.proof() == theirs.strategy.proof();
-                if differ || ours.operation != theirs.operation && weaker.operation.is_some() {
+                if differ
+                    || ours.patch != theirs.patch
+                    || ours.operation != theirs.operation && weaker.operation.is_some()
+                {
                     return None;
                 }
                 let met = InteractionSupport {
@@ -110,6 +117,7 @@ impl DeliveryProfile {
                     operation: weaker.operation.clone(),
                     signs_with_second_factor: ours.signs_with_second_factor
                         && theirs.signs_with_second_factor,
+                    patch: ours.patch,
                 };
                 Some((key.clone(), met))
             })
@@ -326,4 +334,54 @@ pub trait Ehr: Send + Sync + 'static {
 
     /// Finds out what became of a send. No effect at the EHR.
     async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(entry: InteractionSupport) -> DeliveryProfile {
+        DeliveryProfile {
+            support: [("Task.update".to_owned(), entry)].into(),
+            settle_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_patch_is_met_by_a_patch_alone() {
+        let whole = InteractionSupport {
+            provenance: true,
+            atomic: true,
+            ..InteractionSupport::by(Strategy::Conditional)
+        };
+        let patch = InteractionSupport {
+            patch: true,
+            ..whole.clone()
+        };
+        let plain = InteractionSupport::by(Strategy::PlainPost);
+        let unlike = InteractionSupport {
+            atomic: false,
+            ..patch.clone()
+        };
+        let met = |one: &InteractionSupport, other: &InteractionSupport| {
+            let met = profile(one.clone()).met_with(&profile(other.clone()));
+            met.support.into_values().next()
+        };
+        assert_eq!(met(&patch, &patch), Some(patch.clone()));
+        assert_eq!(met(&patch, &unlike), Some(unlike.clone()));
+        assert_eq!(met(&whole, &whole), Some(whole.clone()));
+        // What was shown of patches shows nothing of whole resources, nor the other way round.
+        for other in [&whole, &plain] {
+            assert_eq!(met(&patch, other), None);
+            assert_eq!(met(other, &patch), None);
+        }
+    }
+
+    #[test]
+    fn what_was_stored_before_there_were_patches_is_no_patch() {
+        let stored = r#"{"strategy":"conditional","provenance":true,"atomic":true}"#;
+        let entry: InteractionSupport = serde_json::from_str(stored).unwrap();
+        assert!(!entry.patch);
+        assert_eq!(serde_json::to_string(&entry).unwrap(), stored);
+    }
 }

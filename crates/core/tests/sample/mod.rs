@@ -266,6 +266,7 @@ pub(crate) fn delivering(order_digest: Digest, attempt: u32) -> Delivering {
         base_digest: None,
         base: None,
         body: "{}".to_owned(),
+        patch: None,
         provenance: None,
         strategy: Strategy::Conditional,
         operation: None,

@@ -27,7 +27,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
+use crate::order::{ToSend, if_none_exist, order_bytes, patch_of, provenance_template, way_of};
 use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
@@ -412,11 +412,17 @@ impl Engine {
         let record = ruling.record();
         let profile = self.delivery_profile().await?;
         let support = profile.of(&order.resource, order.interaction);
-        let change = (&order.resource, order.interaction, order.body.as_str());
-        let way = way_of(&support, record, &order.validation, change);
+        let sent = ToSend {
+            resource: &order.resource,
+            interaction: order.interaction,
+            body: &order.body,
+            base: order.base.as_deref(),
+        };
+        let way = way_of(&support, record, &order.validation, &sent);
         let strategy = way.strategy;
         let is_conditional = strategy == chaperone_core::evidence::Strategy::Conditional;
         let is_create = order.interaction == Interaction::Create;
+        let patch = patch_of(&sent).filter(|_| is_conditional && support.patch);
         let recorded = instant(self.now());
         let provenance = support.provenance.then(|| {
             let edit = order.edit.as_ref();
@@ -439,6 +445,7 @@ impl Engine {
             strategy,
             operation: way.operation,
             signed_form: way.signed_form,
+            patch,
             gate: record.gate.clone(),
             class: record.class,
             bundle: record.bundle,

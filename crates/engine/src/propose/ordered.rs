@@ -10,7 +10,7 @@ use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::merge::instant;
-use crate::order::{ChangeSent, Way, provenance_template, sent_as, way_of};
+use crate::order::{ChangeSent, ToSend, Way, provenance_template, sent_as, way_of};
 use crate::transition::InHand;
 
 impl Engine {
@@ -29,8 +29,14 @@ impl Engine {
         let profile = self.delivery_profile().await?;
         let way = if others.is_empty() {
             let support = profile.of(&write.resource, write.interaction);
-            let change = (&write.resource, write.interaction, merged.body.as_str());
-            way_of(&support, record, &validation, change)
+            let base = part.inputs.base.as_ref().map(Value::to_string);
+            let sent = ToSend {
+                resource: &write.resource,
+                interaction: write.interaction,
+                body: &merged.body,
+                base: base.as_deref(),
+            };
+            way_of(&support, record, &validation, &sent)
         } else {
             Way::as_transaction()
         };
@@ -49,6 +55,7 @@ impl Engine {
                 write,
                 base: part.inputs.base.as_ref(),
                 body: &part.merged.body,
+                as_patch: support.patch,
             };
             sent_as(&change, way.strategy, provenance, asked)
                 .ok_or_else(CallError::invalid_proposal)
@@ -75,6 +82,7 @@ impl Engine {
             base_digest: first.base_digest,
             base: first.base,
             body: first.body,
+            patch: first.patch,
             provenance: first.provenance,
             strategy: way.strategy,
             operation: way.operation,

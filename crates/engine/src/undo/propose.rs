@@ -13,7 +13,7 @@ use super::remedy::{Draft, DraftChange, agent, intent, tool};
 use super::{CHAPERONE, UndoFailed, UndoRun};
 use crate::context::{Engine, after};
 use crate::merge::instant;
-use crate::order::{ChangeSent, Way, order_bytes, sent_as, way_of};
+use crate::order::{ChangeSent, ToSend, Way, order_bytes, sent_as, way_of};
 use crate::propose::conformant;
 use crate::transition::InHand;
 
@@ -150,8 +150,14 @@ impl Engine {
         let profile = self.delivery_profile().await?;
         let way = if others.is_empty() {
             let support = profile.of(&resource, interaction);
-            let change = (&resource, interaction, first.body.as_str());
-            way_of(&support, record, &validation, change)
+            let base = first.base.as_ref().map(Value::to_string);
+            let sent = ToSend {
+                resource: &resource,
+                interaction,
+                body: &first.body,
+                base: base.as_deref(),
+            };
+            way_of(&support, record, &validation, &sent)
         } else {
             Way::as_transaction()
         };
@@ -169,6 +175,7 @@ impl Engine {
                 write,
                 base: change.base.as_ref(),
                 body: &change.body,
+                as_patch: support.patch,
             };
             let sent = sent_as(&made, way.strategy, provenance, &change.asked);
             sent_all.push(sent.ok_or(UndoFailed::Internal)?);
@@ -191,6 +198,7 @@ impl Engine {
             base_digest: one.base_digest,
             base: one.base,
             body: one.body,
+            patch: one.patch,
             provenance: one.provenance,
             strategy: way.strategy,
             operation: way.operation,

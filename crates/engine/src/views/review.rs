@@ -191,6 +191,8 @@ impl FindingView {
 pub struct OutcomeView {
     /// How it is delivered.
     pub strategy: Strategy,
+    /// Whether of what is there already the changed elements alone are sent.
+    pub patched: bool,
     /// Whether it goes to the EHR or stays here.
     pub staged: bool,
     /// The proof that can be reached.
@@ -535,6 +537,7 @@ fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
     let order = &opened.order;
     OutcomeView {
         strategy: order.strategy,
+        patched: order.changes().any(|change| change.patch.is_some()),
         staged: ruled.ruling.destination == chaperone_core::change::Destination::Staged,
         proof: order.strategy.proof(),
         drops: drops_of(order),

@@ -38,6 +38,7 @@ mod nodes;
 mod notes;
 mod oversight;
 mod passkeys;
+mod patches;
 mod plausible;
 mod proposals;
 mod reads;
@@ -147,6 +148,12 @@ on_both! {
         what_is_put_into_the_queue_without_an_approval_is_not_sent,
         a_switch_between_approval_and_send_holds_it_back,
         a_node_whose_epoch_is_over_sends_nothing;
+    patches:
+        an_update_goes_as_the_patch_that_was_approved_once,
+        a_patch_of_unknown_outcome_takes_effect_once,
+        a_patch_of_what_somebody_changed_is_not_sent,
+        what_was_shown_of_one_way_shows_nothing_of_the_other,
+        a_correction_goes_as_a_patch_too;
     claims:
         what_somebody_has_in_hand_is_theirs_until_they_let_go_or_it_ends,
         what_a_trainee_approves_waits_for_a_colleague_who_signs_beside_them,

@@ -15,6 +15,7 @@
 mod backend_services;
 mod failing;
 mod loading;
+mod patches;
 mod searches;
 mod support;
 mod transactions;

@@ -46,11 +46,12 @@ const CONFINED: [(&str, &[&str]); 14] = [
     ("chrono", &[]),
 ];
 
-/// All that the domain core rests on: serialisation, errors, a hash, a time type, async ports.
-const CORE_RESTS_ON: [&str; 8] = [
+/// All that the domain core rests on: serialisation, patches of JSON, errors, a hash, a time type, async ports.
+const CORE_RESTS_ON: [&str; 9] = [
     "async-trait",
     "hex",
     "jiff",
+    "json-patch",
     "serde",
     "serde_json",
     "sha2",

@@ -220,9 +220,12 @@ pub(super) fn scope(scope: &ModeScope) -> String {
     }
 }
 
-/// How a write reaches the EHR.
-pub(super) fn strategy(strategy: Strategy) -> &'static str {
+/// How a write reaches the EHR. `patched`: by its changed elements alone.
+pub(super) fn way(strategy: Strategy, patched: bool) -> &'static str {
     match strategy {
+        Strategy::Conditional if patched => {
+            "only what changes is sent, on condition that nobody changed the entry since; then all of it is read back and compared"
+        }
         Strategy::Conditional => "a conditional write, read back and compared",
         Strategy::PlainPost => "one send, read back by content",
         Strategy::VendorOp => "the EHR's own operation, read back by content",
@@ -286,6 +289,16 @@ mod tests {
         assert_eq!(words(5_400), "1 h 30 min ago");
         assert_eq!(words(86_400), "1 day ago");
         assert_eq!(words(-120), "in 2 min");
+    }
+
+    #[test]
+    fn only_a_conditional_write_goes_as_a_patch() {
+        let patched = way(Strategy::Conditional, true);
+        assert!(patched.starts_with("only what changes is sent"));
+        assert_ne!(patched, way(Strategy::Conditional, false));
+        for other in [Strategy::PlainPost, Strategy::HumanEntry] {
+            assert_eq!(way(other, true), way(other, false));
+        }
     }
 
     #[test]

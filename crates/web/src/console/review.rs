@@ -379,7 +379,7 @@ impl ReviewPage {
                 } else {
                     format!(
                         "It is delivered to the EHR: {}.",
-                        phrases::strategy(outcome.strategy)
+                        phrases::way(outcome.strategy, outcome.patched)
                     )
                 },
                 proof: format!("{}: {}", outcome.proof, phrases::proof(outcome.proof)),

@@ -225,6 +225,7 @@ async fn endpoint(base_url: &str, gate: &Gate, basics: &Basics) -> anyhow::Resul
             kind: ServerKind::Full,
             types: Vec::new(),
             transactions_are_atomic: true,
+            updates_as_patches: false,
         },
         settle_ms: 1_000,
         extra_root_pem: None,

@@ -82,9 +82,13 @@ fn read(run: &mut Run<'_>, claimed: Option<&Value>, need: &ReadNeed) {
 fn write(run: &mut Run<'_>, claimed: Option<&Value>, need: &WriteNeed) {
     const CHECK: &str = "write-claimed";
     let subject = DeliveryProfile::key(&need.resource, need.interaction);
-    let is_offered = run.profile.support.contains_key(&subject);
-    let is_claimed =
-        claimed.is_some_and(|claimed| has_interaction(claimed, need.interaction.as_str()));
+    let offered = run.profile.support.get(&subject);
+    let is_offered = offered.is_some();
+    let code = match offered {
+        Some(entry) if entry.patch => "patch",
+        _ => need.interaction.as_str(),
+    };
+    let is_claimed = claimed.is_some_and(|claimed| has_interaction(claimed, code));
     let (outcome, say) = match (is_offered, is_claimed) {
         (true, true) => (CheckOutcome::Passed, "claimed by the CapabilityStatement"),
         (true, false) => (

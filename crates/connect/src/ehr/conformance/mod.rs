@@ -6,13 +6,16 @@
 //! ([`drafts::SYSTEM`]), concern a test patient, and are never deleted, only retired.
 //!
 //! Reading order: [`FhirEndpoint::conformance`], `claims` (the statement), `drafts` (what is written),
-//! `round_trip` (what is tried with a draft), `together` (transactions and Provenance).
+//! `round_trip` (what is tried with a draft), `patched` (the same by patches), `together` (transactions and
+//! Provenance).
 //!
 //! | tried | and where it fails |
 //! |---|---|
 //! | a draft reads back as it was sent | the report fails |
 //! | the same `If-None-Exist` twice makes one | creates are delivered as plain ones |
 //! | an update with the current `If-Match` takes effect, one with an old one is refused | updates are delivered as plain ones |
+//! | the same of a patch, where updates go as patches, and the rest stays as it was | updates are not sent as patches |
+//! | a patch takes effect in a transaction, where it is to go with its Provenance | one goes after the other |
 //! | a transaction with one bad entry leaves nothing | fails where an operator declared it atomic |
 //! | a Provenance is accepted | none is sent |
 //! | each search of a tool is answered | the report fails |
@@ -22,6 +25,7 @@
 
 mod claims;
 mod drafts;
+mod patched;
 mod round_trip;
 mod together;
 
@@ -90,6 +94,15 @@ impl Run<'_> {
             .support
             .get(&DeliveryProfile::key(resource, interaction))
             .map(|entry| entry.strategy)
+    }
+
+    /// Whether updates of a type go as patches.
+    fn patches(&self, resource: &ResourceType) -> bool {
+        let key = DeliveryProfile::key(resource, Interaction::Update);
+        self.profile
+            .support
+            .get(&key)
+            .is_some_and(|entry| entry.patch)
     }
 
     /// Uses less of an interaction from now on.

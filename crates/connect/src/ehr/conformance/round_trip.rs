@@ -36,6 +36,14 @@ pub(super) struct Standing {
     pub(super) content: Value,
 }
 
+/// What came of asking to change a version that is no longer current.
+pub(super) struct StaleTried {
+    /// Whether it was refused as one, and everything is as it was.
+    pub(super) is_refused: bool,
+    /// The status, for the report.
+    pub(super) status: String,
+}
+
 impl Run<'_> {
     /// Tries every kind of write that is offered, then transactions and Provenance.
     pub(super) async fn drafts(
@@ -204,6 +212,9 @@ impl Run<'_> {
     }
 
     async fn update(&mut self, standing: &mut Standing) {
+        if self.patches(&standing.resource) {
+            return self.update_by_patch(standing).await;
+        }
         let resource = standing.resource.clone();
         let needed = self.strategy(&resource, Interaction::Update);
         let is_conditional = needed == Some(Strategy::Conditional);
@@ -254,36 +265,47 @@ impl Run<'_> {
             self.reduce(&resource, Interaction::Update);
             return;
         };
-        let answer = self
-            .ehr
-            .put_draft(&resource, &standing.id, &standing.draft.body, Some(&stale))
-            .await;
-        let refused = answer.as_ref().is_some_and(|answer| {
-            matches!(
-                answer.status,
-                StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT
-            )
-        });
-        let kept = self
-            .ehr
-            .read_one(Turn::Asked, &resource, &standing.id)
-            .await;
-        let is_kept = kept
-            .as_ref()
-            .is_ok_and(|found| same_content(&standing.content, found));
-        if refused && is_kept {
+        let refusals = [StatusCode::PRECONDITION_FAILED, StatusCode::CONFLICT];
+        let tried = self.try_stale(standing, &stale, &refusals).await;
+        if tried.is_refused {
             let say = "the current version is taken, an old one is refused";
             self.passed(CHECK, resource.as_str(), say);
             return;
         }
         let say = format!(
             "an old version was not refused (status {}); updates are delivered as plain ones",
-            status_of(answer.as_ref())
+            tried.status
         );
         self.note(CHECK, resource.as_str(), CheckOutcome::Reduced, say);
         self.reduce(&resource, Interaction::Update);
-        if let Ok(found) = kept {
-            standing.current = version_of(&found);
+    }
+
+    /// Asks to change a version that is no longer current.
+    pub(super) async fn try_stale(
+        &self,
+        standing: &mut Standing,
+        stale: &Version,
+        refusals: &[StatusCode],
+    ) -> StaleTried {
+        let (resource, id) = (&standing.resource, &standing.id);
+        let answer = self
+            .ehr
+            .put_draft(resource, id, &standing.draft.body, Some(stale))
+            .await;
+        let refused = answer
+            .as_ref()
+            .is_some_and(|answer| refusals.contains(&answer.status));
+        let kept = self.ehr.read_one(Turn::Asked, resource, id).await;
+        let is_kept = kept
+            .as_ref()
+            .is_ok_and(|found| same_content(&standing.content, found));
+        let is_refused = refused && is_kept;
+        if let (false, Ok(found)) = (is_refused, &kept) {
+            standing.current = version_of(found);
+        }
+        StaleTried {
+            is_refused,
+            status: status_of(answer.as_ref()),
         }
     }
 
@@ -407,6 +429,9 @@ impl FhirEndpoint {
             return self
                 .file_draft(&operation, resource, Some(id), &named)
                 .await;
+        }
+        if self.support(resource, Interaction::Update).patch {
+            return self.patch_draft(resource, id, &named, version).await;
         }
         let url = self.base.at(&format!("{resource}/{id}"))?;
         let mut request = self.write_client.put(url);

@@ -1,12 +1,16 @@
 //! What goes together: a transaction with one bad entry, which must leave nothing, and Provenance.
 
 use chaperone_core::conformance::CheckOutcome;
+use chaperone_core::content::same_content;
 use chaperone_core::evidence::Strategy;
+use chaperone_core::patch;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::round_trip::{Standing, status_of};
 use super::{Run, claims, drafts};
+use crate::ehr::read::Turn;
+use crate::ehr::transaction::patch_binary;
 use crate::ehr::write::location;
 
 /// Writes one Provenance about a draft, where the profile says that Provenance is taken.
@@ -83,10 +87,9 @@ pub(super) async fn try_transaction(
     let (Some(good), Some(url)) = (good, run.ehr.base.at("")) else {
         return;
     };
-    let mut bad = target.content.clone();
-    if let Some(members) = bad.as_object_mut() {
-        members.insert("id".to_owned(), json!(target.id));
-    }
+    let Some((bad, method)) = stale_entry(run, target).await else {
+        return;
+    };
     let bundle = json!({
         "resourceType": "Bundle",
         "type": "transaction",
@@ -95,7 +98,7 @@ pub(super) async fn try_transaction(
             {
                 "resource": bad,
                 "request": {
-                    "method": "PUT",
+                    "method": method,
                     "url": format!("{resource}/{}", target.id),
                     "ifMatch": format!("W/\"{}\"", stale.0),
                 },
@@ -130,6 +133,33 @@ pub(super) async fn try_transaction(
         run.note(CHECK, "server", CheckOutcome::Reduced, say);
     }
     set_not_atomic(run);
+}
+
+/// The resource and method of an entry that changes what stands there in the way in which updates go.
+async fn stale_entry(run: &Run<'_>, target: &Standing) -> Option<(Value, &'static str)> {
+    let with_id = |body: &Value| {
+        let mut named = body.clone();
+        let members = named.as_object_mut()?;
+        members.insert("id".to_owned(), json!(target.id));
+        Some(named)
+    };
+    if !run.patches(&target.resource) {
+        return Some((with_id(&target.content)?, "PUT"));
+    }
+    let stands = run
+        .ehr
+        .read_one(Turn::Asked, &target.resource, &target.id)
+        .await
+        .ok()?;
+    let change = std::slice::from_ref(&target.draft.change);
+    let changed = drafts::with(&target.draft.body, change);
+    // One that changes something, whichever of the two stands there.
+    let other = match same_content(&changed, &stands) {
+        true => &target.draft.body,
+        false => &changed,
+    };
+    let patch = patch::between(&stands.to_string(), &with_id(other)?.to_string())?;
+    Some((patch_binary(&patch), "PATCH"))
 }
 
 fn set_not_atomic(run: &mut Run<'_>) {
