@@ -14,6 +14,7 @@
 
 mod checks;
 mod fence;
+mod notice;
 mod outcome;
 mod queue;
 mod signature;
@@ -34,7 +35,7 @@ use chaperone_core::ports::{
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::writeback::{
-    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, VoidReason, Writeback,
+    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, Ruled, VoidReason, Writeback,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -264,6 +265,7 @@ impl Engine {
                 self.hold(id, work).await
             }
             Writeback::Unknown(_) => self.reconcile(hand, work).await,
+            Writeback::Delivered(_) => self.tell_patient(hand, work).await,
             _ => self.complete(work).await,
         }
     }
@@ -278,20 +280,13 @@ impl Engine {
         let epoch = taken_up.epoch;
         let now = self.now();
         let (modes, modes_version) = self.modes().await?;
-        let proposal = &ready.ruled().proposal;
-        let subject = ModeSubject {
-            agent: Some(&proposal.agent),
-            intent: Some(&proposal.intent),
-            resource: Some(&ready.ruled().change.resource),
-            ehr: Some(&proposal.connection),
-        };
         if let Some(reason) = self.void_reason(ready, now).await {
             return self.void(hand, reason, work).await;
         }
         if !Self::can_be_signed(ready, now) {
             return self.void(hand, VoidReason::NotSigned, work).await;
         }
-        if !modes.effective(subject).delivers() {
+        if !modes.effective(subject_of(ready.ruled())).delivers() {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
         if !self.may_send(ready).await? {
@@ -481,6 +476,17 @@ impl Engine {
 )]
 fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
     Delivering::begin(order, digest, attempt)
+}
+
+/// Which switches concern a write-back.
+fn subject_of(ruled: &Ruled) -> ModeSubject<'_> {
+    let proposal = &ruled.proposal;
+    ModeSubject {
+        agent: Some(&proposal.agent),
+        intent: Some(&proposal.intent),
+        resource: Some(&ruled.change.resource),
+        ehr: Some(&proposal.connection),
+    }
 }
 
 /// Nothing left this node.

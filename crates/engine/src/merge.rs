@@ -125,6 +125,10 @@ pub(crate) fn compose(
     }
     resource.insert("resourceType".to_owned(), json!(write.resource));
     let labels = security_of(&resource);
+    let mut filled = filled;
+    for element in &write.append {
+        append_into(&mut resource, element, filled.remove(element));
+    }
     merge_into(&mut resource, filled);
     label(&mut resource, labels);
     if has_identifier && base.is_none() {
@@ -150,6 +154,25 @@ fn merge_into(base: &mut Map<String, Value>, change: Map<String, Value>) {
             (_, value) => {
                 base.insert(key, value);
             }
+        }
+    }
+}
+
+/// Puts the items of a list behind those that are there; one that is there already is not put there twice.
+fn append_into(resource: &mut Map<String, Value>, element: &str, items: Option<Value>) {
+    let Some(Value::Array(items)) = items else {
+        return;
+    };
+    match resource.get_mut(element) {
+        Some(Value::Array(known)) => {
+            for item in items {
+                if !known.contains(&item) {
+                    known.push(item);
+                }
+            }
+        }
+        _ => {
+            resource.insert(element.to_owned(), Value::Array(items));
         }
     }
 }
@@ -261,6 +284,29 @@ mod tests {
             merged["meta"]["security"],
             json!([reported, restricted, { "system": OBSERVATION_VALUE, "code": AI_ASSERTED }])
         );
+    }
+
+    #[test]
+    fn what_is_appended_takes_nothing_away() {
+        let home = json!({ "system": "phone", "value": "555-0100", "rank": 1 });
+        let mail = json!({ "system": "email", "value": "new@example.org" });
+        let write: WriteAction = serde_json::from_value(json!({
+            "resource": "Patient", "interaction": "update", "destination": "ehr",
+            "target": "{patient}", "append": ["telecom"], "template": {},
+        }))
+        .unwrap();
+        let id = WritebackId::from_random([1; 16]);
+        let merged = |base: Value| {
+            let filled = object(json!({ "telecom": [mail] }));
+            compose(&write, Some(&base), None, filled, true, id)["telecom"].clone()
+        };
+        let patient = json!({ "resourceType": "Patient", "id": "p1" });
+        assert_eq!(merged(patient.clone()), json!([mail]));
+        let mut with = patient;
+        with["telecom"] = json!([home]);
+        assert_eq!(merged(with.clone()), json!([home, mail]));
+        with["telecom"] = json!([mail, home]);
+        assert_eq!(merged(with), json!([mail, home]));
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(crate) fn if_none_exist(order_id: impl std::fmt::Display) -> String {
 /// # Source
 /// HL7 AI Transparency on FHIR, AI-Provenance: the AI as author, Chaperone as assembler. The prompt is
 /// named by version only: its text may hold PHI and does not belong into the EHR. Where people changed what the AI
-/// proposed, they are authors too.
+/// proposed, they are authors too ([`with_patient`] for the patient).
 pub(crate) fn provenance_template(
     author: &AgentVersion,
     edit: Option<&EditLink>,
@@ -147,6 +147,24 @@ pub(crate) fn provenance_template(
     }
     if let (Some(object), false) = (provenance.as_object_mut(), entities.is_empty()) {
         object.insert("entity".to_owned(), Value::Array(entities));
+    }
+    provenance
+}
+
+/// Names the patient as an author, where nothing passes the gate without their own word about exactly this content.
+pub(crate) fn with_patient(mut provenance: Value, ruling: &RulingRecord, patient: &str) -> Value {
+    let is_own = matches!(
+        &ruling.gate,
+        Gate::AutoVerified { facts } if facts.contains("portal_patient")
+    );
+    if let (true, Some(agents)) = (
+        is_own,
+        provenance.get_mut("agent").and_then(Value::as_array_mut),
+    ) {
+        agents.push(json!({
+            "type": { "coding": [{ "system": PARTICIPANT_TYPE, "code": "author" }] },
+            "who": { "reference": format!("Patient/{patient}") },
+        }));
     }
     provenance
 }

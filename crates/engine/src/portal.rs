@@ -21,6 +21,7 @@ use std::fmt;
 use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{CallRefusal, Event, StreamId};
+use chaperone_core::evidence::WriteOrder;
 use chaperone_core::ids::{CorrelationId, EhrEventSource, WritebackId};
 use chaperone_core::phi::Phi;
 use chaperone_core::ports::Expected;
@@ -151,12 +152,7 @@ impl Engine {
             }
             self.may_see_for(proxy, (token, &id)).await?;
         }
-        let resource: Value =
-            serde_json::from_str(&waiting.order.body).map_err(|_| VerifyFailed::Order)?;
-        // What is labelled so goes through people, who know what the patient may learn how.
-        if Labels::of(&resource).restriction().is_some() {
-            return Err(VerifyFailed::NotWaiting);
-        }
+        let resource = may_be_shown(&waiting.order)?;
         let shown = ForPatient {
             writeback: asked.writeback,
             digest: waiting.ruled.order.digest,
@@ -212,6 +208,16 @@ impl Engine {
     }
 }
 
+/// The resource of an order, if patients may be shown it. What is labelled as restricted goes through people, who know
+/// what the patient may learn how.
+pub(crate) fn may_be_shown(order: &WriteOrder) -> Result<Value, VerifyFailed> {
+    let resource: Value = serde_json::from_str(&order.body).map_err(|_| VerifyFailed::Order)?;
+    match Labels::of(&resource).restriction() {
+        None => Ok(resource),
+        Some(_) => Err(VerifyFailed::NotWaiting),
+    }
+}
+
 /// What a portal is told of a refusal, which is recorded already.
 impl From<VerifyFailed> for CallError {
     fn from(failed: VerifyFailed) -> Self {
@@ -242,6 +248,13 @@ impl From<VerifyFailed> for CallError {
                 .as_recorded(),
             VerifyFailed::OutOfTime => CallError::attestation_out_of_time().as_recorded(),
             VerifyFailed::Used => CallError::attestation_used().as_recorded(),
+            VerifyFailed::NoChannel => CallError::no_code_channel().as_recorded(),
+            VerifyFailed::CodesSpent => CallError::codes_spent().as_recorded(),
+            VerifyFailed::TooManyCodes => CallError::too_many_codes().as_recorded(),
+            VerifyFailed::CodeNotSent => CallError::code_not_sent(),
+            VerifyFailed::CodeWrong => CallError::code_wrong().as_recorded(),
+            VerifyFailed::CodeOver => CallError::code_over().as_recorded(),
+            VerifyFailed::Halted => CallError::halted().as_recorded(),
             VerifyFailed::Conflict => CallError::verification_conflict(),
             VerifyFailed::Ehr(failed) => failed.into(),
             VerifyFailed::Store(failed) => failed.into(),

@@ -51,7 +51,7 @@ use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{Filling, compose, fill, instant};
 use crate::observe::rests_on;
-use crate::order::{if_none_exist, order_bytes, provenance_template, way_of};
+use crate::order::{if_none_exist, order_bytes, provenance_template, way_of, with_patient};
 use crate::oversight::maker_of;
 use crate::projection::{BY_STATE, row_of};
 use crate::refill::PROTOCOL_IN_FORCE;
@@ -517,8 +517,13 @@ impl Engine {
         let edit = admitted.edited.as_ref().map(|edited| edited.link.clone());
         let provenance = support.provenance.then(|| {
             let recorded = instant(self.now());
-            provenance_template(&author, edit.as_ref(), write.interaction, record, &recorded)
-                .to_string()
+            let made =
+                provenance_template(&author, edit.as_ref(), write.interaction, record, &recorded);
+            match &inputs.patient_id {
+                Some(patient) => with_patient(made, record, patient),
+                None => made,
+            }
+            .to_string()
         });
         Ok(WriteOrder {
             salt: merged.salt,

@@ -104,6 +104,7 @@ on_both! {
     renewals:
         a_routine_renewal_is_approved_by_whom_the_protocol_names_and_delivered,
         of_two_renewals_of_one_prescription_one_is_sent,
+        visits_and_results_are_looked_at_again_right_before_a_renewal_is_sent,
         a_renewal_is_looked_at_again_right_before_it_is_sent,
         what_no_protocol_covers_is_refused_whatever_the_agent_says,
         a_protocol_that_is_unsigned_or_over_covers_nothing;
