@@ -206,3 +206,54 @@ pub(crate) fn order_bytes(order: &WriteOrder) -> Result<(Vec<u8>, Digest), serde
     let digest = Digest::of_bytes(&bytes);
     Ok((bytes, digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chaperone_core::change::{ChangeClass, Destination};
+    use chaperone_core::principal::Role;
+
+    use super::*;
+
+    #[test]
+    fn w01_the_patient_is_an_author_where_nothing_passes_without_their_word() {
+        let authors = |gate: Gate| {
+            let ruling = RulingRecord {
+                gate,
+                class: ChangeClass::M1,
+                destination: Destination::Ehr,
+                determining: Vec::new(),
+                raised_by: Vec::new(),
+                reasons: Vec::new(),
+                denial: None,
+                proof_min: ProofLevel::P0,
+                notify: Vec::new(),
+                bundle: Digest::of_bytes(b"bundle"),
+                protocol: None,
+            };
+            let made = with_patient(json!({ "agent": [] }), &ruling, "p1");
+            made["agent"].clone()
+        };
+        let verified = |facts: &[&str]| Gate::AutoVerified {
+            facts: facts.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let own = authors(verified(&["contact_code_confirmed", "portal_patient"]));
+        assert_eq!(
+            own,
+            json!([{
+                "type": { "coding": [{ "system": PARTICIPANT_TYPE, "code": "author" }] },
+                "who": { "reference": "Patient/p1" },
+            }])
+        );
+        // By a proxy, or by a scheduler, it is not the patient's.
+        for other in [
+            verified(&["contact_code_confirmed", "proxy_session"]),
+            Gate::Approve {
+                roles: BTreeSet::from([Role::Scheduler]),
+            },
+        ] {
+            assert_eq!(authors(other), json!([]));
+        }
+    }
+}

@@ -36,6 +36,7 @@ use crate::ehr_event::{Delivery, SourceKind};
 use crate::errors::CallError;
 use crate::refusals::Named;
 use crate::verification::VerifyFailed;
+use crate::verification::contact::for_proxy;
 
 /// What a portal is shown, as the look is recorded.
 const PAGE: &str = "portal.proposal";
@@ -152,7 +153,10 @@ impl Engine {
             }
             self.may_see_for(proxy, (token, &id)).await?;
         }
-        let resource = may_be_shown(&waiting.order)?;
+        let mut resource = may_be_shown(&waiting.order)?;
+        if let (Some(_), Some(added)) = (&asked.proxy, for_proxy(&waiting.order)) {
+            resource = added;
+        }
         let shown = ForPatient {
             writeback: asked.writeback,
             digest: waiting.ruled.order.digest,

@@ -14,7 +14,7 @@ use chaperone_core::principal::Role;
 use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::Ruled;
 use chaperone_fhir::plausibility::When;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Most addresses that are told of one change.
 const TOLD_MAX: usize = 5;
@@ -81,6 +81,14 @@ pub(super) fn code_address(order: &WriteOrder) -> Option<Phi<String>> {
     let is_new = !known.any(|it| is_same(it, address));
     let is_in_use = text(point, "use") != Some("old") && point.get("period").is_none();
     (change.is_all && is_new && is_in_use).then(|| Phi::new(address.to_owned()))
+}
+
+/// Of a change of contact data, what somebody who acts in the patient's place is shown: what is added, and nothing of
+/// what is on record, which the patient may keep from them. None for an order of another kind.
+pub(crate) fn for_proxy(order: &WriteOrder) -> Option<Value> {
+    let change = Change::of(order)?;
+    let new: Vec<&Value> = change.new_points().collect();
+    Some(json!({ "resourceType": "Patient", "telecom": new }))
 }
 
 /// Whether a change is one that the patient is told of, at the addresses of before.
