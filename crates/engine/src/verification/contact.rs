@@ -83,12 +83,14 @@ pub(super) fn code_address(order: &WriteOrder) -> Option<Phi<String>> {
     (change.is_all && is_new && is_in_use).then(|| Phi::new(address.to_owned()))
 }
 
-/// Of a change of contact data, what somebody who acts in the patient's place is shown: what is added, and nothing of
-/// what is on record, which the patient may keep from them. None for an order of another kind.
+/// Of an order that adds contact points and does nothing else, what somebody who acts in the patient's place is shown:
+/// what is added, and nothing of what is on record, which the patient may keep from them. None for any other order,
+/// of which nothing may be left out that they confirm.
 pub(crate) fn for_proxy(order: &WriteOrder) -> Option<Value> {
     let change = Change::of(order)?;
+    let adds_alone = change.is_all && change.before.iter().all(|it| change.after.contains(it));
     let new: Vec<&Value> = change.new_points().collect();
-    Some(json!({ "resourceType": "Patient", "telecom": new }))
+    adds_alone.then(|| json!({ "resourceType": "Patient", "telecom": new }))
 }
 
 /// Whether a change is one that the patient is told of, at the addresses of before.

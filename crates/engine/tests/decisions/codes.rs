@@ -8,6 +8,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::event::{DecisionKind, Event};
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::{EhrEventSource, WritebackId};
+use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::patient_mail::{PatientMailEvent, PatientMailKind, PatientMailNotSent};
 use chaperone_core::ports::{Clock, Notice};
 use chaperone_core::principal::Role;
@@ -487,12 +488,31 @@ pub(crate) async fn codes_are_few_and_go_where_a_code_can_go(db: Db) {
     }
     let seventh = house.held("seventh", "email", "canary-7@example.org").await;
     assert_eq!(house.send(seventh).await, Err("too-many-codes"));
-    // Nobody is written to while everything is halted.
     house.bench.clock.advance_s(24 * 3_600 - 1);
     let later = house.held("later", "email", "canary-8@example.org").await;
     assert_eq!(house.send(later).await, Err("too-many-codes"));
     house.bench.clock.advance_s(1);
     house.send(later).await.unwrap();
+    // Nobody is written to, and no code taken, while everything is halted.
+    let operator = human(9, &[Role::ItAdmin]);
+    for (mode, is_stopped) in [
+        (Mode::Halted, true),
+        (Mode::ReadOnly, false),
+        (Mode::Normal, false),
+    ] {
+        let switched =
+            house
+                .bench
+                .engine
+                .switch_mode(&operator, ModeScope::Tenant, mode, "a drill");
+        switched.await.unwrap();
+        let taken = house.take(later, "not a code").await;
+        let expected = if is_stopped { "halted" } else { "code-wrong" };
+        assert_eq!(taken, Err(expected), "{mode:?}");
+        if is_stopped {
+            assert_eq!(house.send(later).await, Err("halted"));
+        }
+    }
     assert!(house.bench.ehr.written().is_empty());
 }
 
