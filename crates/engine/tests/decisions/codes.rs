@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use aws_lc_rs::hmac;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{DecisionKind, Event};
 use chaperone_core::evidence::Strategy;
@@ -14,7 +13,7 @@ use chaperone_core::ports::{Clock, Notice};
 use chaperone_core::principal::Role;
 use chaperone_core::verification::{VerificationMethod, VerifiedBy};
 use chaperone_core::writeback::{StateName, WritebackEvent};
-use chaperone_engine::ehr_event::{Delivery, EventSources, SourceKind, SourceSecrets};
+use chaperone_engine::ehr_event::{EventSources, SourceKind, SourceSecrets};
 use chaperone_engine::portal::{Portal, ProposalAsked};
 use chaperone_engine::verification::{
     Attestation, CodeAsked, CodeGiven, CodeSent, VerifyFailed, Verifying,
@@ -114,21 +113,8 @@ impl House {
     }
 
     async fn portal_called(&self, source: &str) -> Portal {
-        let body = b"what a portal sends";
-        let timestamp = self.bench.engine.now().as_second().to_string();
         let secret = [PORTAL_SECRET, source.as_bytes()].concat();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        let signed = [timestamp.as_bytes(), b".", body].concat();
-        let signature = format!("v1={}", hex::encode(hmac::sign(&key, &signed).as_ref()));
-        let delivery = Delivery {
-            source,
-            timestamp: Some(&timestamp),
-            signature: Some(&signature),
-            body,
-        };
-        let correlation = self.bench.engine.correlation();
-        let from = self.bench.engine.authenticate_portal(delivery, correlation);
-        from.await.unwrap()
+        self.bench.portal(source, &secret).await
     }
 
     async fn asking(&self, id: WritebackId) -> CodeAsked {
