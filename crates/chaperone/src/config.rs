@@ -24,10 +24,11 @@ use chaperone_connect::egress::Gate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint};
 use chaperone_connect::keys::KeyPlace;
 use chaperone_connect::notify::{MailConfig, MailEncryption, MailNotifier, SilentNotifier};
+use chaperone_connect::patient_mail::MailToPatients;
 use chaperone_connect::smart::{SmartAlgorithm, SmartClientConfig};
 use chaperone_core::ids::{ConnectionId, TenantId};
 use chaperone_core::key_event::EscrowReason;
-use chaperone_core::ports::{Environment, Notifier};
+use chaperone_core::ports::{Environment, Notifier, PatientMailer};
 use chaperone_core::principal::Role;
 use chaperone_engine::consent::ConsentSource;
 use chaperone_engine::{Engine, EngineConfig, validator_over};
@@ -228,6 +229,9 @@ pub(crate) struct Mail {
     approvers: BTreeMap<Role, Vec<String>>,
     #[serde(default)]
     operators: Vec<String>,
+    /// Whether patients are written to as well.
+    #[serde(default)]
+    patients: bool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -416,6 +420,7 @@ impl Config {
             anchors: &self.anchors.dir,
         };
         let notifier = self.notifier(&gate)?;
+        engine.patient_mail = self.patient_mail(&gate)?;
         let engine =
             compose::engine(engine, bundle, &places, keys, endpoint, notifier, basics).await?;
         if escrow.is_some() {
@@ -516,10 +521,22 @@ impl Config {
     }
 
     fn notifier(&self, gate: &Gate) -> anyhow::Result<Arc<dyn Notifier>> {
-        let Some(mail) = &self.mail else {
-            return Ok(Arc::new(SilentNotifier));
+        Ok(match &self.mail {
+            Some(mail) => Arc::new(MailNotifier::start(self.mail_config(mail), gate)?),
+            None => Arc::new(SilentNotifier),
+        })
+    }
+
+    fn patient_mail(&self, gate: &Gate) -> anyhow::Result<Option<Arc<dyn PatientMailer>>> {
+        let Some(mail) = self.mail.as_ref().filter(|mail| mail.patients) else {
+            return Ok(None);
         };
-        let config = MailConfig {
+        let mailer = MailToPatients::new(&self.mail_config(mail), gate)?;
+        Ok(Some(Arc::new(mailer)))
+    }
+
+    fn mail_config(&self, mail: &Mail) -> MailConfig {
+        MailConfig {
             host: mail.host.clone(),
             port: Some(mail.port),
             encryption: match mail.encryption {
@@ -532,8 +549,7 @@ impl Config {
             console_url: format!("{}/console", self.public_url.trim_end_matches('/')),
             approvers: mail.approvers.clone(),
             operators: mail.operators.clone(),
-        };
-        Ok(Arc::new(MailNotifier::start(config, gate)?))
+        }
     }
 }
 

@@ -49,6 +49,7 @@ pub mod tombstones;
 pub mod consent;
 pub mod decision_support;
 pub mod notify;
+pub mod patient_mail;
 
 pub mod clock;
 pub mod random;

@@ -215,7 +215,7 @@ impl Mailer {
     }
 }
 
-fn door(config: &MailConfig, gate: &Gate) -> Result<MailDoor, MailConfigInvalid> {
+pub(crate) fn door(config: &MailConfig, gate: &Gate) -> Result<MailDoor, MailConfigInvalid> {
     let is_here = matches!(config.host.as_str(), "localhost" | "127.0.0.1" | "::1");
     if config.encryption == MailEncryption::PlainLoopback && !is_here {
         return Err(MailConfigInvalid::NotEncrypted {
@@ -250,7 +250,7 @@ fn mailboxes(
         .collect()
 }
 
-fn mailbox(setting: &'static str, address: &str) -> Result<Mailbox, MailConfigInvalid> {
+pub(crate) fn mailbox(setting: &'static str, address: &str) -> Result<Mailbox, MailConfigInvalid> {
     address
         .parse()
         .map_err(|_| MailConfigInvalid::Address { setting })

@@ -263,6 +263,9 @@ pub struct ReadAction {
     pub text: Vec<String>,
 }
 
+/// The `target` of a tool that changes the record of the envelope's own patient, whom no agent names.
+pub const TARGET_PATIENT: &str = "{patient}";
+
 /// What a write tool proposes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -273,7 +276,7 @@ pub struct WriteAction {
     pub interaction: Interaction,
     /// Where the result rests: `staged` for drafts that this product holds, `ehr` otherwise.
     pub destination: crate::change::Destination,
-    /// For an update, the token input that names the resource to change.
+    /// For an update, the token input that names the resource to change, or [`TARGET_PATIENT`].
     #[serde(default)]
     pub target: Option<String>,
     /// Elements copied as they are from another resource of the patient.
@@ -284,6 +287,10 @@ pub struct WriteAction {
     /// Reference from a token input, `{name|base64}` encodes text. Fixed placeholders: `{patient}`
     /// and `{encounter}` (References), `{now}` (instant). Everything else is fixed by the tool.
     pub template: serde_json::Map<String, serde_json::Value>,
+    /// For an update, elements of the template whose items are put behind those that the resource has, in place of
+    /// taking their place.
+    #[serde(default)]
+    pub append: Vec<String>,
     /// Profiles that the proposal must conform to, beside those that the bundle names for its type:
     /// canonical URLs.
     #[serde(default)]

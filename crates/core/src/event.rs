@@ -29,6 +29,7 @@ use crate::launch::LaunchEvent;
 use crate::mode::{Mode, ModeScope};
 use crate::oversight::OversightEvent;
 use crate::passkey::PasskeyEvent;
+use crate::patient_mail::PatientMailEvent;
 use crate::principal::{Actor, Role};
 use crate::resource::{Code, ResourceType};
 use crate::retention::RetentionEvent;
@@ -324,6 +325,8 @@ pub enum Event {
     Cover(CoverEvent),
     /// On the stream of a write-back: somebody took it in hand, or let it go.
     Claim(ClaimEvent),
+    /// On the stream of a write-back: a patient was written to about it, or could not be.
+    PatientMail(PatientMailEvent),
     /// A switch was moved.
     ModeSwitched {
         /// Which.
@@ -537,8 +540,8 @@ fn is_zero(count: &u32) -> bool {
 
 impl Event {
     /// The kind as indexed: for write-backs, keys, retention, overseeing, exceptions, undoing, cohorts, passkeys, launches,
-    /// cover and claims, `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.`, `launch.`,
-    /// `cover.` or `claim.` and what happened.
+    /// cover, claims and mail to patients, `writeback.`, `key.`, `retention.`, `oversight.`, `exception.`, `undo.`, `cohort.`, `passkey.`, `launch.`,
+    /// `cover.`, `claim.` or `patient_mail.` and what happened.
     pub fn kind(&self) -> String {
         let value = serde_json::to_value(self).unwrap_or_default();
         let text = |key: &str| {
@@ -559,6 +562,7 @@ impl Event {
             Event::Launch(_) => format!("launch.{}", text("what")),
             Event::Cover(_) => format!("cover.{}", text("what")),
             Event::Claim(_) => format!("claim.{}", text("what")),
+            Event::PatientMail(_) => format!("patient_mail.{}", text("what")),
             Event::Exception(_) => format!("exception.{}", text("what")),
             Event::DecisionSupport(_) => format!("decision_support.{}", text("what")),
             _ => text("kind"),

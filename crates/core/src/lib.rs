@@ -65,6 +65,7 @@ pub mod exception;
 pub mod launch;
 pub mod oversight;
 pub mod passkey;
+pub mod patient_mail;
 pub mod signed_form;
 pub mod together;
 pub mod undo;

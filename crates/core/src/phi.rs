@@ -23,6 +23,8 @@ pub enum ExposedFor {
     View,
     /// A comparison of which only the outcome is kept.
     Comparison,
+    /// A message to the patient themself, through the gate that knows who may have such data.
+    Message,
 }
 
 /// Something about a patient.

@@ -25,9 +25,16 @@ use crate::resource::{Interaction, ResourceType};
 /// Most changes of one order.
 pub const ENTRIES_MAX: usize = 10;
 
-/// Types that are never sent together with something else: a call for help and an opting out wait for nothing, and
-/// a message to a patient waits for the morning. Neither may be held up, or carried along, by anything else.
-pub const NEVER_TOGETHER: [&str; 4] = ["Communication", "CommunicationRequest", "Consent", "Flag"];
+/// Types that are never sent together with something else: a call for help and an opting out wait for nothing, a
+/// message to a patient waits for the morning, and what identifies a patient or leads to them is verified and told in
+/// ways of its own. None of them may be held up, or carried along, by anything else.
+pub const NEVER_TOGETHER: [&str; 5] = [
+    "Communication",
+    "CommunicationRequest",
+    "Consent",
+    "Flag",
+    "Patient",
+];
 
 /// One entry after validation: what it changes, and what was checked of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 //! observed when the change was ruled on.
 //!
 //! A piece of evidence is about one fact, one patient and one order digest, and holds for a while. An agent can
-//! make none: it comes from a portal that the bundle trusts for the fact and that signed it. Evidence for other
+//! make none: it comes from a portal that the bundle trusts for the fact and that signed it, or from a code that
+//! Chaperone sent and got back. Evidence for other
 //! content, another patient, or of another time counts as none, so the write-back stays held. Where it is made:
 //! `engine::verification`.
 
@@ -60,6 +61,15 @@ pub enum VerifiedBy {
         method: Option<VerificationMethod>,
         /// Who acted in the patient's place, where somebody did: the `RelatedPerson` whose authority the EHR
         /// showed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        proxy: Option<ResourceToken>,
+    },
+    /// Chaperone saw it itself: a code that it made and sent to the address of this order came back by the portal in
+    /// which whoever asked for it is signed in.
+    Code {
+        /// The portal.
+        portal: EhrEventSource,
+        /// Who acted in the patient's place, where somebody did.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         proxy: Option<ResourceToken>,
     },

@@ -28,6 +28,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
+use chaperone_core::patient_mail::PatientMailEvent;
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -62,6 +63,7 @@ fn listed(event: &Event) -> bool {
             | ClaimEvent::TakenOver { .. }
             | ClaimEvent::HandedOver { .. },
         )
+        | Event::PatientMail(PatientMailEvent::Sending { .. } | PatientMailEvent::NotSent { .. })
         | Event::ModeSwitched { .. }
         | Event::GrantIssued(_)
         | Event::GrantConsumed { .. }

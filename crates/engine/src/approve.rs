@@ -504,6 +504,7 @@ impl Engine {
         mut hand: InHand,
         mut commit: Commit,
     ) -> Result<WritebackRow, DecideFailed> {
+        self.tell_patient_later(&hand, &mut commit);
         let row = hand.write_into(&mut commit)?;
         self.store.commit(commit).await?;
         self.announce_change();

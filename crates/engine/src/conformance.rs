@@ -545,6 +545,7 @@ mod tests {
                 "DocumentReference.create",
                 "MedicationRequest.create",
                 "Observation.create",
+                "Patient.update",
                 "QuestionnaireResponse.create",
                 "ServiceRequest.create",
                 "Task.create",

@@ -13,8 +13,8 @@ use chaperone_core::ids::{AccountName, ConnectionId, CorrelationId, TenantId};
 use chaperone_core::mode::{Mode, ModeSubject, Modes};
 use chaperone_core::ports::{
     Anchor, Clock, CommitFailed, ConsentHook, DecisionSupport, Ehr, Environment, Expected,
-    KeyVault, Notifier, Random, Record, RecordChange, RecordKey, STREAM_EVENTS_MAX, Store,
-    StoreFailed,
+    KeyVault, Notifier, PatientMailer, Random, Record, RecordChange, RecordKey, STREAM_EVENTS_MAX,
+    Store, StoreFailed,
 };
 use chaperone_fhir::catalogue::Catalogue;
 use chaperone_fhir::status::Transitions;
@@ -126,6 +126,8 @@ pub struct EngineConfig {
     pub canaries: Option<crate::canary::CanariesDisclosed>,
     /// Launches from inside the EHR, where the organisation has them. None by default.
     pub launches: Option<Launches>,
+    /// Mail to patients, where the organisation has it. None by default: no codes are sent then, and nobody is told.
+    pub patient_mail: Option<Arc<dyn PatientMailer>>,
 }
 
 impl EngineConfig {
@@ -164,6 +166,7 @@ impl EngineConfig {
             decision_support: None,
             canaries: None,
             launches: None,
+            patient_mail: None,
         }
     }
 

@@ -14,6 +14,7 @@
 
 mod checks;
 mod fence;
+mod notice;
 mod outcome;
 mod queue;
 mod signature;
@@ -34,7 +35,7 @@ use chaperone_core::ports::{
 };
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::writeback::{
-    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, VoidReason, Writeback,
+    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, Ruled, VoidReason, Writeback,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -264,6 +265,7 @@ impl Engine {
                 self.hold(id, work).await
             }
             Writeback::Unknown(_) => self.reconcile(hand, work).await,
+            Writeback::Delivered(_) => self.tell_patient(hand, work).await,
             _ => self.complete(work).await,
         }
     }
@@ -278,22 +280,13 @@ impl Engine {
         let epoch = taken_up.epoch;
         let now = self.now();
         let (modes, modes_version) = self.modes().await?;
-        let proposal = &ready.ruled().proposal;
-        let mut effective = ready.ruled().changes().map(|change| {
-            modes.effective(ModeSubject {
-                agent: Some(&proposal.agent),
-                intent: Some(&proposal.intent),
-                resource: Some(&change.resource),
-                ehr: Some(&proposal.connection),
-            })
-        });
         if let Some(reason) = self.void_reason(ready, now).await {
             return self.void(hand, reason, work).await;
         }
         if !Self::can_be_signed(ready, now) {
             return self.void(hand, VoidReason::NotSigned, work).await;
         }
-        if !effective.all(|mode| mode.delivers()) {
+        if !subjects_of(ready.ruled()).all(|it| modes.effective(it).delivers()) {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
         let Some(shown) = self.may_send(ready).await? else {
@@ -494,6 +487,17 @@ impl Engine {
 )]
 fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
     Delivering::begin(order, digest, attempt)
+}
+
+/// Which switches concern a write-back: those of each of its changes.
+fn subjects_of(ruled: &Ruled) -> impl Iterator<Item = ModeSubject<'_>> {
+    let proposal = &ruled.proposal;
+    ruled.changes().map(|change| ModeSubject {
+        agent: Some(&proposal.agent),
+        intent: Some(&proposal.intent),
+        resource: Some(&change.resource),
+        ehr: Some(&proposal.connection),
+    })
 }
 
 /// Nothing left this node.

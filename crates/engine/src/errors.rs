@@ -155,6 +155,18 @@ causes! {
     attestation_out_of_time = "out-of-time", 422, Retry::Changed, "the attestation is too old, or of a time to come", "let the patient confirm it again, and send it at once";
     /// An attestation that was used before.
     attestation_used = "attestation-used", 409, Retry::Never, "this attestation was used before", "give each attestation an id of its own; what was sent first counted";
+    /// No code can be sent for it.
+    no_code_channel = "no-channel", 422, Retry::Never, "no code can be sent for this", "verify it in the portal, if it is trusted for that, or let the practice decide";
+    /// As many codes, or wrong codes, as may be for one proposal.
+    codes_spent = "codes-spent", 409, Retry::Never, "no more codes are made or taken for this", "it must be proposed again";
+    /// As many codes as may be for one patient.
+    too_many_codes = "too-many-codes", 429, Retry::After(3600), "too many codes were sent for this patient lately", "wait, or ask the practice";
+    /// The mail server did not take the mail with the code.
+    code_not_sent = "code-not-sent", 503, Retry::After(60), "the mail with the code was not sent", "ask for another code";
+    /// Another code than the newest.
+    code_wrong = "code-wrong", 403, Retry::Changed, "this is not the code that was sent last", "let them enter it again; a few tries are taken";
+    /// No code counts now.
+    code_over = "code-over", 409, Retry::Changed, "no code counts for this now", "ask for a new code";
     /// Somebody else acted on it.
     verification_conflict = "conflict", 409, Retry::After(1), "something else happened to it just now", "send the same again";
     /// A slot that cannot be put back, or that stands where none is taken.

@@ -134,6 +134,10 @@ pub(crate) fn compose(
     }
     resource.insert("resourceType".to_owned(), json!(write.resource));
     let labels = security_of(&resource);
+    let mut filled = filled;
+    for element in &write.append {
+        append_into(&mut resource, element, filled.remove(element));
+    }
     merge_into(&mut resource, filled);
     label(&mut resource, labels);
     if has_identifier && base.is_none() {
@@ -159,6 +163,20 @@ fn merge_into(base: &mut Map<String, Value>, change: Map<String, Value>) {
             (_, value) => {
                 base.insert(key, value);
             }
+        }
+    }
+}
+
+/// Puts the items of a list behind those that are there. Also one that is there already: whether it is would show in
+/// what becomes of the proposal, and an agent is not to find out by trying what is on record.
+fn append_into(resource: &mut Map<String, Value>, element: &str, items: Option<Value>) {
+    let Some(Value::Array(items)) = items else {
+        return;
+    };
+    match resource.get_mut(element) {
+        Some(Value::Array(known)) => known.extend(items),
+        _ => {
+            resource.insert(element.to_owned(), Value::Array(items));
         }
     }
 }
@@ -269,6 +287,28 @@ mod tests {
             merged["meta"]["security"],
             json!([reported, restricted, { "system": OBSERVATION_VALUE, "code": AI_ASSERTED }])
         );
+    }
+
+    #[test]
+    fn what_is_appended_takes_nothing_away() {
+        let home = json!({ "system": "phone", "value": "555-0100", "rank": 1 });
+        let mail = json!({ "system": "email", "value": "new@example.org" });
+        let write: WriteAction = serde_json::from_value(json!({
+            "resource": "Patient", "interaction": "update", "destination": "ehr",
+            "target": "{patient}", "append": ["telecom"], "template": {},
+        }))
+        .unwrap();
+        let merged = |base: Value| {
+            let filled = object(json!({ "telecom": [mail] }));
+            compose(&write, Some(&base), None, filled, true, "wb_1")["telecom"].clone()
+        };
+        let patient = json!({ "resourceType": "Patient", "id": "p1" });
+        assert_eq!(merged(patient.clone()), json!([mail]));
+        let mut with = patient;
+        with["telecom"] = json!([home]);
+        assert_eq!(merged(with.clone()), json!([home, mail]));
+        with["telecom"] = json!([mail, home]);
+        assert_eq!(merged(with), json!([mail, home, mail]));
     }
 
     #[test]

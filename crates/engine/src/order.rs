@@ -200,7 +200,7 @@ pub(crate) struct ChangeSent<'a> {
 /// # Source
 /// HL7 AI Transparency on FHIR, AI-Provenance: the AI as author, Chaperone as assembler. The prompt is
 /// named by version only: its text may hold PHI and does not belong into the EHR. Where people changed what the AI
-/// proposed, they are authors too.
+/// proposed, they are authors too ([`with_patient`] for the patient).
 pub(crate) fn provenance_template(
     author: &AgentVersion,
     edit: Option<&EditLink>,
@@ -247,6 +247,24 @@ pub(crate) fn provenance_template(
     }
     if let (Some(object), false) = (provenance.as_object_mut(), entities.is_empty()) {
         object.insert("entity".to_owned(), Value::Array(entities));
+    }
+    provenance
+}
+
+/// Names the patient as an author, where nothing passes the gate without their own word about exactly this content.
+pub(crate) fn with_patient(mut provenance: Value, ruling: &RulingRecord, patient: &str) -> Value {
+    let is_own = matches!(
+        &ruling.gate,
+        Gate::AutoVerified { facts } if facts.contains("portal_patient")
+    );
+    if let (true, Some(agents)) = (
+        is_own,
+        provenance.get_mut("agent").and_then(Value::as_array_mut),
+    ) {
+        agents.push(json!({
+            "type": { "coding": [{ "system": PARTICIPANT_TYPE, "code": "author" }] },
+            "who": { "reference": format!("Patient/{patient}") },
+        }));
     }
     provenance
 }
@@ -309,4 +327,56 @@ pub(crate) fn order_bytes(order: &WriteOrder) -> Result<(Vec<u8>, Digest), serde
     let bytes = serde_json::to_vec(order)?;
     let digest = Digest::of_bytes(&bytes);
     Ok((bytes, digest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chaperone_core::change::{ChangeClass, Destination};
+    use chaperone_core::principal::Role;
+
+    use super::*;
+
+    #[test]
+    fn w01_the_patient_is_an_author_where_nothing_passes_without_their_word() {
+        let authors = |gate: Gate| {
+            let ruling = RulingRecord {
+                gate,
+                class: ChangeClass::M1,
+                destination: Destination::Ehr,
+                determining: Vec::new(),
+                raised_by: Vec::new(),
+                reasons: Vec::new(),
+                denial: None,
+                proof_min: ProofLevel::P0,
+                notify: Vec::new(),
+                bundle: Digest::of_bytes(b"bundle"),
+                protocol: None,
+                entries: Vec::new(),
+            };
+            let made = with_patient(json!({ "agent": [] }), &ruling, "p1");
+            made["agent"].clone()
+        };
+        let verified = |facts: &[&str]| Gate::AutoVerified {
+            facts: facts.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let own = authors(verified(&["contact_code_confirmed", "portal_patient"]));
+        assert_eq!(
+            own,
+            json!([{
+                "type": { "coding": [{ "system": PARTICIPANT_TYPE, "code": "author" }] },
+                "who": { "reference": "Patient/p1" },
+            }])
+        );
+        // By a proxy, or by a scheduler, it is not the patient's.
+        for other in [
+            verified(&["contact_code_confirmed", "proxy_session"]),
+            Gate::Approve {
+                roles: BTreeSet::from([Role::Scheduler]),
+            },
+        ] {
+            assert_eq!(authors(other), json!([]));
+        }
+    }
 }

@@ -35,6 +35,7 @@ use crate::ehr_event::{Delivery, SourceKind};
 use crate::errors::CallError;
 use crate::refusals::Named;
 use crate::verification::VerifyFailed;
+use crate::verification::contact::for_proxy;
 
 /// What a portal is shown, as the look is recorded.
 const PAGE: &str = "portal.proposal";
@@ -160,16 +161,15 @@ impl Engine {
         }
         let mut changes = Vec::new();
         for change in waiting.order.changes() {
-            let resource: Value =
-                serde_json::from_str(change.body).map_err(|_| VerifyFailed::Order)?;
-            // What is labelled so goes through people, who know what the patient may learn how.
-            if Labels::of(&resource).restriction().is_some() {
-                return Err(VerifyFailed::NotWaiting);
-            }
             changes.push(ChangeForPatient {
                 interaction: change.interaction,
-                resource: Phi::new(resource),
+                resource: Phi::new(may_be_shown(change.body)?),
             });
+        }
+        if let (Some(_), Some(added), [only]) =
+            (&asked.proxy, for_proxy(&waiting.order), &mut *changes)
+        {
+            only.resource = Phi::new(added);
         }
         let shown = ForPatient {
             writeback: asked.writeback,
@@ -225,6 +225,16 @@ impl Engine {
     }
 }
 
+/// The resource that would be sent, if patients may be shown it. What is labelled as restricted goes through people, who
+/// know what the patient may learn how.
+pub(crate) fn may_be_shown(body: &str) -> Result<Value, VerifyFailed> {
+    let resource: Value = serde_json::from_str(body).map_err(|_| VerifyFailed::Order)?;
+    match Labels::of(&resource).restriction() {
+        None => Ok(resource),
+        Some(_) => Err(VerifyFailed::NotWaiting),
+    }
+}
+
 /// What a portal is told of a refusal, which is recorded already.
 impl From<VerifyFailed> for CallError {
     fn from(failed: VerifyFailed) -> Self {
@@ -255,6 +265,13 @@ impl From<VerifyFailed> for CallError {
                 .as_recorded(),
             VerifyFailed::OutOfTime => CallError::attestation_out_of_time().as_recorded(),
             VerifyFailed::Used => CallError::attestation_used().as_recorded(),
+            VerifyFailed::NoChannel => CallError::no_code_channel().as_recorded(),
+            VerifyFailed::CodesSpent => CallError::codes_spent().as_recorded(),
+            VerifyFailed::TooManyCodes => CallError::too_many_codes().as_recorded(),
+            VerifyFailed::CodeNotSent => CallError::code_not_sent(),
+            VerifyFailed::CodeWrong => CallError::code_wrong().as_recorded(),
+            VerifyFailed::CodeOver => CallError::code_over().as_recorded(),
+            VerifyFailed::Halted => CallError::halted().as_recorded(),
             VerifyFailed::Conflict => CallError::verification_conflict(),
             VerifyFailed::Ehr(failed) => failed.into(),
             VerifyFailed::Store(failed) => failed.into(),

@@ -21,7 +21,7 @@ use chaperone_core::ids::{AccountName, ProtocolId, WritebackId};
 use chaperone_core::ports::EhrReadFailed;
 use chaperone_core::protocol::ProtocolCited;
 use chaperone_core::resource::ResourceType;
-use chaperone_fhir::plausibility::{Plausibility, When};
+use chaperone_fhir::plausibility::{Plausibility, When, has_final_result};
 use chaperone_fhir::references::ReferenceForm;
 use chaperone_policy::Bundle;
 use jiff::SignedDuration;
@@ -61,6 +61,69 @@ struct Lab {
     /// LOINC codes; any of them will do.
     codes: BTreeSet<String>,
     within_days: i64,
+    /// The least and the greatest value that the newest result may have, both in `unit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minimum: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    maximum: Option<f64>,
+    /// UCUM code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+}
+
+impl Lab {
+    fn fault(&self) -> Option<&'static str> {
+        if self.codes.is_empty() || self.what.is_empty() {
+            return Some("a laboratory value needs `what` and `codes`");
+        }
+        let bounds = [self.minimum, self.maximum];
+        let has_bounds = bounds.iter().any(Option::is_some);
+        if has_bounds != self.unit.is_some() {
+            return Some("a laboratory value has a `unit` where it has bounds, and only there");
+        }
+        let is_number = |bound: &f64| bound.is_finite();
+        if !bounds.iter().flatten().all(is_number)
+            || matches!(bounds, [Some(low), Some(high)] if low > high)
+        {
+            return Some("`minimum` of a laboratory value must not be above its `maximum`");
+        }
+        None
+    }
+
+    /// Whether results show what the protocol asks: one is final, and those that may be the newest are within its
+    /// bounds, also one that is not final yet.
+    fn is_met_by(&self, results: &[(When, Value)]) -> bool {
+        let is_first_number = |it: &Value| {
+            it.get("status").and_then(Value::as_str) == Some("preliminary")
+                && it.pointer("/valueQuantity/value").is_some()
+        };
+        let counts = |it: &Value| has_final_result(it) || is_first_number(it);
+        let counting = || results.iter().filter(|(_, it)| counts(it));
+        let Some(newest) = counting().map(|(at, _)| at.earliest).max() else {
+            return false;
+        };
+        let mut may_be_newest = counting().filter(|(at, _)| at.latest >= newest);
+        results.iter().any(|(_, it)| has_final_result(it))
+            && may_be_newest.all(|(_, it)| self.is_within_bounds(it))
+    }
+
+    /// Whether a number is certainly within the bounds. In another unit, nobody knows.
+    fn is_within_bounds(&self, result: &Value) -> bool {
+        let Some(unit) = &self.unit else {
+            return true;
+        };
+        let quantity = result.get("valueQuantity").unwrap_or(&Value::Null);
+        let text = |name: &str| quantity.get(name).and_then(Value::as_str);
+        let is_comparable = text("system") == Some(UCUM)
+            && text("code") == Some(unit.as_str())
+            && quantity.get("comparator").is_none();
+        let value = quantity.get("value").and_then(Value::as_f64);
+        is_comparable
+            && value.is_some_and(|value| {
+                self.minimum.is_none_or(|least| value >= least)
+                    && self.maximum.is_none_or(|most| value <= most)
+            })
+    }
 }
 
 /// That a prescriber signed exactly what a protocol says.
@@ -208,12 +271,8 @@ impl Protocol {
         {
             return Some(format!("spans of days must be 1 to {DAYS_MAX}"));
         }
-        if self
-            .labs
-            .iter()
-            .any(|it| it.codes.is_empty() || it.what.is_empty())
-        {
-            return Some("a laboratory value needs `what` and `codes`".to_owned());
+        if let Some(why) = self.labs.iter().find_map(Lab::fault) {
+            return Some(why.to_owned());
         }
         if !(0..=REFILLS_MAX).contains(&self.refills_max)
             || !(1..=SUPPLY_DAYS_MAX).contains(&self.supply_days_max)
@@ -329,29 +388,43 @@ impl Engine {
         }
         let rules = &self.rules.plausibility;
         for protocol in &self.tables.refills().protocols {
-            if !protocol.covers(&renewal, rules, now) {
-                continue;
-            }
-            let seen = since(protocol.visit_within_days, now)?;
-            if !self.was_there_since(patient, seen, now).await {
-                continue;
-            }
-            let mut is_measured = true;
-            for lab in &protocol.labs {
-                let from = since(lab.within_days, now)?;
-                is_measured &= self
-                    .was_measured_since(patient, &lab.codes, from, now)
-                    .await;
-            }
-            if is_measured {
+            if protocol.covers(&renewal, rules, now)
+                && self.was_seen_and_measured(protocol, patient, now).await == Ok(true)
+            {
                 return protocol.cited();
             }
         }
         None
     }
 
-    /// Whether what a renewal was ruled on is still so: its protocol covers it as it did, the prescription is what it
-    /// was, and nothing else renewed it. Where the patient was and what was measured stays as it was found.
+    /// Whether the patient was there, and was measured, as a protocol asks.
+    async fn was_seen_and_measured(
+        &self,
+        protocol: &Protocol,
+        patient: &str,
+        now: Timestamp,
+    ) -> Result<bool, EhrReadFailed> {
+        let Some(seen) = since(protocol.visit_within_days, now) else {
+            return Ok(false);
+        };
+        if !self.was_there_since(patient, seen, now).await? {
+            return Ok(false);
+        }
+        for lab in &protocol.labs {
+            let Some(from) = since(lab.within_days, now) else {
+                return Ok(false);
+            };
+            let results = self.results_since(patient, &lab.codes, from, now).await?;
+            if !lab.is_met_by(&results) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether what a renewal was ruled on is still so, all of it: its protocol covers it as it did, the prescription
+    /// is what it was, nothing else renewed it, the patient was seen and measured as the protocol asks, and every
+    /// check of the order and of a refill finds nothing.
     ///
     /// # Errors
     /// When the EHR does not say.
@@ -381,16 +454,18 @@ impl Engine {
         };
         let (rules, now) = (&self.rules.plausibility, self.now());
         let protocols = &self.tables.refills().protocols;
-        let is_covered = protocols
+        let covering = protocols
             .iter()
             .filter(|it| it.cited().as_ref() == Some(cited))
-            .any(|it| it.covers(&renewal, rules, now));
+            .find(|it| it.covers(&renewal, rules, now));
         let is_as_it_was = is_unchanged(&prior, &order) && self.belongs_to(&prior, patient);
-        if !is_covered || !is_as_it_was {
+        let Some(protocol) = covering.filter(|_| is_as_it_was) else {
             return Ok(false);
-        }
+        };
         let own = Some(sent.writeback);
-        Ok(!self.is_renewed_otherwise(patient, &order, own).await?)
+        Ok(!self.is_renewed_otherwise(patient, &order, own).await?
+            && self.was_seen_and_measured(protocol, patient, now).await?
+            && self.is_a_clean_refill(sent, prior.clone(), patient).await?)
     }
 
     /// Whether an order beside our own renews, or is to renew, what an order renews. What ended since counts too:
@@ -645,5 +720,36 @@ mod tests {
             let said = fault(&PROTOCOL.replace(from, to)).unwrap_or_default();
             assert!(said.contains(why), "{why}: {said}");
         }
+        let with_lab = |bounds: &str| {
+            format!(
+                "{PROTOCOL}[[labs]]\nwhat = 'ALT'\ncodes = ['1742-6']\nwithin_days = 90\n{bounds}"
+            )
+        };
+        for bounds in [
+            "",
+            "maximum = 120\nunit = 'U/L'",
+            "minimum = 1\nmaximum = 1\nunit = 'U/L'",
+        ] {
+            assert_eq!(fault(&with_lab(bounds)), None, "{bounds}");
+        }
+        for (bounds, why) in [
+            ("maximum = 120", "has a `unit`"),
+            ("unit = 'U/L'", "has a `unit`"),
+            (
+                "minimum = 2\nmaximum = 1\nunit = 'U/L'",
+                "must not be above",
+            ),
+            ("maximum = nan\nunit = 'U/L'", "must not be above"),
+        ] {
+            let said = fault(&with_lab(bounds)).unwrap_or_default();
+            assert!(said.contains(why), "{bounds}: {said}");
+        }
+        // A protocol without bounds is what was signed before there were any.
+        let protocol: Protocol = toml::from_str(&with_lab("")).unwrap();
+        let signed = serde_json::to_value(&protocol).unwrap();
+        assert_eq!(
+            signed["labs"],
+            json!([{ "what": "ALT", "codes": ["1742-6"], "within_days": 90 }])
+        );
     }
 }

@@ -111,6 +111,12 @@ impl InHand {
         self.version
     }
 
+    /// Whether the steps in hand are what makes it a delivered one.
+    pub(crate) fn has_become_delivered(&self) -> bool {
+        matches!(self.state, Writeback::Delivered(_))
+            && !matches!(self.base, Some(Writeback::Delivered(_)))
+    }
+
     /// When it was proposed.
     pub(crate) fn proposed(&self) -> Timestamp {
         self.proposed

@@ -9,12 +9,16 @@
 //!
 //! Evidence is bound to one order digest, one patient and a time, and is used up in the commit that it lets pass.
 //! What the order rested on at the EHR, such as a free slot, is looked at again here and once more right before it
-//! is sent. An agent has no way in here. Whose word verifies what is `trust`, who may act in a patient's place `proxy`.
+//! is sent. An agent has no way in here. Whose word verifies what is `trust`, who may act in a patient's place `proxy`,
+//! what Chaperone sees itself by a code that it sends `codes`.
 //! Not here: who signed, and what a portal is shown (`crate::portal`).
 //!
 //! # Source
 //! Requirements R031 and R033.
 
+mod codes;
+pub(crate) mod contact;
+mod mails;
 mod proxy;
 mod trust;
 
@@ -49,10 +53,11 @@ use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
 use crate::vault::VaultFailed;
 
+pub use codes::{CodeAsked, CodeGiven, CodeSent};
 pub(crate) use trust::Trust;
 pub use trust::trusted_portals;
 
-/// Evidence that waits for more, and attestations that were used.
+/// Evidence that waits for more, attestations that were used, and codes that were sent.
 const VERIFICATIONS: &str = "verification";
 /// Pieces of evidence that may wait for one write-back.
 const EVIDENCE_MAX: usize = 16;
@@ -132,6 +137,27 @@ pub enum VerifyFailed {
     /// The id is empty, too long, or holds control characters.
     #[error("an attestation has an id of 1 to {ATTESTATION_ID_BYTES_MAX} bytes")]
     IdUnfit,
+    /// There is no way to send a code: no one new e-mail address, no mail server that may have it, or no text for it.
+    #[error("no code can be sent for this; the portal verifies it, or a person decides")]
+    NoChannel,
+    /// So many codes were made for this order, or so many wrong ones handed in, as may be.
+    #[error("no more codes are made or taken for this; it must be proposed again")]
+    CodesSpent,
+    /// So many codes were sent for this patient within a day as may be.
+    #[error("too many codes were sent for this patient lately")]
+    TooManyCodes,
+    /// The code was made and the mail did not leave.
+    #[error("the mail with the code was not sent; ask for another one")]
+    CodeNotSent,
+    /// It is another code than the newest one.
+    #[error("this is not the code that was sent last")]
+    CodeWrong,
+    /// No code of this order counts now: none was sent, its time is over, or it came back already.
+    #[error("no code counts for this now; ask for a new one")]
+    CodeOver,
+    /// Agent access is halted, and with it what patients are written to about.
+    #[error("everything is halted by a switch")]
+    Halted,
     /// The attestation is about other content or another patient.
     #[error("the attestation is about other content or another patient")]
     OtherContent,
@@ -177,7 +203,14 @@ impl VerifyFailed {
             VerifyFailed::OtherContent => "other-content",
             VerifyFailed::OutOfTime => "out-of-time",
             VerifyFailed::Used => "attestation-used",
-            VerifyFailed::Conflict
+            VerifyFailed::NoChannel => "no-channel",
+            VerifyFailed::CodesSpent => "codes-spent",
+            VerifyFailed::TooManyCodes => "too-many-codes",
+            VerifyFailed::CodeWrong => "code-wrong",
+            VerifyFailed::CodeOver => "code-over",
+            VerifyFailed::Halted => "halted",
+            VerifyFailed::CodeNotSent
+            | VerifyFailed::Conflict
             | VerifyFailed::Ehr(_)
             | VerifyFailed::Store(_)
             | VerifyFailed::Commit(_)

@@ -108,6 +108,12 @@ pub const VOCABULARY: &[FactName] = &[
         "a code sent to the new telephone number or e-mail address came back",
     ),
     fact(
+        "contact_route",
+        FactType::Text,
+        DECLARED,
+        "`portal`, `proxy` or `verbal`: by which row a change of contact data goes; it verifies nothing",
+    ),
+    fact(
         "address_validated",
         FactType::Bool,
         SIGNED,

@@ -593,6 +593,20 @@ fn write_tools_can_be_filled_in() {
         "target = \"reason\"",
         "must be a required token input",
     );
+    at(
+        "target = \"appointment\"",
+        "target = \"{patient}\"",
+        "only a `Patient` has the envelope's patient",
+    );
+    for other in ["append = [\"address\"]", "append = [\"birthDate\"]"] {
+        refused(
+            "tools/update_contact.toml",
+            "append = [\"telecom\"]",
+            other,
+            "update_contact",
+            "must have it as a list in its template",
+        );
+    }
     at("code = \"{reason}\"", "code = \"{why}\"", "names no input");
     at(
         "code = \"{reason}\"",

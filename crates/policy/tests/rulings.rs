@@ -286,7 +286,7 @@ fn random_requests_meet_more_than_denials() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut levels = BTreeSet::new();
-    for _ in 0..3_000 {
+    for _ in 0..10_000 {
         let asked = any_request().new_tree(&mut runner).unwrap().current();
         levels.insert(rule(&asked).gate.level());
     }

@@ -35,7 +35,7 @@ pub use ehr::{FakeEhr, WriteFault, shown};
 pub use keys::MemoryKeyVault;
 pub use launch_server::{FakeLaunchServer, LetThrough};
 pub use memory::MemoryStore;
-pub use outside::{DenyConsent, MemoryAnchor, PermitConsent, SilentNotifier};
+pub use outside::{DenyConsent, KeptMail, MemoryAnchor, PermitConsent, SilentNotifier};
 pub use soft_key::SoftKey;
 pub use store::{FaultyStore, Hold};
 pub use time::{SeededClock, SeededRandom};

@@ -1,11 +1,14 @@
-//! Consent that always answers the same, notices that are only collected, anchors in memory.
+//! Consent that always answers the same, notices and mail that are only collected, anchors in memory.
 
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use chaperone_core::ids::TenantId;
+use chaperone_core::patient_mail::{PatientMailNotSent, PatientMailText};
+use chaperone_core::phi::{ExposedFor, Phi};
 use chaperone_core::ports::{
     Anchor, AnchorFailed, ConsentDecision, ConsentHook, ConsentQuestion, Notice, Notifier,
+    PatientMailer,
 };
 
 use crate::time::lock;
@@ -51,6 +54,41 @@ impl SilentNotifier {
 impl Notifier for SilentNotifier {
     async fn notify(&self, _tenant: &TenantId, notice: Notice) {
         lock(&self.0).push(notice);
+    }
+}
+
+/// Sends patients nothing; keeps what it was given, and fails when told to.
+#[derive(Debug, Default)]
+pub struct KeptMail {
+    sent: Mutex<Vec<(String, PatientMailText)>>,
+    failing: Mutex<Option<PatientMailNotSent>>,
+}
+
+impl KeptMail {
+    /// Everything it was given and took: to which address, and what, oldest first.
+    pub fn sent(&self) -> Vec<(String, PatientMailText)> {
+        lock(&self.sent).clone()
+    }
+
+    /// From now on, fails so; or takes everything.
+    pub fn fail(&self, reason: Option<PatientMailNotSent>) {
+        *lock(&self.failing) = reason;
+    }
+}
+
+#[async_trait]
+impl PatientMailer for KeptMail {
+    async fn send(
+        &self,
+        to: &Phi<String>,
+        mail: &PatientMailText,
+    ) -> Result<(), PatientMailNotSent> {
+        if let Some(reason) = *lock(&self.failing) {
+            return Err(reason);
+        }
+        let to = to.expose(ExposedFor::Message).clone();
+        lock(&self.sent).push((to, mail.clone()));
+        Ok(())
     }
 }
 

@@ -115,12 +115,21 @@ impl Config {
                 Ok(address) => format!("[{address}]"),
                 Err(_) => mail.host.clone(),
             };
+            let address = format!("{scheme}://{host}:{}", mail.port);
             all.push(to(
                 "mail.host",
                 Channel::Mail,
                 DataClass::Operational,
-                &format!("{scheme}://{host}:{}", mail.port),
+                &address,
             ));
+            if mail.patients {
+                all.push(to(
+                    "mail.patients",
+                    Channel::Message,
+                    DataClass::Phi,
+                    &address,
+                ));
+            }
         }
         all
     }

@@ -1,7 +1,9 @@
-//! Mail through the gate: one message to one recipient, of operational data.
+//! Mail through the gate: one message to one recipient.
 //!
-//! Subject and body are inspected; recipients are staff whom the configuration names. The server's name is resolved
-//! here, and the connection goes to the address that was checked, under the certificate of the name.
+//! Mail to staff, whom the configuration names, is operational data on the channel `mail`. Mail to a patient is health
+//! information on the channel `message`, whatever it says, because of whose address it is. Subject and body are
+//! inspected in both. The server's name is resolved here, and the connection goes to the address that was checked, under
+//! the certificate of the name.
 
 use std::time::Duration;
 
@@ -48,6 +50,15 @@ pub(crate) struct MailServer {
 pub(crate) struct MailText {
     pub(crate) subject: String,
     pub(crate) body: String,
+}
+
+/// A mail, and what it is to the gate.
+struct Letter<'a> {
+    channel: Channel,
+    class: DataClass,
+    text: &'a MailText,
+    /// Of the text, what must identify nobody.
+    inspected: [String; 2],
 }
 
 /// Why a mail was not sent.
@@ -103,7 +114,7 @@ impl Gate {
 }
 
 impl MailDoor {
-    /// Sends one mail.
+    /// Sends one mail to staff.
     ///
     /// # Errors
     /// [`MailFailed`]; what was refused never reached the server.
@@ -113,10 +124,48 @@ impl MailDoor {
         to: &Mailbox,
         text: &MailText,
     ) -> Result<(), MailFailed> {
-        self.admit(text)?;
+        let letter = Letter {
+            channel: Channel::Mail,
+            class: DataClass::Operational,
+            text,
+            inspected: [text.subject.clone(), text.body.clone()],
+        };
+        self.hand_over(from, to, &letter).await
+    }
+
+    /// Sends one mail to a patient. A secret that was made for it stands in the body; the rest is inspected like any
+    /// text that claims to name nobody.
+    ///
+    /// # Errors
+    /// [`MailFailed`]; what was refused never reached the server.
+    pub(crate) async fn send_to_patient(
+        &self,
+        from: &Mailbox,
+        to: &Mailbox,
+        text: &MailText,
+        secret: Option<&str>,
+    ) -> Result<(), MailFailed> {
+        let rest = secret.map_or_else(|| text.body.clone(), |it| text.body.replace(it, ""));
+        let letter = Letter {
+            channel: Channel::Message,
+            class: DataClass::Phi,
+            text,
+            inspected: [text.subject.clone(), rest],
+        };
+        self.hand_over(from, to, &letter).await
+    }
+
+    async fn hand_over(
+        &self,
+        from: &Mailbox,
+        to: &Mailbox,
+        letter: &Letter<'_>,
+    ) -> Result<(), MailFailed> {
+        self.admit(letter)?;
+        let text = letter.text;
         let resolved = self
             .gate
-            .resolve(Channel::Mail, DataClass::Operational, &self.host)
+            .resolve(letter.channel, letter.class, &self.host)
             .await;
         let mut addresses = match resolved {
             Ok(addresses) => addresses,
@@ -156,7 +205,8 @@ impl MailDoor {
         outcome
     }
 
-    fn admit(&self, text: &MailText) -> Result<(), EgressRefusal> {
+    fn admit(&self, letter: &Letter<'_>) -> Result<(), EgressRefusal> {
+        let text = letter.text;
         let is_broken = content::breaks_lines(&text.subject)
             || text
                 .body
@@ -164,8 +214,8 @@ impl MailDoor {
                 .any(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t'));
         if is_broken {
             let refusal = EgressRefusal {
-                channel: Channel::Mail,
-                class: DataClass::Operational,
+                channel: letter.channel,
+                class: letter.class,
                 vendor: None,
                 rule: EgressRule::HeaderForm,
             };
@@ -177,17 +227,17 @@ impl MailDoor {
             MailEncryption::Tls => Scheme::Smtps,
             MailEncryption::StartTls | MailEncryption::PlainLoopback => Scheme::Smtp,
         };
-        let texts = [text.subject.clone(), text.body.clone()];
+        let bytes = text.subject.len().saturating_add(text.body.len());
         self.gate.admit(&Asked {
-            channel: Channel::Mail,
-            class: DataClass::Operational,
+            channel: letter.channel,
+            class: letter.class,
             destination: Some(Destination {
                 scheme,
                 host: self.host.clone(),
                 port: self.server.port,
             }),
-            bytes: texts.iter().map(|text| text.len() as u64).sum(),
-            texts: Some(&texts),
+            bytes: bytes as u64,
+            texts: Some(&letter.inspected),
         })
     }
 

@@ -18,7 +18,7 @@ pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};
 pub use outside::{
     Anchor, AnchorFailed, AuditLine, AuditSink, AuditSinkFailed, Clock, ConsentDecision,
     ConsentHook, ConsentQuestion, DecisionSupport, Detector, Identifier, LaunchServer,
-    NotInspected, Notice, Notifier, Random,
+    NotInspected, Notice, Notifier, PatientMailer, Random,
 };
 pub use store::{
     Append, CheckpointRow, Commit, CommitFailed, Committed, Expected, Guard, LISTED_MAX, Lease,

@@ -159,6 +159,21 @@ pub trait Notifier: Send + Sync + 'static {
     async fn notify(&self, tenant: &TenantId, notice: Notice);
 }
 
+/// Mail to patients. The address and that somebody is a patient here are health information: whoever implements this
+/// sends it where such data may go, or not at all.
+#[async_trait]
+pub trait PatientMailer: std::fmt::Debug + Send + Sync + 'static {
+    /// Sends one mail, and returns when the mail server has taken it.
+    ///
+    /// # Errors
+    /// Why it did not leave, or is not known to have left.
+    async fn send(
+        &self,
+        to: &crate::phi::Phi<String>,
+        mail: &crate::patient_mail::PatientMailText,
+    ) -> Result<(), crate::patient_mail::PatientMailNotSent>;
+}
+
 /// Why a checkpoint could not be anchored.
 #[derive(Debug, thiserror::Error)]
 #[error("the checkpoint could not be anchored: {0}")]

@@ -28,6 +28,7 @@ use chaperone_core::launch::{LaunchEvent, LaunchRefusal};
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::oversight::{Combination, OversightEvent, PaceLimit, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
+use chaperone_core::patient_mail::{PatientMailEvent, PatientMailKind, PatientMailNotSent};
 use chaperone_core::principal::Role;
 use chaperone_core::resource::{Code, ResourceType};
 use chaperone_core::retention::{Deletion, RetentionEvent, Shredded};
@@ -116,6 +117,17 @@ pub(crate) fn kinds() -> Vec<Event> {
         Event::Passkey(PasskeyEvent::Refused {
             credential: Some(digest("credential")),
             code: "counter-back".to_owned(),
+        }),
+        Event::PatientMail(PatientMailEvent::Sending {
+            mail: PatientMailKind::ContactCode,
+            patient: crate::sample::proposal().patient,
+            addresses: 1,
+            until: Some(at(600)),
+        }),
+        Event::PatientMail(PatientMailEvent::NotSent {
+            mail: PatientMailKind::ContactChanged,
+            patient: crate::sample::proposal().patient,
+            reason: PatientMailNotSent::Refused,
         }),
         Event::Claim(ClaimEvent::Claimed { until: at(600) }),
         Event::Claim(ClaimEvent::Released),

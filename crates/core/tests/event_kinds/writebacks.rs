@@ -118,6 +118,20 @@ pub(super) fn writeback_kinds() -> Vec<WritebackEvent> {
             until: at(90),
         }],
     });
+    kinds.push(E::Verified {
+        facts: ["contact_code_confirmed".to_owned()].into(),
+        evidence: vec![VerificationRecord {
+            fact: "contact_code_confirmed".to_owned(),
+            verified: VerifiedBy::Code {
+                portal: EhrEventSource::new("portal").unwrap(),
+                proxy: None,
+            },
+            patient: crate::sample::proposal().patient,
+            digest: digest("order"),
+            at: at(30),
+            until: at(90),
+        }],
+    });
     let mut under_protocol = crate::sample::ruling(
         crate::sample::approve_2f(),
         ChangeClass::M4,

@@ -185,6 +185,7 @@ impl Engine {
         mut commit: Commit,
         change: WorkChange,
     ) -> Result<(), ItemFailed> {
+        self.tell_patient_later(&hand, &mut commit);
         let row = hand.write_into(&mut commit)?;
         commit.work.push(change);
         self.store.commit(commit).await?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chaperone_core::bundle::WriteAction;
+use chaperone_core::bundle::{TARGET_PATIENT, WriteAction};
 use chaperone_core::evidence::Resemblance;
 use chaperone_core::resource::ResourceType;
 use serde_json::Value;
@@ -75,11 +75,11 @@ impl Engine {
             }
             sources.push(target.resource);
         }
-        let base = write
-            .target
-            .as_ref()
-            .and_then(|name| resources.get(name))
-            .cloned();
+        let base = match write.target.as_deref() {
+            Some(TARGET_PATIENT) => patient.clone(),
+            Some(name) => resources.get(name).cloned(),
+            None => None,
+        };
         Ok(Inputs {
             targets,
             resources,

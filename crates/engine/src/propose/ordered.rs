@@ -11,7 +11,7 @@ use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
 use crate::merge::instant;
-use crate::order::{ChangeSent, ToSend, Way, provenance_template, sent_as, way_of};
+use crate::order::{ChangeSent, ToSend, Way, provenance_template, sent_as, way_of, with_patient};
 use crate::transition::InHand;
 
 impl Engine {
@@ -48,7 +48,12 @@ impl Engine {
             let write = part.write;
             let support = profile.of(&write.resource, write.interaction);
             let provenance = support.provenance.then(|| {
-                provenance_template(&author, edit, write.interaction, record, &recorded).to_string()
+                let made = provenance_template(&author, edit, write.interaction, record, &recorded);
+                match &part.inputs.patient_id {
+                    Some(patient) => with_patient(made, record, patient),
+                    None => made,
+                }
+                .to_string()
             });
             let change = ChangeSent {
                 id: hand.id,

@@ -4,11 +4,13 @@
 //! answer is recorded and shown, and what policy is told. Nothing is refused here: what blocks is denied
 //! by the ruling, what warns raises the gate. Start at [`Engine::judge`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::digest::Digest;
-use chaperone_core::evidence::{RulesRecord, StageRecord, ValidationRecord};
+use chaperone_core::evidence::{RulesRecord, StageRecord, ValidationRecord, WriteOrder};
+use chaperone_core::ports::EhrReadFailed;
+use chaperone_core::resource::ResourceType;
 use chaperone_fhir::finding::{Finding, RestsOn, Severity, id};
 use chaperone_fhir::plausibility::{Effect, Part, Plausibility, Report, RuleError, RuleFiles};
 use chaperone_policy::Bundle;
@@ -100,6 +102,8 @@ pub(super) struct Judged {
     rules: RulesRecord,
     pub(super) shown: Vec<Shown>,
     pub(super) plausible: Plausible,
+    /// Whether anything that the rules asked for could not be had.
+    is_missing: bool,
 }
 
 impl Judged {
@@ -169,7 +173,49 @@ impl Engine {
             },
             shown,
             plausible,
+            is_missing: !missed.is_empty(),
         }
+    }
+
+    /// Whether the rules find nothing in a renewal, as things stand now: every check of an order and of a refill.
+    ///
+    /// # Errors
+    /// When something that they rest on cannot be had now.
+    pub(crate) async fn is_a_clean_refill(
+        &self,
+        sent: &WriteOrder,
+        prior: Value,
+        patient_id: &str,
+    ) -> Result<bool, EhrReadFailed> {
+        let tool = sent
+            .asked
+            .as_ref()
+            .and_then(|it| self.bundle.tool(&it.tool));
+        let write = tool.and_then(|tool| tool.write.as_ref());
+        let (Some(write), Ok(order)) = (write, serde_json::from_str::<Value>(&sent.body)) else {
+            return Ok(false);
+        };
+        let kind = ResourceType::new("Patient").map_err(|_| EhrReadFailed::Unsupported)?;
+        let patient = match self.ehr.read(&kind, patient_id).await {
+            Ok(patient) => patient,
+            Err(EhrReadFailed::NotFound) => return Ok(false),
+            Err(failed) => return Err(failed),
+        };
+        let inputs = Inputs {
+            targets: BTreeMap::new(),
+            resources: BTreeMap::from([("prior".to_owned(), prior)]),
+            sources: Vec::new(),
+            base: None,
+            patient_id: Some(patient_id.to_owned()),
+            patient: Some(patient),
+            encounter: None,
+            resembles: Vec::new(),
+        };
+        let judged = self.judge(write, &inputs, &order, &[]).await;
+        if judged.is_missing {
+            return Err(EhrReadFailed::Unavailable);
+        }
+        Ok(judged.plausible.refill_is_clean)
     }
 }
 

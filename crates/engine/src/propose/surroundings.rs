@@ -15,7 +15,7 @@ use chaperone_core::ports::{EhrReadFailed, EhrSearch};
 use chaperone_core::resource::ResourceType;
 use chaperone_core::search::escape_search_value;
 use chaperone_fhir::plausibility::{
-    Context, Needs, ObservationNeed, Observed, Part, Patient, When, has_final_result,
+    Context, Needs, ObservationNeed, Observed, Part, Patient, When,
 };
 use chaperone_fhir::references::{ReferenceForm, references};
 use chaperone_phi::labels::Labels;
@@ -219,22 +219,11 @@ impl Engine {
         also: Vec<(&str, String)>,
         limit: u32,
     ) -> Option<(Vec<Value>, bool)> {
-        let mut parameters = vec![("patient".to_owned(), format!("Patient/{patient_id}"))];
-        parameters.extend(
-            also.into_iter()
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
-        let search = EhrSearch {
-            resource: ResourceType::new(kind).ok()?,
-            parameters,
-            limit,
+        let found = match search_of(patient_id, kind, also, limit) {
+            Ok(search) => self.searched_own(patient_id, search).await,
+            Err(failed) => Err(failed),
         };
-        self.searched_own(patient_id, search)
-            .await
-            .inspect_err(|error| {
-                tracing::warn!(resource = kind, %error, "what a rule rests on could not be read");
-            })
-            .ok()
+        logged(kind, found)
     }
 
     /// What a search found, and whether there is more. What holds anything that is not the patient's own is
@@ -267,14 +256,35 @@ impl Engine {
         &self,
         patient_id: &str,
     ) -> Result<Option<Vec<Value>>, EhrReadFailed> {
-        let search = EhrSearch {
-            resource: ResourceType::new("MedicationRequest")
-                .map_err(|_| EhrReadFailed::Unsupported)?,
-            parameters: vec![("patient".to_owned(), format!("Patient/{patient_id}"))],
-            limit: LISTED_MAX,
-        };
+        let search = search_of(patient_id, "MedicationRequest", Vec::new(), LISTED_MAX)?;
         let (list, more) = self.searched_own(patient_id, search).await?;
         Ok((!more).then_some(list))
+    }
+
+    /// Observations for one need, newest first as far as the EHR sorts; none where some are left off that may count.
+    async fn observed_for(
+        &self,
+        patient_id: &str,
+        need: &ObservationNeed,
+    ) -> Result<Option<Vec<Value>>, EhrReadFailed> {
+        let codes: Vec<String> = need
+            .codes
+            .iter()
+            .map(|code| format!("{LOINC}|{}", escape_search_value(code)))
+            .collect();
+        let also = vec![
+            ("code", codes.join(",")),
+            ("date", format!("ge{}", instant(need.since))),
+            ("_sort", "-date".to_owned()),
+        ];
+        let search = search_of(patient_id, "Observation", also, LISTED_MAX)?;
+        let (list, more) = self.searched_own(patient_id, search).await?;
+        // Newest first: what is left off is older than the oldest here.
+        let reaches = || {
+            is_newest_first(list.iter().map(observed_at))
+                && list.iter().any(|it| is_before(it, need.enough))
+        };
+        Ok((!more || reaches()).then_some(list))
     }
 
     /// Observations for each need, each once.
@@ -283,25 +293,8 @@ impl Engine {
             return Looked::NotAsked;
         }
         let searches = needs.iter().map(async |need| {
-            let codes: Vec<String> = need
-                .codes
-                .iter()
-                .map(|code| format!("{LOINC}|{}", escape_search_value(code)))
-                .collect();
-            let also = vec![
-                ("code", codes.join(",")),
-                ("date", format!("ge{}", instant(need.since))),
-                ("_sort", "-date".to_owned()),
-            ];
-            let (list, more) = self
-                .search_own(patient_id, "Observation", also, LISTED_MAX)
-                .await?;
-            // Newest first: what is left off is older than the oldest here.
-            let reaches = || {
-                is_newest_first(list.iter().map(observed_at))
-                    && list.iter().any(|it| is_before(it, need.enough))
-            };
-            (!more || reaches()).then_some(list)
+            let found = self.observed_for(patient_id, need).await;
+            logged("Observation", found).flatten()
         });
         let mut all: BTreeMap<String, Value> = BTreeMap::new();
         for found in futures::future::join_all(searches).await {
@@ -336,45 +329,60 @@ impl Engine {
         }
     }
 
-    /// Whether the patient was certainly there since a time. What cannot be looked up was not.
+    /// Whether the patient was certainly there since a time.
+    ///
+    /// # Errors
+    /// When the EHR does not say.
     pub(crate) async fn was_there_since(
         &self,
         patient_id: &str,
         since: Timestamp,
         now: Timestamp,
-    ) -> bool {
-        let last = self.last_visit(patient_id, true, now).await;
-        matches!(last, Looked::Found(Observed::Present(when), _) if when.earliest >= since)
+    ) -> Result<bool, EhrReadFailed> {
+        let (list, more) = self.visits(patient_id).await?;
+        let last = newest_visit(&list, more, now);
+        Ok(matches!(last, Some(Observed::Present(when)) if when.earliest >= since))
     }
 
-    /// Whether something was certainly measured since a time: a final result with a number. What cannot be looked up
-    /// was not.
-    pub(crate) async fn was_measured_since(
+    /// The results with a number that were certainly measured since a time, and when; none when there are more than
+    /// are looked at.
+    ///
+    /// # Errors
+    /// When the EHR does not say.
+    pub(crate) async fn results_since(
         &self,
         patient_id: &str,
         codes: &BTreeSet<String>,
         since: Timestamp,
         now: Timestamp,
-    ) -> bool {
+    ) -> Result<Vec<(When, Value)>, EhrReadFailed> {
         let need = ObservationNeed {
             codes: codes.clone(),
             since,
             enough: since,
         };
-        let Looked::Found(found, _) = self.observed(patient_id, &[need]).await else {
-            return false;
-        };
-        found.iter().any(|it| {
+        let found = self.observed_for(patient_id, &need).await?;
+        let is_it = |it: &Value| {
             let codings = it.pointer("/code/coding").and_then(Value::as_array);
-            let is_it = codings.into_iter().flatten().any(|coding| {
+            codings.into_iter().flatten().any(|coding| {
                 let text = |name: &str| coding.get(name).and_then(Value::as_str);
                 text("system") == Some(LOINC)
                     && text("code").is_some_and(|code| codes.contains(code))
-            });
-            has_final_result(it)
-                && is_it
-                && observed_at(it).is_some_and(|at| at.earliest >= since && at.earliest <= now)
-        })
+            })
+        };
+        let measured = found.unwrap_or_default().into_iter().filter_map(|it| {
+            let at = observed_at(&it)?;
+            let counts = is_it(&it) && at.earliest >= since && at.earliest <= now;
+            counts.then_some((at, it))
+        });
+        Ok(measured.collect())
+    }
+
+    /// Encounters, newest first as far as the EHR sorts, and whether there are more.
+    async fn visits(&self, patient_id: &str) -> Result<(Vec<Value>, bool), EhrReadFailed> {
+        let newest = vec![("_sort", "-date".to_owned())];
+        let search = search_of(patient_id, "Encounter", newest, VISITS_MAX)?;
+        self.searched_own(patient_id, search).await
     }
 
     /// When the patient was last there.
@@ -387,30 +395,59 @@ impl Engine {
         if !is_needed {
             return Looked::NotAsked;
         }
-        let newest = vec![("_sort", "-date".to_owned())];
-        let Some((list, more)) = self
-            .search_own(patient_id, "Encounter", newest, VISITS_MAX)
-            .await
-        else {
+        let Some((list, more)) = logged("Encounter", self.visits(patient_id).await) else {
             return Looked::Missed;
         };
-        let attended = list.iter().filter(|it| {
-            let status = it.get("status").and_then(Value::as_str);
-            status.is_some_and(|status| ATTENDED.contains(&status))
-        });
-        let last = attended
-            .filter_map(begun_at)
-            .filter(|when| when.earliest <= now)
-            .max_by_key(|when| when.earliest);
-        // Some were left off: older ones, if the EHR sorts as it was asked.
-        if more && (last.is_none() || !is_newest_first(list.iter().map(begun_at))) {
-            return Looked::Missed;
+        match newest_visit(&list, more, now) {
+            Some(last) => Looked::Found(last, Seen::of(&list)),
+            None => Looked::Missed,
         }
-        Looked::Found(
-            last.map_or(Observed::Absent, Observed::Present),
-            Seen::of(&list),
-        )
     }
+}
+
+/// When the patient was last there, by a list of encounters; none where it does not show that.
+fn newest_visit(list: &[Value], more: bool, now: Timestamp) -> Option<Observed<When>> {
+    let attended = list.iter().filter(|it| {
+        let status = it.get("status").and_then(Value::as_str);
+        status.is_some_and(|status| ATTENDED.contains(&status))
+    });
+    let last = attended
+        .filter_map(begun_at)
+        .filter(|when| when.earliest <= now)
+        .max_by_key(|when| when.earliest);
+    // Some were left off: older ones, if the EHR sorts as it was asked.
+    if more && (last.is_none() || !is_newest_first(list.iter().map(begun_at))) {
+        return None;
+    }
+    Some(last.map_or(Observed::Absent, Observed::Present))
+}
+
+/// A search for the patient's resources of a type.
+fn search_of(
+    patient_id: &str,
+    kind: &str,
+    also: Vec<(&str, String)>,
+    limit: u32,
+) -> Result<EhrSearch, EhrReadFailed> {
+    let mut parameters = vec![("patient".to_owned(), format!("Patient/{patient_id}"))];
+    parameters.extend(
+        also.into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
+    Ok(EhrSearch {
+        resource: ResourceType::new(kind).map_err(|_| EhrReadFailed::Unsupported)?,
+        parameters,
+        limit,
+    })
+}
+
+/// What a look brought; why it brought nothing is logged.
+fn logged<T>(kind: &str, looked: Result<T, EhrReadFailed>) -> Option<T> {
+    looked
+        .inspect_err(|error| {
+            tracing::warn!(resource = kind, %error, "what a rule rests on could not be read");
+        })
+        .ok()
 }
 
 fn found_one(resource: Value) -> Looked<Observed<Value>> {

@@ -496,6 +496,7 @@ fn action(resource: ResourceType, interaction: Interaction) -> WriteAction {
         target: None,
         copy: None,
         template: Map::new(),
+        append: Vec::new(),
         profiles: Vec::new(),
         observe: Vec::new(),
         facts: BTreeMap::new(),

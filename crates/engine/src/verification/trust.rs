@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::facts::FactKind;
 use chaperone_core::ids::EhrEventSource;
+use chaperone_core::patient_mail::PatientMailText;
 use chaperone_core::verification::VerificationMethod;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
 
+use super::mails::{CodeRules, FixedMail};
 use crate::context::StartFailed;
 use crate::tables::table;
 
@@ -23,7 +25,9 @@ const MINOR_BELOW_YEARS_MAX: u8 = 21;
 /// That a proxy's authority is in force: read from the EHR, and attested by nobody.
 pub(super) const AUTHORITY: &str = "proxy_authority";
 /// That a proxy acts, which must say who it is.
-const SESSION: &str = "proxy_session";
+pub(super) const SESSION: &str = "proxy_session";
+/// That the patient themself acts.
+pub(super) const PATIENT: &str = "portal_patient";
 
 /// Whether a fact is about somebody who acts in the patient's place, so that an attestation must name them.
 pub(super) fn is_about_proxies(fact: &str) -> bool {
@@ -63,6 +67,10 @@ pub(crate) struct Trust {
     proxies: ProxyRules,
     #[serde(default)]
     sources: Vec<TrustedSource>,
+    #[serde(default)]
+    codes: Option<CodeRules>,
+    #[serde(default)]
+    changed: Option<FixedMail>,
 }
 
 impl Trust {
@@ -92,8 +100,13 @@ impl Trust {
         if self.methods.contains_key(AUTHORITY) {
             return Some("`proxy_authority` is read from the EHR; no portal attests it".to_owned());
         }
+        let of_codes = self.codes.as_ref().and_then(CodeRules::fault);
+        let of_notice = || self.changed.as_ref().and_then(FixedMail::fault);
+        if let Some(why) = of_codes.or_else(of_notice) {
+            return Some(why);
+        }
         let rules = &self.proxies;
-        for own in ["portal_patient", "signature_verified"] {
+        for own in [PATIENT, "signature_verified"] {
             if rules.facts.contains(own) {
                 return Some(format!(
                     "`{own}` is the patient's own; no proxy verifies it"
@@ -154,6 +167,16 @@ impl Trust {
     /// Who may act in a patient's place, for a fact that their word can verify.
     pub(crate) fn proxies_for(&self, fact: &str) -> Option<&ProxyRules> {
         Some(&self.proxies).filter(|rules| rules.facts.contains(fact))
+    }
+
+    /// How codes are made here; `None` when the bundle sends none.
+    pub(super) fn codes(&self) -> Option<&CodeRules> {
+        self.codes.as_ref()
+    }
+
+    /// What the addresses of before are told of a change; `None` when the bundle has no text for it.
+    pub(crate) fn changed(&self) -> Option<PatientMailText> {
+        self.changed.as_ref().map(FixedMail::text)
     }
 
     /// Who may act in a patient's place.

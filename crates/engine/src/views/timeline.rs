@@ -16,6 +16,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::{OversightEvent, Verdict};
 use chaperone_core::passkey::PasskeyEvent;
+use chaperone_core::patient_mail::{PatientMailEvent, PatientMailKind};
 use chaperone_core::principal::{Actor, Human, SystemPart};
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::{UndoEvent, UndoStep};
@@ -164,6 +165,13 @@ fn verified_by(record: &VerificationRecord) -> String {
             let whose = proxy.map_or("", |_| ", who was told so by a proxy");
             format!("{} by {source}{how}{whose}", record.fact)
         }
+        VerifiedBy::Code { portal, proxy } => {
+            let whose = proxy.map_or("", |_| ", by a proxy");
+            format!(
+                "{} by a code that Chaperone sent and that came back by {portal}{whose}",
+                record.fact
+            )
+        }
     }
 }
 
@@ -224,6 +232,7 @@ pub fn event_words(event: &Event) -> String {
         Event::Cover(event) => cover_words(event),
         Event::Launch(event) => launch_words(event),
         Event::Claim(event) => claim_words(event),
+        Event::PatientMail(event) => patient_mail_words(event),
         Event::ModeSwitched { mode, .. } => format!("A switch was moved to {}", mode.as_str()),
         Event::GrantIssued(grant) => {
             format!(
@@ -397,6 +406,29 @@ fn launch_words(event: &LaunchEvent) -> String {
         }
         LaunchEvent::Refused { reason, .. } => {
             format!("A launch from the EHR was refused: {}", reason.as_str())
+        }
+    }
+}
+
+fn patient_mail_words(event: &PatientMailEvent) -> String {
+    let what = |mail: &PatientMailKind| match mail {
+        PatientMailKind::ContactCode => "A code to the e-mail address that is to be added",
+        PatientMailKind::ContactChanged => {
+            "A notice to the patient's e-mail addresses of before, that contact data changed,"
+        }
+    };
+    match event {
+        PatientMailEvent::Sending {
+            mail,
+            addresses,
+            until,
+            ..
+        } => {
+            let until = until.map_or(String::new(), |until| format!("; it counts until {until}"));
+            format!("{} is sent ({addresses}){until}", what(mail))
+        }
+        PatientMailEvent::NotSent { mail, reason, .. } => {
+            format!("{} was not sent: {reason}", what(mail))
         }
     }
 }

@@ -162,7 +162,7 @@ fn recorded(seq: u64, event: Event) -> Recorded {
             (StreamId::Retention, of_system(SystemPart::Retention))
         }
         Event::Retention(_) => (StreamId::Retention, human()),
-        Event::Claim(_) => (
+        Event::Claim(_) | Event::PatientMail(_) => (
             StreamId::Writeback(WritebackId::from_random([1; 16])),
             human(),
         ),

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use aws_lc_rs::hmac;
 use chaperone_core::envelope::Envelope;
 use chaperone_core::event::Recorded;
 use chaperone_core::evidence::Strategy;
@@ -13,9 +14,10 @@ use chaperone_core::ports::{Clock, Notice, Store};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::resource::Code;
 use chaperone_core::writeback::StateName;
-use chaperone_engine::ehr_event::{EventSources, SourceKind, SourceSecrets};
+use chaperone_engine::ehr_event::{Delivery, EventSources, SourceKind, SourceSecrets};
 use chaperone_engine::grant::{GrantFailed, GrantRequest, PatientRef};
 use chaperone_engine::open_envelope::Caller;
+use chaperone_engine::portal::Portal;
 use chaperone_engine::projection::WritebackRow;
 use chaperone_engine::{CallError, Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
@@ -231,6 +233,24 @@ impl Bench {
                     .unwrap(),
             }),
         }
+    }
+
+    /// A portal, which signs with its secret.
+    pub(crate) async fn portal(&self, source: &str, secret: &[u8]) -> Portal {
+        let body = b"what a portal sends";
+        let timestamp = self.engine.now().as_second().to_string();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let signed = [timestamp.as_bytes(), b".", body].concat();
+        let signature = format!("v1={}", hex::encode(hmac::sign(&key, &signed).as_ref()));
+        let delivery = Delivery {
+            source,
+            timestamp: Some(&timestamp),
+            signature: Some(&signature),
+            body,
+        };
+        let correlation = self.engine.correlation();
+        let from = self.engine.authenticate_portal(delivery, correlation);
+        from.await.unwrap()
     }
 
     /// A scheduler agent of p1, and the tokens of these slots in the order of their ids.

@@ -20,6 +20,7 @@ mod break_glass;
 mod bypass;
 mod canaries;
 mod claims;
+mod codes;
 mod cohorts;
 mod consents;
 mod covers;
@@ -106,6 +107,7 @@ on_both! {
     renewals:
         a_routine_renewal_is_approved_by_whom_the_protocol_names_and_delivered,
         of_two_renewals_of_one_prescription_one_is_sent,
+        visits_and_results_are_looked_at_again_right_before_a_renewal_is_sent,
         a_renewal_is_looked_at_again_right_before_it_is_sent,
         what_no_protocol_covers_is_refused_whatever_the_agent_says,
         a_protocol_that_is_unsigned_or_over_covers_nothing;
@@ -311,6 +313,14 @@ on_both! {
     resemblances:
         what_says_the_same_as_a_text_that_was_read_is_tainted_though_it_names_no_source,
         what_cannot_be_compared_counts_as_alike;
+    codes:
+        w01_a_code_and_the_patients_own_word_add_an_address_and_the_old_one_is_told,
+        w02_without_the_code_it_is_held_and_nothing_is_written,
+        a_code_counts_for_its_own_order_portal_and_time,
+        codes_are_few_and_go_where_a_code_can_go,
+        guesses_at_one_time_are_no_more_than_guesses_one_by_one,
+        who_had_the_address_is_told_though_mail_fails_for_a_while,
+        a_proxy_hands_in_a_code_where_the_gate_is_theirs;
     verifications:
         evidence_made_here_verifies_its_own_order_once,
         a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now,

@@ -46,6 +46,8 @@ visit_within_days = 180
 what = "ALT"
 codes = ["1742-6"]
 within_days = 180
+maximum = 120
+unit = "U/L"
 "#;
 
 fn with_protocol(text: &str) -> BTreeMap<String, String> {
@@ -328,8 +330,20 @@ pub(crate) async fn a_renewal_is_looked_at_again_right_before_it_is_sent(db: Db)
         ),
         (
             "another one renewed",
-            other("active", "MedicationRequest/rx0"),
+            {
+                let mut of_another_drug = other("active", "MedicationRequest/rx0");
+                of_another_drug["medicationCodeableConcept"]["coding"][0] = json!({
+                    "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "314076",
+                    "display": "lisinopril 10 MG Oral Tablet",
+                });
+                of_another_drug
+            },
             true,
+        ),
+        (
+            "another one renewed, of the same drug",
+            other("active", "MedicationRequest/rx0"),
+            false,
         ),
     ] {
         let bench = bench_under(db, &SIGNED).await;
@@ -345,6 +359,106 @@ pub(crate) async fn a_renewal_is_looked_at_again_right_before_it_is_sent(db: Db)
         assert_eq!(bench.state(id).await, StateName::Ready, "{what}");
         bench.ehr.set_unreadable("MedicationRequest", false);
         bench.ehr.set_unsearchable("MedicationRequest", false);
+        deliver_for_a_while(&bench).await;
+        let row = bench.row(id).await;
+        let expected = if is_sent {
+            (StateName::Delivered, None)
+        } else {
+            (StateName::Void, Some(VoidReason::Stale))
+        };
+        assert_eq!((row.state, row.void), expected, "{what}");
+        assert_eq!(bench.ehr.written().len(), usize::from(is_sent), "{what}");
+    }
+}
+
+pub(crate) async fn visits_and_results_are_looked_at_again_right_before_a_renewal_is_sent(db: Db) {
+    let with = |of: &str, pointer: &str, value: Value| {
+        let mut changed = record()[of].clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        changed
+    };
+    let newer = |at: &str, status: &str, value: f64, unit: &str| {
+        let mut newer = with("lab", "/id", json!("alt-2"));
+        newer["effectiveDateTime"] = json!(at);
+        newer["status"] = json!(status);
+        newer["valueQuantity"]["value"] = json!(value);
+        newer["valueQuantity"]["code"] = json!(unit);
+        newer
+    };
+    let (before, since) = ("2029-10-01T09:00:00Z", "2029-12-20T09:00:00Z");
+    let mut allergy = json!({
+        "resourceType": "AllergyIntolerance", "id": "al", "patient": { "reference": "Patient/p1" },
+        "clinicalStatus": { "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "active",
+        }] },
+        "code": { "coding": [{
+            "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "83367", "display": "atorvastatin",
+        }] },
+    });
+    let to_it = allergy.clone();
+    allergy["code"] = json!({ "coding": [{
+        "system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "723", "display": "amoxicillin",
+    }] });
+    for (what, since, is_sent) in [
+        ("nothing", record()["visit"].clone(), true),
+        (
+            "the visit was cancelled",
+            with("visit", "/status", json!("cancelled")),
+            false,
+        ),
+        (
+            "the result was withdrawn",
+            with("lab", "/status", json!("entered-in-error")),
+            false,
+        ),
+        (
+            "a newer result, at its bound",
+            newer(since, "final", 120.0, "U/L"),
+            true,
+        ),
+        (
+            "a newer result, beyond it",
+            newer(since, "final", 120.1, "U/L"),
+            false,
+        ),
+        (
+            "the same, not final yet",
+            newer(since, "preliminary", 120.1, "U/L"),
+            false,
+        ),
+        (
+            "the same, withdrawn",
+            newer(since, "entered-in-error", 120.1, "U/L"),
+            true,
+        ),
+        (
+            "the same, of before",
+            newer(before, "final", 120.1, "U/L"),
+            true,
+        ),
+        (
+            "a newer result in another unit",
+            newer(since, "final", 20.0, "mmol/L"),
+            false,
+        ),
+        ("an allergy to something else", allergy, true),
+        ("an allergy to the drug", to_it, false),
+    ] {
+        let bench = bench_under(db, &SIGNED).await;
+        for resource in record().into_values() {
+            bench.ehr.put(resource);
+        }
+        let id = ready(&bench, "1").await;
+        bench.ehr.put(since);
+        // What is not there to be asked says neither.
+        let asked = ["Encounter", "Observation", "AllergyIntolerance"];
+        for kind in asked.into_iter().filter(|_| what == "nothing") {
+            bench.ehr.set_unsearchable(kind, true);
+            bench.deliver().await;
+            assert_eq!(bench.state(id).await, StateName::Ready, "{what}, {kind}");
+            bench.ehr.set_unsearchable(kind, false);
+            bench.clock.advance_s(60);
+        }
         deliver_for_a_while(&bench).await;
         let row = bench.row(id).await;
         let expected = if is_sent {
@@ -436,6 +550,14 @@ pub(crate) async fn what_no_protocol_covers_is_refused_whatever_the_agent_says(d
             empty.as_object_mut().unwrap().remove("valueQuantity");
             empty
         }),
+        (
+            "a result beyond the protocol's bound",
+            change("lab", "/valueQuantity/value", json!(121)),
+        ),
+        (
+            "a result of a time to come",
+            change("lab", "/effectiveDateTime", json!("2030-02-01T09:00:00Z")),
+        ),
         ("a result in words", {
             let mut words = record()["lab"].clone();
             words.as_object_mut().unwrap().remove("valueQuantity");

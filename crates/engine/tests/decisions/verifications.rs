@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use aws_lc_rs::hmac;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{DecisionKind, Event};
 use chaperone_core::evidence::Strategy;
@@ -12,7 +11,6 @@ use chaperone_core::ports::Clock;
 use chaperone_core::principal::Role;
 use chaperone_core::verification::{VerificationMethod, VerifiedBy};
 use chaperone_core::writeback::{StateName, WritebackEvent};
-use chaperone_engine::ehr_event::Delivery;
 use chaperone_engine::portal::{Portal, ProposalAsked};
 use chaperone_engine::verification::{Attestation, VerifyFailed, Verifying};
 use chaperone_engine::{Engine, EngineConfig};
@@ -83,20 +81,7 @@ async fn held_under(db: Db, rules: Arc<Bundle>, count: usize) -> Held {
 
 impl Held {
     pub(crate) async fn portal(&self) -> Portal {
-        let body = b"an attestation";
-        let timestamp = self.bench.engine.now().as_second().to_string();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, PORTAL_SECRET);
-        let signed = [timestamp.as_bytes(), b".", body].concat();
-        let signature = format!("v1={}", hex::encode(hmac::sign(&key, &signed).as_ref()));
-        let delivery = Delivery {
-            source: "portal",
-            timestamp: Some(&timestamp),
-            signature: Some(&signature),
-            body,
-        };
-        let correlation = self.bench.engine.correlation();
-        let from = self.bench.engine.authenticate_portal(delivery, correlation);
-        from.await.unwrap()
+        self.bench.portal("portal", PORTAL_SECRET).await
     }
 
     async fn digest(&self, id: WritebackId) -> Digest {

@@ -55,7 +55,8 @@ impl<'c> Checking<'c> {
         match &self.context.last_visit {
             Observed::Unknown => self.unchecked(&rule::M_10, Part::LastVisit),
             Observed::Present(when)
-                if !when.is_before_instant(months_from(self.context.now, -months)) => {}
+                if !when.is_before_instant(months_from(self.context.now, -months))
+                    && !when.is_after_instant(self.context.now) => {}
             Observed::Present(_) | Observed::Absent => {
                 let months = months.to_string();
                 let words = [("months", months.as_str())];
@@ -81,7 +82,8 @@ impl<'c> Checking<'c> {
                 is_code
                     && element::has_final_result(it)
                     && at.is_some_and(|at| {
-                        hours_between(at.latest, self.context.now) <= row.days * 24.0
+                        let is_past = !at.is_after_instant(self.context.now);
+                        is_past && hours_between(at.latest, self.context.now) <= row.days * 24.0
                     })
             });
             if !is_done {

@@ -12,6 +12,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::OversightEvent;
 use chaperone_core::passkey::PasskeyEvent;
+use chaperone_core::patient_mail::PatientMailEvent;
 use chaperone_core::resource::Interaction;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -118,6 +119,10 @@ cases! {
     Claimed = "writeback-claimed",
     /// They let it go.
     ClaimReleased = "writeback-claim-released",
+    /// A patient is written to.
+    PatientMailSending = "patient-mail-sending",
+    /// That mail did not leave.
+    PatientMailNotSent = "patient-mail-not-sent",
     /// An account was made or renewed.
     AccountCreated = "account-created",
     /// A switch was moved.
@@ -266,6 +271,8 @@ impl AuditCase {
             Event::Cover(CoverEvent::Ended) => AuditCase::CoverEnded,
             Event::Claim(ClaimEvent::Released) => AuditCase::ClaimReleased,
             Event::Claim(_) => AuditCase::Claimed,
+            Event::PatientMail(PatientMailEvent::Sending { .. }) => AuditCase::PatientMailSending,
+            Event::PatientMail(PatientMailEvent::NotSent { .. }) => AuditCase::PatientMailNotSent,
             Event::ModeSwitched { .. } => AuditCase::ModeSwitched,
             Event::GrantIssued(_) => AuditCase::GrantIssued,
             Event::EnvelopeOpened(_) => AuditCase::EnvelopeOpened,

@@ -239,7 +239,7 @@ fn data(telling: &Telling<'_>) -> Vec<Value> {
             let what = identified("urn:chaperone:writeback", &writeback.to_string());
             vec![entity("2", "20", what)]
         }
-        Event::Claim(_) => match &telling.recorded.stream {
+        Event::Claim(_) | Event::PatientMail(_) => match &telling.recorded.stream {
             StreamId::Writeback(id) => {
                 let what = identified("urn:chaperone:writeback", &id.to_string());
                 vec![entity("2", "20", what)]

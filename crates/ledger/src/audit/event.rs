@@ -11,6 +11,7 @@ use chaperone_core::ids::{AgentId, ConnectionId, CorrelationId, PatientToken, Te
 use chaperone_core::key_event::KeyEvent;
 use chaperone_core::launch::LaunchEvent;
 use chaperone_core::passkey::PasskeyEvent;
+use chaperone_core::patient_mail::PatientMailEvent;
 use chaperone_core::writeback::{RefusedBy, WritebackEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -94,6 +95,9 @@ pub fn patient_of(
         | Event::Launch(LaunchEvent::Entered { patient, .. }) => *patient,
         Event::Retention(event) => event.patient(),
         Event::Cohort(event) => event.patient(),
+        Event::PatientMail(
+            PatientMailEvent::Sending { patient, .. } | PatientMailEvent::NotSent { patient, .. },
+        ) => *patient,
         Event::Writeback(WritebackEvent::Proposed(proposal)) => proposal.patient,
         _ => access
             .and_then(|access| access.patient)

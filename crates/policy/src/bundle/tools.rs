@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::bundle::{
-    InputDeclaration, InputType, ReadAction, ToolAction, ToolDeclaration, WriteAction,
+    InputDeclaration, InputType, ReadAction, TARGET_PATIENT, ToolAction, ToolDeclaration,
+    WriteAction,
 };
 use chaperone_core::change::Destination;
 use chaperone_core::facts::FactKind;
@@ -233,6 +234,14 @@ impl Tool<'_, '_> {
                 "interaction",
                 "an update needs `target`, the token input that names the resource".to_owned(),
             ),
+            (Interaction::Update, Some(target)) if target == TARGET_PATIENT => {
+                if write.resource.as_str() != "Patient" {
+                    self.problem(
+                        "target",
+                        "only a `Patient` has the envelope's patient as its `target`".to_owned(),
+                    );
+                }
+            }
             (Interaction::Update, Some(target)) => {
                 used.insert(target.clone());
                 self.token(target, Some(&write.resource));
@@ -255,6 +264,18 @@ impl Tool<'_, '_> {
                         format!("`{element}` is both copied and in the template"),
                     );
                 }
+            }
+        }
+        for element in &write.append {
+            let is_list = matches!(
+                write.template.get(element),
+                Some(serde_json::Value::Array(_))
+            );
+            if write.interaction != Interaction::Update || !is_list {
+                self.problem(
+                    element,
+                    format!("`{element}` is appended, so an update must have it as a list in its template"),
+                );
             }
         }
         if let Some(note) = &write.note {

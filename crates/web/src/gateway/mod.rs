@@ -203,6 +203,14 @@ pub fn router(gateway: GatewayState) -> Router {
             "/portals/{portal}/attestations",
             post(portals::attest).fallback(wrong_method_open),
         )
+        .route(
+            "/portals/{portal}/codes",
+            post(portals::send_code).fallback(wrong_method_open),
+        )
+        .route(
+            "/portals/{portal}/codes/confirm",
+            post(portals::take_code).fallback(wrong_method_open),
+        )
         .merge(crate::oauth::routes());
 
     Router::new()

@@ -63,6 +63,14 @@ fn describe(base: &str, bundle_version: &str, tools: &[ToolDescription]) -> Valu
         json!({ "post": portals::attestation_operation() }),
     );
     paths.insert(
+        "/portals/{portal}/codes".to_owned(),
+        json!({ "post": portals::code_operation() }),
+    );
+    paths.insert(
+        "/portals/{portal}/codes/confirm".to_owned(),
+        json!({ "post": portals::confirm_operation() }),
+    );
+    paths.insert(
         "/oauth/token".to_owned(),
         json!({ "post": token_operation() }),
     );
@@ -454,7 +462,7 @@ mod tests {
         assert_eq!(schema["required"], json!(["text"]));
         assert_eq!(schema["properties"]["text"], json!({ "type": "string" }));
         // What portals send is signed, and no token opens it.
-        for path in ["proposals", "attestations"] {
+        for path in ["proposals", "attestations", "codes", "codes~1confirm"] {
             let security = format!("/paths/~1portals~1{{portal}}~1{path}/post/security");
             assert_eq!(
                 document.pointer(&security),

@@ -1,9 +1,9 @@
-//! `POST /portals/{portal}/proposals` and `POST /portals/{portal}/attestations`: a portal asks what waits for a
-//! patient's word, and says that the patient gave it.
+//! `POST /portals/{portal}/proposals`, `…/attestations`, `…/codes` and `…/codes/confirm`: a portal asks what waits for
+//! a patient's word, says that the patient gave it, has a code sent to a new address, and hands it in.
 //!
 //! Here stands the form. A portal signs; an agent's token opens nothing here. Whose word counts for what is decided in
-//! `chaperone_engine::verification`, and what a portal is shown in `chaperone_engine::portal`. Both are posted, so that
-//! no patient stands in an address. Start at [`attest`].
+//! `chaperone_engine::verification`, and what a portal is shown in `chaperone_engine::portal`. All are posted, so that no
+//! patient stands in an address. Start at [`attest`].
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -12,7 +12,7 @@ use axum::http::{Response, StatusCode};
 use chaperone_core::phi::ExposedFor;
 use chaperone_engine::CallError;
 use chaperone_engine::portal::{ChangeForPatient, ForPatient, Portal, ProposalAsked};
-use chaperone_engine::verification::{Attestation, Verifying};
+use chaperone_engine::verification::{Attestation, CodeAsked, CodeGiven, Verifying};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -61,10 +61,58 @@ async fn try_attest(
 ) -> Result<Value, CallError> {
     let (from, attestation) = received::<Attestation>(gateway, at, portal, request).await?;
     let verifying = gateway.engine.take_attestation(&from, attestation).await?;
-    Ok(match verifying {
+    Ok(what_came_of_it(&verifying))
+}
+
+fn what_came_of_it(verifying: &Verifying) -> Value {
+    match verifying {
         Verifying::Passed(_) => json!({ "state": "verified" }),
         Verifying::Held { missing } => json!({ "state": "held", "needs": missing }),
-    })
+    }
+}
+
+/// `POST /portals/{portal}/codes`.
+pub(super) async fn send_code(
+    State(gateway): State<GatewayState>,
+    at: Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    let done = try_send_code(&gateway, &at, portal, request).await;
+    answer(&gateway, &at, done)
+}
+
+async fn try_send_code(
+    gateway: &GatewayState,
+    at: &Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Value, CallError> {
+    let (from, asked) = received::<CodeAsked>(gateway, at, portal, request).await?;
+    let sent = gateway.engine.send_code(&from, asked).await?;
+    Ok(json!({ "state": "sent", "until": sent.until, "left": sent.left }))
+}
+
+/// `POST /portals/{portal}/codes/confirm`.
+pub(super) async fn take_code(
+    State(gateway): State<GatewayState>,
+    at: Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    let done = try_take_code(&gateway, &at, portal, request).await;
+    answer(&gateway, &at, done)
+}
+
+async fn try_take_code(
+    gateway: &GatewayState,
+    at: &Asked,
+    portal: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Value, CallError> {
+    let (from, given) = received::<CodeGiven>(gateway, at, portal, request).await?;
+    let verifying = gateway.engine.take_code(&from, given).await?;
+    Ok(what_came_of_it(&verifying))
 }
 
 fn answer(gateway: &GatewayState, at: &Asked, done: Result<Value, CallError>) -> Response<Body> {

@@ -21,7 +21,7 @@ use chaperone_engine::launch::card::CardClient;
 use chaperone_engine::{Engine, EngineConfig, Ports};
 use chaperone_policy::Bundle;
 use chaperone_testkit::{
-    FakeEhr, FakeLaunchServer, FaultyStore, MemoryAnchor, MemoryKeyVault, PermitConsent,
+    FakeEhr, FakeLaunchServer, FaultyStore, KeptMail, MemoryAnchor, MemoryKeyVault, PermitConsent,
     SeededClock, SeededRandom, SilentNotifier,
 };
 use chaperone_web::App;
@@ -39,6 +39,7 @@ pub(crate) const SCHEDULER: &str = "scheduler-agent";
 pub(crate) const SCRIBE: &str = "scribe-agent";
 pub(crate) const DISPATCHER: &str = "intake-dispatcher";
 pub(crate) const INTAKE: &str = "intake-agent";
+pub(crate) const CONTACT: &str = "contact-agent";
 /// The secret of the source `integration`, and the one before it.
 pub(crate) const EVENT_SECRET: &[u8] = b"the secret of the integration engine";
 pub(crate) const PORTAL_SECRET: &[u8] = b"the secret of the portal of patients";
@@ -57,6 +58,7 @@ pub(crate) struct House {
     pub(crate) clock: Arc<SeededClock>,
     pub(crate) ehr: Arc<FakeEhr>,
     pub(crate) store: Arc<FaultyStore>,
+    pub(crate) mail: Arc<KeptMail>,
     counter: std::sync::atomic::AtomicU64,
     _folder: tempfile::TempDir,
 }
@@ -137,9 +139,11 @@ impl House {
             notifier: Arc::new(SilentNotifier::default()),
             anchor: Arc::new(MemoryAnchor::default()),
         };
+        let mail = Arc::new(KeptMail::default());
         let config = EngineConfig {
             event_sources: event_sources(),
             launches,
+            patient_mail: Some(mail.clone()),
             ..EngineConfig::new(TenantId::new("clinic").unwrap(), BASE)
         };
         let bundle =
@@ -160,6 +164,7 @@ impl House {
             clock,
             ehr,
             store,
+            mail,
             counter: std::sync::atomic::AtomicU64::new(0),
             _folder: folder,
         }
@@ -431,7 +436,7 @@ fn public_x(agent: &str) -> String {
 /// The default bundle with keys for its agents and one access policy that cannot be evaluated.
 fn bundle_files() -> BTreeMap<String, String> {
     let mut files = chaperone_policy::embedded::files();
-    for agent in [SCHEDULER, SCRIBE, INTAKE, DISPATCHER] {
+    for agent in [SCHEDULER, SCRIBE, INTAKE, CONTACT, DISPATCHER] {
         let file = files.get_mut(&format!("agents/{agent}.toml")).unwrap();
         let key = format!(
             "keys = [{{ kty = \"OKP\", crv = \"Ed25519\", alg = \"EdDSA\", use = \"sig\", kid = \"k1\", x = \"{}\" }}]",
@@ -445,7 +450,7 @@ fn bundle_files() -> BTreeMap<String, String> {
         }
     }
     files.get_mut("rules/verification.toml").unwrap().push_str(
-        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\"]\nvalid_s = 600\n",
+        "\n[[sources]]\nsource = \"portal\"\nfacts = [\"patient_confirmed\", \"portal_patient\"]\nvalid_s = 600\n",
     );
     let access = files.get_mut("policies/access.cedar").unwrap();
     access.push_str(

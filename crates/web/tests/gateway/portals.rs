@@ -210,7 +210,7 @@ async fn what_is_not_the_portals_to_say_verifies_nothing_and_is_recorded() {
         ),
         (
             "a fact that the bundle does not trust it for",
-            with("fact", json!("portal_patient")),
+            with("fact", json!("signature_verified")),
             403,
             "source-not-trusted",
             portal,
@@ -298,6 +298,108 @@ async fn what_is_not_the_portals_to_say_verifies_nothing_and_is_recorded() {
     assert_eq!(
         (answer.status, &answer.body),
         (200, &json!({"state": "verified"}))
+    );
+}
+
+#[tokio::test]
+async fn a_portal_has_a_code_sent_and_hands_it_in_and_an_agent_neither() {
+    const SEND: &str = "/portals/portal/codes";
+    const TAKE: &str = "/portals/portal/codes/confirm";
+    let house = House::new().await;
+    let token = house
+        .token(CONTACT, "demographic-correction", Some("a"))
+        .await;
+    let wanted = json!({
+        "idempotency_key": "1", "kind": "email", "value": "canary-new@example.org", "use": "home",
+    });
+    let answer = house.send(rest(&token, "update_contact", &wanted)).await;
+    assert_eq!(
+        answer.body["state"], "awaiting_verification",
+        "{:?}",
+        answer.body
+    );
+    let id = answer.body["proposal"].as_str().unwrap().to_owned();
+    let shown = shown(&house, &id).await;
+    assert_eq!(
+        shown["resource"]["telecom"][0]["value"],
+        "canary-new@example.org"
+    );
+    let asked = json!({"writeback": id, "digest": shown["digest"], "patient": "Patient/a"});
+    let with = |of: &Value, key: &str, value: Value| {
+        let mut changed = of.clone();
+        changed[key] = value;
+        changed
+    };
+    // The agent has no part in it: not by its token, and by none of its tools.
+    for path in [SEND, TAKE] {
+        let by_agent = json_post(path, Some(&token), asked.to_string());
+        let answer = house.send(by_agent).await;
+        assert_eq!((answer.status, answer.code()), (401, "signature-refused"));
+    }
+    for wrong in [
+        with(&asked, "address", json!("eve@example.org")),
+        json!({"writeback": id, "patient": "Patient/a"}),
+    ] {
+        let answer = house.send(signed(&house, SEND, &wrong)).await;
+        assert_eq!((answer.status, answer.code()), (422, "invalid-argument"));
+    }
+    let of_another = with(&asked, "patient", json!("Patient/b"));
+    let answer = house.send(signed(&house, SEND, &of_another)).await;
+    assert_eq!((answer.status, answer.code()), (404, "not-waiting"));
+    assert!(house.mail.sent().is_empty());
+
+    let answer = house.send(signed(&house, SEND, &asked)).await;
+    assert_eq!(
+        (answer.status, &answer.body["state"]),
+        (200, &json!("sent"))
+    );
+    assert_eq!(answer.body["left"], 2);
+    let (to, mail) = house.mail.sent().remove(0);
+    assert_eq!(to, "canary-new@example.org");
+    let code = mail.code.unwrap();
+    assert!(!answer.body.to_string().contains(&code));
+    let status = house
+        .send(rest(
+            &token,
+            "check_proposal_status",
+            &json!({"proposal": id}),
+        ))
+        .await;
+    assert!(!status.body.to_string().contains(&code));
+
+    let wrong = if code == "00000000" {
+        "00000001"
+    } else {
+        "00000000"
+    };
+    let answer = house
+        .send(signed(&house, TAKE, &with(&asked, "code", json!(wrong))))
+        .await;
+    assert_eq!((answer.status, answer.code()), (403, "code-wrong"));
+    let right = with(&asked, "code", json!(code));
+    let answer = house.send(signed(&house, TAKE, &right)).await;
+    let held = json!({"state": "held", "needs": ["portal_patient"]});
+    assert_eq!((answer.status, &answer.body), (200, &held));
+    let mut confirmed = attestation(&house, &id, &shown["digest"]);
+    confirmed["fact"] = json!("portal_patient");
+    confirmed["method"] = json!("step-up");
+    let answer = house.send(signed(&house, ATTEST, &confirmed)).await;
+    let verified = json!({"state": "verified"});
+    assert_eq!((answer.status, &answer.body), (200, &verified));
+
+    let ledger = serde_json::to_string(&house.ledger().await).unwrap();
+    assert!(!ledger.contains("canary-new") && !ledger.contains(&code));
+    let recorded = refusals(&house).await;
+    let portals = recorded.iter().filter(|(_, who)| who == "portal");
+    let codes: Vec<&str> = portals.map(|(code, _)| code.as_str()).collect();
+    assert_eq!(
+        codes,
+        [
+            "invalid-argument",
+            "invalid-argument",
+            "other-content",
+            "code-wrong"
+        ]
     );
 }
 

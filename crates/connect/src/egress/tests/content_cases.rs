@@ -167,6 +167,64 @@ async fn what_a_token_request_needs_passes_and_a_name_in_its_scope_does_not() {
 }
 
 #[tokio::test]
+async fn mail_to_a_patient_goes_where_messages_and_health_information_may() {
+    let server = Server::hanging_up().await;
+    let hosts = [format!("smtp://127.0.0.1:{}", server.port())];
+    let who: Mailbox = "it@clinic.example".parse().unwrap();
+    let text = |body: &str| MailText {
+        subject: "Your confirmation code".to_owned(),
+        body: body.to_owned(),
+    };
+    let sent = async |channels: &[Channel], classes: &[DataClass], body: &str| {
+        let mut post = vendor("post", &hosts, classes);
+        post.channels = channels.to_vec();
+        let gate = gate(vec![post]);
+        let mail = MailServer {
+            host: "127.0.0.1".to_owned(),
+            port: server.port(),
+            encryption: MailEncryption::PlainLoopback,
+            credentials: None,
+        };
+        let door = gate.mail(mail).unwrap().unwrap();
+        let code = Some("48120377");
+        match door.send_to_patient(&who, &who, &text(body), code).await {
+            Err(MailFailed::Refused(refusal)) => Err(refusal.rule),
+            // The server says that it takes no mail.
+            Err(MailFailed::Server(_)) => Ok(()),
+            other => panic!("{other:?}"),
+        }
+    };
+    use DataClass::{Operational, Phi};
+    let right = "Enter this code: 48120377";
+    for (channels, classes, body, rule) in [
+        (
+            vec![Channel::Mail],
+            vec![Operational, Phi],
+            right,
+            EgressRule::ChannelNotDeclared,
+        ),
+        (
+            vec![Channel::Message],
+            vec![Operational],
+            right,
+            EgressRule::DataClassNotAllowed,
+        ),
+        (
+            vec![Channel::Message],
+            vec![Phi],
+            "Mrs. Theresa Miller, enter this code: 48120377",
+            EgressRule::IdentifiersFound,
+        ),
+    ] {
+        let refused = sent(&channels, &classes, body).await;
+        assert_eq!(refused, Err(rule));
+    }
+    assert_eq!(server.received(), Vec::<String>::new());
+    assert_eq!(sent(&[Channel::Message], &[Phi], right).await, Ok(()));
+    assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
 async fn a_mail_is_inspected_in_subject_and_body() {
     let server = Server::hanging_up().await;
     let mail = MailServer {

@@ -13,6 +13,7 @@ use chaperone_core::key_event::KeyEvent;
 use chaperone_core::launch::LaunchEvent;
 use chaperone_core::oversight::{Combination, OversightEvent};
 use chaperone_core::passkey::PasskeyEvent;
+use chaperone_core::patient_mail::PatientMailEvent;
 use chaperone_core::principal::Actor;
 use chaperone_core::retention::RetentionEvent;
 use chaperone_core::undo::UndoEvent;
@@ -310,6 +311,24 @@ pub(super) fn add_event(details: &mut Details, event: &Event) {
         Event::Launch(LaunchEvent::Refused { account, .. }) => {
             details.maybe("account", account.as_ref());
         }
+        Event::PatientMail(event) => match event {
+            PatientMailEvent::Sending {
+                mail,
+                addresses,
+                until,
+                ..
+            } => {
+                details
+                    .add("mail", mail.as_str())
+                    .add("addresses", addresses)
+                    .maybe("until", until.as_ref());
+            }
+            PatientMailEvent::NotSent { mail, reason, .. } => {
+                details
+                    .add("mail", mail.as_str())
+                    .add("reason", reason.as_str());
+            }
+        },
         Event::Claim(event) => match event {
             ClaimEvent::Claimed { until } => {
                 details.add("until", until);

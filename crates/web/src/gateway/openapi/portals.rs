@@ -96,11 +96,6 @@ pub(super) fn attestation_operation() -> Value {
         "method": { "enum": ["session", "step-up", "code", "signature", "lookup"] },
         "at": { "type": "string", "format": "date-time", "description": "When it was verified." },
     });
-    let taken = json!({
-        "type": "object",
-        "properties": { "state": { "enum": ["verified", "held"] }, "needs": facts() },
-        "required": ["state"],
-    });
     operation(
         "attest_fact",
         "For portals that the configuration names: a fact that they verified with the patient, about one proposal \
@@ -109,7 +104,57 @@ pub(super) fn attestation_operation() -> Value {
         &answers(
             "200",
             "It counts. Where more is needed, the proposal stays held.",
-            &taken,
+            &taken(),
+        ),
+    )
+}
+
+/// What came of evidence.
+fn taken() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "state": { "enum": ["verified", "held"] }, "needs": facts() },
+        "required": ["state"],
+    })
+}
+
+fn shown_digest() -> Value {
+    json!({ "type": "string", "description": "Of what the patient was shown." })
+}
+
+pub(super) fn code_operation() -> Value {
+    let sent = json!({
+        "type": "object",
+        "properties": {
+            "state": { "enum": ["sent"] },
+            "until": { "type": "string", "format": "date-time", "description": "Until when the code counts." },
+            "left": { "type": "integer", "description": "How many more can be asked for." },
+        },
+        "required": ["state", "until", "left"],
+    });
+    operation(
+        "send_code",
+        "For portals that the configuration names: sends a one-time code to the e-mail address that a proposal adds. \
+            Only the newest code counts.",
+        &of_whom(&json!({ "digest": shown_digest() }), &["digest"]),
+        &answers("200", "The mail server took the mail.", &sent),
+    )
+}
+
+pub(super) fn confirm_operation() -> Value {
+    let also = json!({
+        "digest": shown_digest(),
+        "code": { "type": "string", "maxLength": 16, "description": "What the patient entered." },
+    });
+    operation(
+        "confirm_code",
+        "For portals that the configuration names: the code that came back, about one proposal with exactly this \
+            content. It counts once; wrong ones are counted.",
+        &of_whom(&also, &["digest", "code"]),
+        &answers(
+            "200",
+            "It counts. Where more is needed, the proposal stays held.",
+            &taken(),
         ),
     )
 }
