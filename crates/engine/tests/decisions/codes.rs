@@ -231,7 +231,7 @@ pub(crate) async fn w01_a_code_and_the_patients_own_word_add_an_address_and_the_
     };
     let from = house.portal_called("portal").await;
     let shown = house.bench.engine.proposal_for_patient(&from, asked).await;
-    let shown = shown.unwrap();
+    let mut shown = shown.unwrap();
     let needs: Vec<&str> = shown.needs.iter().map(String::as_str).collect();
     assert_eq!(needs, ["contact_code_confirmed", "portal_patient"]);
     let shown = shown
