@@ -145,7 +145,19 @@ async fn a_plain_ehr() {
     "#]]).await;
 }
 
+/// A booking and a task beside it, as one: both are there, or neither is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_changes_at_a_full_ehr() {
+    check_some(ServerProfile::Full, true, 2, expect![[r#"
+    "#]]).await;
+}
+
 async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
+    check_some(profile, atomic, 1, expected).await;
+}
+
+/// Proposals of one change, or of several.
+async fn check_some(profile: ServerProfile, atomic: bool, changes: usize, expected: Expect) {
     let sandbox = ehr::start(profile).await;
     let mut settings = Settings::new(
         "sqlite:data/chaperone.db",
@@ -172,7 +184,7 @@ async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
             sandbox.handle.inject(rule);
         }
         let slot = &slots[position % slots.len()];
-        let proposal = book(&scheduler, &token, slot, position).await;
+        let proposal = book(&scheduler, &token, slot, position, changes).await;
         let state = at_rest(&installation, &scheduler, &token, &proposal, cannot_tell).await;
         sandbox.handle.clear_faults();
         ended.push((fault, proposal, state));
@@ -182,7 +194,11 @@ async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
     let mut told = String::new();
     for (fault, proposal, state) in ended {
         let history = &histories[&proposal];
-        let copies = copies.get(&proposal).copied().unwrap_or(0);
+        let copies_of = |name: &str| copies.get(name).copied().unwrap_or(0);
+        let copies = copies_of(&proposal);
+        for at in 2..=changes {
+            assert_eq!(copies_of(&format!("{proposal}.{at}")), copies, "{fault}: all or none");
+        }
         writeln!(
             told,
             "{fault}: {state}, {copies} in the EHR{}",
@@ -196,10 +212,24 @@ async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
     nothing_is_left(&name, &installation, &addresses_at(&sandbox), &ehr::ADDED);
 }
 
-async fn book(scheduler: &AgentClient, token: &AgentToken, slot: &str, number: usize) -> String {
+async fn book(
+    scheduler: &AgentClient,
+    token: &AgentToken,
+    slot: &str,
+    number: usize,
+    changes: usize,
+) -> String {
     let key = format!("fault-{number}");
-    let arguments = json!({ "slot": slot });
-    let answer = call(scheduler, token, "book_appointment", &arguments, Some(&key))
+    let inputs = json!({ "slot": slot });
+    let task = json!({ "tool": "create_task", "inputs": { "summary": "Prepare the visit.", "pool": "nursing" } });
+    let (tool, arguments) = match changes {
+        1 => ("book_appointment", inputs),
+        _ => {
+            let booking = json!({ "tool": "book_appointment", "inputs": inputs });
+            ("propose_together", json!({ "changes": [booking, task] }))
+        }
+    };
+    let answer = call(scheduler, token, tool, &arguments, Some(&key))
         .await
         .unwrap();
     assert_eq!(answer.body["gate"], "auto", "{}", answer.body);

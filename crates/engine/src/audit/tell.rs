@@ -85,7 +85,7 @@ impl Engine {
             access: entry.access.as_ref(),
             agent_version: version,
             query,
-            location: self.location_of(recorded).await?,
+            locations: self.locations_of(recorded).await?,
             patient,
         };
         let leaf = tree::leaf_hash(&entry.leaf);
@@ -140,20 +140,25 @@ impl Engine {
         })
     }
 
-    /// Where a delivery is, as the EHR names it.
-    async fn location_of(&self, recorded: &Recorded) -> Result<Option<String>, AuditFailed> {
+    /// Where everything is that a delivery made or changed, as the EHR names it; nothing where any of it was erased.
+    async fn locations_of(&self, recorded: &Recorded) -> Result<Vec<String>, AuditFailed> {
         let Event::Writeback(
             WritebackEvent::Delivered(receipt) | WritebackEvent::DraftPlaced(receipt),
         ) = &recorded.event
         else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        match self.unseal_text(&receipt.location).await {
-            Ok(location) => Ok(is_reference(&location).then_some(location)),
-            Err(VaultFailed::Store(failed)) => Err(failed.into()),
-            // Erased, or its key is gone.
-            Err(_) => Ok(None),
+        let also = receipt.also.iter().map(|entry| &entry.location);
+        let mut locations = Vec::new();
+        for address in std::iter::once(&receipt.location).chain(also) {
+            match self.unseal_text(address).await {
+                Ok(location) if is_reference(&location) => locations.push(location),
+                Err(VaultFailed::Store(failed)) => return Err(failed.into()),
+                // Erased, or its key is gone.
+                Ok(_) | Err(_) => return Ok(Vec::new()),
+            }
         }
+        Ok(locations)
     }
 }
 

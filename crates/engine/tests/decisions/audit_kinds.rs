@@ -303,7 +303,7 @@ fn told(book: &Book, recorded: &Recorded, with_patient: bool) -> Option<Value> {
         }),
         agent_version: Some("1.0.0".to_owned()),
         query: None,
-        location: Some("Observation/7/_history/2".to_owned()),
+        locations: vec!["Observation/7/_history/2".to_owned()],
     };
     audit_event(
         recorded,

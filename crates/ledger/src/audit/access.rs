@@ -138,7 +138,7 @@ pub struct WriteAccess {
     pub tainted: bool,
     /// The type of resource, once validated; of several changes, that of the first.
     pub resource: Option<ResourceType>,
-    /// Create or update, once validated; of several changes, of the first.
+    /// Create or update, once validated; of several changes, update where any of them is one.
     pub interaction: Option<Interaction>,
     /// Elements that it sets or changes, once validated; of several changes, each with its type before it.
     pub elements: Vec<String>,
@@ -526,7 +526,13 @@ impl Book {
                 ..
             } => {
                 write.resource = Some(change.resource.clone());
-                write.interaction = Some(change.interaction);
+                // Of several, changing something is what is told of all.
+                let all = entries.iter().map(|entry| entry.change.interaction);
+                let changes = all.into_iter().any(|it| it == Interaction::Update);
+                write.interaction = Some(match changes {
+                    true => Interaction::Update,
+                    false => change.interaction,
+                });
                 write.elements = if entries.is_empty() {
                     change.elements.iter().cloned().collect()
                 } else {

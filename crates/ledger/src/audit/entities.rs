@@ -301,13 +301,16 @@ fn of_write(telling: &Telling<'_>, event: &WritebackEvent) -> Vec<Value> {
         return vec![entity("2", "20", job())];
     }
     // Where nothing was applied, or the place was erased, our own identifier says which write it was.
-    let what = match (&telling.about.location, event) {
-        (Some(location), WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_)) => {
-            json!({ "reference": location })
-        }
-        _ => job(),
+    let locations = match event {
+        WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_) => &telling.about.locations[..],
+        _ => &[],
     };
-    vec![entity("2", "4", what)]
+    if locations.is_empty() {
+        return vec![entity("2", "4", job())];
+    }
+    let each = locations.iter();
+    each.map(|location| entity("2", "4", json!({ "reference": location })))
+        .collect()
 }
 
 fn scope_name(scope: &ModeScope) -> String {

@@ -59,8 +59,8 @@ pub struct About<'a> {
     pub agent_version: Option<String>,
     /// For searches: what the tool declares, with the patient filled in and everything else in braces.
     pub query: Option<String>,
-    /// For deliveries: `[type]/[id]/_history/[version]`.
-    pub location: Option<String>,
+    /// For deliveries: `[type]/[id]/_history/[version]` of each change; empty where it was erased.
+    pub locations: Vec<String>,
 }
 
 /// Everything in hand while one AuditEvent is made.
