@@ -149,6 +149,26 @@ async fn a_plain_ehr() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_changes_at_a_full_ehr() {
     check_some(ServerProfile::Full, true, 2, expect![[r#"
+        nothing: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started delivered
+        timeout before commit: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started outcome_unknown found_not_applied delivery_started delivered
+        timeout after commit: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started outcome_unknown delivered
+        500: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started outcome_unknown found_not_applied delivery_started delivered
+        timeout after commit, then 500 while looking for it: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started outcome_unknown delivered
+        429 with Retry-After: delivered, 1 in the EHR, rate_limited, P3, read back, with Provenance
+          proposed validated ruled delivery_started not_applied delivery_started delivered
+        412: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started outcome_unknown found_not_applied delivery_started delivered
+        400: dead_letter, 0 in the EHR, rejected
+          proposed validated ruled delivery_started dead_lettered
+        403: dead_letter, 0 in the EHR, unauthorized
+          proposed validated ruled delivery_started dead_lettered
+        Provenance fails: delivered, 1 in the EHR, P3, read back, with Provenance
+          proposed validated ruled delivery_started outcome_unknown found_not_applied delivery_started delivered
     "#]]).await;
 }
 
