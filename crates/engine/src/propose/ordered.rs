@@ -4,6 +4,7 @@ use chaperone_core::digest::Digest;
 use chaperone_core::edit::CallKept;
 use chaperone_core::evidence::{AgentVersion, Resemblance, Ruling, ValidationRecord, WriteOrder};
 use chaperone_core::request::WriteRequest;
+use serde_json::Value;
 
 use super::part::Part;
 use crate::call::Admitted;
