@@ -238,9 +238,7 @@ impl Engine {
         }
         let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
         let class = class.unwrap_or(ChangeClass::M5);
-        let read_ms = self
-            .require_read_among(by, request.writeback, class, &request.digest, among)
-            .await?;
+        let read_ms = self.require_read(by, &hand, &request.digest, among).await?;
         let mut commit = self.commit_as(Actor::from(by));
         self.end_claim(by, request.writeback, &mut commit).await?;
         let factor = match request.step_up {
@@ -335,9 +333,7 @@ impl Engine {
         {
             return Err(Refusal::ApprovalMismatch.into());
         }
-        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
-        self.require_read(by, writeback, class.unwrap_or(ChangeClass::M5), &digest)
-            .await?;
+        self.require_read(by, &hand, &digest, 1).await?;
         let mut commit = self.commit_as(Actor::from(by));
         self.end_claim(by, writeback, &mut commit).await?;
         let reason = self.seal_reason(&hand, reason, &mut commit).await?;

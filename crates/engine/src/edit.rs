@@ -209,8 +209,7 @@ impl Engine {
                 .await
                 .map_or_else(EditFailed::from, |_| DecideFailed::RulesChanged.into()));
         }
-        self.require_read(by, hand.id, before.ruling.class, &request.digest)
-            .await?;
+        self.require_read(by, &hand, &request.digest, 1).await?;
         let (order, tool) = self.editable(&before).await?;
         let inputs = changed_inputs(tool, &order, &request.inputs)?;
         let edited = Edited {

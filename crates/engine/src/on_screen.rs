@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approve::DecideFailed;
 use crate::context::{Engine, after};
+use crate::transition::InHand;
 
 /// Collection of what is on whose screen.
 const SHOWN: &str = "review_shown";
@@ -53,11 +54,12 @@ struct Shown {
 }
 
 impl Engine {
-    /// How long a change of a class must be on the screen before it can be decided, in milliseconds; 0 where this
-    /// engine does not ask for it.
-    pub fn least_on_screen_ms(&self, class: ChangeClass) -> u32 {
+    /// How long so many changes of a class must be on the screen before they can be decided, in milliseconds; 0 where
+    /// this engine does not ask for it.
+    pub fn least_on_screen_ms(&self, class: ChangeClass, changes: usize) -> u32 {
         if self.config.decides_after_reading {
-            self.tables.screen_rules().least_ms(class)
+            let each = self.tables.screen_rules().least_ms(class);
+            each.saturating_mul(u32::try_from(changes).unwrap_or(u32::MAX))
         } else {
             0
         }
@@ -113,40 +115,30 @@ impl Engine {
         digest: &Digest,
     ) -> Result<(), DecideFailed> {
         let hand = self.take_in_hand(id).await?;
-        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
-        let class = class.unwrap_or(ChangeClass::M5);
-        self.require_read(by, id, class, digest).await.map(|_| ())
+        self.require_read(by, &hand, digest, 1).await.map(|_| ())
     }
 
     /// How long a person has had this before them, in milliseconds; nothing where this engine does not ask for it.
+    /// Each change takes its time, and so does each of so many that are decided with it.
     ///
     /// # Errors
     /// [`DecideFailed::NotRead`] when they had not, or not long enough.
     pub(crate) async fn require_read(
         &self,
         by: &Human,
-        id: WritebackId,
-        class: ChangeClass,
-        digest: &Digest,
-    ) -> Result<Option<u64>, DecideFailed> {
-        self.require_read_among(by, id, class, digest, 1).await
-    }
-
-    /// The same for one of so many that are decided together: each takes its time.
-    pub(crate) async fn require_read_among(
-        &self,
-        by: &Human,
-        id: WritebackId,
-        class: ChangeClass,
+        hand: &InHand,
         digest: &Digest,
         among: u32,
     ) -> Result<Option<u64>, DecideFailed> {
         if !self.config.decides_after_reading {
             return Ok(None);
         }
-        let least = i128::from(self.tables.screen_rules().least_ms(class))
+        let ruled = hand.state.ruled();
+        let class = ruled.map_or(ChangeClass::M5, |ruled| ruled.ruling.class);
+        let changes = ruled.map_or(1, |ruled| ruled.changes().count());
+        let least = i128::from(self.least_on_screen_ms(class, changes))
             .saturating_mul(i128::from(among.max(1)));
-        let shown = self.shown(by, id).await?;
+        let shown = self.shown(by, hand.id).await?;
         let since = shown.filter(|shown| shown.digest == *digest);
         let on_screen = since.map_or(-1, |shown| {
             self.now().duration_since(shown.since).as_millis()

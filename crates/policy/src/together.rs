@@ -1,8 +1,9 @@
 //! Ruling on several changes that are made as one: each by its own, and then what all of them need together.
 //!
 //! One that is refused refuses all. Otherwise the gate is the strongest of theirs, and whoever opens it must be
-//! somebody who may decide on each of them: where an entry by itself would need less, those who decide on its row
-//! are asked all the same, and where no role may decide on all, nobody can, and they are proposed one by one.
+//! somebody who may decide on each of them that is not left to the machine alone: where an entry by itself would need
+//! a confirmation, those who decide on its row are asked in its place. Where no role may decide on all, nobody can, and
+//! they are proposed one by one.
 //!
 //! # Source
 //! Requirement R024.
@@ -82,6 +83,8 @@ impl Bundle {
         for (request, own) in requests.iter().zip(entries) {
             gates.push(match level {
                 GateLevel::Deny => Gate::Deny,
+                // Where nobody needs to agree, it is nobody's to keep from whoever decides on the rest.
+                _ if own.gate == Gate::Auto => Gate::Auto,
                 // A pair stands for an entry that needs one person if one of the two may decide on it.
                 GateLevel::TwoPerson if own.gate.level() < level => {
                     let by_one = self.ruling_record(request, Some(GateLevel::Approve2f))?;

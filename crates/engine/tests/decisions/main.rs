@@ -50,6 +50,7 @@ mod retention_rules;
 mod reviews;
 mod sending;
 mod shredding;
+mod together;
 mod tokens;
 mod undo;
 mod undo_kinds;
@@ -108,6 +109,16 @@ on_both! {
         a_renewal_is_looked_at_again_right_before_it_is_sent,
         what_no_protocol_covers_is_refused_whatever_the_agent_says,
         a_protocol_that_is_unsigned_or_over_covers_nothing;
+    together:
+        several_changes_take_effect_as_one,
+        one_refused_change_refuses_all_and_each_has_a_decision,
+        what_does_not_belong_together_is_not_proposed,
+        people_see_all_of_it_and_decide_on_all_of_it,
+        what_holds_for_one_of_them_holds_for_all,
+        all_or_nothing_of_it_is_there_whatever_the_network_does,
+        an_update_that_is_stale_takes_the_rest_with_it,
+        what_was_made_as_one_is_undone_as_one,
+        each_is_judged_as_if_the_others_were_on_record;
     replays:
         a_ruling_is_the_same_when_it_is_asked_again,
         another_bundle_flips_what_it_rules_otherwise;

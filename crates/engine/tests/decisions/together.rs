@@ -4,7 +4,7 @@
 use chaperone_core::event::Event;
 use chaperone_core::evidence::{RulingRecord, Strategy};
 use chaperone_core::gate::GateLevel;
-use chaperone_core::ids::{ResourceTypeName, WritebackId};
+use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::phi::ExposedFor;
 use chaperone_core::principal::Role;
@@ -14,12 +14,14 @@ use chaperone_core::writeback::{
     DeliveryReceipt, FailureCause, StateName, VoidReason, WritebackEvent,
 };
 use chaperone_engine::open_envelope::Caller;
+use chaperone_engine::portal::ProposalAsked;
 use chaperone_testkit::WriteFault;
 use serde_json::{Value, json};
 
 use crate::bench::*;
 use crate::deliveries::slot;
 use crate::undo::{approve, of_one, proposed, records, step, undo};
+use crate::verifications::{Held, trusting_bench};
 
 const TOOL: &str = "propose_together";
 
@@ -35,28 +37,44 @@ fn all(key: &str, changes: &[Value]) -> Value {
     json!({ "idempotency_key": key, "changes": changes, "rationale": "They belong together." })
 }
 
-async fn propose(bench: &Bench, agent: &Caller, key: &str, changes: &[Value]) -> (WritebackId, Value) {
+async fn propose(
+    bench: &Bench,
+    agent: &Caller,
+    key: &str,
+    changes: &[Value],
+) -> (WritebackId, Value) {
     let answer = bench.call(agent, TOOL, all(key, changes)).await;
-    (answer["proposal"].as_str().unwrap().parse().unwrap(), answer)
+    (
+        answer["proposal"].as_str().unwrap().parse().unwrap(),
+        answer,
+    )
 }
 
 async fn ruling_of(bench: &Bench, id: WritebackId) -> RulingRecord {
-    let ruled = bench.recorded().await.into_iter().find_map(|it| match it.event {
-        Event::Writeback(WritebackEvent::Ruled { ruling, .. })
-            if it.stream == chaperone_core::event::StreamId::Writeback(id) =>
-        {
-            Some(*ruling)
-        }
-        _ => None,
-    });
+    let ruled = bench
+        .recorded()
+        .await
+        .into_iter()
+        .find_map(|it| match it.event {
+            Event::Writeback(WritebackEvent::Ruled { ruling, .. })
+                if it.stream == chaperone_core::event::StreamId::Writeback(id) =>
+            {
+                Some(*ruling)
+            }
+            _ => None,
+        });
     ruled.unwrap()
 }
 
 async fn receipt_of(bench: &Bench) -> DeliveryReceipt {
-    let receipts = bench.recorded().await.into_iter().filter_map(|it| match it.event {
-        Event::Writeback(WritebackEvent::Delivered(receipt)) => Some(receipt),
-        _ => None,
-    });
+    let receipts = bench
+        .recorded()
+        .await
+        .into_iter()
+        .filter_map(|it| match it.event {
+            Event::Writeback(WritebackEvent::Delivered(receipt)) => Some(receipt),
+            _ => None,
+        });
     receipts.last().unwrap()
 }
 
@@ -79,7 +97,10 @@ pub(crate) async fn several_changes_take_effect_as_one(db: Db) {
     // Each is found again by a name of its own, which says whose it is.
     let named = |kind: &str, n: usize| {
         let resource = bench.ehr.resource(kind, &format!("new-{n}")).unwrap();
-        resource["identifier"][0]["value"].as_str().unwrap().to_owned()
+        resource["identifier"][0]["value"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(named("Task", 1), id.to_string());
     assert_eq!(named("Appointment", 2), format!("{id}.2"));
@@ -89,14 +110,21 @@ pub(crate) async fn several_changes_take_effect_as_one(db: Db) {
     // Each was ruled on, and what was asked is what the ledger can be asked again.
     let ruling = ruling_of(&bench, id).await;
     assert_eq!(ruling.entries.len(), 2);
-    let same = bench.engine.replay(id, bench.engine.bundle()).await.unwrap();
+    let same = bench
+        .engine
+        .replay(id, bench.engine.bundle())
+        .await
+        .unwrap();
     assert!(same.is_same());
 }
 
 pub(crate) async fn one_refused_change_refuses_all_and_each_has_a_decision(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     // A visit that patients do not book by themselves.
-    let slots = [slot("s1", "free", Some("124")), slot("s2", "free", Some("117"))];
+    let slots = [
+        slot("s1", "free", Some("124")),
+        slot("s2", "free", Some("117")),
+    ];
     let (agent, tokens) = bench.scheduler(&slots).await;
     let changes = [task("Call back."), booking("book_appointment", &tokens[1])];
     let (id, answer) = propose(&bench, &agent, "1", &changes).await;
@@ -113,7 +141,9 @@ pub(crate) async fn one_refused_change_refuses_all_and_each_has_a_decision(db: D
     // One that is not valid refuses all before anything is ruled on.
     let reversed = json!({ "tool": "create_task", "inputs": { "summary": "Call back.", "pool": "nursing",
         "due": "2001-01-01T00:00:00Z" } });
-    let refused = bench.try_call(&agent, TOOL, all("2", &[task("Call back."), reversed])).await;
+    let refused = bench
+        .try_call(&agent, TOOL, all("2", &[task("Call back."), reversed]))
+        .await;
     assert!(refused.is_err() || refused.unwrap()["state"] != "ready");
     bench.deliver().await;
     assert!(bench.ehr.written().is_empty());
@@ -128,6 +158,9 @@ pub(crate) async fn what_does_not_belong_together_is_not_proposed(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     bench.ehr.put(json!({
         "resourceType": "Appointment", "id": "a1", "status": "booked",
+        "serviceType": [{ "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/service-type", "code": "124",
+        }] }],
         "start": "2031-03-03T09:00:00Z", "end": "2031-03-03T09:30:00Z",
         "participant": [{ "actor": { "reference": "Patient/p1" }, "status": "accepted" }],
     }));
@@ -142,7 +175,10 @@ pub(crate) async fn what_does_not_belong_together_is_not_proposed(db: Db) {
             .unwrap_err();
         (error.code, error.field.unwrap_or_default())
     };
-    assert_eq!(refused(&[task("one")]).await, ("invalid-argument", "changes".to_owned()));
+    assert_eq!(
+        refused(&[task("one")]).await,
+        ("invalid-argument", "changes".to_owned())
+    );
     let many: Vec<Value> = (0..11).map(|_| task("one")).collect();
     assert_eq!(refused(&many).await.0, "invalid-argument");
     // Another tool of the envelope that proposes nothing, one that another intent has, and itself.
@@ -154,7 +190,10 @@ pub(crate) async fn what_does_not_belong_together_is_not_proposed(db: Db) {
     // What is said once for all is said once.
     let mut keyed = task("one");
     keyed["inputs"]["idempotency_key"] = json!("mine");
-    let at = ("undeclared-argument", "changes[1].idempotency_key".to_owned());
+    let at = (
+        "undeclared-argument",
+        "changes[1].idempotency_key".to_owned(),
+    );
     assert_eq!(refused(&[task("one"), keyed]).await, at);
     let mut further = task("one");
     further["confidence"] = json!(1.0);
@@ -164,13 +203,21 @@ pub(crate) async fn what_does_not_belong_together_is_not_proposed(db: Db) {
     assert_eq!(twice, ("invalid-proposal", "changes".to_owned()));
     // What another envelope was given is nothing here.
     let others = bench
-        .caller(&human(4, &[Role::Scheduler]), "scheduler-agent", "schedule-appointment", "p2")
+        .caller(
+            &human(4, &[Role::Scheduler]),
+            "scheduler-agent",
+            "schedule-appointment",
+            "p2",
+        )
         .await;
     let foreign = bench
         .try_call(&others, TOOL, all("1", &[task("one"), cancel.clone()]))
         .await
         .unwrap_err();
-    assert_eq!((foreign.code, foreign.field.as_deref()), ("not-found", Some("changes[1].appointment")));
+    assert_eq!(
+        (foreign.code, foreign.field.as_deref()),
+        ("not-found", Some("changes[1].appointment"))
+    );
     assert!(bench.ehr.written().is_empty());
     // And the nearest that does belong together.
     let (id, _) = propose(&bench, &agent, "2", &[task("one"), cancel]).await;
@@ -179,11 +226,18 @@ pub(crate) async fn what_does_not_belong_together_is_not_proposed(db: Db) {
 
 #[tokio::test]
 async fn an_ehr_that_takes_no_transactions_gets_no_several() {
-    for strategy in [Strategy::PlainPost, Strategy::VendorOp, Strategy::HumanEntry] {
+    for strategy in [
+        Strategy::PlainPost,
+        Strategy::VendorOp,
+        Strategy::HumanEntry,
+    ] {
         let bench = bench(strategy).await;
         let (agent, _) = bench.scheduler(&[]).await;
         let changes = [task("one"), task("two")];
-        let error = bench.try_call(&agent, TOOL, all("1", &changes)).await.unwrap_err();
+        let error = bench
+            .try_call(&agent, TOOL, all("1", &changes))
+            .await
+            .unwrap_err();
         assert_eq!(error.code, "not-together", "{strategy:?}");
         assert!(bench.recorded().await.iter().any(|it| {
             matches!(&it.event, Event::CallRefused(refusal) if refusal.code == "not-together")
@@ -195,7 +249,10 @@ pub(crate) async fn people_see_all_of_it_and_decide_on_all_of_it(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     // Nobody knows what kind of visit it is, so that a scheduler decides; the task by itself would need nobody.
     let (agent, tokens) = bench.scheduler(&[slot("s1", "free", Some("9999"))]).await;
-    let changes = [task("Call back."), booking("confirm_appointment", &tokens[0])];
+    let changes = [
+        task("Call back."),
+        booking("confirm_appointment", &tokens[0]),
+    ];
     let (id, answer) = propose(&bench, &agent, "1", &changes).await;
     assert_eq!(answer["state"], "awaiting_approval", "{answer}");
     let ruling = ruling_of(&bench, id).await;
@@ -214,7 +271,11 @@ pub(crate) async fn people_see_all_of_it_and_decide_on_all_of_it(db: Db) {
         .collect();
     assert_eq!(alone, [GateLevel::Auto, GateLevel::Approve]);
     // It is neither decided from the list nor with others, and nobody changes a part of it.
-    let inbox = bench.engine.inbox(&desk, &Default::default()).await.unwrap();
+    let inbox = bench
+        .engine
+        .inbox(&desk, &Default::default())
+        .await
+        .unwrap();
     let item = inbox.items.iter().find(|item| item.id == id).unwrap();
     assert!(!item.quick && !item.together);
     assert!(content.edit.is_empty());
@@ -231,18 +292,27 @@ pub(crate) async fn people_see_all_of_it_and_decide_on_all_of_it(db: Db) {
 
 pub(crate) async fn what_holds_for_one_of_them_holds_for_all(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
-    let slots = [slot("s1", "free", Some("124")), slot("s2", "free", Some("124"))];
+    let slots = [
+        slot("s1", "free", Some("124")),
+        slot("s2", "free", Some("124")),
+    ];
     let (agent, tokens) = bench.scheduler(&slots).await;
     let both = |n: usize| [task("Call back."), booking("book_appointment", &tokens[n])];
     // A switch on the type of the second holds the first back as well.
     let (switched, _) = propose(&bench, &agent, "1", &both(0)).await;
     let it = human(11, &[Role::ItAdmin]);
-    let scope = ModeScope::Resource { resource: ResourceType::new("Appointment").unwrap() };
-    crate::bypass::switch(&bench, &it, scope.clone(), Mode::WritePaused).await;
+    let scope = ModeScope::Resource(ResourceType::new("Appointment").unwrap());
+    let switch = async |mode| {
+        let switched = bench
+            .engine
+            .switch_mode(&it, scope.clone(), mode, "a drill");
+        switched.await.unwrap();
+    };
+    switch(Mode::WritePaused).await;
     bench.deliver().await;
     assert_eq!(bench.state(switched).await, StateName::Ready);
     assert!(bench.ehr.written().is_empty());
-    crate::bypass::switch(&bench, &it, scope, Mode::Normal).await;
+    switch(Mode::Normal).await;
     bench.clock.advance_s(60);
     bench.deliver().await;
     assert_eq!(bench.state(switched).await, StateName::Delivered);
@@ -276,9 +346,12 @@ pub(crate) async fn all_or_nothing_of_it_is_there_whatever_the_network_does(db: 
 }
 
 pub(crate) async fn an_update_that_is_stale_takes_the_rest_with_it(db: Db) {
-    let bench = bench_on(db, Strategy::Conditional).await;
+    let bench = trusting_bench(db).await;
     let booked = json!({
         "resourceType": "Appointment", "id": "a1", "status": "booked",
+        "serviceType": [{ "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/service-type", "code": "124",
+        }] }],
         "start": "2031-03-03T09:00:00Z", "end": "2031-03-03T09:30:00Z",
         "participant": [{ "actor": { "reference": "Patient/p1" }, "status": "accepted" }],
     });
@@ -292,10 +365,20 @@ pub(crate) async fn an_update_that_is_stale_takes_the_rest_with_it(db: Db) {
     let ruling = ruling_of(&bench, id).await;
     assert_eq!(ruling.gate, ruling.entries[1].gate);
     // Whoever confirms it is shown both, and confirms both.
-    let held = crate::verifications::held_by_portal(bench, id).await;
-    let shown = held.shown(id).await;
-    assert_eq!(shown.changes.len(), 2);
-    held.confirm(id).await;
+    let held = Held {
+        bench,
+        ids: vec![id],
+    };
+    let asked = ProposalAsked {
+        writeback: id,
+        patient: "Patient/p1".to_owned(),
+        proxy: None,
+    };
+    let portal = held.portal().await;
+    let shown = held.bench.engine.proposal_for_patient(&portal, asked).await;
+    assert_eq!(shown.unwrap().changes.len(), 2);
+    let attestation = held.attestation(0).await;
+    held.take(attestation).await.unwrap();
     let bench = held.bench;
     assert_eq!(bench.state(id).await, StateName::Ready);
     bench.ehr.put(booked);
@@ -313,7 +396,11 @@ pub(crate) async fn what_was_made_as_one_is_undone_as_one(db: Db) {
     let by = proposed(&bench, run, id).await;
     let ruling = ruling_of(&bench, by).await;
     assert_eq!(ruling.entries.len(), 2);
-    for approver in [human(8, &[Role::Clinician]), records(), human(12, &[Role::Him])] {
+    for approver in [
+        human(8, &[Role::Clinician]),
+        records(),
+        human(12, &[Role::Him]),
+    ] {
         if approve(&bench, &approver, by, true).await.is_ok()
             && bench.state(by).await == StateName::Ready
         {
@@ -322,7 +409,10 @@ pub(crate) async fn what_was_made_as_one_is_undone_as_one(db: Db) {
     }
     bench.deliver().await;
     crate::undo::settle(&bench, run).await;
-    assert!(matches!(step(&bench, run, id).await, UndoStep::Undone { .. }));
+    assert!(matches!(
+        step(&bench, run, id).await,
+        UndoStep::Undone { .. }
+    ));
     for n in [1, 2] {
         let task = bench.ehr.resource("Task", &format!("new-{n}")).unwrap();
         assert_eq!(task["status"], "entered-in-error", "{n}");
@@ -347,11 +437,13 @@ pub(crate) async fn each_is_judged_as_if_the_others_were_on_record(db: Db) {
     let mut later = slot("s3", "free", Some("124"));
     later["start"] = json!("2031-03-04T09:00:00Z");
     later["end"] = json!("2031-03-04T09:30:00Z");
-    let slots = [slot("s1", "free", Some("124")), slot("s2", "free", Some("124")), later];
+    let slots = [
+        slot("s1", "free", Some("124")),
+        slot("s2", "free", Some("124")),
+        later,
+    ];
     let (agent, tokens) = bench.scheduler(&slots).await;
-    let two = |n: usize, m: usize| {
-        [n, m].map(|at| booking("confirm_appointment", &tokens[at]))
-    };
+    let two = |n: usize, m: usize| [n, m].map(|at| booking("confirm_appointment", &tokens[at]));
     // Two bookings of one hour are each harmless alone.
     let (_, clash) = propose(&bench, &agent, "1", &two(0, 1)).await;
     let (_, apart) = propose(&bench, &agent, "2", &two(0, 2)).await;

@@ -35,9 +35,9 @@ fn trusting_for(facts: &str) -> Arc<Bundle> {
     bundle(&files)
 }
 
-struct Held {
-    bench: Bench,
-    ids: Vec<WritebackId>,
+pub(crate) struct Held {
+    pub(crate) bench: Bench,
+    pub(crate) ids: Vec<WritebackId>,
 }
 
 /// So many bookings that wait for the patient's confirmation, each in a slot of its own.
@@ -45,7 +45,7 @@ async fn held(db: Db, count: usize) -> Held {
     held_under(db, TRUSTING.clone(), count).await
 }
 
-async fn held_under(db: Db, rules: Arc<Bundle>, count: usize) -> Held {
+async fn bench_under(db: Db, rules: Arc<Bundle>) -> Bench {
     let mut bench = bench_on(db, Strategy::Conditional).await;
     let config = EngineConfig {
         event_sources: event_sources(),
@@ -53,6 +53,16 @@ async fn held_under(db: Db, rules: Arc<Bundle>, count: usize) -> Held {
     };
     let ports = ports(bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
     bench.engine = Engine::start(config, rules, ports).await.unwrap();
+    bench
+}
+
+/// An engine whose bundle trusts one portal to attest that a patient confirmed something.
+pub(crate) async fn trusting_bench(db: Db) -> Bench {
+    bench_under(db, TRUSTING.clone()).await
+}
+
+async fn held_under(db: Db, rules: Arc<Bundle>, count: usize) -> Held {
+    let bench = bench_under(db, rules).await;
     let slots: Vec<_> = (0..count)
         .map(|n| slot(&format!("s{n}"), "free", Some("124")))
         .collect();
@@ -72,7 +82,7 @@ async fn held_under(db: Db, rules: Arc<Bundle>, count: usize) -> Held {
 }
 
 impl Held {
-    async fn portal(&self) -> Portal {
+    pub(crate) async fn portal(&self) -> Portal {
         let body = b"an attestation";
         let timestamp = self.bench.engine.now().as_second().to_string();
         let key = hmac::Key::new(hmac::HMAC_SHA256, PORTAL_SECRET);
@@ -94,7 +104,7 @@ impl Held {
     }
 
     /// What is right for one of them.
-    async fn attestation(&self, n: usize) -> Attestation {
+    pub(crate) async fn attestation(&self, n: usize) -> Attestation {
         Attestation {
             id: format!("confirmation {n}"),
             writeback: self.ids[n],
@@ -107,7 +117,7 @@ impl Held {
         }
     }
 
-    async fn take(&self, attestation: Attestation) -> Result<Verifying, VerifyFailed> {
+    pub(crate) async fn take(&self, attestation: Attestation) -> Result<Verifying, VerifyFailed> {
         let from = self.portal().await;
         self.bench.engine.take_attestation(&from, attestation).await
     }

@@ -97,7 +97,7 @@ async fn page(
         opened: now.as_millisecond(),
         after_ms: state
             .engine
-            .least_on_screen_ms(chaperone_core::change::ChangeClass::M0),
+            .least_on_screen_ms(chaperone_core::change::ChangeClass::M0, 1),
     };
     Ok(render_as(status, &page))
 }

@@ -143,7 +143,7 @@ pub(super) async fn show(
                 row.together = if item.together && count > 1 { count } else { 0 };
                 row.in_hand(
                     claims.get(&item.id),
-                    state.engine.least_on_screen_ms(item.class),
+                    state.engine.least_on_screen_ms(item.class, 1),
                     now,
                 )
             })

@@ -256,10 +256,14 @@ pub(super) async fn page(
     let choices = state.engine.override_choices();
     let digest = review.row.digest;
     let class = review.row.class.unwrap_or(ChangeClass::M5);
+    let changes = review
+        .ruling
+        .as_ref()
+        .map_or(1, |it| it.entries.len().max(1));
     let mut page = ReviewPage::of(review, choices, chrome, again);
     page.claim = claims::rows(state, person, id).await?;
     if page.can_decide {
-        page.after_ms = state.engine.least_on_screen_ms(class);
+        page.after_ms = state.engine.least_on_screen_ms(class, changes);
     }
     // Whoever changes it has read it too.
     if page.can_decide || !page.edit.is_empty() {

@@ -25,4 +25,5 @@ mod oversight;
 mod pages;
 mod passkeys;
 mod sessions;
+mod together;
 mod undo;
