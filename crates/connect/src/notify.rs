@@ -257,17 +257,17 @@ pub(crate) fn mailbox(setting: &'static str, address: &str) -> Result<Mailbox, M
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use chaperone_core::ids::WritebackId;
     use std::sync::Arc;
 
-    fn gate() -> Gate {
+    pub(crate) fn gate() -> Gate {
         Gate::to_this_machine(Arc::new(SystemClock))
     }
 
-    fn config() -> MailConfig {
+    pub(crate) fn config() -> MailConfig {
         MailConfig {
             host: "127.0.0.1".to_owned(),
             port: Some(2525),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     /// A mail server that takes one mail and returns it.
-    async fn take_one_mail(listener: tokio::net::TcpListener) -> String {
+    pub(crate) async fn take_one_mail(listener: tokio::net::TcpListener) -> String {
         use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
         let (stream, _) = listener.accept().await.unwrap();
         let (reader, mut writer) = stream.into_split();

@@ -80,3 +80,43 @@ impl PatientMailer for MailToPatients {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::tests::{config, gate, take_one_mail};
+
+    fn text() -> PatientMailText {
+        PatientMailText {
+            subject: "Your confirmation code".to_owned(),
+            body: "Enter this code: {code}\r\n".to_owned(),
+            code: Some("48120377".to_owned()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_code_arrives_at_its_address_and_at_no_other() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut config = config();
+        config.port = Some(listener.local_addr().unwrap().port());
+        let mailer = MailToPatients::new(&config, &gate()).unwrap();
+        // What is no address, or more than one, reaches no server.
+        for other in [
+            "",
+            "ada",
+            "ada@example.org,eve@example.org",
+            "ada@example.org\r\nBcc: eve@example.org",
+        ] {
+            let sent = mailer.send(&Phi::new(other.to_owned()), &text()).await;
+            assert_eq!(sent, Err(PatientMailNotSent::NoAddress), "{other}");
+        }
+        let to = Phi::new("ada@example.org".to_owned());
+        let text = text();
+        let (sent, mail) = tokio::join!(mailer.send(&to, &text), take_one_mail(listener));
+        // The server hangs up without a word: nobody knows whether it took it, so it does not count as sent.
+        assert_eq!(sent, Err(PatientMailNotSent::Failed));
+        assert!(mail.contains("To: ada@example.org\n"), "{mail}");
+        assert!(mail.contains("Enter this code: 48120377\n"), "{mail}");
+        assert!(!mail.contains("clinic.example/console") && !mail.contains("Bcc"));
+    }
+}

@@ -224,6 +224,7 @@ fn patch_of<'a>(
     let is_its_base = base.get("id").and_then(Value::as_str) == Some(id)
         && version.is_some()
         && version_of(&base) == version
+        && change.base_version == version.as_ref().map(|version| version.0.as_str())
         && change.base_digest == Some(&content_digest(&base));
     if !is_its_base {
         return Err(Unsendable::PatchBase);

@@ -274,6 +274,7 @@ async fn a_patch_that_is_not_what_was_approved_never_leaves() {
     change(&|o| o.base = Some(o.base.take().unwrap().replacen("before", "BEFORE", 1)));
     change(&|o| o.base_digest = None);
     change(&|o| o.if_match = Some("W/\"2\"".to_owned()));
+    change(&|o| o.base_version = Some("2".to_owned()));
     change(&|o| o.if_match = None);
     // In another way than under If-Match.
     change(&|o| o.strategy = Strategy::PlainPost);

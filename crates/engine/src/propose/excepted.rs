@@ -422,7 +422,8 @@ impl Engine {
         let strategy = way.strategy;
         let is_conditional = strategy == chaperone_core::evidence::Strategy::Conditional;
         let is_create = order.interaction == Interaction::Create;
-        let patch = patch_of(&sent).filter(|_| is_conditional && support.patch);
+        let as_patch = is_conditional && support.patch;
+        let patch = as_patch.then(|| patch_of(&sent)).flatten();
         let recorded = instant(self.now());
         let provenance = support.provenance.then(|| {
             let edit = order.edit.as_ref();
