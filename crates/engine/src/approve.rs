@@ -250,9 +250,18 @@ impl Engine {
             }
             None => Factor::None,
         };
-        let review_ms = read_ms
-            .map(|ms| ms / u64::from(among.max(1)))
-            .unwrap_or(request.review_ms);
+        // The share of each change, where several are decided together or as one.
+        let changes = hand
+            .state
+            .ruled()
+            .map_or(1, |ruled| ruled.changes().count());
+        let changes = u32::try_from(changes).unwrap_or(u32::MAX).max(1);
+        let shared_by = u64::from(among.max(1)).saturating_mul(u64::from(changes));
+        let review_ms = read_ms.unwrap_or(request.review_ms)
+            / match read_ms {
+                Some(_) => shared_by,
+                None => u64::from(changes),
+            };
         let approved_at = |at: Timestamp| {
             granted(ApprovalRecord {
                 digest: request.digest,
@@ -277,7 +286,9 @@ impl Engine {
             now,
         )?;
         self.support_allows(&mut hand, by).await?;
-        let paced = self.pace(by, class, review_ms, &mut commit).await;
+        let paced = self
+            .pace(by, class, (changes, review_ms), &mut commit)
+            .await;
         if matches!(paced, Err(DecideFailed::Pause { .. })) {
             self.notify_waiting(&as_it_waits);
         }

@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use chaperone_core::Timestamp;
+use chaperone_core::change::Change;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::StreamId;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
@@ -293,7 +294,13 @@ impl Engine {
             return self.defer(work, HELD_BY_CONFORMANCE_MS, None).await;
         };
         let ruled = ready.ruled();
-        let leave = match SendKind::of(ruled.order.strategy, ruled.change.interaction) {
+        // Of several, changing something is what may fail as an update does.
+        let updates = |it: &Change| it.interaction == Interaction::Update;
+        let interaction = match ruled.changes().any(updates) {
+            true => Interaction::Update,
+            false => ruled.change.interaction,
+        };
+        let leave = match SendKind::of(ruled.order.strategy, interaction) {
             None => None,
             Some(kind) => match self.traffic.leave(kind, self.config.breaker, now) {
                 Ok(leave) => Some(leave),

@@ -57,6 +57,9 @@ pub struct WritebackRow {
     pub tainted: bool,
     /// Type of the resource, once known.
     pub resource: Option<ResourceType>,
+    /// The types of the others, where several changes are made as one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub resources_also: BTreeSet<ResourceType>,
     /// Create or update, once known.
     pub interaction: Option<Interaction>,
     /// Its class, once known.
@@ -128,6 +131,12 @@ impl WritebackRow {
             requester: proposal.requester,
             tainted: proposal.tainted,
             resource: ruled.map(|r| r.change.resource.clone()),
+            resources_also: ruled
+                .map(|r| r.entries.iter().skip(1))
+                .into_iter()
+                .flatten()
+                .map(|entry| entry.change.resource.clone())
+                .collect(),
             interaction: ruled.map(|r| r.change.interaction),
             class: ruled.map(|r| r.ruling.class),
             gate: ruled.map(|r| r.ruling.gate.clone()),

@@ -88,7 +88,7 @@ impl Bundle {
                 // A pair stands for an entry that needs one person if one of the two may decide on it.
                 GateLevel::TwoPerson if own.gate.level() < level => {
                     let by_one = self.ruling_record(request, Some(GateLevel::Approve2f))?;
-                    pair_for(&by_one.gate, entries)
+                    pair_for(&by_one.gate, own.gate.level(), entries)
                 }
                 _ if own.gate.level() < level => self.ruling_record(request, Some(level))?.gate,
                 _ => own.gate.clone(),
@@ -107,8 +107,9 @@ fn all_of(gates: impl IntoIterator<Item = Gate>) -> Gate {
     gates.into_iter().reduce(Gate::and).unwrap_or(Gate::Deny)
 }
 
-/// The pair that other entries need, if one of the two holds a role that opens this gate.
-fn pair_for(gate: &Gate, entries: &[RulingRecord]) -> Gate {
+/// The pair that other entries need, if one of the two may decide on this entry: where it asks for a second factor by
+/// itself, the one who gives it.
+fn pair_for(gate: &Gate, own: GateLevel, entries: &[RulingRecord]) -> Gate {
     let roles: BTreeSet<Role> = match gate {
         Gate::Approve { roles } | Gate::Approve2f { roles } => roles.clone(),
         _ => BTreeSet::new(),
@@ -117,7 +118,8 @@ fn pair_for(gate: &Gate, entries: &[RulingRecord]) -> Gate {
         .iter()
         .find_map(|it| match it.gate {
             Gate::TwoPerson { first, second }
-                if roles.contains(&first) || roles.contains(&second) =>
+                if roles.contains(&first)
+                    || (own < GateLevel::Approve2f && roles.contains(&second)) =>
             {
                 Some(it.gate.clone())
             }

@@ -217,7 +217,11 @@ async fn check_some(profile: ServerProfile, atomic: bool, changes: usize, expect
         let copies_of = |name: &str| copies.get(name).copied().unwrap_or(0);
         let copies = copies_of(&proposal);
         for at in 2..=changes {
-            assert_eq!(copies_of(&format!("{proposal}.{at}")), copies, "{fault}: all or none");
+            assert_eq!(
+                copies_of(&format!("{proposal}.{at}")),
+                copies,
+                "{fault}: all or none"
+            );
         }
         writeln!(
             told,

@@ -60,10 +60,7 @@ pub(super) fn covers_each(
         if own.gate != Gate::Deny && own.gate.level() < own.class.floor() {
             return Err(Refusal::BelowFloor);
         }
-        // What satisfies both is what is demanded already, or it would not be enough for this one.
-        if record.gate.clone().and(own.gate.clone()) != record.gate
-            || record.proof_min < own.proof_min
-        {
+        if !opens(&record.gate, &own.gate) || record.proof_min < own.proof_min {
             return Err(Refusal::BelowFloor);
         }
     }
@@ -72,4 +69,23 @@ pub(super) fn covers_each(
         return Err(Refusal::EntriesDiffer);
     }
     Ok(())
+}
+
+/// Whether whoever opens the gate of all could open that of one: it is no weaker, and it asks for nobody who may not
+/// decide on this one.
+fn opens(all: &Gate, own: &Gate) -> bool {
+    let is_no_weaker = all.clone().and(own.clone()) == *all;
+    let by_its_own = match (all, own) {
+        (
+            Gate::Approve { roles } | Gate::Approve2f { roles },
+            Gate::Approve { roles: own } | Gate::Approve2f { roles: own },
+        ) => roles.is_subset(own),
+        // Of a pair, the first gives the second factor.
+        (Gate::TwoPerson { first, .. }, Gate::Approve2f { roles: own }) => own.contains(first),
+        (Gate::TwoPerson { first, second }, Gate::Approve { roles: own }) => {
+            own.contains(first) || own.contains(second)
+        }
+        _ => true,
+    };
+    is_no_weaker && by_its_own
 }

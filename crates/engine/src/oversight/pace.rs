@@ -89,7 +89,7 @@ impl Engine {
         &self,
         by: &Human,
         class: ChangeClass,
-        review_ms: u64,
+        (changes, review_ms): (u32, u64),
         commit: &mut Commit,
     ) -> Result<Paced, DecideFailed> {
         let rules = &self.oversight.pace;
@@ -108,7 +108,11 @@ impl Engine {
             };
         }
         approvals.until = None;
-        let passed = approvals.take(rules, now, review_ms);
+        // Each change counts; the first limit that is passed is told.
+        let mut passed = None;
+        for _ in 0..changes {
+            passed = passed.or(approvals.take(rules, now, review_ms));
+        }
         let Some((limit, count, median_ms)) = passed else {
             commit
                 .records

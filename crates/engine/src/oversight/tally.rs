@@ -2,6 +2,8 @@
 //!
 //! Rows are projections: they hold names of models, prompts and policies and numbers, and nothing about patients.
 
+use std::collections::BTreeSet;
+
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, Recorded};
 use chaperone_core::gate::GateLevel;
@@ -217,7 +219,7 @@ impl Seen {
             .map_or(&[], |ruled| &ruled.ruling.determining[..])
     }
 
-    /// Under what it is counted: its tool, then each row.
+    /// Under what it is counted: its tool, or those of its changes where there are several, then each row.
     pub(super) fn counted(&self) -> Vec<Counted> {
         let Some(maker) = self.maker() else {
             return Vec::new();
@@ -227,7 +229,16 @@ impl Seen {
             combination: Combination::of(maker, &proposal.intent, Some(row.clone())),
             tool: None,
         };
-        std::iter::once(Counted::tool(maker, &proposal.intent, &proposal.tool))
+        let entries = self.ruled().map_or(&[][..], |ruled| &ruled.entries);
+        let only = entries.is_empty().then_some(&proposal.tool);
+        let tools: BTreeSet<&ToolName> = only
+            .into_iter()
+            .chain(entries.iter().map(|entry| &entry.tool))
+            .collect();
+        let by_tool = |tool| Counted::tool(maker, &proposal.intent, tool);
+        tools
+            .into_iter()
+            .map(by_tool)
             .chain(self.rows().iter().map(by_row))
             .collect()
     }

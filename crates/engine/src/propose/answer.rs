@@ -4,6 +4,7 @@
 //! 10). How often, where and why other data speaks against a proposal makes no difference to the answer,
 //! and it is said only where nothing in the agent's own input explains the refusal.
 
+use chaperone_core::gate::Gate;
 use chaperone_core::writeback::{RefusedBy, Ruled};
 use chaperone_fhir::finding::RestsOn;
 use serde_json::{Value, json};
@@ -73,11 +74,16 @@ pub(super) fn findings_for_agent(
 }
 
 /// What was decided about each of several changes, as their agent is told it: whether people decide, and the code
-/// where it is refused. One that is refused refuses all.
+/// where it is refused. One that is refused refuses all, and of the others nothing is said then: how far a gate is raised
+/// can rest on the record, and an agent could ask about it again and again without anybody seeing it (invariant 10).
 pub(super) fn decisions(parts: &[Part<'_>], ruled: Option<&Ruled>) -> Value {
+    let is_refused = ruled.is_some_and(|ruled| ruled.ruling.gate == Gate::Deny);
     let decided = |at: usize, part: &Part<'_>| {
         let own = ruled.and_then(|ruled| ruled.ruling.entries.get(at));
         match own {
+            Some(own) if is_refused && own.denial.is_none() => {
+                json!({ "tool": part.as_sent.tool.name, "gate": null })
+            }
             Some(own) => json!({
                 "tool": part.as_sent.tool.name,
                 "gate": told_gate(own.gate.level()),

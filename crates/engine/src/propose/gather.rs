@@ -80,6 +80,11 @@ impl Engine {
             Some(name) => resources.get(name).cloned(),
             None => None,
         };
+        if base.as_ref().is_some_and(is_part) {
+            return Err(CallError::ehr_unusable().saying(
+                "the EHR shows a part of this alone, and what is not shown must not be lost",
+            ));
+        }
         Ok(Inputs {
             targets,
             resources,
@@ -137,4 +142,15 @@ impl Engine {
         !chaperone_fhir::references::patient_references(self.definitions, resource).is_empty()
             || resource.get("resourceType").and_then(Value::as_str) == Some("Patient")
     }
+}
+
+/// Whether the EHR says that this is not all that it holds of a resource.
+///
+/// # Source
+/// FHIR R4, Resource, "meta.tag": `SUBSETTED`. Nobody updates what they were shown a part of.
+fn is_part(resource: &Value) -> bool {
+    let tags = resource.pointer("/meta/tag").and_then(Value::as_array);
+    tags.into_iter()
+        .flatten()
+        .any(|tag| tag.get("code").and_then(Value::as_str) == Some("SUBSETTED"))
 }

@@ -3,6 +3,7 @@
 use chaperone_core::digest::Digest;
 use chaperone_core::edit::CallKept;
 use chaperone_core::evidence::{AgentVersion, Resemblance, Ruling, ValidationRecord, WriteOrder};
+use chaperone_core::gate::Gate;
 use chaperone_core::request::WriteRequest;
 use serde_json::Value;
 
@@ -61,7 +62,8 @@ impl Engine {
                 write,
                 base: part.inputs.base.as_ref(),
                 body: &part.merged.body,
-                as_patch: support.patch,
+                // What is refused is kept as it was proposed; nothing of it travels.
+                as_patch: support.patch && record.gate != Gate::Deny,
             };
             sent_as(&change, way.strategy, provenance, asked)
                 .ok_or_else(CallError::invalid_proposal)

@@ -154,8 +154,8 @@ impl Engine {
         })
     }
 
-    /// Applies the plausibility rules to each part, as if the others were on record already: two orders that are each
-    /// harmless may not be so together.
+    /// Applies the plausibility rules to each part, also as if the others were on record already: two orders that are
+    /// each harmless may not be so together.
     pub(super) async fn judge_all(&self, parts: &mut [Part<'_>]) {
         let all: Vec<Value> = parts.iter().map(|it| it.merged.resource.clone()).collect();
         for (at, part) in parts.iter_mut().enumerate() {

@@ -116,8 +116,8 @@ impl Judged {
 }
 
 impl Engine {
-    /// Applies the rules to a merged result that is valid. What is proposed `beside` it as one with it counts as if
-    /// it were on record.
+    /// Applies the rules to a merged result that is valid: by itself, and once more as if what is proposed `beside` it
+    /// were on record. What either finds counts, so that nothing that is proposed takes a warning away.
     pub(super) async fn judge(
         &self,
         write: &WriteAction,
@@ -132,7 +132,6 @@ impl Engine {
             restricted,
             looked_up,
         } = self.surroundings(inputs, resource, now).await;
-        add_beside(&mut context, beside);
         // Who belongs to the organisation and treats the patient is known where a protocol says it: a renewal is of
         // what the protocol's own prescriber wrote for them.
         if write.observe.iter().any(|name| name == REFILL_CHECKS) {
@@ -142,6 +141,10 @@ impl Engine {
         }
         let rules = &self.rules.plausibility;
         let mut report = rules.check(resource, &context);
+        if !beside.is_empty() {
+            add_beside(&mut context, beside);
+            add_to(&mut report, rules.check(resource, &context));
+        }
         // Nobody asked for is worth knowing; asked for and not had is a human's to look at.
         for unchecked in &mut report.unchecked {
             unchecked.needs_human |= missed.contains(&unchecked.part);
@@ -216,6 +219,36 @@ impl Engine {
             return Err(EhrReadFailed::Unavailable);
         }
         Ok(judged.plausible.refill_is_clean)
+    }
+}
+
+/// Adds what a second look found and the first did not, in the order of the first.
+fn add_to(report: &mut Report, more: Report) {
+    for judged in more.judged {
+        let is_known = report.judged.iter().any(|it| {
+            it.rule == judged.rule && it.case == judged.case && it.finding == judged.finding
+        });
+        if !is_known {
+            report.judged.push(judged);
+        }
+    }
+    for unchecked in more.unchecked {
+        match report
+            .unchecked
+            .iter_mut()
+            .find(|it| it.part == unchecked.part)
+        {
+            Some(known) => {
+                known.needs_human |= unchecked.needs_human;
+                let rules = unchecked.rules.into_iter();
+                for rule in rules {
+                    if !known.rules.contains(&rule) {
+                        known.rules.push(rule);
+                    }
+                }
+            }
+            None => report.unchecked.push(unchecked),
+        }
     }
 }
 

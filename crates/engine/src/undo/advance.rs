@@ -331,16 +331,14 @@ impl Engine {
         needed: PersonNeeded,
     ) -> Result<bool, UndoFailed> {
         let original = hand.state.proposal().clone();
-        let place = match &hand.state {
-            Writeback::Delivered(delivered) => {
-                let places = self.places_of(delivered.receipt()).await?;
-                places.and_then(|places| places.into_iter().next())
-            }
+        let places = match &hand.state {
+            Writeback::Delivered(delivered) => self.places_of(delivered.receipt()).await?,
             _ => None,
         };
+        let places = places.unwrap_or_default();
         let id = WritebackId::from_random(self.random.id());
         let mut commit = self.commit_as(undoing());
-        let task = match self.task_draft(&original, place, needed, run.id, id).await {
+        let task = match self.task_draft(&original, places, needed, run.id, id).await {
             Some(draft) => {
                 self.propose_remedy(run, UndoPart::Task, &original, id, *draft, &mut commit)
                     .await?;
@@ -358,12 +356,12 @@ impl Engine {
     async fn task_draft(
         &self,
         original: &chaperone_core::writeback::Proposal,
-        place: Option<Place>,
+        places: Vec<Place>,
         needed: PersonNeeded,
         run: UndoId,
         id: WritebackId,
     ) -> Option<Box<super::remedy::Draft>> {
-        match self.task_about(original, place, needed, run, id).await {
+        match self.task_about(original, places, needed, run, id).await {
             Ok(draft) => draft,
             Err(failed) => {
                 tracing::info!(run = %run, error = %failed, "no task was made for a person");

@@ -258,7 +258,7 @@ impl Engine {
     pub(super) async fn task_about(
         &self,
         proposal: &Proposal,
-        place: Option<Place>,
+        places: Vec<Place>,
         needed: PersonNeeded,
         run: UndoId,
         id: WritebackId,
@@ -286,9 +286,23 @@ impl Engine {
             "performerType": [{ "coding": [{ "system": "urn:chaperone:pool", "code": "clinician" }] }],
         });
         if let Some(object) = task.as_object_mut() {
-            if let Some(place) = place {
-                let focus = json!({ "reference": place.reference() });
-                object.insert("focus".to_owned(), focus);
+            // Of several that were made as one, all: which of them a person has to look at, they see there.
+            match places.as_slice() {
+                [] => {}
+                [only] => {
+                    let focus = json!({ "reference": only.reference() });
+                    object.insert("focus".to_owned(), focus);
+                }
+                several => {
+                    let input = |place: &Place| {
+                        json!({
+                            "type": { "text": "made as one with the others" },
+                            "valueReference": { "reference": place.reference() },
+                        })
+                    };
+                    let inputs = several.iter().map(input).collect();
+                    object.insert("input".to_owned(), Value::Array(inputs));
+                }
             }
             if let Some(token) = proposal.patient {
                 let patient = format!("Patient/{}", self.patient_id(token).await?);

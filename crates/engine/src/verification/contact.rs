@@ -48,8 +48,10 @@ impl Change {
         })
     }
 
-    fn new_points(&self) -> impl Iterator<Item = &Value> {
-        self.after.iter().filter(|it| !self.before.contains(it))
+    /// The contact points that were put behind those of before; nothing where anything else was done to them. One that
+    /// is there already counts like any other: whether it is, nobody finds out here.
+    fn appended(&self) -> Option<&[Value]> {
+        self.after.strip_prefix(self.before.as_slice())
     }
 }
 
@@ -63,24 +65,16 @@ fn mail_address(point: &Value) -> Option<&str> {
     address.filter(|_| text(point, "system") == Some("email"))
 }
 
-/// Whether two addresses are one to whoever reads them.
-fn is_same(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other)
-}
-
 /// The address that a code can go to: the one contact point that the order adds, an e-mail address in use, where it
 /// changes nothing else. A telephone has no way here.
 pub(super) fn code_address(order: &WriteOrder) -> Option<Phi<String>> {
     let change = Change::of(order)?;
-    let mut new = change.new_points();
-    let (Some(point), None) = (new.next(), new.next()) else {
+    let [point] = change.appended()? else {
         return None;
     };
     let address = mail_address(point)?;
-    let mut known = change.before.iter().filter_map(mail_address);
-    let is_new = !known.any(|it| is_same(it, address));
     let is_in_use = text(point, "use") != Some("old") && point.get("period").is_none();
-    (change.is_all && is_new && is_in_use).then(|| Phi::new(address.to_owned()))
+    (change.is_all && is_in_use).then(|| Phi::new(address.to_owned()))
 }
 
 /// Of an order that adds contact points and does nothing else, what somebody who acts in the patient's place is shown:
@@ -88,9 +82,8 @@ pub(super) fn code_address(order: &WriteOrder) -> Option<Phi<String>> {
 /// of which nothing may be left out that they confirm.
 pub(crate) fn for_proxy(order: &WriteOrder) -> Option<Value> {
     let change = Change::of(order)?;
-    let adds_alone = change.is_all && change.before.iter().all(|it| change.after.contains(it));
-    let new: Vec<&Value> = change.new_points().collect();
-    adds_alone.then(|| json!({ "resourceType": "Patient", "telecom": new }))
+    let added = change.appended().filter(|_| change.is_all)?;
+    Some(json!({ "resourceType": "Patient", "telecom": added }))
 }
 
 /// Whether a change is one that the patient is told of, at the addresses of before.

@@ -7,8 +7,9 @@ use chaperone_core::evidence::{RulingRecord, WriteOrder};
 use chaperone_core::gate::Gate;
 use chaperone_core::phi::Phi;
 use chaperone_core::ports::EhrReadFailed;
-use chaperone_core::resource::Interaction;
+use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::together::OneChange;
+use chaperone_core::writeback::Proposal;
 use chaperone_fhir::words::{self, DiffLine};
 use serde_json::Value;
 
@@ -33,8 +34,19 @@ pub struct ChangeView {
     pub documents: Vec<String>,
     /// Whether the base is still what it was.
     pub base: BaseState,
+    /// For an order that follows another, that other one and what differs.
+    pub follows: Option<Follows>,
     /// Of several that are decided as one: what was ruled on it by itself.
     pub alone: Option<AloneView>,
+}
+
+/// The order that a new one follows, as the EHR has it now. Not part of what is approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follows {
+    /// It in one line.
+    pub words: String,
+    /// What of its clinical content differs.
+    pub diff: Vec<DiffLine>,
 }
 
 /// What was ruled on one of several changes.
@@ -46,6 +58,8 @@ pub struct AloneView {
     pub class: ChangeClass,
     /// Why it is refused, where it is.
     pub denial: Option<String>,
+    /// Why, in words.
+    pub reasons: Vec<String>,
 }
 
 /// Whether what a change rests on is still so.
@@ -133,6 +147,7 @@ impl Engine {
     pub(super) async fn change_views(
         &self,
         opened: &OrderContent,
+        proposal: &Proposal,
         ruling: &RulingRecord,
     ) -> Vec<ChangeView> {
         let mut views = Vec::new();
@@ -146,14 +161,49 @@ impl Engine {
                 diff_left_off,
                 documents: documents(&change.body),
                 base: self.base_state(&sent).await,
+                follows: self.follows(&change.body, proposal).await,
                 alone: ruling.entries.get(at).map(|own| AloneView {
                     gate: own.gate.clone(),
                     class: own.class,
                     denial: own.denial.clone(),
+                    reasons: own.reasons.iter().map(|it| it.text.clone()).collect(),
                 }),
             });
         }
         views
+    }
+
+    /// The prescription a new one names as its prior, when it is this patient's and can be read.
+    async fn follows(&self, body: &Value, proposal: &Proposal) -> Option<Follows> {
+        const CLINICAL: [&str; 5] = [
+            "medicationCodeableConcept",
+            "medicationReference",
+            "dosageInstruction",
+            "dispenseRequest",
+            "substitution",
+        ];
+        let reference = body.pointer("/priorPrescription/reference")?.as_str()?;
+        let id = reference.strip_prefix("MedicationRequest/")?;
+        let resource = ResourceType::new("MedicationRequest").ok()?;
+        let prior = self.ehr.read(&resource, id).await.ok()?;
+        let patient_id = self.patient_id(proposal.patient?).await.ok()?;
+        if !self.belongs_to(&prior, &patient_id) {
+            tracing::warn!("an order follows a prescription of somebody else; it is not shown");
+            return None;
+        }
+        let clinical = |of: &Value| {
+            let mut shown = with_displays(of);
+            if let Some(members) = shown.as_object_mut() {
+                members.retain(|name, _| CLINICAL.contains(&name.as_str()));
+            }
+            shown
+        };
+        let mut diff = words::diff(Some(&clinical(&prior)), &clinical(body));
+        diff.truncate(DIFF_LINES_MAX);
+        Some(Follows {
+            words: words::describe(&for_words(&prior)),
+            diff,
+        })
     }
 
     async fn base_state(&self, change: &OneChange<'_>) -> BaseState {

@@ -169,6 +169,8 @@ fn applies(scope: &ModeScope, row: &WritebackRow) -> bool {
         ModeScope::Tenant | ModeScope::Ehr(_) => true,
         ModeScope::Agent(agent) => row.agent == *agent,
         ModeScope::Intent(intent) => row.intent == *intent,
-        ModeScope::Resource(resource) => row.resource.as_ref() == Some(resource),
+        ModeScope::Resource(resource) => {
+            row.resource.as_ref() == Some(resource) || row.resources_also.contains(resource)
+        }
     }
 }

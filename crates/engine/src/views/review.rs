@@ -15,6 +15,7 @@ use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::Phi;
 use chaperone_core::principal::Human;
+use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::ResourceType;
 use chaperone_core::retention::Deletion;
 use chaperone_core::undo::UndoLink;
@@ -86,8 +87,6 @@ pub struct ReviewContent {
     pub words: Phi<String>,
     /// Each change, in order: one, or all of those that take effect as one.
     pub changes: Vec<ChangeView>,
-    /// For an order that follows another, that other one and what differs.
-    pub follows: Option<Follows>,
     /// For what a person made of another proposal: who, why, and how it differs from the agent's.
     pub edited: Option<EditedView>,
     /// The inputs that this person can change; none where they cannot.
@@ -106,15 +105,6 @@ pub struct ReviewContent {
     pub findings: Vec<FindingView>,
     /// What the person who refused gave as the reason.
     pub refusal_reason: Option<String>,
-}
-
-/// The order that a new one follows, as the EHR has it now. Not part of what is approved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Follows {
-    /// It in one line.
-    pub words: String,
-    /// What of its clinical content differs.
-    pub diff: Vec<DiffLine>,
 }
 
 /// The patient on the review page.
@@ -203,13 +193,19 @@ pub struct OutcomeView {
     pub deliver_within_s: i64,
 }
 
-/// What the ruling was told of the agent's confidence, beside its own word.
+/// What the ruling was told of the agent's confidence, beside its own word; of several changes the least, and nothing
+/// where it was told nothing about one of them.
 fn calibrated(opened: &OrderContent) -> Option<i64> {
-    let fact = opened.order.asked.as_ref()?.facts.get("confidence_pct")?;
-    match (&fact.value, fact.kind) {
-        (FactValue::Long(pct), FactKind::Observed) => Some(*pct),
-        _ => None,
-    }
+    let of_one = |asked: WriteRequest| {
+        let fact = asked.facts.get("confidence_pct")?;
+        match (&fact.value, fact.kind) {
+            (FactValue::Long(pct), FactKind::Observed) => Some(*pct),
+            _ => None,
+        }
+    };
+    let asked = opened.order.questions()?;
+    let all: Option<Vec<i64>> = asked.into_iter().map(of_one).collect();
+    all?.into_iter().min()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -386,19 +382,15 @@ impl Engine {
             sources.push(self.source(*token).await);
         }
         let (changes, words) = match (opened, ruling) {
-            (Some(opened), Some(ruling)) => {
-                (self.change_views(opened, ruling).await, opened.words())
-            }
+            (Some(opened), Some(ruling)) => (
+                self.change_views(opened, proposal, ruling).await,
+                opened.words(),
+            ),
             _ => (Vec::new(), Phi::default()),
-        };
-        let follows = match (opened, proposal.patient) {
-            (Some(opened), Some(_)) => self.follows(opened, proposal).await,
-            _ => None,
         };
         Ok(ReviewContent {
             words,
             changes,
-            follows,
             edited: self.edited_view(proposal, opened).await?,
             edit: Vec::new(),
             patient,
@@ -408,43 +400,6 @@ impl Engine {
             resembles: opened.map_or_else(Vec::new, |it| resembles(&it.order)),
             findings: Vec::new(),
             refusal_reason: None,
-        })
-    }
-
-    /// The prescription a new one names as its prior, when it is this patient's and can be read.
-    async fn follows(&self, opened: &OrderContent, proposal: &Proposal) -> Option<Follows> {
-        const CLINICAL: [&str; 5] = [
-            "medicationCodeableConcept",
-            "medicationReference",
-            "dosageInstruction",
-            "dispenseRequest",
-            "substitution",
-        ];
-        let reference = opened
-            .first
-            .body
-            .pointer("/priorPrescription/reference")?
-            .as_str()?;
-        let id = reference.strip_prefix("MedicationRequest/")?;
-        let resource = ResourceType::new("MedicationRequest").ok()?;
-        let prior = self.ehr.read(&resource, id).await.ok()?;
-        let patient_id = self.patient_id(proposal.patient?).await.ok()?;
-        if !self.belongs_to(&prior, &patient_id) {
-            tracing::warn!("an order follows a prescription of somebody else; it is not shown");
-            return None;
-        }
-        let clinical = |of: &Value| {
-            let mut shown = with_displays(of);
-            if let Some(members) = shown.as_object_mut() {
-                members.retain(|name, _| CLINICAL.contains(&name.as_str()));
-            }
-            shown
-        };
-        let mut diff = words::diff(Some(&clinical(&prior)), &clinical(&opened.first.body));
-        diff.truncate(DIFF_LINES_MAX);
-        Some(Follows {
-            words: words::describe(&for_words(&prior)),
-            diff,
         })
     }
 

@@ -131,7 +131,8 @@ pub(crate) async fn one_refused_change_refuses_all_and_each_has_a_decision(db: D
     assert_eq!(answer["state"], "refused", "{answer}");
     assert_eq!(answer["refusal"]["by"], "policy");
     let decisions = answer["changes"].as_array().unwrap();
-    assert_eq!(decisions[0]["gate"], "auto");
+    // Of the other, the agent is told nothing that could rest on the record.
+    assert_eq!(decisions[0], json!({ "tool": "create_task", "gate": null }));
     assert_eq!(decisions[1]["gate"], "deny");
     assert_eq!(decisions[1]["code"], answer["refusal"]["code"]);
     let ruling = ruling_of(&bench, id).await;
@@ -444,9 +445,35 @@ pub(crate) async fn each_is_judged_as_if_the_others_were_on_record(db: Db) {
     ];
     let (agent, tokens) = bench.scheduler(&slots).await;
     let two = |n: usize, m: usize| [n, m].map(|at| booking("confirm_appointment", &tokens[at]));
-    // Two bookings of one hour are each harmless alone.
+    // Two bookings of one hour are each harmless alone; each of them is, whatever stands beside it.
     let (_, clash) = propose(&bench, &agent, "1", &two(0, 1)).await;
     let (_, apart) = propose(&bench, &agent, "2", &two(0, 2)).await;
     assert_eq!(apart["gate"], "auto_verified", "{apart}");
     assert_ne!(clash["gate"], "auto_verified", "{clash}");
+}
+
+#[tokio::test]
+async fn what_the_ehr_shows_a_part_of_is_not_updated() {
+    let bench = bench(Strategy::Conditional).await;
+    let mut booked = json!({
+        "resourceType": "Appointment", "id": "a1", "status": "booked",
+        "start": "2031-03-03T09:00:00Z", "end": "2031-03-03T09:30:00Z",
+        "participant": [{ "actor": { "reference": "Patient/p1" }, "status": "accepted" }],
+    });
+    bench.ehr.put(booked.clone());
+    let (agent, _) = bench.scheduler(&[]).await;
+    let listed = bench.call(&agent, "list_appointments", json!({})).await;
+    let appointment = listed["resources"][0]["id"].clone();
+    let cancel = |key: &str| json!({ "idempotency_key": key, "appointment": appointment });
+    bench
+        .call(&agent, "cancel_appointment", cancel("whole"))
+        .await;
+    booked["meta"] = json!({ "tag": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED",
+    }] });
+    bench.ehr.put(booked);
+    let part = bench
+        .try_call(&agent, "cancel_appointment", cancel("part"))
+        .await;
+    assert_eq!(part.unwrap_err().code, "ehr-answer-unusable");
 }

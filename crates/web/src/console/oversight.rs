@@ -265,13 +265,17 @@ async fn sample_page(
         problem: typed.problem,
         id: id.to_string(),
         words: content.words.expose(ExposedFor::Person).clone(),
-        diff: content
-            .changes
-            .iter()
-            .flat_map(|change| &change.diff)
-            .map(|line| {
+        diff: (1_usize..)
+            .zip(&content.changes)
+            .flat_map(|(at, change)| change.diff.iter().map(move |line| (at, line)))
+            .map(|(at, line)| {
+                // Of several that took effect as one, which it is.
+                let path = match content.changes.len() {
+                    1 => line.path.clone(),
+                    _ => format!("{at}. {}", line.path),
+                };
                 (
-                    line.path.clone(),
+                    path,
                     line.before.clone().unwrap_or_default(),
                     line.after.clone().unwrap_or_default(),
                 )

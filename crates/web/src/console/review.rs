@@ -89,8 +89,6 @@ pub(super) struct ReviewPage {
 pub(super) struct ContentRows {
     pub(super) words: String,
     pub(super) changes: Vec<ChangeRows>,
-    pub(super) follows: String,
-    pub(super) follows_diff: Vec<DiffRow>,
     pub(super) edited: Option<EditedRows>,
     pub(super) patient: Option<PatientRows>,
     pub(super) patient_missing: bool,
@@ -109,6 +107,9 @@ pub(super) struct ChangeRows {
     /// What it would need by itself, or why it is refused.
     pub(super) alone: String,
     pub(super) is_refused: bool,
+    pub(super) reasons: Vec<String>,
+    pub(super) follows: String,
+    pub(super) follows_diff: Vec<DiffRow>,
     pub(super) diff: Vec<DiffRow>,
     pub(super) left_off: usize,
     pub(super) documents: Vec<String>,
@@ -607,15 +608,6 @@ fn content_rows(content: ReviewContent) -> ContentRows {
     ContentRows {
         words: content.words.into_exposed(ExposedFor::Person),
         changes: content.changes.into_iter().map(change_rows).collect(),
-        follows: content
-            .follows
-            .as_ref()
-            .map(|follows| follows.words.clone())
-            .unwrap_or_default(),
-        follows_diff: content
-            .follows
-            .map(|follows| diff_rows(follows.diff))
-            .unwrap_or_default(),
         edited: content.edited.map(edit::edited_rows),
         patient,
         patient_missing,
@@ -661,6 +653,16 @@ fn change_rows(change: ChangeView) -> ChangeRows {
             },
         },
         is_refused: own.is_some_and(|own| own.denial.is_some()),
+        reasons: own.map(|own| own.reasons.clone()).unwrap_or_default(),
+        follows: change
+            .follows
+            .as_ref()
+            .map(|follows| follows.words.clone())
+            .unwrap_or_default(),
+        follows_diff: change
+            .follows
+            .map(|follows| diff_rows(follows.diff))
+            .unwrap_or_default(),
         is_new: change.base == BaseState::New,
         diff: diff_rows(change.diff),
         left_off: change.diff_left_off,
