@@ -35,6 +35,7 @@ use chaperone_core::ports::{
     WriteFailed, WriteReceipt,
 };
 use chaperone_core::principal::{Actor, SystemPart};
+use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{
     Command, DeliveryStart, FailureCause, HumanNeeded, Ready, Ruled, VoidReason, Writeback,
 };

@@ -16,7 +16,6 @@ use chaperone_core::ids::WritebackId;
 use chaperone_core::phi::Phi;
 use chaperone_core::principal::Human;
 use chaperone_core::request::WriteRequest;
-use chaperone_core::resource::ResourceType;
 use chaperone_core::retention::Deletion;
 use chaperone_core::undo::UndoLink;
 use chaperone_core::writeback::{
@@ -25,10 +24,9 @@ use chaperone_core::writeback::{
 use chaperone_fhir::words;
 pub use chaperone_fhir::words::DiffLine;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::changes::{ChangeView, DIFF_LINES_MAX, OrderContent};
-use super::displays::{for_words, with_displays};
+use super::changes::{ChangeView, OrderContent};
+use super::displays::for_words;
 use super::drops::drops_of;
 use super::edited::EditedView;
 use super::part::Part;
