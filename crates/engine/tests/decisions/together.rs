@@ -67,7 +67,7 @@ async fn ruling_of(bench: &Bench, id: WritebackId) -> RulingRecord {
 }
 
 async fn receipt_of(bench: &Bench) -> DeliveryReceipt {
-    let receipts = bench
+    let mut receipts = bench
         .recorded()
         .await
         .into_iter()
@@ -75,7 +75,7 @@ async fn receipt_of(bench: &Bench) -> DeliveryReceipt {
             Event::Writeback(WritebackEvent::Delivered(receipt)) => Some(receipt),
             _ => None,
         });
-    receipts.last().unwrap()
+    receipts.next_back().unwrap()
 }
 
 pub(crate) async fn several_changes_take_effect_as_one(db: Db) {
