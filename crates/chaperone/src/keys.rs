@@ -1,10 +1,12 @@
-//! Key pairs of agents, as JSON Web Keys and PEM.
+//! Key pairs of agents, and of launches in the demo, as JSON Web Keys and PEM.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chaperone_core::ids::{AgentId, TenantId};
@@ -41,6 +43,39 @@ impl AgentKeyPair {
                 "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
                 "kid": key_id, "x": x,
             }),
+            key_id: key_id.to_owned(),
+            private_pem: pem("PRIVATE KEY", pkcs8.as_ref()),
+        })
+    }
+}
+
+/// A new P-384 key pair, by which Chaperone shows the EHR's authorization server who it is.
+pub(crate) struct LaunchKeyPair {
+    /// The public half, as a JSON Web Key Set.
+    pub(crate) jwks: serde_json::Value,
+    /// `kid` of both halves.
+    pub(crate) key_id: String,
+    /// The private half, PKCS#8 PEM.
+    pub(crate) private_pem: String,
+}
+
+impl LaunchKeyPair {
+    /// Draws a key pair.
+    pub(crate) fn generate(key_id: &str) -> anyhow::Result<Self> {
+        let algorithm = &ECDSA_P384_SHA384_FIXED_SIGNING;
+        let pair = EcdsaKeyPair::generate(algorithm).context("the key could not be made")?;
+        let pkcs8 = pair.to_pkcs8v1().context("the key could not be written")?;
+        // An uncompressed point: 4, then x and y of 48 bytes each.
+        let point = pair.public_key().as_ref();
+        let half = |from: usize, to: usize| {
+            let bytes = point.get(from..to).context("the key has no such point")?;
+            anyhow::Ok(URL_SAFE_NO_PAD.encode(bytes))
+        };
+        Ok(Self {
+            jwks: json!({ "keys": [{
+                "kty": "EC", "crv": "P-384", "use": "sig", "alg": "ES384", "kid": key_id,
+                "x": half(1, 49)?, "y": half(49, 97)?,
+            }] }),
             key_id: key_id.to_owned(),
             private_pem: pem("PRIVATE KEY", pkcs8.as_ref()),
         })

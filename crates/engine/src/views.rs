@@ -40,7 +40,7 @@ use crate::vault::VaultFailed;
 pub(crate) use patients::sees_patients;
 
 pub use crate::projection::WritebackRow;
-pub use turn::{Cosign, OverrideChoice, Turn};
+pub use turn::{Barred, Cosign, OverrideChoice, Turn};
 
 /// How long what came to nothing is shown to those whom it concerns, in seconds: two weeks.
 const LATELY_S: i64 = 14 * 24 * 3_600;

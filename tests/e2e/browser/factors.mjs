@@ -39,13 +39,14 @@ export class VirtualKey {
   #session;
   #id;
 
-  static async in(page) {
+  /** A page has one of each transport at most. */
+  static async in(page, transport = 'internal') {
     const key = new VirtualKey();
     key.#session = await page.context().newCDPSession(page);
     await key.#session.send('WebAuthn.enable');
     const options = {
       protocol: 'ctap2',
-      transport: 'internal',
+      transport,
       hasResidentKey: true,
       hasUserVerification: true,
       isUserVerified: true,
@@ -178,12 +179,36 @@ export async function decideSimpleCase(visit) {
   return { seconds, usable, interactions };
 }
 
-/** Another account of the same person may not give the other half. */
-export async function isNotOfferedTheOtherHalf(visit, review) {
+/** What the page would send to approve, as this account sees it. */
+export async function formToApprove(page) {
+  return page.evaluate(() => {
+    const { form } = document.querySelector('#approve');
+    return { action: form.action, fields: [...new FormData(form)] };
+  });
+}
+
+/**
+ * Another account of the same person may not give the other half: the page says why, and what the first account sent,
+ * sent again from this one, is refused with words that say why.
+ */
+export async function isRefusedTheOtherHalf(visit, review, { action, fields }) {
   const { page } = visit;
   await visit.open(review);
   await visit.heading('Proposal of').waitFor();
   assert.equal(await page.getByRole('button', { name: /^Approve/ }).count(), 0, 'one person gives both halves');
+  await page.getByText('You have approved, with this account or another one of yours').waitFor();
+  await visit.look('second-account', { showsPatients: true });
+  const { status, text } = await page.evaluate(
+    async ({ action, fields }) => {
+      const csrf = document.querySelector('input[name="csrf"]').value;
+      const body = new URLSearchParams(fields.filter(([name]) => name !== 'csrf').concat([['csrf', csrf]]));
+      const read = (answer) => answer.text().then((text) => ({ status: answer.status, text }));
+      return read(await fetch(action, { method: 'POST', body }));
+    },
+    { action, fields },
+  );
+  assert.equal(status, 403, `the other half is answered with ${status}`);
+  assert.ok(text.includes('Two different people must approve'), 'the refusal does not say why');
 }
 
 export async function approveWithCode(visit, person, review) {
@@ -218,10 +243,12 @@ export async function secondAccountOf(visit, admin, sameAs, name, roles) {
   await visit.open('/console/enrol');
   await page.getByLabel('Account').fill(name);
   await page.getByLabel('Enrolment code').fill(code);
-  await page.getByLabel('New password', { exact: true }).fill(password);
+  await page.locator('input[name="password"]').fill(password);
   await page.getByLabel('New password again').fill(password);
   await page.getByRole('button', { name: 'Continue' }).click();
   await visit.heading('Your second factor').waitFor();
+  // What was added before may still be there.
+  await VirtualKey.in(page, 'usb');
   await page.getByLabel('Name of the passkey').fill('Phone');
   await page.getByRole('button', { name: 'Set up this passkey' }).click();
   await page.getByRole('status').filter({ hasText: 'Your second factor is set up' }).waitFor();

@@ -6,7 +6,7 @@
 //   BASE_URL        where Chaperone is, without /console
 //   ACCOUNT, PASSWORD, TOTP_SECRET   an account with a proposal that waits for its second factor
 //   UNDO_ACCOUNT, UNDO_PASSWORD, UNDO_TOTP_SECRET   optional: an account that may undo what was delivered
-//   STATE_FILE      optional: the demo's state file; with it, several people decide with passkeys
+//   STATE_FILE      optional: the demo's state file; with it, people come from the EHR, and several decide with passkeys
 //   CANARIES        optional: further texts about patients, one a line, that must not leak
 //   PLACES          optional: a file for everything in which nothing about a patient may be found
 //   CI_ARTIFACTS    optional: where pictures go (target/e2e-artifacts otherwise)
@@ -28,11 +28,15 @@ import {
   approveWithCode,
   approveWithPasskey,
   decideSimpleCase,
+  formToApprove,
+  isRefusedTheOtherHalf,
   openWaiting,
   readToItsEnd,
+  secondAccountOf,
   signInAs,
   signOutAgain,
 } from './factors.mjs';
+import { comeFromEhr, isTurnedAway } from './launch.mjs';
 import { Looks } from './looks.mjs';
 import { Authenticator } from './totp.mjs';
 import { Watch } from './watch.mjs';
@@ -329,7 +333,12 @@ async function peopleDecide(visit, say) {
   await addPasskey(visit, clinician, key);
   say('approve the first half with a passkey');
   const review = await openWaiting(visit, 'two people');
+  const sent = await formToApprove(visit.page);
   await approveWithPasskey(visit, key, review);
+  await signOutAgain(visit);
+  say('try the second half under a second account');
+  await secondAccountOf(visit, visit.input.undoes, clinician.account, 'pharmacist-too', ['pharmacist']);
+  await isRefusedTheOtherHalf(visit, review, sent);
   await signOutAgain(visit);
   say('approve the second half as another person');
   await signInAs(visit, people.pharmacist);
@@ -350,6 +359,25 @@ async function withNames(browser, input, looks, failed, say) {
   } catch (error) {
     failed.push(`${error.message}`);
     await visit.page.screenshot({ path: join(input.artifacts, 'failure-people.png'), fullPage: true }).catch(() => {});
+  }
+  return watch;
+}
+
+/** From the EHR's button, in a browser in which nobody is signed in. */
+async function fromEhr(browser, input, looks, failed, say) {
+  const { launch } = JSON.parse(readFileSync(process.env.STATE_FILE, 'utf8'));
+  const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'UTC' });
+  context.setDefaultTimeout(STEP_MS_MAX);
+  const watch = new Watch(context, input.baseUrl, input.canaries, launch.issuer);
+  const visit = new Visit(await context.newPage(), input, watch, looks);
+  try {
+    say('come from the EHR');
+    await comeFromEhr(visit, launch);
+    say('be turned away');
+    await isTurnedAway(visit, launch);
+  } catch (error) {
+    failed.push(`from the EHR: ${error.message}`);
+    await visit.page.screenshot({ path: join(input.artifacts, 'failure-launch.png'), fullPage: true }).catch(() => {});
   }
   return watch;
 }
@@ -402,7 +430,11 @@ async function main() {
     failed.push(`could not ${step}: ${error.message}`);
     await visit.page.screenshot({ path: join(input.artifacts, 'failure.png'), fullPage: true }).catch(() => {});
   }
-  const others = process.env.STATE_FILE ? [await withNames(browser, input, looks, failed, say)] : [];
+  const others = [];
+  if (process.env.STATE_FILE) {
+    others.push(await fromEhr(browser, input, looks, failed, say));
+    others.push(await withNames(browser, input, looks, failed, say));
+  }
   await browser.close();
 
   if (process.env.PLACES) {

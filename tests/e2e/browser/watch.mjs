@@ -5,15 +5,17 @@
 
 const REPORTS_MAX = 50;
 
-/** Watches one browser context. Findings gather in `problems`; an empty list is good. */
+/** Watches one browser context. Findings gather in `problems`; an empty list is good. What the EHR answers is its own. */
 export class Watch {
   problems = [];
   #origin;
+  #ehr;
   #canaries = new Set();
   #places = [];
 
-  constructor(context, baseUrl, canaries) {
+  constructor(context, baseUrl, canaries, ehr) {
     this.#origin = new URL(baseUrl).origin;
+    this.#ehr = ehr && new URL(ehr).origin;
     canaries.forEach((canary) => this.addCanary(canary));
     context.on('request', (request) => this.#requested(request.url()));
     context.on('response', (response) => this.#answered(response));
@@ -69,7 +71,14 @@ export class Watch {
     return this.problems;
   }
 
+  #isEhr(url) {
+    return this.#ehr && new URL(url).origin === this.#ehr;
+  }
+
   #requested(url) {
+    if (this.#isEhr(url)) {
+      return;
+    }
     if (!url.startsWith('data:') && new URL(url).origin !== this.#origin) {
       this.#report(`another origin was asked: ${new URL(url).origin}`);
     }
@@ -77,6 +86,9 @@ export class Watch {
   }
 
   #answered(response) {
+    if (this.#isEhr(response.url())) {
+      return;
+    }
     const path = new URL(response.url()).pathname;
     if (response.status() >= 500) {
       this.#report(`${path} answered ${response.status()}`);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chaperone_engine::{Engine, PreparedBundle};
 use chaperone_testkit::simulation::{
-    Bug, Coverage, Options, Outcome, Rules, STEPS, StartEngine, replacing, simulate,
+    Bug, Coverage, Options, Outcome, Rules, STEPS, StartEngine, played, replacing, simulate,
 };
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -101,7 +101,7 @@ pub(crate) fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
             format!("there is no bug `{name}`; `chaperone simulate --bug {LIST}` names them")
         })?),
     };
-    let files = bundle_files::read(args.bundle.bundle.as_deref())?;
+    let files = played(&bundle_files::read(args.bundle.bundle.as_deref())?);
     let start = starting(&files)?;
     let began = now();
     let tally = play(&start, &args, bug);

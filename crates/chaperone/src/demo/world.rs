@@ -9,21 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use chaperone_connect::egress::Gate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, ProfileSource};
 use chaperone_connect::keys::KeyPlace;
+use chaperone_connect::launch::{EhrLaunch, EhrLaunchConfig};
 use chaperone_connect::notify::SilentNotifier;
+use chaperone_connect::smart::SmartAlgorithm;
 use chaperone_core::ids::{AgentId, ConnectionId, TenantId};
 use chaperone_core::ports::{Environment, ServerKind};
+use chaperone_engine::launch::{Launches, RETURN_PATH};
 use chaperone_engine::people::RelyingParty;
 use chaperone_engine::{Engine, EngineConfig};
-use chaperone_sandbox::{RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
+use chaperone_sandbox::{LaunchClient, RunningSandbox, Sandbox, SandboxConfig, ServerProfile};
 use chaperone_web::serve::{Bound, Listen};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::people::Cast;
 use super::{DemoArgs, Profile};
 use crate::compose::{self, Basics, Places};
-use crate::keys::{self, AgentKeyPair};
+use crate::keys::{self, AgentKeyPair, LaunchKeyPair};
 use crate::workers::Workers;
 
 /// Patients made when no data is given.
@@ -37,8 +42,12 @@ const SETTLE_MS: i64 = 200;
 
 /// The sandbox's own operation, under the profile that has one.
 const OPERATION: &str = "$file-entry";
-/// Who signs in the EHR, where orders are signed there: accounts of the cast.
+/// Who works in the EHR, signs there where orders are signed there, and comes from there: accounts of the cast.
 const SIGNERS: [&str; 3] = ["clinician", "clinician-2", "clinician-3"];
+/// Who comes from there in what a script is told.
+const LAUNCHED: &str = "clinician";
+/// What the console is called at the EHR.
+const LAUNCH_CLIENT: &str = "chaperone-launch";
 
 /// The name of one of the cast in the EHR.
 pub(crate) fn signer(account: &str) -> String {
@@ -69,7 +78,6 @@ impl World {
         let folder = tempfile::Builder::new()
             .prefix("chaperone-demo-")
             .tempdir()?;
-        let (sandbox, patients) = ehr(args, &basics).await?;
         let (bundle, agents) = keys::bundle_with_agent_keys("demo")?;
         let tenant = TenantId::new("demo")?;
         let (keys, _escrow) =
@@ -78,6 +86,8 @@ impl World {
         let bound = Bound::new(Listen::on(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
             .with_context(|| format!("port {port} cannot be used; choose another with --port"))?;
         let base_url = format!("http://{}", bound.address());
+        let launch = LaunchKeyPair::generate("demo")?;
+        let (sandbox, patients) = ehr(args, &basics, launch_client(&base_url, &launch)).await?;
         let gate = compose::gate(&bundle, &base_url, &basics)?;
         let ehr = || ehr_config(args.profile, &sandbox.base_url);
         let endpoint = compose::endpoint(ehr()?, &gate, &basics, false).await?;
@@ -88,6 +98,7 @@ impl World {
         };
         let anchors = folder.path().join("anchors");
         let mut config = engine_config(tenant, &base_url, !args.once);
+        config.launches = Some(launches(&sandbox.base_url, launch, &gate, &basics)?);
         if args.profile == Profile::Staged {
             for account in SIGNERS {
                 config.signers.insert(signer(account), account.parse()?);
@@ -185,12 +196,26 @@ impl World {
             "accounts": self.cast.evaluation(),
             "agents": agents,
             "patients": self.business_identifiers(),
+            "launch": self.launch_state(),
         });
         let unfinished = file.with_extension("part");
         let _ = std::fs::remove_file(&unfinished);
         crate::commands::agent_key::write_private(&unfinished, &state.to_string())?;
         std::fs::rename(&unfinished, file)?;
         Ok(())
+    }
+
+    /// The button in the sandbox that leads to the console, with the first patient open.
+    fn launch_state(&self) -> Value {
+        let base_url = &self.sandbox.base_url;
+        let origin = base_url.strip_suffix("/fhir").unwrap_or(base_url);
+        serde_json::json!({
+            "button": format!("{origin}/oauth/launcher"),
+            "issuer": base_url,
+            "user": signer(LAUNCHED),
+            "account": LAUNCHED,
+            "patient": self.patients.first(),
+        })
     }
 
     /// What an EHR's access log would hold: methods and addresses, and the condition of conditional creates.
@@ -245,7 +270,49 @@ impl World {
     }
 }
 
-async fn ehr(args: &DemoArgs, basics: &Basics) -> anyhow::Result<(RunningSandbox, Vec<String>)> {
+/// The console as the sandbox's authorization server knows it.
+fn launch_client(base_url: &str, key: &LaunchKeyPair) -> LaunchClient {
+    LaunchClient {
+        client_id: LAUNCH_CLIENT.to_owned(),
+        jwks: key.jwks.clone(),
+        launch_url: format!("{base_url}/console/launch"),
+        redirect_uri: format!("{base_url}{RETURN_PATH}"),
+    }
+}
+
+/// Launches from the sandbox: clinicians of the cast come in, and nobody else.
+fn launches(
+    base_url: &str,
+    key: LaunchKeyPair,
+    gate: &Gate,
+    basics: &Basics,
+) -> anyhow::Result<Launches> {
+    let config = EhrLaunchConfig {
+        base_url: base_url.to_owned(),
+        client_id: LAUNCH_CLIENT.to_owned(),
+        key_id: key.key_id,
+        key_pem: Zeroizing::new(key.private_pem),
+        algorithm: SmartAlgorithm::Es384,
+        server: None,
+        extra_root_pem: None,
+    };
+    let (clock, random) = (Arc::clone(&basics.clock), Arc::clone(&basics.random));
+    let mut users = BTreeMap::new();
+    for account in SIGNERS {
+        users.insert(signer(account), account.parse()?);
+    }
+    Ok(Launches {
+        server: Arc::new(EhrLaunch::new(config, gate, clock, random)?),
+        users,
+        card_clients: Vec::new(),
+    })
+}
+
+async fn ehr(
+    args: &DemoArgs,
+    basics: &Basics,
+    launch: LaunchClient,
+) -> anyhow::Result<(RunningSandbox, Vec<String>)> {
     let profile = match args.profile {
         Profile::Full => ServerProfile::Full,
         Profile::Plain => ServerProfile::Plain,
@@ -255,8 +322,8 @@ async fn ehr(args: &DemoArgs, basics: &Basics) -> anyhow::Result<(RunningSandbox
         Profile::Patching => ServerProfile::Patching,
     };
     let clock = Arc::clone(&basics.clock);
-    let sandbox =
-        Sandbox::start(SandboxConfig::new(profile, Arc::new(move || clock.now()))).await?;
+    let config = SandboxConfig::new(profile, Arc::new(move || clock.now()));
+    let sandbox = Sandbox::start(config.with_launch(launch)).await?;
     let now = basics.clock.now();
     let bundles = match &args.data {
         Some(path) => bundles_from(path)?,

@@ -16,6 +16,19 @@ pub(crate) struct Person<'a> {
 }
 
 impl<'a> Person<'a> {
+    pub(crate) const PASSWORD: &'static str = PASSWORD;
+
+    /// A code of the app now; it counts once.
+    pub(crate) fn code(&self) -> String {
+        totp::code_at(self.secret, Timestamp::now())
+    }
+
+    /// The code after that, which a clock that is a little ahead gives already.
+    pub(crate) fn next_code(&self) -> String {
+        let ahead = Timestamp::now() + SignedDuration::from_secs(30);
+        totp::code_at(self.secret, ahead)
+    }
+
     /// The first account, with the code from the server's log.
     pub(crate) async fn set_up(wire: &'a Wire, log: &str, roles: &[&str]) -> Self {
         let (_, rest) = log

@@ -24,6 +24,7 @@ mod installation;
 mod launches;
 mod mail;
 mod needle;
+mod people_at_cli;
 mod postgres;
 mod searched;
 mod validate;

@@ -470,7 +470,10 @@ pub(super) fn turn_in(state: &Writeback, by: &Human) -> Turn {
                 by,
             )
         }
-        None => Turn::NotYours { roles: Vec::new() },
+        None => Turn::NotYours {
+            roles: Vec::new(),
+            barred: None,
+        },
     }
 }
 

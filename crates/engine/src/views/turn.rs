@@ -28,7 +28,20 @@ pub enum Turn {
     NotYours {
         /// Roles that can decide.
         roles: Vec<Role>,
+        /// What keeps this person from being one of them; nothing where it is their roles.
+        barred: Option<Barred>,
     },
+}
+
+/// What keeps somebody from deciding whose role would allow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// They are in training.
+    InTraining,
+    /// They asked for it or changed it, and two others must agree.
+    AskedForIt,
+    /// The protocol that covers it names others.
+    NotNamedByProtocol,
 }
 
 /// Signing beside somebody in training.
@@ -67,7 +80,10 @@ impl Turn {
         let protocol = ruled.ruling.protocol.as_ref();
         match turn {
             Turn::Yours { role, .. } if protocol.is_some_and(|it| !it.names(&human.account)) => {
-                Turn::NotYours { roles: vec![role] }
+                Turn::NotYours {
+                    roles: vec![role],
+                    barred: Some(Barred::NotNamedByProtocol),
+                }
             }
             turn => turn,
         }
@@ -92,10 +108,12 @@ impl Turn {
             {
                 Turn::NotYours {
                     roles: roles.iter().copied().collect(),
+                    barred: barred_where(human, roles, Barred::InTraining),
                 }
             }
             Gate::TwoPerson { first, second } if human.is_in_training() => Turn::NotYours {
                 roles: vec![*first, *second],
+                barred: barred_where(human, [first, second], Barred::InTraining),
             },
             Gate::Approve { roles } | Gate::Approve2f { roles } => {
                 match roles.iter().copied().find(|role| human.holds(*role)) {
@@ -111,6 +129,7 @@ impl Turn {
                     },
                     None => Turn::NotYours {
                         roles: roles.iter().copied().collect(),
+                        barred: None,
                     },
                 }
             }
@@ -124,9 +143,9 @@ impl Turn {
                 let given = |role| approvals.iter().any(|approval| approval.role == role);
                 let open = [*first, *second]
                     .into_iter()
-                    .find(|role| !given(*role) && human.holds(*role))
-                    .filter(|_| !proposal.is_asked_by(human.person));
-                match open {
+                    .find(|role| !given(*role) && human.holds(*role));
+                let has_asked = proposal.is_asked_by(human.person);
+                match open.filter(|_| !has_asked) {
                     Some(role) => Turn::Yours {
                         role,
                         second_factor: role == *first,
@@ -135,12 +154,16 @@ impl Turn {
                     },
                     None => Turn::NotYours {
                         roles: vec![*first, *second],
+                        // Whatever was given so far: that is not everybody's to know.
+                        barred: barred_where(human, [first, second], Barred::AskedForIt)
+                            .filter(|_| has_asked),
                     },
                 }
             }
-            Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => {
-                Turn::NotYours { roles: Vec::new() }
-            }
+            Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => Turn::NotYours {
+                roles: Vec::new(),
+                barred: None,
+            },
         }
     }
 
@@ -148,6 +171,16 @@ impl Turn {
     pub fn is_yours(&self) -> bool {
         matches!(self, Turn::Yours { .. })
     }
+}
+
+/// What bars somebody, where their roles would not.
+fn barred_where<'r>(
+    human: &Human,
+    roles: impl IntoIterator<Item = &'r Role>,
+    barred: Barred,
+) -> Option<Barred> {
+    let mut roles = roles.into_iter();
+    roles.any(|role| human.holds(*role)).then_some(barred)
 }
 
 #[cfg(test)]
@@ -294,6 +327,17 @@ mod tests {
             first: Role::Clinician,
             second: Role::Pharmacist,
         };
-        assert!(!Turn::of(&pair, &[], &asked_by(None), false, &trainee).is_yours());
+        let barred =
+            |who: &Human, requester| match Turn::of(&pair, &[], &asked_by(requester), false, who) {
+                Turn::NotYours { barred, .. } => barred,
+                turn => panic!("{turn:?}"),
+            };
+        assert_eq!(barred(&trainee, None), Some(Barred::InTraining));
+        // Whom the gate does not name is told of roles and of nothing else.
+        let nurse = [Role::Rn, Role::Trainee];
+        assert_eq!(barred(&human(4, &nurse), None), None);
+        let asked = Some(clinician.person);
+        assert_eq!(barred(&clinician, asked), Some(Barred::AskedForIt));
+        assert_eq!(barred(&human(5, &[Role::Rn]), asked), None);
     }
 }

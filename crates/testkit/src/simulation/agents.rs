@@ -13,6 +13,7 @@ use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::{CallError, Engine, Retry};
 use serde_json::{Map, Value, json};
 
+use super::exceptions;
 use super::faults::Fault;
 use super::people::{Directory, decide};
 use super::play::Play;
@@ -21,6 +22,9 @@ use super::world::{MILLI, OUTSIDE, SECOND};
 
 /// How often an agent asks before it gives up.
 const TRIES_MAX: u32 = 12;
+
+/// A service that nobody books alone.
+pub(crate) const SPECIAL: &str = "117";
 
 /// What an agent asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +41,27 @@ pub(crate) enum Wish {
     Lab,
     /// A medication order: two people decide.
     Medication,
+    /// A visit that no row of the matrix allows: people ask for an exception.
+    Special,
 }
 
 impl Wish {
-    pub(crate) const ALL: [Wish; 6] = [
+    pub(crate) const ALL: [Wish; 7] = [
         Wish::Task,
         Wish::Booking,
         Wish::Cancelling,
         Wish::Note,
         Wish::Lab,
         Wish::Medication,
+        Wish::Special,
     ];
 
     fn by(self) -> (&'static str, &'static str) {
         match self {
             Wish::Task => ("intake-agent", "intake"),
-            Wish::Booking | Wish::Cancelling => ("scheduler-agent", "schedule-appointment"),
+            Wish::Booking | Wish::Cancelling | Wish::Special => {
+                ("scheduler-agent", "schedule-appointment")
+            }
             Wish::Note => ("scribe-agent", "draft-note"),
             Wish::Lab | Wish::Medication => ("order-agent", "submit-order"),
         }
@@ -61,7 +70,7 @@ impl Wish {
     fn tool(self) -> &'static str {
         match self {
             Wish::Task => "create_task",
-            Wish::Booking => "book_appointment",
+            Wish::Booking | Wish::Special => "book_appointment",
             Wish::Cancelling => "cancel_appointment",
             Wish::Note => "draft_note",
             Wish::Lab => "order_lab",
@@ -75,7 +84,7 @@ impl Wish {
             json!({ "from": "2026-11-01T00:00:00Z", "until": "2027-03-09T00:00:00Z", "count": 50 });
         match self {
             Wish::Task | Wish::Lab => None,
-            Wish::Booking => Some(("find_slots", span, "slot")),
+            Wish::Booking | Wish::Special => Some(("find_slots", span, "slot")),
             Wish::Cancelling => Some(("list_appointments", json!({}), "appointment")),
             Wish::Note => Some(("list_encounters", json!({}), "encounter_token")),
             Wish::Medication => Some(("list_medications", json!({}), "prior")),
@@ -85,8 +94,19 @@ impl Wish {
     fn who(self, people: &Directory) -> Human {
         match self {
             Wish::Task => people.nurse(),
-            Wish::Booking | Wish::Cancelling => people.scheduler(),
+            Wish::Booking | Wish::Cancelling | Wish::Special => people.scheduler(),
             Wish::Note | Wish::Lab | Wish::Medication => people.requester(),
+        }
+    }
+
+    /// Whether it can be about what was found.
+    fn fits(self, found: &Value) -> bool {
+        let code = found.pointer("/serviceType/0/coding/0/code");
+        let is_special = code.and_then(Value::as_str) == Some(SPECIAL);
+        match self {
+            Wish::Booking => !is_special,
+            Wish::Special => is_special,
+            _ => true,
         }
     }
 }
@@ -97,6 +117,8 @@ pub(crate) struct Errand {
     pub(crate) wish: Wish,
     pub(crate) patient: String,
     pub(crate) key: String,
+    /// The access token of an envelope that is open already; else a person puts the patient before the agent.
+    pub(crate) token: Option<String>,
 }
 
 /// An agent runs one errand to its end.
@@ -108,11 +130,10 @@ pub(crate) async fn run(play: Arc<Play>, errand: Errand) {
         return;
     };
     let again = play.cluster.world.with(|inner| {
-        inner
-            .state
-            .truth
-            .patient_of
-            .insert(id, errand.patient.clone());
+        if errand.token.is_none() {
+            let patient_of = &mut inner.state.truth.patient_of;
+            patient_of.insert(id, errand.patient.clone());
+        }
         let now = inner.now;
         let happens = inner.faults.happens(Fault::AskedAgain, &mut inner.chance);
         if happens {
@@ -133,7 +154,10 @@ pub(crate) async fn run(play: Arc<Play>, errand: Errand) {
             }
         });
     }
-    decide(play, id).await;
+    match errand.wish {
+        Wish::Special => exceptions::play(play, id).await,
+        _ => decide(play, id).await,
+    }
 }
 
 /// What the tool is called with: found once, and the same however often it is asked.
@@ -141,7 +165,8 @@ async fn arguments(play: &Arc<Play>, errand: &Errand) -> Option<Map<String, Valu
     let mut arguments = json!({ "idempotency_key": errand.key });
     if let Some((tool, asked, name)) = errand.wish.about() {
         let (found, _) = ask(play, errand, tool, &as_map(asked)).await?;
-        let all = found.get("resources").and_then(Value::as_array)?.clone();
+        let mut all = found.get("resources").and_then(Value::as_array)?.clone();
+        all.retain(|it| errand.wish.fits(it));
         let chosen = play
             .cluster
             .world
@@ -151,7 +176,7 @@ async fn arguments(play: &Arc<Play>, errand: &Errand) -> Option<Map<String, Valu
     }
     let rest = match errand.wish {
         Wish::Task => json!({ "summary": "Call back.", "pool": "nursing" }),
-        Wish::Booking | Wish::Cancelling => json!({}),
+        Wish::Booking | Wish::Cancelling | Wish::Special => json!({}),
         Wish::Note => json!({ "text": "Seen for a visit. Call in a week." }),
         Wish::Lab => json!({ "test": "4548-4" }),
         Wish::Medication => json!({ "dose": 10.0, "unit": "mg", "frequency": 1 }),
@@ -212,11 +237,16 @@ async fn ask(
             errand.patient.clone(),
         );
         let (arguments, tenant) = (arguments.clone(), play.cluster.tenant().clone());
+        let token = errand.token.clone();
         let envelope = world.with(|inner| inner.chance.next().to_le_bytes());
         let answer = play
             .cluster
             .on(node, move |engine| async move {
-                let caller = caller(&engine, &by, wish, &patient, envelope, tenant).await?;
+                let correlation = engine.correlation();
+                let caller = match token {
+                    Some(token) => engine.enter(Some(&token), correlation).await.ok()?,
+                    None => caller(&engine, &by, wish, &patient, envelope, tenant).await?,
+                };
                 let correlation = engine.correlation();
                 let answer = engine.call(&caller, tool, arguments, correlation).await;
                 Some((answer, correlation))

@@ -81,6 +81,24 @@ bugs! {
     ClaimShared = "claim-shared";
     /// The store loses a leaf that it had shown.
     LeafChanged = "leaf-changed";
+    /// The store shows decisions nobody's claim, and guards none.
+    ClaimsNotShown = "claims-not-shown";
+    /// The console approves what was ticked together as if each had been opened.
+    TogetherOneByOne = "together-one-by-one";
+    /// The store keeps an exception that was used as one that can be.
+    ExceptionNotUsedUp = "exception-not-used-up";
+    /// The store shows that every granted exception has time left.
+    ExceptionNeverEnds = "exception-never-ends";
+    /// The store keeps on a list who was struck from it.
+    StruckStays = "struck-stays";
+    /// The store puts one more patient on a list while it is approved.
+    ListGrows = "list-grows";
+    /// The store shows every list as approved.
+    ListsApproved = "lists-approved";
+    /// The connection to decision support plays down what is critical.
+    CardsPlayedDown = "cards-played-down";
+    /// The console goes on over every card, and nobody said so.
+    CardsOverriddenByNobody = "cards-overridden-by-nobody";
     /// Nobody looks for refusals: the store takes those that are recorded and keeps none.
     RefusalsDropped = "refusals-dropped";
 }

@@ -13,7 +13,7 @@ use super::world::Inner;
 pub struct Coverage {
     /// Faults by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Moves of write-backs, `event` or `event:detail`.
+    /// Moves of write-backs, `event` or `event:detail`, and of what hangs on them by the kind of event.
     pub moves: BTreeMap<String, u64>,
     /// States in which write-backs ended.
     pub ends: BTreeMap<String, u64>,
@@ -39,8 +39,18 @@ impl Coverage {
             let Ok(recorded) = chaperone_core::event::Recorded::from_leaf(&leaf) else {
                 continue;
             };
-            let Event::Writeback(event) = recorded.event else {
-                continue;
+            let event = match recorded.event {
+                Event::Writeback(event) => event,
+                Event::Claim(_)
+                | Event::Cover(_)
+                | Event::Exception(_)
+                | Event::Cohort(_)
+                | Event::DecisionSupport(_) => {
+                    let count = reached.moves.entry(recorded.event.kind()).or_default();
+                    *count = count.saturating_add(1);
+                    continue;
+                }
+                _ => continue,
             };
             let value = serde_json::to_value(&event).unwrap_or_default();
             let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
@@ -55,6 +65,12 @@ impl Coverage {
             };
             let count = reached.moves.entry(name).or_default();
             *count = count.saturating_add(1);
+        }
+        let agreed = inner.state.truth.agreed.iter();
+        let together = agreed.filter(|it| it.together && it.taken).count();
+        if together > 0 {
+            let count = together as u64;
+            reached.moves.insert("approved:together".to_owned(), count);
         }
         let listing = Listing {
             limit: 1_000,

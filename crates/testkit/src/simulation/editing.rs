@@ -35,7 +35,7 @@ pub(crate) async fn edit(play: &Arc<Play>, row: &WritebackRow) -> Option<Writeba
     };
     let number = world.with(|inner| {
         let truth = &mut inner.state.truth;
-        let human = truth.humans.get(&by.person).copied().unwrap_or_default();
+        let human = truth.human(&by);
         truth.edited.push(Edited {
             of: row.id,
             human,

@@ -135,11 +135,29 @@ faults! {
     /// A draft is changed in the EHR by the signature itself.
     ChangedWithSignature = "changed-with-signature", 150;
     /// A draft is put in force in the EHR, and no signature says by whom.
-    PutInForce = "put-in-force", 100;
+    PutInForce = "put-in-force", 500;
     /// A draft is taken away in the EHR.
     TakenAway = "taken-away", 150;
     /// Somebody changes in the EHR what was signed there.
     ChangedAfterSigning = "changed-after-signing", 200;
+    /// Somebody takes in hand what waits.
+    TakenInHand = "taken-in-hand", 400;
+    /// Somebody ticks everything that waits and approves it at once.
+    Together = "together", 400;
+    /// A person uses an exception when its time may be over.
+    ExceptionUsedLate = "exception-used-late", 400;
+    /// A person uses an exception again.
+    ExceptionUsedAgain = "exception-used-again", 400;
+    /// A patient is struck from a list.
+    Struck = "struck", 500;
+    /// A person stops a list that was approved.
+    ListStopped = "list-stopped", 700;
+    /// A CDS service finds something critical.
+    CriticalCard = "critical-card", 700;
+    /// A CDS service does not answer.
+    SupportSilent = "support-silent", 300;
+    /// A CDS service changes its mind about an order.
+    SupportChanges = "support-changes", 800;
     /// An agent asks again with the same key although it was answered.
     AskedAgain = "asked-again", 250;
 }

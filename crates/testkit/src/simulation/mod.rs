@@ -6,25 +6,32 @@
 //! the EHR adapter itself (`docs/simulator.md`).
 //!
 //! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] (the ports as a node sees them),
-//! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`] with [`editing`] and [`undoing`], [`play`] (what happens), [`check`] (what must hold),
-//! [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
+//! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`] with [`editing`],
+//! [`undoing`], [`claims`], [`together`], [`cards`], [`exceptions`] and [`cohorts`], [`play`] (what happens), [`played`]
+//! (what the bundle holds for it), [`check`] (what must hold), [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
 
 mod agents;
 mod bugs;
+mod cards;
 mod chance;
 mod check;
+mod claims;
+mod cohorts;
 mod coverage;
 mod editing;
 mod ehr_port;
 mod ehr_signature;
+mod exceptions;
 mod faults;
 mod node;
 mod people;
 mod play;
+mod played;
 mod server;
 mod signers;
 mod state;
 mod store_port;
+mod together;
 mod trace;
 mod undoing;
 mod world;
@@ -43,6 +50,7 @@ pub use self::check::{Property, Violation};
 pub use self::coverage::Coverage;
 pub use self::faults::Fault;
 pub use self::node::{Rules, StartEngine, replacing};
+pub use self::played::played;
 pub use self::server::ServerProfile;
 pub use self::store_port::Flavour;
 

@@ -1,7 +1,7 @@
 //! Nodes of Chaperone in the world: they start, run the loops of a worker, crash, are stopped and start again.
 //!
 //! The loops are those of the binary (`crates/chaperone/src/workers.rs`) as far as they touch write-back:
-//! delivery, undo runs, the ledger's integrator, and what follows an answer.
+//! delivery, undo runs, lists of patients, the ledger's integrator, and what follows an answer.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,6 +18,7 @@ use chaperone_engine::deliver::UnderWay;
 use chaperone_engine::{Engine, EngineConfig, Ports, StartFailed};
 
 use super::bugs::Bug;
+use super::cards::SimSupport;
 use super::chance::NodeRandom;
 use super::ehr_port::SimEhr;
 use super::faults::Fault;
@@ -35,6 +36,8 @@ const IDLE: Micros = 3 * SECOND;
 const AFTER_FAILURE: Micros = SECOND;
 /// How often the integrator looks.
 const INTEGRATE_EVERY: Micros = 5 * SECOND;
+/// How often lists are gone on with.
+const GO_ON_EVERY: Micros = 9 * SECOND;
 /// How long what follows an answer is gathered.
 const AFTERWORK_EVERY: Micros = 20 * MILLI;
 /// How long whoever asked a node waits.
@@ -202,6 +205,7 @@ impl Cluster {
             world.spawn(process, deliver(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, integrate(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, undo(Arc::clone(world), Arc::clone(&engine)));
+            world.spawn(process, go_on(Arc::clone(world), Arc::clone(&engine)));
             world.spawn(process, afterwork(Arc::clone(world), engine));
         });
     }
@@ -213,6 +217,11 @@ impl Cluster {
     ) -> Arc<Engine> {
         let config = EngineConfig {
             node: format!("node-{}", process.node),
+            decision_support: Some(Arc::new(SimSupport {
+                world: Arc::clone(&self.world),
+                process,
+                bug: self.bug,
+            })),
             ..self.config.clone()
         };
         loop {
@@ -316,6 +325,23 @@ async fn undo(world: Arc<World>, engine: Arc<Engine>) {
     loop {
         world.sleep(undoing::ADVANCE_EVERY).await;
         let _ = engine.advance_undo_runs().await;
+    }
+}
+
+/// Lists go on and exceptions end. In seeds without any, the store is not asked for them.
+async fn go_on(world: Arc<World>, engine: Arc<Engine>) {
+    loop {
+        world.sleep(GO_ON_EVERY).await;
+        let (has_lists, has_exceptions) = world.with(|inner| {
+            let truth = &inner.state.truth;
+            (truth.has_lists, truth.has_exceptions)
+        });
+        if has_lists {
+            let _ = engine.advance_cohorts().await;
+        }
+        if has_exceptions {
+            let _ = engine.end_exceptions().await;
+        }
     }
 }
 

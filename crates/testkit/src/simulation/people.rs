@@ -18,11 +18,14 @@ use chaperone_engine::projection::WritebackRow;
 use serde_json::{Value, json};
 
 use super::bugs::Bug;
+use super::cards;
+use super::claims;
 use super::editing;
 use super::faults::Fault;
 use super::play::Play;
 use super::server::{Effect, ServerProfile};
 use super::state::{Agreed, Looked};
+use super::together;
 use super::undoing;
 use super::world::{Inner, MILLI, OUTSIDE, SECOND};
 
@@ -49,8 +52,16 @@ const GONE: u8 = 10;
 /// In training beside a clinician, a nurse or whoever else decides.
 const TRAINEE: u8 = 11;
 const OTHER_TRAINEE: u8 = 12;
+/// Health-information management.
+const RECORDS: u8 = 13;
+/// A clinician beside the one who asks and the one who decides.
+const COLLEAGUE: u8 = 14;
+/// A scheduler beside the other.
+const DESK: u8 = 15;
 /// As many as there are.
-const PEOPLE: u8 = OTHER_TRAINEE;
+const PEOPLE: u8 = DESK;
+/// The prescriber's second account.
+const SECOND_ACCOUNT: u8 = 8;
 /// The person that a wrong directory makes of the prescriber's second account.
 const GHOST: u8 = 9;
 
@@ -102,13 +113,13 @@ impl Directory {
     }
 
     /// Their second account.
-    fn prescriber_again(&self) -> Human {
+    pub(crate) fn prescriber_again(&self) -> Human {
         let person = match self.bug {
             Some(Bug::SamePersonTwice) => GHOST,
             _ => PRESCRIBER,
         };
-        let roles = [Role::Pharmacist];
-        Self::human(8, person, &roles).unwrap_or_else(|| Self::of(PRESCRIBER, &roles))
+        let roles = [Role::Pharmacist, Role::Rn];
+        Self::human(SECOND_ACCOUNT, person, &roles).unwrap_or_else(|| Self::of(PRESCRIBER, &roles))
     }
 
     /// A clinician who works here no longer.
@@ -141,6 +152,34 @@ impl Directory {
         Self::of(PHARMACIST, &[Role::Pharmacist])
     }
 
+    pub(crate) fn records(&self) -> Human {
+        Self::of(RECORDS, &[Role::Him])
+    }
+
+    /// Everybody who is in training, for one role or another.
+    pub(crate) fn learners(&self) -> [Human; 2] {
+        let role = Role::Clinician;
+        [self.trainee(role), self.other_trainee(role)]
+    }
+
+    /// Every account that is in use.
+    pub(crate) fn accounts(&self) -> Vec<Human> {
+        vec![
+            self.nurse(),
+            self.requester(),
+            self.holding(Role::MaRn),
+            self.scheduler(),
+            self.prescriber(),
+            self.pharmacist(),
+            self.operator(),
+            self.prescriber_again(),
+            self.trainee(Role::Clinician),
+            self.records(),
+            self.beside(Role::Clinician),
+            self.beside(Role::Scheduler),
+        ]
+    }
+
     pub(crate) fn operator(&self) -> Human {
         Self::of(OPERATOR, &[Role::ItAdmin])
     }
@@ -152,7 +191,18 @@ impl Directory {
             Role::MaRn => Self::of(ASSISTANT, &[Role::MaRn]),
             Role::Rn => self.nurse(),
             Role::Pharmacist => self.pharmacist(),
+            Role::Him => self.records(),
             _ => self.prescriber(),
+        }
+    }
+
+    /// Somebody else by that role, or at least somebody else.
+    pub(crate) fn beside(&self, role: Role) -> Human {
+        match role {
+            Role::Scheduler => Self::of(DESK, &[Role::Scheduler]),
+            Role::Pharmacist | Role::Rn => self.prescriber_again(),
+            Role::Him => self.prescriber(),
+            _ => Self::of(COLLEAGUE, &[Role::Clinician]),
         }
     }
 }
@@ -191,6 +241,16 @@ pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
         // Whoever decides sees what it was changed into, and some still have the other before them.
         Box::pin(decide(Arc::clone(&play), into)).await;
     }
+    let role = match &gate {
+        Gate::Approve { roles } | Gate::Approve2f { roles } => roles.first().copied(),
+        Gate::TwoPerson { first, .. } => Some(*first),
+        Gate::Auto | Gate::AutoVerified { .. } | Gate::Deny => None,
+    };
+    if let Some(role) = role
+        && happens(&play, Fault::TakenInHand, id)
+    {
+        claims::take_in_hand(&play, id, role).await;
+    }
     if let Gate::Approve { roles } | Gate::Approve2f { roles } = &gate
         && let Some(role) = roles.first()
         && happens(&play, Fault::TraineeFirst, id)
@@ -219,6 +279,17 @@ pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
         reject(&play, play.people.holding(*role), id, digest).await;
         return;
     }
+    if let Some(role) = role
+        && happens(&play, Fault::Together, id)
+    {
+        let by = match happens(&play, Fault::TraineeFirst, id) {
+            true => play.people.trainee(role),
+            false => play.people.holding(role),
+        };
+        if together::decide(&play, &by, (id, digest)).await {
+            return;
+        }
+    }
     match gate {
         Gate::Approve { roles } => {
             if let Some(role) = roles.first() {
@@ -243,7 +314,7 @@ pub(crate) async fn decide(play: Arc<Play>, id: WritebackId) {
     }
 }
 
-pub(crate) fn happens(play: &Play, fault: Fault, whom: WritebackId) -> bool {
+pub(crate) fn happens(play: &Play, fault: Fault, whom: impl std::fmt::Display) -> bool {
     play.cluster.world.with(|inner| {
         let happens = inner.faults.happens(fault, &mut inner.chance);
         if happens {
@@ -254,7 +325,7 @@ pub(crate) fn happens(play: &Play, fault: Fault, whom: WritebackId) -> bool {
     })
 }
 
-async fn look(play: &Arc<Play>, id: WritebackId) -> Option<WritebackRow> {
+pub(crate) async fn look(play: &Arc<Play>, id: WritebackId) -> Option<WritebackRow> {
     for _ in 0..TRIES_MAX {
         let node = play.some_node();
         let row = play
@@ -278,28 +349,7 @@ async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, wit
         true => world.with(|inner| Digest::of_bytes(&inner.chance.next().to_be_bytes())),
         false => digest,
     };
-    let number = world.with(|inner| {
-        let human = inner
-            .state
-            .truth
-            .humans
-            .get(&by.person)
-            .copied()
-            .unwrap_or_default();
-        let at = inner.now;
-        inner
-            .trace
-            .say(at, format_args!("human {human} agrees to {}", short(id)));
-        inner.state.truth.agreed.push(Agreed {
-            writeback: id,
-            digest: seen,
-            human,
-            at,
-            with_factor,
-            taken: false,
-        });
-        inner.state.truth.agreed.len().saturating_sub(1)
-    });
+    let number = agreed(play, &by, (id, seen), (with_factor, false));
     let subject = json!({ "for": "approval", "writeback": id });
     let factor = with_factor.then(|| second_factor(play, &by, subject, seen));
     let told = match play.cluster.bug {
@@ -337,7 +387,32 @@ async fn agree(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest, wit
     }
 }
 
-fn short(id: WritebackId) -> String {
+/// Writes down what a person agrees to, with a second factor or not, by itself or together with others. Its number.
+pub(crate) fn agreed(
+    play: &Play,
+    by: &Human,
+    (writeback, digest): (WritebackId, Digest),
+    (with_factor, together): (bool, bool),
+) -> usize {
+    play.cluster.world.with(|inner| {
+        let (at, truth) = (inner.now, &mut inner.state.truth);
+        let human = truth.human(by);
+        let line = format_args!("human {human} agrees to {}", short(writeback));
+        inner.trace.say(at, line);
+        truth.agreed.push(Agreed {
+            writeback,
+            digest,
+            human,
+            at,
+            with_factor,
+            together,
+            taken: false,
+        });
+        truth.agreed.len().saturating_sub(1)
+    })
+}
+
+pub(crate) fn short(id: WritebackId) -> String {
     let id = id.to_string();
     id.get(..12).unwrap_or(&id).to_owned()
 }
@@ -390,6 +465,13 @@ async fn approve(play: &Arc<Play>, by: Human, mut request: ApproveRequest, numbe
             Some(Err(DecideFailed::Refused(Refusal::OverrideReasonRequired))) => {
                 request.override_reason = OverrideReason::new("does-not-apply").ok();
             }
+            Some(Err(DecideFailed::DecisionSupport(why))) => {
+                let seen = (request.writeback, request.digest);
+                if !cards::stands(play, &by, seen, why).await {
+                    return;
+                }
+            }
+            Some(Err(DecideFailed::Claimed { .. })) => wait_or_take_over(play, &by, &request).await,
             Some(Err(
                 DecideFailed::Store(_)
                 | DecideFailed::Commit(_)
@@ -406,6 +488,17 @@ async fn approve(play: &Arc<Play>, by: Human, mut request: ApproveRequest, numbe
             Some(Err(_)) => return,
         }
     }
+}
+
+/// Somebody else has it in hand.
+async fn wait_or_take_over(play: &Arc<Play>, by: &Human, request: &ApproveRequest) {
+    let world = &play.cluster.world;
+    if world.with(|inner| inner.chance.in_thousand(400)) {
+        claims::take_over(play, by, request.writeback).await;
+        return;
+    }
+    let pause = world.with(|inner| inner.chance.skewed(SECOND, 60 * SECOND));
+    world.sleep(pause).await;
 }
 
 /// A request that no person made in this way; what comes of it must be a refusal.
@@ -436,7 +529,7 @@ async fn reject(play: &Arc<Play>, by: Human, id: WritebackId, digest: Digest) {
 }
 
 /// Everything that waits for an approval, as the store has it.
-fn waiting(play: &Play) -> Vec<WritebackRow> {
+pub(crate) fn waiting(play: &Play) -> Vec<WritebackRow> {
     rows(play, &["awaiting_approval"])
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::writeback::StateName;
+use chaperone_engine::Engine;
 use serde_json::{Value, json};
 
-use super::agents::{self, Errand, Wish};
+use super::agents::{self, Errand, SPECIAL, Wish};
 use super::bugs::Bug;
+use super::cohorts;
 use super::faults::Fault;
 use super::node::Cluster;
 use super::people::{self, Directory, PATIENTLY, rows};
@@ -19,6 +21,8 @@ use super::world::{Doom, Inner, Micros, OUTSIDE, SECOND, instant};
 
 /// Patients of one seed.
 const PATIENTS: u64 = 2;
+/// How often somebody asks for a list of patients, in a thousand seeds.
+const LISTS: u64 = 350;
 /// How long things go wrong.
 pub(crate) const TROUBLE: Micros = 240 * SECOND;
 /// How long it may take until everything has come to rest after that.
@@ -40,6 +44,37 @@ impl Play {
             .world
             .with(|inner| inner.chance.below(self.nodes as u64));
         usize::try_from(drawn).unwrap_or(0).saturating_add(1)
+    }
+
+    /// A person asks a node for something, and another time while it is open what came of it: there was no answer, or
+    /// one that says no more. What was answered last.
+    pub(crate) async fn ask_again<T, E, F>(
+        &self,
+        tries: u32,
+        is_open: impl Fn(&E) -> bool,
+        ask: impl Fn(Arc<Engine>) -> F,
+    ) -> Option<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut last = None;
+        for _ in 0..tries {
+            let node = self.some_node();
+            last = self.cluster.on(node, &ask).await;
+            match &last {
+                Some(Err(failed)) if !is_open(failed) => break,
+                Some(Ok(_)) => break,
+                _ => {}
+            }
+            let pause = self
+                .cluster
+                .world
+                .with(|inner| inner.chance.skewed(SECOND, 10 * SECOND));
+            self.cluster.world.sleep(pause).await;
+        }
+        last
     }
 }
 
@@ -91,19 +126,20 @@ pub(crate) fn furnish(inner: &mut Inner) {
             }));
         }
     }
-    for n in 1..=4 {
-        inner
-            .state
-            .ehr
-            .put(0, slot(n, "free", &after(200 + n), &after(201 + n)));
+    // Those that patients may have by themselves, and those that no row of the matrix allows.
+    for (n, service) in (1..=6).map(|n| (n, if n <= 4 { "124" } else { SPECIAL })) {
+        let times = (after(200 + n), after(201 + n));
+        inner.state.ehr.put(0, slot(n, service, &times));
     }
+    cohorts::furnish(inner);
 }
 
-fn slot(n: i64, status: &str, start: &str, end: &str) -> Value {
+fn slot(n: i64, service: &str, (start, end): &(String, String)) -> Value {
+    let status = "free";
     json!({
         "resourceType": "Slot", "id": format!("s{n}"), "status": status, "start": start, "end": end,
         "serviceType": [{ "coding": [{
-            "system": "http://terminology.hl7.org/CodeSystem/service-type", "code": "124",
+            "system": "http://terminology.hl7.org/CodeSystem/service-type", "code": service,
         }] }],
     })
 }
@@ -123,6 +159,7 @@ pub(crate) fn begin(play: &Arc<Play>) {
                 wish: *chance.pick(wishes).unwrap_or(&Wish::Task),
                 patient: format!("p{}", chance.between(1, PATIENTS)),
                 key: format!("errand-{n}"),
+                token: None,
             };
             (chance.skewed(SECOND, TROUBLE / 2), errand)
         });
@@ -131,6 +168,9 @@ pub(crate) fn begin(play: &Arc<Play>) {
             world.sleep(after).await;
             agents::run(play, errand).await;
         });
+    }
+    if world.with(|inner| inner.chance.in_thousand(LISTS)) {
+        world.spawn(OUTSIDE, cohorts::play(Arc::clone(play)));
     }
     world.spawn(OUTSIDE, people::look_after(Arc::clone(play)));
     world.spawn(OUTSIDE, trouble(Arc::clone(play)));
@@ -427,5 +467,5 @@ pub(crate) fn is_at_rest(play: &Play) -> bool {
         StateName::Quarantined,
     ];
     let names: Vec<&str> = open.iter().map(|it| it.as_str()).collect();
-    rows(play, &names).is_empty()
+    rows(play, &names).is_empty() && cohorts::open_jobs(play).is_empty()
 }

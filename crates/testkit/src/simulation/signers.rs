@@ -52,21 +52,27 @@ pub(crate) fn known() -> BTreeMap<String, AccountName> {
         .collect()
 }
 
-/// Gives them their accounts.
+/// Gives everybody their accounts.
 pub(crate) fn enrol(cluster: &Cluster, inner: &mut Inner) {
+    let people = Directory::new(None);
     let at = inner.clock(0);
     let part = SystemPart::Setup;
     let mut commit = Commit::new(cluster.tenant().clone(), at, Actor::System { part });
-    for name in known().keys() {
-        let Some((human, is_in_use)) = human(name) else {
-            continue;
-        };
+    let used = people.accounts().into_iter().map(|human| (human, true));
+    for (human, is_in_use) in used.chain([(people.gone(), false)]) {
+        let roles = &mut inner.state.truth.roles;
+        roles.insert(human.account.clone(), human.roles.clone());
         let value = json!({
             "name": human.account, "person": human.person, "roles": human.roles,
             "password": "not used here", "disabled": !is_in_use, "created": at,
         });
         let record = Record::new("account", human.account, value);
         commit.records.push(RecordChange::Create(record));
+    }
+    // Those in training train for whatever is at hand.
+    for human in people.learners() {
+        let roles = &mut inner.state.truth.roles;
+        roles.insert(human.account, Role::ALL.to_vec());
     }
     let _ = inner.state.tables.commit(&commit);
 }

@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chaperone_core::digest::Digest;
-use chaperone_core::ids::{CorrelationId, PersonId, WritebackId};
-use chaperone_core::principal::Role;
+use chaperone_core::ids::{
+    AccountName, CohortJobId, CorrelationId, PatientToken, PersonId, WritebackId,
+};
+use chaperone_core::principal::{Human, Role};
+use serde_json::Value;
 
 use super::node::Rules;
 use super::server::Server;
@@ -41,6 +44,24 @@ pub(crate) struct Truth {
     pub(crate) refused: Vec<RefusedCall>,
     /// What people agreed to, as they saw it.
     pub(crate) agreed: Vec<Agreed>,
+    /// What people may decide by, by account.
+    pub(crate) roles: BTreeMap<AccountName, Vec<Role>>,
+    /// What decision support finds critical about an order as it was told.
+    pub(crate) opinions: BTreeMap<String, Vec<String>>,
+    /// What decision support said.
+    pub(crate) told_cards: Vec<CardsTold>,
+    /// Over which cards people went on.
+    pub(crate) overrode: Vec<Overrode>,
+    /// Exceptions that people granted, as they saw them.
+    pub(crate) granted: Vec<Granted>,
+    /// Whether anybody ever asked for an exception.
+    pub(crate) has_exceptions: bool,
+    /// Lists that people approved, as they saw them.
+    pub(crate) lists: Vec<ListApproved>,
+    /// Who was struck from a list, where whoever did was told so.
+    pub(crate) struck: Vec<(CohortJobId, PatientToken)>,
+    /// Whether anybody ever asked for a list.
+    pub(crate) has_lists: bool,
     /// What people changed, and into what, where they were told.
     pub(crate) edited: Vec<Edited>,
     /// Who is in training.
@@ -67,6 +88,13 @@ pub(crate) struct Truth {
     pub(crate) set_back: Vec<(usize, Micros)>,
     /// Checkpoints kept outside.
     pub(crate) anchored: Vec<(u64, String)>,
+}
+
+impl Truth {
+    /// Which human somebody is.
+    pub(crate) fn human(&self, by: &Human) -> usize {
+        self.humans.get(&by.person).copied().unwrap_or_default()
+    }
 }
 
 /// One write as it left a node.
@@ -102,8 +130,52 @@ pub(crate) struct Agreed {
     pub(crate) at: Micros,
     /// Whether they gave a second factor for it.
     pub(crate) with_factor: bool,
+    /// Whether they ticked it among others.
+    pub(crate) together: bool,
     /// Whether the engine said that it was taken.
     pub(crate) taken: bool,
+}
+
+/// What decision support said to a node about one order.
+#[derive(Debug, Clone)]
+pub(crate) struct CardsTold {
+    pub(crate) process: Process,
+    /// The order as it was told.
+    pub(crate) draft: Value,
+    /// What it finds critical.
+    pub(crate) critical: Vec<String>,
+    pub(crate) at: Micros,
+}
+
+/// A person who goes on over a card.
+#[derive(Debug, Clone)]
+pub(crate) struct Overrode {
+    pub(crate) writeback: WritebackId,
+    pub(crate) card: Digest,
+    /// What it says.
+    pub(crate) summary: String,
+    pub(crate) human: usize,
+    pub(crate) at: Micros,
+}
+
+/// A person who grants an exception.
+#[derive(Debug, Clone)]
+pub(crate) struct Granted {
+    pub(crate) of: WritebackId,
+    pub(crate) binding: Digest,
+    pub(crate) human: usize,
+    pub(crate) at: Micros,
+}
+
+/// A person who approves a list.
+#[derive(Debug, Clone)]
+pub(crate) struct ListApproved {
+    pub(crate) job: CohortJobId,
+    pub(crate) list: Digest,
+    /// Who was on their screen.
+    pub(crate) patients: BTreeSet<PatientToken>,
+    pub(crate) human: usize,
+    pub(crate) at: Micros,
 }
 
 /// A person's change of what was proposed.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chaperone_core::Timestamp;
+use chaperone_core::cohort::CohortEvent;
 use chaperone_core::digest::{Digest, PayloadAddress};
 use chaperone_core::event::{Event, Recorded, StreamId};
-use chaperone_core::ids::{TenantId, WorkId};
+use chaperone_core::ids::{PatientToken, TenantId, WorkId};
 use chaperone_core::ports::{
-    CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Lease, LeaseRefused,
-    Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordKey, SealedPayload, Store,
-    StoreFailed, WorkRow,
+    Append, CheckpointRow, Claim, ClaimedWork, Commit, CommitFailed, Committed, Guard, Lease,
+    LeaseRefused, Listing, PayloadCount, PayloadListing, PayloadRow, Record, RecordChange,
+    RecordKey, SealedPayload, Store, StoreFailed, WorkRow,
 };
 use chaperone_core::writeback::{RefusedBy, WritebackEvent};
+use serde_json::{Value, json};
 
 use super::bugs::Bug;
 use super::faults::Fault;
@@ -21,6 +23,11 @@ use super::state::{Claimed, Leased};
 use super::world::{Asked, Inner, Journey, MILLI, Process, SECOND, World};
 use crate::memory::{Tables, Tenant};
 
+/// Collections whose contents are bent.
+const CLAIMS: &str = "claim";
+const EXCEPTIONS: &str = "exception";
+const JOBS: &str = "cohort_job";
+const PATIENTS: &str = "cohort_patient";
 /// How long a process waits for the store.
 const PATIENCE: u64 = 10 * SECOND;
 
@@ -120,6 +127,28 @@ impl SimStore {
         }
     }
 
+    /// Bends a record as it is shown.
+    fn show(&self, record: &mut Record) {
+        let collection = record.key.collection.as_str();
+        let Some(value) = record.value.as_object_mut() else {
+            return;
+        };
+        let is_at = |stage: &str| value.get("stage") == Some(&Value::from(stage));
+        match self.bug {
+            Some(Bug::ExceptionNeverEnds) if collection == EXCEPTIONS && is_at("granted") => {
+                value.insert("until".to_owned(), Value::from("2099-01-01T00:00:00Z"));
+            }
+            Some(Bug::ListsApproved) if collection == JOBS && is_at("listed") => {
+                value.insert("stage".to_owned(), Value::from("approved"));
+                let requester = value.get("requester").cloned().unwrap_or_default();
+                let account = value.get("account").cloned().unwrap_or_default();
+                value.insert("person".to_owned(), requester);
+                value.insert("approver".to_owned(), account);
+            }
+            _ => {}
+        }
+    }
+
     /// Asks the tables something.
     async fn ask<T: Send + 'static>(
         &self,
@@ -184,6 +213,72 @@ fn committed(
     done
 }
 
+/// Takes out of a commit what the store forgets under a bug.
+fn bend(bug: Option<Bug>, commit: &mut Commit) {
+    match bug {
+        Some(Bug::RefusalsDropped) => commit.appends.retain(|it| {
+            !matches!(
+                it.event,
+                Event::CallRefused(_) | Event::RefusalsCounted { .. }
+            )
+        }),
+        Some(Bug::EditKeepsBoth) => commit.appends.retain(|it| !is_end_of_edited(&it.event)),
+        Some(Bug::ClaimsNotShown) => {
+            let is_claim =
+                |it: &Guard| matches!(it, Guard::RecordAt { key, .. } if key.collection == CLAIMS);
+            commit.guards.retain(|it| !is_claim(it));
+        }
+        Some(Bug::ExceptionNotUsedUp) => {
+            let is_used = |it: &RecordChange| {
+                matches!(it, RecordChange::Update(record, _) if record.key.collection == EXCEPTIONS
+                    && record.value.get("stage") == Some(&Value::from("used")))
+            };
+            commit.records.retain(|it| !is_used(it));
+        }
+        Some(Bug::StruckStays) => {
+            let strikes =
+                |it: &Append| matches!(it.event, Event::Cohort(CohortEvent::Struck { .. }));
+            let is_patient = |it: &RecordChange| matches!(it, RecordChange::Update(record, _) if record.key.collection == PATIENTS);
+            if commit.appends.iter().any(strikes) {
+                commit.records.retain(|it| !is_patient(it));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts one patient more on a list that is being approved.
+fn grow_list(inner: &Inner, commit: &mut Commit) {
+    let approved = commit
+        .appends
+        .iter()
+        .find_map(|it| match (&it.event, &it.stream) {
+            (Event::Cohort(CohortEvent::Approved { .. }), StreamId::Cohort(job)) => Some(*job),
+            _ => None,
+        });
+    let Some(job) = approved else { return };
+    let tenant = inner.state.tables.of(&commit.tenant);
+    let all = Listing {
+        limit: 1_000,
+        ..Listing::default()
+    };
+    let listed: Vec<String> = tenant
+        .records(PATIENTS, &all, commit.at)
+        .into_iter()
+        .map(|it| it.key.key)
+        .collect();
+    let tokens = tenant.records("token", &all, commit.at).into_iter();
+    let key = |token: &PatientToken| format!("{job}/{token}");
+    let other = tokens
+        .filter_map(|it| it.key.key.parse::<PatientToken>().ok())
+        .find(|token| !listed.contains(&key(token)));
+    if let Some(token) = other {
+        let value = json!({ "patient": token, "place": 99, "step": "listed" });
+        let record = Record::new(PATIENTS, key(&token), value).indexed(job.to_string(), "000099");
+        commit.records.push(RecordChange::Create(record));
+    }
+}
+
 /// Whether an event ends a proposal because a person changed it.
 fn is_end_of_edited(event: &Event) -> bool {
     let Event::Writeback(WritebackEvent::Refused { refused }) = event else {
@@ -213,18 +308,11 @@ impl Store for SimStore {
         };
         let (process, bug) = (self.process, self.bug);
         let mut commit = commit;
-        if bug == Some(Bug::RefusalsDropped) {
-            commit.appends.retain(|it| {
-                !matches!(
-                    it.event,
-                    Event::CallRefused(_) | Event::RefusalsCounted { .. }
-                )
-            });
-        }
-        if bug == Some(Bug::EditKeepsBoth) {
-            commit.appends.retain(|it| !is_end_of_edited(&it.event));
-        }
+        bend(bug, &mut commit);
         let asked = self.world.ask(process, journey, move |inner| {
+            if bug == Some(Bug::ListGrows) {
+                grow_list(inner, &mut commit);
+            }
             if bug != Some(Bug::AckBeforeDurable) {
                 return committed(inner, process, &commit);
             }
@@ -287,8 +375,13 @@ impl Store for SimStore {
         key: &RecordKey,
         now: Timestamp,
     ) -> Result<Option<Record>, StoreFailed> {
+        if self.bug == Some(Bug::ClaimsNotShown) && key.collection == CLAIMS {
+            return Ok(None);
+        }
         let key = key.clone();
-        self.of(tenant, move |it| it.record(&key, now)).await
+        let mut record = self.of(tenant, move |it| it.record(&key, now)).await?;
+        record.iter_mut().for_each(|it| self.show(it));
+        Ok(record)
     }
 
     async fn records(
@@ -299,8 +392,11 @@ impl Store for SimStore {
         now: Timestamp,
     ) -> Result<Vec<Record>, StoreFailed> {
         let collection = collection.to_owned();
-        self.of(tenant, move |it| it.records(&collection, &listing, now))
-            .await
+        let mut records = self
+            .of(tenant, move |it| it.records(&collection, &listing, now))
+            .await?;
+        records.iter_mut().for_each(|it| self.show(it));
+        Ok(records)
     }
 
     async fn projection(

@@ -1,7 +1,7 @@
 //! The simulator over a fixed number of seeds: nothing is violated, everything is reached, a seed repeats byte for
 //! byte, and planted bugs are found.
 //!
-//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 60); `chaperone simulate` runs more of them.
+//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 90); `chaperone simulate` runs more of them.
 
 #![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
@@ -11,11 +11,11 @@ use std::sync::{Arc, LazyLock};
 use chaperone_engine::{Engine, PreparedBundle};
 use chaperone_policy::Bundle;
 use chaperone_testkit::simulation::{
-    Bug, Coverage, Options, Outcome, Rules, StartEngine, replacing, simulate,
+    Bug, Coverage, Options, Outcome, Rules, StartEngine, played, replacing, simulate,
 };
 
 static START: LazyLock<StartEngine> = LazyLock::new(|| {
-    let files = chaperone_policy::embedded::files();
+    let files = played(&chaperone_policy::embedded::files());
     let (first, second) = (prepared(&files), prepared(&replacing(&files)));
     Arc::new(move |rules, config, ports| {
         let bundle = match rules {
@@ -44,14 +44,18 @@ const FAULTS: &[&str] = &[
     "consent-withdrawn",
     "crash",
     "crash-in-flight",
+    "critical-card",
     "decided-late",
     "decided-twice",
     "ehr-partition",
     "edited",
     "ehr-slow",
     "error-after",
+    "exception-used-again",
+    "exception-used-late",
     "files-later",
     "foreign-edit",
+    "list-stopped",
     "mode-switched",
     "not-signed",
     "other-digest",
@@ -65,7 +69,12 @@ const FAULTS: &[&str] = &[
     "store-partition",
     "store-slow",
     "store-unavailable",
+    "struck",
+    "support-changes",
+    "support-silent",
     "taken-away",
+    "taken-in-hand",
+    "together",
     "took-note",
     "trainee-first",
     "undo-run",
@@ -78,12 +87,30 @@ const FAULTS: &[&str] = &[
 const MOVES: &[&str] = &[
     "abandoned",
     "approved",
+    "approved:together",
+    "claim.claimed",
+    "claim.handed_over",
+    "claim.released",
+    "claim.taken_over",
+    "cohort.approved",
+    "cohort.ended",
+    "cohort.listed",
+    "cohort.struck",
     "compensated",
+    "cover.set",
+    "decision_support.asked",
+    "decision_support.overridden",
     "delivered:P0",
     "delivered:P2",
     "delivered:P3",
     "delivery_started",
     "draft_placed:P2",
+    "exception.declined",
+    "exception.expired",
+    "exception.granted",
+    "exception.requested",
+    "exception.reviewed",
+    "exception.used",
     "found_not_applied:human",
     "found_not_applied:miss_after_settle",
     "human_needed:endpoint_cannot_tell",
@@ -101,7 +128,7 @@ const MOVES: &[&str] = &[
 
 fn seeds() -> u64 {
     let said = std::env::var("CHAPERONE_SIMULATED_SEEDS").ok();
-    said.and_then(|text| text.parse().ok()).unwrap_or(60)
+    said.and_then(|text| text.parse().ok()).unwrap_or(90)
 }
 
 /// A failure, to be read and to be played again.

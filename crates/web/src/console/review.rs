@@ -18,7 +18,7 @@ use chaperone_engine::views::review::{
     FindingView, PatientShown, ResemblesView, Review, ReviewContent,
 };
 use chaperone_engine::views::timeline::TimelineEntry;
-use chaperone_engine::views::{Cosign, OverrideChoice, Turn};
+use chaperone_engine::views::{Barred, Cosign, OverrideChoice, Turn};
 
 use super::ConsoleState;
 use super::claims::{self, ClaimRows};
@@ -480,10 +480,29 @@ fn turn_words(turn: &Turn, state: StateName) -> String {
             }
             words
         }
-        Turn::WaitsForOther => "You have approved. It waits for another person.".to_owned(),
-        Turn::NotYours { roles } if roles.is_empty() => String::new(),
-        Turn::NotYours { roles } => format!("It waits for: {}.", phrases::roles(roles)),
+        Turn::WaitsForOther => {
+            "You have approved, with this account or another one of yours. It waits for another person."
+                .to_owned()
+        }
+        Turn::NotYours { roles, .. } if roles.is_empty() => String::new(),
+        Turn::NotYours { roles, barred } => {
+            let mut words = barred.map_or_else(String::new, barred_words);
+            words.push_str(&format!("It waits for: {}.", phrases::roles(roles)));
+            words
+        }
     }
+}
+
+/// Why somebody does not decide although their role is among those that do, with a space behind.
+fn barred_words(barred: Barred) -> String {
+    let words = match barred {
+        Barred::InTraining => {
+            "You are in training, and cannot be one of those whose word counts here. "
+        }
+        Barred::AskedForIt => "You asked for this or changed it, so two others must agree to it. ",
+        Barred::NotNamedByProtocol => "The protocol that covers this does not name you. ",
+    };
+    words.to_owned()
 }
 
 fn why(

@@ -331,3 +331,32 @@ async fn nobody_approves_blind_when_the_ehr_is_down() {
             .contains("does not answer")
     );
 }
+
+#[tokio::test]
+async fn who_is_none_of_two_people_reads_why() {
+    let bench = Bench::new().await;
+    let admin = bench.admin().await;
+    let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
+    let learns = [Role::Clinician, Role::Trainee];
+    let trainee = bench.person(&admin, "dr-new", &learns).await;
+    let pharmacist = bench.person(&admin, "pharma", &[Role::Pharmacist]).await;
+    let nurse = bench.person(&admin, "nurse-ana", &[Role::Rn]).await;
+    let id = bench.order(&lee, "warfarin").await;
+    let path = format!("/console/writebacks/{id}");
+    let waits = "It waits for: clinician, pharmacist.";
+    let in_training = "You are in training, and cannot be one of those whose word counts here.";
+    let has_asked = "You asked for this or changed it";
+    for (who, why) in [(&trainee, in_training), (&lee, has_asked)] {
+        let page = bench.get(&path, &who.cookie).await.body;
+        assert!(page.contains(waits), "{page}");
+        for words in [in_training, has_asked] {
+            assert_eq!(page.contains(words), why == words, "{page}");
+        }
+        assert!(!page.contains("id=\"approve\""), "{page}");
+    }
+    let page = bench.get(&path, &nurse.cookie).await;
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    assert!(!page.body.contains(waits));
+    let page = bench.get(&path, &pharmacist.cookie).await.body;
+    assert!(!page.contains(waits) && page.contains("id=\"approve\""));
+}

@@ -5,12 +5,17 @@
 //! form of events, ids and digests, and folds, counts and hashes by itself.
 
 mod authority;
+mod cards;
+mod claims;
 mod delivery;
+mod excepted;
 mod ledger;
 mod linked;
+mod lists;
 mod promises;
 mod rules;
 mod signatures;
+mod together;
 
 use std::collections::BTreeMap;
 
@@ -81,6 +86,16 @@ properties! {
     OneOfEdited = "one-of-edited";
     /// What was set aside stays where it is until a person lets it go, and is undone only by what took effect.
     SetAside = "set-aside";
+    /// While somebody has something in hand, nobody else decides about it.
+    ClaimKept = "claim-kept";
+    /// What is approved together with others is light, and needs one person's word.
+    LightTogether = "light-together";
+    /// No order is approved over something critical that nobody went on over.
+    CardsKept = "cards-kept";
+    /// An exception is granted by another, and used once, in its time, for the same, which two people approve.
+    ExceptionKept = "exception-kept";
+    /// Nobody comes before an agent by a list but whom another person saw on it and approved, once.
+    ListKept = "list-kept";
     /// Nothing is approved, released or started by other rules than those that ruled on it.
     RulesKept = "rules-kept";
     /// Nothing starts after consent was withdrawn.
@@ -268,6 +283,11 @@ pub(crate) fn judge(
     signatures::check(&mut case);
     rules::check(&mut case);
     linked::check(&mut case);
+    claims::check(&mut case);
+    together::check(&mut case);
+    cards::check(&mut case);
+    excepted::check(&mut case);
+    lists::check(&mut case);
     delivery::check(&mut case);
     promises::check(&mut case);
     case.found
