@@ -13,6 +13,7 @@ use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::{CallError, Engine, Retry};
 use serde_json::{Map, Value, json};
 
+use super::as_one::{self, Several};
 use super::faults::Fault;
 use super::people::{Directory, decide};
 use super::play::Play;
@@ -37,22 +38,27 @@ pub(crate) enum Wish {
     Lab,
     /// A medication order: two people decide.
     Medication,
+    /// Several changes, all of them or none.
+    AsOne(Several),
 }
 
 impl Wish {
-    pub(crate) const ALL: [Wish; 6] = [
+    pub(crate) const ALL: [Wish; 9] = [
         Wish::Task,
         Wish::Booking,
         Wish::Cancelling,
         Wish::Note,
         Wish::Lab,
         Wish::Medication,
+        Wish::AsOne(Several::Tasks),
+        Wish::AsOne(Several::Rebooking),
+        Wish::AsOne(Several::Booking),
     ];
 
     fn by(self) -> (&'static str, &'static str) {
         match self {
-            Wish::Task => ("intake-agent", "intake"),
-            Wish::Booking | Wish::Cancelling => ("scheduler-agent", "schedule-appointment"),
+            Wish::Task | Wish::AsOne(Several::Tasks) => ("intake-agent", "intake"),
+            Wish::Booking | Wish::Cancelling | Wish::AsOne(_) => ("scheduler-agent", "schedule-appointment"),
             Wish::Note => ("scribe-agent", "draft-note"),
             Wish::Lab | Wish::Medication => ("order-agent", "submit-order"),
         }
@@ -66,6 +72,7 @@ impl Wish {
             Wish::Note => "draft_note",
             Wish::Lab => "order_lab",
             Wish::Medication => "order_medication",
+            Wish::AsOne(_) => as_one::TOOL,
         }
     }
 
@@ -74,7 +81,7 @@ impl Wish {
         let span =
             json!({ "from": "2026-11-01T00:00:00Z", "until": "2027-03-09T00:00:00Z", "count": 50 });
         match self {
-            Wish::Task | Wish::Lab => None,
+            Wish::Task | Wish::Lab | Wish::AsOne(_) => None,
             Wish::Booking => Some(("find_slots", span, "slot")),
             Wish::Cancelling => Some(("list_appointments", json!({}), "appointment")),
             Wish::Note => Some(("list_encounters", json!({}), "encounter_token")),
@@ -84,8 +91,8 @@ impl Wish {
 
     fn who(self, people: &Directory) -> Human {
         match self {
-            Wish::Task => people.nurse(),
-            Wish::Booking | Wish::Cancelling => people.scheduler(),
+            Wish::Task | Wish::AsOne(Several::Tasks) => people.nurse(),
+            Wish::Booking | Wish::Cancelling | Wish::AsOne(_) => people.scheduler(),
             Wish::Note | Wish::Lab | Wish::Medication => people.requester(),
         }
     }
@@ -155,13 +162,14 @@ async fn arguments(play: &Arc<Play>, errand: &Errand) -> Option<Map<String, Valu
         Wish::Note => json!({ "text": "Seen for a visit. Call in a week." }),
         Wish::Lab => json!({ "test": "4548-4" }),
         Wish::Medication => json!({ "dose": 10.0, "unit": "mg", "frequency": 1 }),
+        Wish::AsOne(several) => json!({ "changes": several.changes(play, errand).await? }),
     };
     let mut arguments = as_map(arguments);
     arguments.extend(as_map(rest));
     Some(arguments)
 }
 
-fn as_map(value: Value) -> Map<String, Value> {
+pub(crate) fn as_map(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         _ => Map::new(),
@@ -196,7 +204,7 @@ async fn propose(
 }
 
 /// Asks until there is an answer, or a refusal that will not change.
-async fn ask(
+pub(crate) async fn ask(
     play: &Arc<Play>,
     errand: &Errand,
     tool: &'static str,

@@ -6,6 +6,7 @@ use chaperone_core::event::Event;
 use chaperone_core::ids::TenantId;
 use chaperone_core::ports::Listing;
 
+use super::as_one;
 use super::world::Inner;
 
 /// How often each thing was reached.
@@ -56,6 +57,8 @@ impl Coverage {
             let count = reached.moves.entry(name).or_default();
             *count = count.saturating_add(1);
         }
+        let leaves = tables.leaves(0, u32::MAX);
+        as_one::reached(&inner.state.truth, &leaves, &mut reached.moves);
         let listing = Listing {
             limit: 1_000,
             ..Listing::default()

@@ -10,11 +10,13 @@
 //! [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
 
 mod agents;
+mod as_one;
 mod bugs;
 mod chance;
 mod check;
 mod coverage;
 mod editing;
+mod ehr_as_one;
 mod ehr_port;
 mod ehr_signature;
 mod faults;

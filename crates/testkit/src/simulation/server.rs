@@ -48,7 +48,7 @@ impl ServerProfile {
     }
 }
 
-/// One write as it arrives.
+/// One write as it arrives: one change, or all of a transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// Which send it belongs to; a message that the network brings twice has the same number.
@@ -62,6 +62,60 @@ pub(crate) struct Request {
     /// The message id, of what goes to an operation of the EHR's own.
     pub(crate) message: Option<String>,
     pub(crate) body: String,
+    /// Of a transaction: the changes after the first.
+    pub(crate) also: Vec<Further>,
+}
+
+/// A further change of a transaction.
+#[derive(Debug, Clone)]
+pub(crate) struct Further {
+    pub(crate) kind: String,
+    /// Of an update.
+    pub(crate) id: Option<String>,
+    pub(crate) if_none_exist: Option<String>,
+    pub(crate) if_match: Option<String>,
+    pub(crate) body: String,
+}
+
+/// One change of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'r> {
+    pub(crate) kind: &'r str,
+    pub(crate) id: Option<&'r str>,
+    pub(crate) if_none_exist: Option<&'r str>,
+    pub(crate) if_match: Option<&'r str>,
+    pub(crate) body: &'r str,
+}
+
+impl Part<'_> {
+    /// Where it goes.
+    pub(crate) fn path(&self) -> String {
+        match self.id {
+            Some(id) => format!("{}/{id}", self.kind),
+            None => self.kind.to_owned(),
+        }
+    }
+}
+
+impl Request {
+    /// Everything it asks for, in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let first = Part {
+            kind: &self.kind,
+            id: self.id.as_deref(),
+            if_none_exist: self.if_none_exist.as_deref(),
+            if_match: self.if_match.as_deref(),
+            body: &self.body,
+        };
+        let also = self.also.iter().map(|it| Part {
+            kind: &it.kind,
+            id: it.id.as_deref(),
+            if_none_exist: it.if_none_exist.as_deref(),
+            if_match: it.if_match.as_deref(),
+            body: &it.body,
+        });
+        std::iter::once(first).chain(also)
+    }
 }
 
 /// What went wrong inside the server.
@@ -92,6 +146,27 @@ pub(crate) struct Answer {
     pub(crate) retry_after_ms: Option<i64>,
     /// Acknowledged, and filed some time later.
     pub(crate) is_filed_later: bool,
+    /// Of a transaction: id and version of each change after the first.
+    pub(crate) also: Vec<(String, Option<u64>)>,
+}
+
+impl Answer {
+    fn of(status: u16, id: String, version: Option<u64>) -> Self {
+        Self {
+            status,
+            id,
+            version,
+            retry_after_ms: None,
+            is_filed_later: false,
+            also: Vec::new(),
+        }
+    }
+
+    /// Id and version of each change, in order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
+        let also = self.also.iter().map(|(id, version)| (&**id, *version));
+        std::iter::once((&*self.id, self.version)).chain(also)
+    }
 }
 
 /// What a request did.
@@ -108,6 +183,33 @@ pub(crate) struct Exchange {
     pub(crate) at: Micros,
     pub(crate) request: Request,
     pub(crate) effect: Option<Effect>,
+    /// Of a transaction: what each change after the first did.
+    pub(crate) also: Vec<Option<Effect>>,
+}
+
+impl Exchange {
+    /// Each change with what it did.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Part<'_>, Option<&Effect>)> {
+        let nothing = std::iter::repeat(None);
+        let also = self.also.iter().map(Option::as_ref).chain(nothing);
+        let did = std::iter::once(self.effect.as_ref()).chain(also);
+        self.request.parts().zip(did)
+    }
+
+    /// Everything that it did.
+    pub(crate) fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.parts().filter_map(|(_, did)| did)
+    }
+}
+
+/// A change that can be made, and where.
+struct Place {
+    kind: String,
+    id: String,
+    is_new: bool,
+    body: Value,
+    /// The version that is there already, of what its condition finds.
+    stands: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -251,33 +353,33 @@ impl Server {
 
     /// Takes one write.
     pub(crate) fn take(&mut self, now: Micros, request: &Request, mishap: Mishap) -> Answer {
-        let (mut answer, effect) = self.judge(now, request, mishap);
+        let (mut answer, effects) = self.judge(now, request, mishap);
         if !self.profile.tells_versions() {
             answer.version = None;
         }
+        let mut effects = effects.into_iter();
         self.history.push(Exchange {
             at: now,
             request: request.clone(),
-            effect,
+            effect: effects.next().flatten(),
+            also: effects.collect(),
         });
         answer
     }
 
+    /// What it answers, and what each change did; nothing where nothing was done.
     fn judge(
         &mut self,
         now: Micros,
         request: &Request,
         mishap: Mishap,
-    ) -> (Answer, Option<Effect>) {
+    ) -> (Answer, Vec<Option<Effect>>) {
         let refuse = |status: u16| {
             let answer = Answer {
-                status,
-                id: String::new(),
-                version: None,
                 retry_after_ms: (status == 429).then_some(3_000),
-                is_filed_later: false,
+                ..Answer::of(status, String::new(), None)
             };
-            (answer, None)
+            (answer, Vec::new())
         };
         match mishap {
             Mishap::ErrorBefore => return refuse(503),
@@ -287,91 +389,113 @@ impl Server {
             Mishap::TookNote => return refuse(TOOK_NOTE),
             Mishap::None | Mishap::ErrorAfter | Mishap::KeepsOther | Mishap::FilesLater => {}
         }
+        let takes_several = self.profile == ServerProfile::Full;
         if self.profile == ServerProfile::ReadOnly
             || (self.profile == ServerProfile::Vendor) != request.message.is_some()
+            || !(request.also.is_empty() || takes_several)
         {
             return refuse(405);
         }
         if let Some(id) = self.filed(request) {
-            let answer = Answer {
-                status: 200,
-                id,
-                version: None,
-                retry_after_ms: None,
-                is_filed_later: false,
-            };
-            return (answer, None);
+            return (Answer::of(200, id, None), Vec::new());
         }
-        let Ok(mut body) = serde_json::from_str::<Value>(&request.body) else {
-            return refuse(400);
-        };
-        if mishap == Mishap::KeepsOther
-            && let Some(members) = body.as_object_mut()
-        {
-            members.insert("language".to_owned(), json!("en"));
-        }
-        let honours = self.profile == ServerProfile::Full;
-        let id = match &request.id {
-            Some(id) => {
-                let wanted = request.if_match.as_deref().filter(|_| honours);
-                let wanted = wanted.map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
-                let version = self.version(&request.kind, id);
-                if wanted
-                    .is_some_and(|tag| version.map(|it| it.to_string()).as_deref() != Some(tag))
-                {
-                    return refuse(412);
-                }
-                id.clone()
+        // Every change is looked at before any is made.
+        let mut places = Vec::new();
+        for part in request.parts() {
+            match self.place(&part) {
+                Ok(place) => places.push(place),
+                Err(status) => return refuse(status),
             }
-            None => {
-                let wanted = request.if_none_exist.as_deref().filter(|_| honours);
-                let found = wanted.and_then(|query| self.identified(&request.kind, query));
-                if let Some((id, version)) = found {
-                    let answer = Answer {
-                        status: 200,
-                        id,
-                        version: Some(version),
-                        retry_after_ms: None,
-                        is_filed_later: false,
-                    };
-                    return (answer, None);
-                }
-                self.made = self.made.saturating_add(1);
-                format!("made-{}", self.made)
-            }
-        };
-        if let Some(message) = &request.message {
-            self.messages.insert(message.clone(), id.clone());
         }
-        if mishap == Mishap::FilesLater {
+        if mishap == Mishap::KeepsOther {
+            let one = usize::try_from(request.number).unwrap_or(0) % places.len().max(1);
+            let members = places.get_mut(one).and_then(|it| it.body.as_object_mut());
+            members.map(|it| it.insert("language".to_owned(), json!("en")));
+        }
+        if let (Some(message), Some(place)) = (&request.message, places.first()) {
+            self.messages.insert(message.clone(), place.id.clone());
+        }
+        if let (Mishap::FilesLater, Some(place)) = (mishap, places.first()) {
             let answer = Answer {
-                status: 200,
-                id,
-                version: None,
-                retry_after_ms: None,
                 is_filed_later: true,
+                ..Answer::of(200, place.id.clone(), None)
             };
-            return (answer, None);
+            return (answer, Vec::new());
         }
-        let version = self.keep(now, &request.kind, &id, body);
-        let effect = Effect {
-            kind: request.kind.clone(),
-            id: id.clone(),
-            version,
+        self.make(now, places, mishap)
+    }
+
+    /// Makes every change, in one step.
+    fn make(
+        &mut self,
+        now: Micros,
+        places: Vec<Place>,
+        mishap: Mishap,
+    ) -> (Answer, Vec<Option<Effect>>) {
+        let is_new = places.iter().any(|it| it.is_new && it.stands.is_none());
+        let mut written = Vec::new();
+        let mut effects = Vec::new();
+        for place in places {
+            let Place { kind, id, .. } = place;
+            let version = match place.stands {
+                Some(version) => version,
+                None => self.keep(now, &kind, &id, place.body),
+            };
+            written.push((id.clone(), Some(version)));
+            let made = place.stands.is_none();
+            effects.push(made.then_some(Effect { kind, id, version }));
+        }
+        let did_anything = effects.iter().any(Option::is_some);
+        let status = match mishap {
+            Mishap::ErrorAfter if did_anything => 500,
+            _ if is_new => 201,
+            _ => 200,
         };
-        let status = match (mishap, &request.id) {
-            (Mishap::ErrorAfter, _) => 500,
-            (_, Some(_)) => 200,
-            (_, None) => 201,
-        };
+        let mut written = written.into_iter();
+        let (id, version) = written.next().unwrap_or_default();
         let answer = Answer {
-            status,
-            id,
-            version: Some(version),
-            retry_after_ms: None,
-            is_filed_later: false,
+            also: written.collect(),
+            ..Answer::of(status, id, version)
         };
-        (answer, Some(effect))
+        (answer, effects)
+    }
+
+    /// Where one change would go, under its condition; else the status that refuses it.
+    fn place(&mut self, part: &Part<'_>) -> Result<Place, u16> {
+        let body = serde_json::from_str::<Value>(part.body).map_err(|_| 400_u16)?;
+        let honours = self.profile == ServerProfile::Full;
+        let kind = part.kind.to_owned();
+        if let Some(id) = part.id {
+            let wanted = part.if_match.filter(|_| honours);
+            let wanted = wanted.map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
+            let version = self.version(part.kind, id).map(|it| it.to_string());
+            if wanted.is_some_and(|tag| version.as_deref() != Some(tag)) {
+                return Err(412);
+            }
+            return Ok(Place {
+                kind,
+                id: id.to_owned(),
+                is_new: false,
+                body,
+                stands: None,
+            });
+        }
+        let wanted = part.if_none_exist.filter(|_| honours);
+        let found = wanted.and_then(|query| self.identified(part.kind, query));
+        let (id, stands) = match found {
+            Some((id, version)) => (id, Some(version)),
+            None => {
+                self.made = self.made.saturating_add(1);
+                (format!("made-{}", self.made), None)
+            }
+        };
+        Ok(Place {
+            kind,
+            id,
+            is_new: true,
+            body,
+            stands,
+        })
     }
 
     /// Where a message was filed before, if the operation remembers.
@@ -395,6 +519,7 @@ impl Server {
             at: now,
             request: request.clone(),
             effect: Some(effect),
+            also: Vec::new(),
         });
     }
 
