@@ -58,7 +58,9 @@ impl Wish {
     fn by(self) -> (&'static str, &'static str) {
         match self {
             Wish::Task | Wish::AsOne(Several::Tasks) => ("intake-agent", "intake"),
-            Wish::Booking | Wish::Cancelling | Wish::AsOne(_) => ("scheduler-agent", "schedule-appointment"),
+            Wish::Booking | Wish::Cancelling | Wish::AsOne(_) => {
+                ("scheduler-agent", "schedule-appointment")
+            }
             Wish::Note => ("scribe-agent", "draft-note"),
             Wish::Lab | Wish::Medication => ("order-agent", "submit-order"),
         }
@@ -253,7 +255,8 @@ pub(crate) async fn ask(
                     });
                 });
                 // A switch or a consent may be moved back; what is wrong in itself stays wrong.
-                if retry == Retry::Never && !refused.insert(code) {
+                let is_final = retry == Retry::Never || code == as_one::REFUSED;
+                if is_final && !refused.insert(code) {
                     return None;
                 }
             }

@@ -1,9 +1,9 @@
 //! What agents propose as one: all of it is made, or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chaperone_core::event::{Event, Recorded};
+use chaperone_core::event::{Event, Recorded, StreamId};
 use chaperone_core::writeback::WritebackEvent;
 use serde_json::{Value, json};
 
@@ -13,6 +13,9 @@ use super::state::Truth;
 
 /// The tool that takes several changes.
 pub(crate) const TOOL: &str = "propose_together";
+
+/// The code of the refusal where the EHR takes no transactions: the same call is refused again.
+pub(crate) const REFUSED: &str = "not-together";
 
 /// Changes that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,24 +72,37 @@ async fn found(
     chosen.get("id").cloned()
 }
 
-/// Counts what was reached of it in one seed: what was delivered as one, and what an EHR that takes no transactions was
-/// not asked for.
+/// Counts what was reached of it in one seed: what was delivered as one, what was undone by that, and what an EHR that
+/// takes no transactions was not asked for.
 pub(crate) fn reached(truth: &Truth, leaves: &[Vec<u8>], moves: &mut BTreeMap<String, u64>) {
-    let is_as_one = |leaf: &&Vec<u8>| {
-        let recorded = Recorded::from_leaf(leaf);
-        recorded.is_ok_and(|it| match it.event {
-            Event::Writeback(WritebackEvent::Delivered(receipt)) => !receipt.also.is_empty(),
-            _ => false,
-        })
+    let mut remedies = BTreeSet::new();
+    let mut count = |name: &str| {
+        let count = moves.entry(name.to_owned()).or_default();
+        *count = count.saturating_add(1);
     };
-    let delivered = leaves.iter().filter(is_as_one).count();
-    let not_together = truth.refused.iter().filter(|it| it.code == "not-together");
-    for (name, count) in [
-        ("delivered:as-one", delivered),
-        ("refused_call:not-together", not_together.count()),
-    ] {
-        if count > 0 {
-            moves.insert(name.to_owned(), count as u64);
+    for recorded in leaves
+        .iter()
+        .filter_map(|leaf| Recorded::from_leaf(leaf).ok())
+    {
+        let (StreamId::Writeback(id), Event::Writeback(event)) = (recorded.stream, recorded.event)
+        else {
+            continue;
+        };
+        match event {
+            WritebackEvent::Proposed(proposal) if proposal.undo.is_some() => {
+                remedies.insert(id);
+            }
+            WritebackEvent::Delivered(receipt) if !receipt.also.is_empty() => {
+                count("delivered:as-one");
+                if remedies.contains(&id) {
+                    count("undone:as-one");
+                }
+            }
+            _ => {}
         }
     }
+    let refused = truth.refused.iter();
+    refused
+        .filter(|it| it.code == REFUSED)
+        .for_each(|_| count("refused_call:not-together"));
 }

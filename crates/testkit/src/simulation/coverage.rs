@@ -77,7 +77,7 @@ impl Coverage {
             .ehr
             .history
             .iter()
-            .filter(|it| it.effect.is_some());
+            .filter(|it| it.effects().next().is_some());
         reached.effects = effects.count() as u64;
         reached
     }

@@ -92,7 +92,9 @@ impl SimEhr {
     /// everything.
     pub(super) fn is_young(&self, resource: &Value) -> bool {
         let now = self.world.with(|inner| inner.clock(self.process.node));
-        let since = resource.pointer("/meta/lastUpdated").and_then(Value::as_str);
+        let since = resource
+            .pointer("/meta/lastUpdated")
+            .and_then(Value::as_str);
         let since = since.and_then(|text| text.parse().ok());
         since.is_some_and(|since| {
             now.duration_since(since).as_millis().abs() < i128::from(SETTLE_MS)

@@ -11,8 +11,8 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
-    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    EntryWritten, Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
+    InteractionSupport, Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::together::OneChange;
@@ -23,8 +23,8 @@ use super::bugs::Bug;
 use super::ehr_as_one::{Found, There, receipt_of, request, taken_on_trust};
 use super::faults::Fault;
 use super::server::{
-    Answer, Effect, Exchange, Further, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile,
-    TOOK_NOTE, carries,
+    Answer, Effect, Exchange, Further, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server,
+    ServerProfile, TOOK_NOTE, carries,
 };
 use super::signers;
 use super::state::Sent;
@@ -148,8 +148,9 @@ impl SimEhr {
     /// What leaves for an order: one change, or all of a transaction.
     fn request_of(&self, order: &WriteOrder) -> Result<Request, WriteFailed> {
         let rejected = || not_applied(FailureCause::Rejected);
-        let without =
-            |bug: Bug, header: Option<&str>| header.filter(|_| self.bug != Some(bug)).map(str::to_owned);
+        let without = |bug: Bug, header: Option<&str>| {
+            header.filter(|_| self.bug != Some(bug)).map(str::to_owned)
+        };
         let mut parts = Vec::new();
         for change in order.changes() {
             let id = match change.interaction {
@@ -233,14 +234,20 @@ impl SimEhr {
                 });
             }
             let last = inner.state.ehr.history.last();
-            let did: Vec<Effect> = last.into_iter().flat_map(Exchange::effects).cloned().collect();
+            let did: Vec<Effect> = last
+                .into_iter()
+                .flat_map(Exchange::effects)
+                .cloned()
+                .collect();
             for effect in &did {
                 signers::see(inner, request.writeback, effect);
             }
             let did = match did.as_slice() {
                 [] => "nothing".to_owned(),
                 did => {
-                    let places = did.iter().map(|it| format!("{}/{} version {}", it.kind, it.id, it.version));
+                    let places = did
+                        .iter()
+                        .map(|it| format!("{}/{} version {}", it.kind, it.id, it.version));
                     places.collect::<Vec<_>>().join(" and ")
                 }
             };
@@ -305,9 +312,12 @@ impl SimEhr {
         ]
         .into_iter()
         .filter(|_| is_operation);
-        let of_several = [(Fault::KeepsOtherOfSeveral, Mishap::KeepsOther)]
-            .into_iter()
-            .filter(|_| is_together);
+        let of_several = [
+            (Fault::KeepsOtherOfSeveral, Mishap::KeepsOther),
+            (Fault::TakesInPart, Mishap::TakesInPart),
+        ]
+        .into_iter()
+        .filter(|_| is_together);
         let mishap = [
             (Fault::ErrorBefore, Mishap::ErrorBefore),
             (Fault::ErrorAfter, Mishap::ErrorAfter),

@@ -5,7 +5,7 @@
 //! history, byte for byte, on every machine. Not simulated: HTTP, SQL, signing in, codes of second factors, and
 //! the EHR adapter itself (`docs/simulator.md`).
 //!
-//! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] (the ports as a node sees them),
+//! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] with [`ehr_as_one`] (the ports as a node sees them),
 //! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`] with [`editing`] and [`undoing`], [`play`] (what happens), [`check`] (what must hold),
 //! [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
 

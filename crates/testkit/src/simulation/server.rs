@@ -128,6 +128,8 @@ pub(crate) enum Mishap {
     Rejects,
     Unauthorised,
     KeepsOther,
+    /// Makes all changes of a transaction but one, against its word.
+    TakesInPart,
     /// The operation says only that it took note of the message, and files nothing.
     TookNote,
     /// The operation says that it filed the message, and does so later.
@@ -185,6 +187,8 @@ pub(crate) struct Exchange {
     pub(crate) effect: Option<Effect>,
     /// Of a transaction: what each change after the first did.
     pub(crate) also: Vec<Option<Effect>>,
+    /// Whether the server made some of it alone, against its word.
+    pub(crate) is_in_part: bool,
 }
 
 impl Exchange {
@@ -208,8 +212,18 @@ struct Place {
     id: String,
     is_new: bool,
     body: Value,
-    /// The version that is there already, of what its condition finds.
-    stands: Option<u64>,
+    does: Does,
+}
+
+/// What becomes of a change that can be made.
+#[derive(Clone, Copy)]
+enum Does {
+    /// It is made.
+    Make,
+    /// Its condition finds that version.
+    Find(u64),
+    /// It is left out, against the server's word.
+    LeaveOut,
 }
 
 #[derive(Debug, Clone)]
@@ -363,6 +377,7 @@ impl Server {
             request: request.clone(),
             effect: effects.next().flatten(),
             also: effects.collect(),
+            is_in_part: mishap == Mishap::TakesInPart,
         });
         answer
     }
@@ -387,7 +402,11 @@ impl Server {
             Mishap::Rejects => return refuse(422),
             Mishap::Unauthorised => return refuse(403),
             Mishap::TookNote => return refuse(TOOK_NOTE),
-            Mishap::None | Mishap::ErrorAfter | Mishap::KeepsOther | Mishap::FilesLater => {}
+            Mishap::None
+            | Mishap::ErrorAfter
+            | Mishap::KeepsOther
+            | Mishap::TakesInPart
+            | Mishap::FilesLater => {}
         }
         let takes_several = self.profile == ServerProfile::Full;
         if self.profile == ServerProfile::ReadOnly
@@ -407,10 +426,15 @@ impl Server {
                 Err(status) => return refuse(status),
             }
         }
-        if mishap == Mishap::KeepsOther {
-            let one = usize::try_from(request.number).unwrap_or(0) % places.len().max(1);
-            let members = places.get_mut(one).and_then(|it| it.body.as_object_mut());
-            members.map(|it| it.insert("language".to_owned(), json!("en")));
+        let one = usize::try_from(request.number).unwrap_or(0) % places.len().max(1);
+        if let Some(place) = places.get_mut(one) {
+            match (mishap, place.body.as_object_mut()) {
+                (Mishap::TakesInPart, _) => place.does = Does::LeaveOut,
+                (Mishap::KeepsOther, Some(members)) => {
+                    members.insert("language".to_owned(), json!("en"));
+                }
+                _ => {}
+            }
         }
         if let (Some(message), Some(place)) = (&request.message, places.first()) {
             self.messages.insert(message.clone(), place.id.clone());
@@ -432,21 +456,24 @@ impl Server {
         places: Vec<Place>,
         mishap: Mishap,
     ) -> (Answer, Vec<Option<Effect>>) {
-        let is_new = places.iter().any(|it| it.is_new && it.stands.is_none());
+        let is_made = |it: &Place| it.is_new && matches!(it.does, Does::Make);
+        let is_new = places.iter().any(is_made);
         let mut written = Vec::new();
         let mut effects = Vec::new();
         for place in places {
             let Place { kind, id, .. } = place;
-            let version = match place.stands {
-                Some(version) => version,
-                None => self.keep(now, &kind, &id, place.body),
+            let version = match place.does {
+                Does::Make => Some(self.keep(now, &kind, &id, place.body)),
+                Does::Find(version) => Some(version),
+                Does::LeaveOut => None,
             };
-            written.push((id.clone(), Some(version)));
-            let made = place.stands.is_none();
-            effects.push(made.then_some(Effect { kind, id, version }));
+            written.push((id.clone(), version));
+            let made = version.filter(|_| matches!(place.does, Does::Make));
+            effects.push(made.map(|version| Effect { kind, id, version }));
         }
         let did_anything = effects.iter().any(Option::is_some);
         let status = match mishap {
+            Mishap::TakesInPart => 500,
             Mishap::ErrorAfter if did_anything => 500,
             _ if is_new => 201,
             _ => 200,
@@ -477,16 +504,16 @@ impl Server {
                 id: id.to_owned(),
                 is_new: false,
                 body,
-                stands: None,
+                does: Does::Make,
             });
         }
         let wanted = part.if_none_exist.filter(|_| honours);
         let found = wanted.and_then(|query| self.identified(part.kind, query));
-        let (id, stands) = match found {
-            Some((id, version)) => (id, Some(version)),
+        let (id, does) = match found {
+            Some((id, version)) => (id, Does::Find(version)),
             None => {
                 self.made = self.made.saturating_add(1);
-                (format!("made-{}", self.made), None)
+                (format!("made-{}", self.made), Does::Make)
             }
         };
         Ok(Place {
@@ -494,8 +521,35 @@ impl Server {
             id,
             is_new: true,
             body,
-            stands,
+            does,
         })
+    }
+
+    /// A person makes by hand what the server left out of a transaction that it took in part.
+    pub(crate) fn complete(&mut self, now: Micros, id: WritebackId) {
+        let of = |it: &&Exchange| it.request.writeback == id && it.is_in_part;
+        let Some(last) = self.history.iter().rfind(of) else {
+            return;
+        };
+        let request = last.request.clone();
+        let made: Vec<String> = self
+            .history
+            .iter()
+            .filter(|it| it.request.writeback == id)
+            .flat_map(Exchange::parts)
+            .filter(|(_, did)| did.is_some())
+            .map(|(part, _)| part.body.to_owned())
+            .collect();
+        for part in request.parts() {
+            if made.iter().any(|body| body == part.body) {
+                continue;
+            }
+            if let Ok(place) = self.place(&part)
+                && matches!(place.does, Does::Make)
+            {
+                self.keep(now, &place.kind, &place.id, place.body);
+            }
+        }
     }
 
     /// Where a message was filed before, if the operation remembers.
@@ -520,6 +574,7 @@ impl Server {
             request: request.clone(),
             effect: Some(effect),
             also: Vec::new(),
+            is_in_part: false,
         });
     }
 
@@ -575,5 +630,117 @@ pub(crate) fn carries(resource: &Value, system: &str, value: &str) -> bool {
         Some(Value::Array(all)) => all.iter().any(is),
         Some(one) => is(one),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(id: Option<&str>, condition: &str) -> Further {
+        let kind = if id.is_some() { "Appointment" } else { "Task" };
+        let named = condition.strip_prefix("identifier=s|");
+        let identifier = named.map(|value| json!([{ "system": "s", "value": value }]));
+        Further {
+            kind: kind.to_owned(),
+            id: id.map(str::to_owned),
+            if_none_exist: named.map(|_| condition.to_owned()),
+            if_match: id.map(|_| condition.to_owned()),
+            body: json!({ "resourceType": kind, "id": id, "identifier": identifier }).to_string(),
+        }
+    }
+
+    fn transaction(number: u64, first: Further, second: Further) -> Request {
+        Request {
+            number,
+            writeback: WritebackId::from_random([1; 16]),
+            kind: first.kind,
+            id: first.id,
+            if_none_exist: first.if_none_exist,
+            if_match: first.if_match,
+            message: None,
+            body: first.body,
+            also: vec![second],
+        }
+    }
+
+    fn server(profile: ServerProfile) -> Server {
+        let mut server = Server::new(profile);
+        server.put(0, json!({ "resourceType": "Appointment", "id": "a1" }));
+        server
+    }
+
+    /// What each change of the last request did.
+    fn did(server: &Server) -> Vec<bool> {
+        let last = server.history.last();
+        let parts = last.into_iter().flat_map(Exchange::parts);
+        parts.map(|(_, did)| did.is_some()).collect()
+    }
+
+    #[test]
+    fn a_transaction_takes_effect_as_a_whole_or_not_at_all() {
+        let mut full = server(ServerProfile::Full);
+        let whole =
+            |tag: &str| transaction(0, change(None, "identifier=s|1"), change(Some("a1"), tag));
+        assert_eq!(full.take(1, &whole("W/\"9\""), Mishap::None).status, 412);
+        assert_eq!(did(&full), [false, false]);
+        assert!(full.found("Task", 9, 0).is_empty());
+        let answer = full.take(2, &whole("W/\"1\""), Mishap::None);
+        assert_eq!(answer.places().collect::<Vec<_>>()[1], ("a1", Some(2)));
+        assert_eq!(did(&full), [true, true]);
+        // Brought again, its base is gone, and with it the rest.
+        assert_eq!(full.take(3, &whole("W/\"1\""), Mishap::None).status, 412);
+        assert_eq!(did(&full), [false, false]);
+        // Brought again, what creates alone finds itself.
+        let creates = transaction(
+            1,
+            change(None, "identifier=s|1"),
+            change(None, "identifier=s|2"),
+        );
+        assert_eq!(full.take(4, &creates, Mishap::None).status, 201);
+        assert_eq!(did(&full), [false, true]);
+        assert_eq!(full.take(5, &creates, Mishap::None).status, 200);
+        assert_eq!(did(&full), [false, false]);
+        assert_eq!(full.found("Task", 9, 0).len(), 2);
+    }
+
+    #[test]
+    fn who_takes_no_transactions_takes_nothing_of_them() {
+        for profile in [
+            ServerProfile::Plain,
+            ServerProfile::ReadOnly,
+            ServerProfile::Vendor,
+            ServerProfile::Staged,
+        ] {
+            let mut server = server(profile);
+            let request = transaction(
+                0,
+                change(None, "identifier=s|1"),
+                change(None, "identifier=s|2"),
+            );
+            assert_eq!(
+                server.take(1, &request, Mishap::None).status,
+                405,
+                "{profile:?}"
+            );
+            assert!(server.found("Task", 9, 0).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_left_out_is_completed_once() {
+        let mut full = server(ServerProfile::Full);
+        let request = transaction(
+            1,
+            change(None, "identifier=s|1"),
+            change(None, "identifier=s|2"),
+        );
+        assert_eq!(full.take(1, &request, Mishap::TakesInPart).status, 500);
+        assert_eq!(did(&full), [true, false]);
+        assert_eq!(full.found("Task", 9, 0).len(), 1);
+        for _ in 0..2 {
+            full.complete(2, request.writeback);
+            assert_eq!(full.found("Task", 9, 0).len(), 2);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The simulator over a fixed number of seeds: nothing is violated, everything is reached, a seed repeats byte for
 //! byte, and planted bugs are found.
 //!
-//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 60); `chaperone simulate` runs more of them.
+//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 90); `chaperone simulate` runs more of them.
 
 #![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
@@ -52,6 +52,7 @@ const FAULTS: &[&str] = &[
     "error-after",
     "files-later",
     "foreign-edit",
+    "keeps-other-of-several",
     "mode-switched",
     "not-signed",
     "other-digest",
@@ -82,6 +83,7 @@ const MOVES: &[&str] = &[
     "delivered:P0",
     "delivered:P2",
     "delivered:P3",
+    "delivered:as-one",
     "delivery_started",
     "draft_placed:P2",
     "found_not_applied:human",
@@ -91,6 +93,7 @@ const MOVES: &[&str] = &[
     "refused:edited",
     "refused:expiry",
     "refused:rules_changed",
+    "refused_call:not-together",
     "voided:authority_changed",
     "voided:changed_before_signing",
     "voided:consent",
@@ -101,7 +104,7 @@ const MOVES: &[&str] = &[
 
 fn seeds() -> u64 {
     let said = std::env::var("CHAPERONE_SIMULATED_SEEDS").ok();
-    said.and_then(|text| text.parse().ok()).unwrap_or(60)
+    said.and_then(|text| text.parse().ok()).unwrap_or(90)
 }
 
 /// A failure, to be read and to be played again.

@@ -54,7 +54,8 @@ fn steps(case: &Case<'_>, id: WritebackId, order: &Value, found: &mut Found) {
     let all = entries(order).count();
     for exchange in exchanges(case, id) {
         let made = exchange.effects().count();
-        if made > 0 && made < all {
+        // An EHR that breaks its word leaves what it leaves; it is not recorded as anything else.
+        if made > 0 && made < all && !exchange.is_in_part {
             let seen = format!(
                 "{made} of the {all} changes of {id} took effect at {:.3} s without the others",
                 exchange.at as f64 / 1e6
@@ -107,10 +108,12 @@ fn delivered(
     }
     for (entry, is_shown) in entries(order).zip(shown) {
         if is_shown && !is_kept(case, id, entry) {
-            let path = entry.get("path").and_then(Value::as_str).unwrap_or_default();
-            let seen = format!(
-                "{id} is recorded as read back, and {path} never was as it was approved"
-            );
+            let path = entry
+                .get("path")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let seen =
+                format!("{id} is recorded as read back, and {path} never was as it was approved");
             found.push((Property::OutcomeIsTrue, seen));
         }
     }
