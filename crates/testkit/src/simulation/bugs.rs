@@ -57,6 +57,10 @@ bugs! {
     FirstReadBackAlone = "first-read-back-alone";
     /// The EHR connection looks for the first of several changes, and takes the others on trust.
     FirstLookedForAlone = "first-looked-for-alone";
+    /// The EHR connection takes a part of several changes that is there for all of them.
+    PartIsAll = "part-is-all";
+    /// The EHR connection takes a part of several changes that is not there for all of them.
+    PartIsMissing = "part-is-missing";
     /// The EHR connection takes whatever the EHR's own operation answers for its acknowledgement.
     AnyAnswerAcknowledges = "any-answer-acknowledges";
     /// The EHR connection places orders that are to be signed in the EHR as if they were signed.

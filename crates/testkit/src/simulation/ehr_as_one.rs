@@ -47,7 +47,29 @@ impl SimEhr {
             };
             found.push(one);
         }
+        self.bend_found(order, &mut found);
         as_one(order, found)
+    }
+
+    /// Does to what was found of a transaction what must be found out.
+    fn bend_found(&self, order: &WriteOrder, found: &mut [Found]) {
+        let is_missing = found.iter().any(|it| matches!(it, Found::Missing));
+        let is_there = found.iter().any(|it| matches!(it, Found::There(_)));
+        if !(is_missing && is_there) {
+            return;
+        }
+        for (change, one) in order.changes().zip(found) {
+            match (self.bug, &one) {
+                (Some(Bug::PartIsMissing), _) => *one = Found::Missing,
+                (Some(Bug::PartIsAll), Found::Missing) => {
+                    *one = Found::There(There {
+                        written: taken_on_trust(&change, "unseen"),
+                        is_young: false,
+                    });
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What a conflict says of several changes. Creates are refused when something like them is there, updates when

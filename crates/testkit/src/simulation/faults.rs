@@ -87,7 +87,7 @@ faults! {
     /// Of several changes the server keeps one otherwise than it was sent.
     KeepsOtherOfSeveral = "keeps-other-of-several", 300;
     /// Of several changes the server makes all but one, against its word.
-    TakesInPart = "takes-in-part", 150;
+    TakesInPart = "takes-in-part", 250;
     /// The server adds elements of its own.
     AddsElements = "adds-elements", 400;
     /// Somebody else changes a resource at the EHR.
