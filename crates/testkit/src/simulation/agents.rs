@@ -13,6 +13,7 @@ use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::{CallError, Engine, Retry};
 use serde_json::{Map, Value, json};
 
+use super::as_one::{self, Several};
 use super::exceptions;
 use super::faults::Fault;
 use super::people::{Directory, decide};
@@ -43,10 +44,12 @@ pub(crate) enum Wish {
     Medication,
     /// A visit that no row of the matrix allows: people ask for an exception.
     Special,
+    /// Several changes, all of them or none.
+    AsOne(Several),
 }
 
 impl Wish {
-    pub(crate) const ALL: [Wish; 7] = [
+    pub(crate) const ALL: [Wish; 10] = [
         Wish::Task,
         Wish::Booking,
         Wish::Cancelling,
@@ -54,12 +57,15 @@ impl Wish {
         Wish::Lab,
         Wish::Medication,
         Wish::Special,
+        Wish::AsOne(Several::Tasks),
+        Wish::AsOne(Several::Rebooking),
+        Wish::AsOne(Several::Booking),
     ];
 
     fn by(self) -> (&'static str, &'static str) {
         match self {
-            Wish::Task => ("intake-agent", "intake"),
-            Wish::Booking | Wish::Cancelling | Wish::Special => {
+            Wish::Task | Wish::AsOne(Several::Tasks) => ("intake-agent", "intake"),
+            Wish::Booking | Wish::Cancelling | Wish::Special | Wish::AsOne(_) => {
                 ("scheduler-agent", "schedule-appointment")
             }
             Wish::Note => ("scribe-agent", "draft-note"),
@@ -75,6 +81,7 @@ impl Wish {
             Wish::Note => "draft_note",
             Wish::Lab => "order_lab",
             Wish::Medication => "order_medication",
+            Wish::AsOne(_) => as_one::TOOL,
         }
     }
 
@@ -83,7 +90,7 @@ impl Wish {
         let span =
             json!({ "from": "2026-11-01T00:00:00Z", "until": "2027-03-09T00:00:00Z", "count": 50 });
         match self {
-            Wish::Task | Wish::Lab => None,
+            Wish::Task | Wish::Lab | Wish::AsOne(_) => None,
             Wish::Booking | Wish::Special => Some(("find_slots", span, "slot")),
             Wish::Cancelling => Some(("list_appointments", json!({}), "appointment")),
             Wish::Note => Some(("list_encounters", json!({}), "encounter_token")),
@@ -93,8 +100,8 @@ impl Wish {
 
     fn who(self, people: &Directory) -> Human {
         match self {
-            Wish::Task => people.nurse(),
-            Wish::Booking | Wish::Cancelling | Wish::Special => people.scheduler(),
+            Wish::Task | Wish::AsOne(Several::Tasks) => people.nurse(),
+            Wish::Booking | Wish::Cancelling | Wish::Special | Wish::AsOne(_) => people.scheduler(),
             Wish::Note | Wish::Lab | Wish::Medication => people.requester(),
         }
     }
@@ -180,13 +187,14 @@ async fn arguments(play: &Arc<Play>, errand: &Errand) -> Option<Map<String, Valu
         Wish::Note => json!({ "text": "Seen for a visit. Call in a week." }),
         Wish::Lab => json!({ "test": "4548-4" }),
         Wish::Medication => json!({ "dose": 10.0, "unit": "mg", "frequency": 1 }),
+        Wish::AsOne(several) => json!({ "changes": several.changes(play, errand).await? }),
     };
     let mut arguments = as_map(arguments);
     arguments.extend(as_map(rest));
     Some(arguments)
 }
 
-fn as_map(value: Value) -> Map<String, Value> {
+pub(crate) fn as_map(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         _ => Map::new(),
@@ -221,7 +229,7 @@ async fn propose(
 }
 
 /// Asks until there is an answer, or a refusal that will not change.
-async fn ask(
+pub(crate) async fn ask(
     play: &Arc<Play>,
     errand: &Errand,
     tool: &'static str,
@@ -275,7 +283,8 @@ async fn ask(
                     });
                 });
                 // A switch or a consent may be moved back; what is wrong in itself stays wrong.
-                if retry == Retry::Never && !refused.insert(code) {
+                let is_final = retry == Retry::Never || code == as_one::REFUSED;
+                if is_final && !refused.insert(code) {
                     return None;
                 }
             }

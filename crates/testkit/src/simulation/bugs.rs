@@ -45,6 +45,22 @@ bugs! {
     UnknownIsApplied = "unknown-is-applied";
     /// The EHR connection sends a body that is not the approved one.
     OtherBody = "other-body";
+    /// The EHR connection sends what belongs together one by one.
+    AsOneByOne = "as-one-by-one";
+    /// The EHR connection sends one change more with several that were approved.
+    EntryAdded = "entry-added";
+    /// The EHR connection sends the last of several changes otherwise than it was approved.
+    EntryChanged = "entry-changed";
+    /// The EHR connection leaves out the last of several changes.
+    EntryLeftOut = "entry-left-out";
+    /// The EHR connection reads back the first of several changes, and takes the others on trust.
+    FirstReadBackAlone = "first-read-back-alone";
+    /// The EHR connection looks for the first of several changes, and takes the others on trust.
+    FirstLookedForAlone = "first-looked-for-alone";
+    /// The EHR connection takes a part of several changes that is there for all of them.
+    PartIsAll = "part-is-all";
+    /// The EHR connection takes a part of several changes that is not there for all of them.
+    PartIsMissing = "part-is-missing";
     /// The EHR connection takes whatever the EHR's own operation answers for its acknowledgement.
     AnyAnswerAcknowledges = "any-answer-acknowledges";
     /// The EHR connection places orders that are to be signed in the EHR as if they were signed.

@@ -6,6 +6,7 @@ use chaperone_core::event::Event;
 use chaperone_core::ids::TenantId;
 use chaperone_core::ports::Listing;
 
+use super::as_one;
 use super::world::Inner;
 
 /// How often each thing was reached.
@@ -72,6 +73,8 @@ impl Coverage {
             let count = together as u64;
             reached.moves.insert("approved:together".to_owned(), count);
         }
+        let leaves = tables.leaves(0, u32::MAX);
+        as_one::reached(&inner.state.truth, &leaves, &mut reached.moves);
         let listing = Listing {
             limit: 1_000,
             ..Listing::default()
@@ -90,7 +93,7 @@ impl Coverage {
             .ehr
             .history
             .iter()
-            .filter(|it| it.effect.is_some());
+            .filter(|it| it.effects().next().is_some());
         reached.effects = effects.count() as u64;
         reached
     }

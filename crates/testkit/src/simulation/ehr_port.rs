@@ -11,17 +11,20 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
-    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, Environment, InteractionSupport,
-    Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
+    InteractionSupport, Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
+use chaperone_core::together::OneChange;
 use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use serde_json::{Value, json};
 
 use super::bugs::Bug;
+use super::ehr_as_one::{Found, There, receipt_of, request, taken_on_trust};
 use super::faults::Fault;
 use super::server::{
-    Answer, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server, ServerProfile, TOOK_NOTE, carries,
+    Answer, Effect, Exchange, Further, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server,
+    ServerProfile, TOOK_NOTE, carries,
 };
 use super::signers;
 use super::state::Sent;
@@ -60,7 +63,7 @@ pub(crate) struct SimEhr {
     pub(crate) bug: Option<Bug>,
 }
 
-fn not_applied(cause: FailureCause) -> WriteFailed {
+pub(super) fn not_applied(cause: FailureCause) -> WriteFailed {
     WriteFailed::NotApplied {
         cause,
         retry_after_ms: None,
@@ -135,32 +138,55 @@ impl SimEhr {
     }
 
     async fn send(&self, delivering: &Delivering) -> Result<Answer, WriteFailed> {
-        let order = delivering.order();
-        let id = match order.interaction {
-            Interaction::Create => None,
-            Interaction::Update => order.path.split_once('/').map(|(_, id)| id.to_owned()),
-            Interaction::Delete => return Err(not_applied(FailureCause::Rejected)),
-        };
-        let mut body = match self.bug {
-            Some(Bug::PlacedInForce) => order.body.clone(),
-            _ => sent_form(order).ok_or_else(|| not_applied(FailureCause::Rejected))?,
-        };
-        if self.bug == Some(Bug::OtherBody) {
-            body = body.replace("Call", "Ring");
+        let request = self.request_of(delivering.order())?;
+        if self.bug == Some(Bug::AsOneByOne) && !request.also.is_empty() {
+            return self.send_one_by_one(delivering, &request).await;
         }
-        let without =
-            |bug: Bug, header: &Option<String>| header.clone().filter(|_| self.bug != Some(bug));
-        let mut request = Request {
-            number: 0,
-            writeback: order.writeback,
-            kind: order.resource.as_str().to_owned(),
-            id,
-            if_none_exist: without(Bug::NoIfNoneExist, &order.if_none_exist),
-            if_match: without(Bug::NoIfMatch, &order.if_match),
-            message: (order.strategy == Strategy::VendorOp)
-                .then(|| format!("{IDENTIFIER}|{}", order.writeback)),
-            body,
+        self.send_request(delivering, request, true).await
+    }
+
+    /// What leaves for an order: one change, or all of a transaction.
+    fn request_of(&self, order: &WriteOrder) -> Result<Request, WriteFailed> {
+        let rejected = || not_applied(FailureCause::Rejected);
+        let without = |bug: Bug, header: Option<&str>| {
+            header.filter(|_| self.bug != Some(bug)).map(str::to_owned)
         };
+        let mut parts = Vec::new();
+        for change in order.changes() {
+            let id = match change.interaction {
+                Interaction::Create => None,
+                Interaction::Update => change.path.split_once('/').map(|(_, id)| id.to_owned()),
+                Interaction::Delete => return Err(rejected()),
+            };
+            let mut body = match self.bug {
+                Some(Bug::PlacedInForce) => change.body.to_owned(),
+                _ => sent_form(order, &change).ok_or_else(rejected)?,
+            };
+            if self.bug == Some(Bug::OtherBody) {
+                body = body.replace("Call", "Ring");
+            }
+            parts.push(Further {
+                kind: change.resource.as_str().to_owned(),
+                id,
+                if_none_exist: without(Bug::NoIfNoneExist, change.if_none_exist),
+                if_match: without(Bug::NoIfMatch, change.if_match),
+                body,
+            });
+        }
+        self.bend_further(&mut parts);
+        let message = (order.strategy == Strategy::VendorOp)
+            .then(|| format!("{IDENTIFIER}|{}", order.writeback));
+        request(order.writeback, message, parts).ok_or_else(rejected)
+    }
+
+    /// Sends one request; the first of an attempt counts as its send.
+    pub(super) async fn send_request(
+        &self,
+        delivering: &Delivering,
+        mut request: Request,
+        is_first: bool,
+    ) -> Result<Answer, WriteFailed> {
+        let order = delivering.order();
         let planned = self.world.with(|inner| {
             let clock = inner.clock(self.process.node);
             if delivering.not_after().is_some_and(|until| clock >= until) {
@@ -169,19 +195,22 @@ impl SimEhr {
                 inner.trace.say(now, line);
                 return None;
             }
-            let journey = self.journey(inner)?;
-            let number = inner.state.truth.sends.len() as u64;
-            request.number = number;
-            inner.state.truth.sends.push(Sent {
-                writeback: order.writeback,
-                attempt: delivering.attempt(),
-                process: self.process,
-                left: inner.now,
-            });
+            let journey = self.journey(inner, !request.also.is_empty())?;
+            let sends = &mut inner.state.truth.sends;
+            if is_first {
+                sends.push(Sent {
+                    writeback: order.writeback,
+                    attempt: delivering.attempt(),
+                    process: self.process,
+                    left: inner.now,
+                });
+            }
+            request.number = (sends.len() as u64).saturating_sub(1);
+            let paths: Vec<String> = request.parts().map(|part| part.path()).collect();
             let line = format_args!(
                 "{} sends {} of {}, attempt {}",
                 self.process,
-                order.path,
+                paths.join(" and "),
                 name(order),
                 delivering.attempt()
             );
@@ -204,19 +233,24 @@ impl SimEhr {
                     inner.state.ehr.file(now, &request, &id);
                 });
             }
-            let did = inner
-                .state
-                .ehr
-                .history
-                .last()
-                .and_then(|it| it.effect.clone());
-            if let Some(effect) = &did {
+            let last = inner.state.ehr.history.last();
+            let did: Vec<Effect> = last
+                .into_iter()
+                .flat_map(Exchange::effects)
+                .cloned()
+                .collect();
+            for effect in &did {
                 signers::see(inner, request.writeback, effect);
             }
-            let did = did.map_or_else(
-                || "nothing".to_owned(),
-                |it| format!("{}/{} version {}", it.kind, it.id, it.version),
-            );
+            let did = match did.as_slice() {
+                [] => "nothing".to_owned(),
+                did => {
+                    let places = did
+                        .iter()
+                        .map(|it| format!("{}/{} version {}", it.kind, it.id, it.version));
+                    places.collect::<Vec<_>>().join(" and ")
+                }
+            };
             let line = format_args!(
                 "EHR answers {} to send {}: {did}",
                 answer.status, request.number
@@ -231,7 +265,7 @@ impl SimEhr {
     }
 
     /// How a write travels, and what goes wrong at the server; none when nothing is sent.
-    fn journey(&self, inner: &mut Inner) -> Option<(Journey, Mishap)> {
+    fn journey(&self, inner: &mut Inner, is_together: bool) -> Option<(Journey, Mishap)> {
         let cut = self.is_cut(inner);
         let Inner {
             chance,
@@ -278,6 +312,12 @@ impl SimEhr {
         ]
         .into_iter()
         .filter(|_| is_operation);
+        let of_several = [
+            (Fault::KeepsOtherOfSeveral, Mishap::KeepsOther),
+            (Fault::TakesInPart, Mishap::TakesInPart),
+        ]
+        .into_iter()
+        .filter(|_| is_together);
         let mishap = [
             (Fault::ErrorBefore, Mishap::ErrorBefore),
             (Fault::ErrorAfter, Mishap::ErrorAfter),
@@ -288,6 +328,7 @@ impl SimEhr {
         ]
         .into_iter()
         .chain(of_operation)
+        .chain(of_several)
         .find(|(fault, _)| happens(*fault, chance));
         Some((journey, mishap.map_or(Mishap::None, |(_, mishap)| mishap)))
     }
@@ -296,12 +337,15 @@ impl SimEhr {
         let order = delivering.order();
         let is_conditional = order.strategy == Strategy::Conditional;
         let is_create = order.interaction == Interaction::Create;
-        if is_conditional
-            && is_create
-            && delivering.attempt() > 1
-            && let Ok(Reconciliation::Applied(receipt)) = self.find_created(order).await
-        {
-            return Ok(receipt);
+        if is_conditional && (is_create || order.is_together()) && delivering.attempt() > 1 {
+            match self.find_all(order).await {
+                Ok(Reconciliation::Applied(receipt)) => return Ok(receipt),
+                // The rest of what is there in part is not sent after it.
+                Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied)) => {
+                    return Err(WriteFailed::Unknown);
+                }
+                _ => {}
+            }
         }
         if !is_conditional && !is_create {
             self.base_unchanged(order).await?;
@@ -327,6 +371,7 @@ impl SimEhr {
         };
         match answer.status {
             200 | 201 => {}
+            412 if order.is_together() => return Err(self.refused_as_one(order).await),
             412 if is_conditional && is_create => return Err(WriteFailed::Unknown),
             412 => return Err(WriteFailed::Stale),
             429 => {
@@ -385,45 +430,77 @@ impl SimEhr {
         }
     }
 
+    /// Reads back every change, and compares it.
     async fn read_back(
         &self,
         order: &WriteOrder,
         answer: &Answer,
     ) -> Result<WriteReceipt, WriteFailed> {
-        let is_conditional = order.strategy == Strategy::Conditional;
-        let kind = order.resource.as_str();
+        let mut shown = Vec::new();
+        for (change, (id, version)) in order.changes().zip(answer.places()) {
+            let is_taken_on_trust = self.bug == Some(Bug::FirstReadBackAlone) && !shown.is_empty();
+            shown.push(match is_taken_on_trust {
+                true => taken_on_trust(&change, id),
+                false => self.read_back_one(order, &change, (id, version)).await?,
+            });
+        }
+        receipt_of(order, shown).ok_or(WriteFailed::Unknown)
+    }
+
+    async fn read_back_one(
+        &self,
+        order: &WriteOrder,
+        change: &OneChange<'_>,
+        (id, version): (&str, Option<u64>),
+    ) -> Result<EntryWritten, WriteFailed> {
+        let kind = change.resource.as_str();
         for _ in 0..READ_BACKS_MAX {
-            let (of, id, version) = (kind.to_owned(), answer.id.clone(), answer.version);
+            let (of, named) = (kind.to_owned(), id.to_owned());
             let found = self
                 .look(false, move |server, _, _| {
                     let exact = |it: &&Value| version.is_none() || number_of(it) == version;
-                    let versions = server.versions(&of, &id);
+                    let versions = server.versions(&of, &named);
                     versions.iter().find(exact).cloned()
                 })
                 .await;
             match found {
-                Ok(Some(found)) if is_same(order, &found) => {
-                    return Ok(receipt(order, &answer.id, &found));
+                Ok(Some(found)) if is_same(order, change, &found) => {
+                    return Ok(written(change, id, &found));
                 }
                 Ok(Some(_)) => return Err(WriteFailed::Unknown),
                 Ok(None) | Err(_) => self.world.sleep(100 * MILLI).await,
             }
         }
-        if is_conditional {
+        if order.strategy == Strategy::Conditional {
             return Err(WriteFailed::Unknown);
         }
-        Ok(WriteReceipt {
-            location: format!("{kind}/{}", answer.id),
+        Ok(EntryWritten {
+            location: format!("{kind}/{id}"),
             version: None,
             read_back: None,
-            provenance_written: false,
-            also: Vec::new(),
         })
     }
 
-    async fn find_created(&self, order: &WriteOrder) -> Result<Reconciliation, EhrReadFailed> {
-        let value = order.writeback.to_string();
-        let kind = order.resource.as_str().to_owned();
+    /// What became of one change.
+    pub(super) async fn find_one(
+        &self,
+        order: &WriteOrder,
+        change: &OneChange<'_>,
+    ) -> Result<Found, EhrReadFailed> {
+        match change.interaction {
+            Interaction::Create => self.find_created(order, change).await,
+            _ => self.find_updated(order, change).await,
+        }
+    }
+
+    async fn find_created(
+        &self,
+        order: &WriteOrder,
+        change: &OneChange<'_>,
+    ) -> Result<Found, EhrReadFailed> {
+        let named = change.if_none_exist.and_then(|it| it.split_once('|'));
+        let value = named.map_or_else(|| order.writeback.to_string(), |(_, it)| it.to_owned());
+        let kind = change.resource.as_str().to_owned();
         let found = self
             .look(true, move |server, now, lag| {
                 let mut found = server.found(&kind, now, lag);
@@ -432,21 +509,26 @@ impl SimEhr {
             })
             .await?;
         match found.as_slice() {
-            [] => Ok(Reconciliation::Missing),
-            [one] => self.found_or_earlier(order, one, None).await,
-            _ => Ok(Reconciliation::Undecidable(HumanNeeded::MoreThanOne)),
+            [] => Ok(Found::Missing),
+            [one] => self.found_or_earlier(order, change, one, None).await,
+            _ => Ok(Found::Unclear(HumanNeeded::MoreThanOne)),
         }
     }
 
-    async fn find_updated(&self, order: &WriteOrder) -> Result<Reconciliation, EhrReadFailed> {
-        let (_, id) = order.path.split_once('/').unwrap_or_default();
-        let Some(base) = order.base_version.as_deref().and_then(|it| it.parse().ok()) else {
-            return Ok(cannot_tell());
+    async fn find_updated(
+        &self,
+        order: &WriteOrder,
+        change: &OneChange<'_>,
+    ) -> Result<Found, EhrReadFailed> {
+        let unclear = Found::Unclear(HumanNeeded::EndpointCannotTell);
+        let (_, id) = change.path.split_once('/').unwrap_or_default();
+        let Some(base) = change.base_version.and_then(|it| it.parse().ok()) else {
+            return Ok(unclear);
         };
-        match self.read_one(order.resource.as_str(), id).await {
-            Ok(now) if number_of(&now) == Some(base) => Ok(Reconciliation::Missing),
-            Ok(now) => self.found_or_earlier(order, &now, Some(base)).await,
-            Err(EhrReadFailed::NotFound) => Ok(cannot_tell()),
+        match self.read_one(change.resource.as_str(), id).await {
+            Ok(now) if number_of(&now) == Some(base) => Ok(Found::Missing),
+            Ok(now) => self.found_or_earlier(order, change, &now, Some(base)).await,
+            Err(EhrReadFailed::NotFound) => Ok(unclear),
             Err(failed) => Err(failed),
         }
     }
@@ -454,18 +536,25 @@ impl SimEhr {
     async fn found_or_earlier(
         &self,
         order: &WriteOrder,
+        change: &OneChange<'_>,
         now: &Value,
         base: Option<u64>,
-    ) -> Result<Reconciliation, EhrReadFailed> {
+    ) -> Result<Found, EhrReadFailed> {
         let id = now
             .get("id")
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned();
-        if is_same(order, now) {
-            return Ok(Reconciliation::Applied(receipt(order, &id, now)));
+        let there = |found: &Value| {
+            Found::There(There {
+                written: written(change, &id, found),
+                is_young: self.is_young(found),
+            })
+        };
+        if is_same(order, change, now) {
+            return Ok(there(now));
         }
-        let (kind, of) = (order.resource.as_str().to_owned(), id.clone());
+        let (kind, of) = (change.resource.as_str().to_owned(), id.clone());
         let versions = self
             .look(false, move |server, _, _| server.versions(&kind, &of))
             .await?;
@@ -473,10 +562,10 @@ impl SimEhr {
         let earlier = versions
             .iter()
             .take_while(after_base)
-            .find(|it| is_same(order, it));
+            .find(|it| is_same(order, change, it));
         Ok(match earlier {
-            Some(found) => Reconciliation::Applied(receipt(order, &id, found)),
-            None => Reconciliation::Undecidable(HumanNeeded::ContentDiffers),
+            Some(found) => there(found),
+            None => Found::Unclear(HumanNeeded::ContentDiffers),
         })
     }
 }
@@ -486,18 +575,18 @@ fn name(order: &WriteOrder) -> String {
     id.get(..12).unwrap_or(&id).to_owned()
 }
 
-/// What an order leaves in: as it was approved, or with the one element set back that says it is signed.
-pub(super) fn sent_form(order: &WriteOrder) -> Option<String> {
+/// What a change leaves in: as it was approved, or with the one element set back that says it is signed.
+pub(super) fn sent_form(order: &WriteOrder, change: &OneChange<'_>) -> Option<String> {
     let Some(form) = &order.signed_form else {
-        return Some(order.body.clone());
+        return Some(change.body.to_owned());
     };
-    let mut body: Value = serde_json::from_str(&order.body).ok()?;
+    let mut body: Value = serde_json::from_str(change.body).ok()?;
     *body.get_mut(&form.element)? = json!(form.unsigned);
     Some(body.to_string())
 }
 
-fn is_same(order: &WriteOrder, found: &Value) -> bool {
-    let sent = sent_form(order).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+fn is_same(order: &WriteOrder, change: &OneChange<'_>, found: &Value) -> bool {
+    let sent = sent_form(order, change).and_then(|text| serde_json::from_str::<Value>(&text).ok());
     sent.is_some_and(|sent| same_content(&sent, found))
 }
 
@@ -505,17 +594,16 @@ pub(super) fn number_of(resource: &Value) -> Option<u64> {
     resource.pointer("/meta/versionId")?.as_str()?.parse().ok()
 }
 
-fn receipt(order: &WriteOrder, id: &str, found: &Value) -> WriteReceipt {
-    let version = number_of(found);
-    WriteReceipt {
+/// What can be shown of a change that was found.
+fn written(change: &OneChange<'_>, id: &str, found: &Value) -> EntryWritten {
+    let (kind, version) = (change.resource, number_of(found));
+    EntryWritten {
         location: match version {
-            Some(version) => format!("{}/{id}/_history/{version}", order.resource),
-            None => format!("{}/{id}", order.resource),
+            Some(version) => format!("{kind}/{id}/_history/{version}"),
+            None => format!("{kind}/{id}"),
         },
         version: version.map(|it| Version(it.to_string())),
         read_back: Some(content_digest(found)),
-        provenance_written: order.strategy == Strategy::Conditional && order.provenance.is_some(),
-        also: Vec::new(),
     }
 }
 
@@ -593,11 +681,10 @@ impl Ehr for SimEhr {
     async fn reconcile(&self, delivering: &Delivering) -> Result<Reconciliation, EhrReadFailed> {
         let order = delivering.order();
         match (order.strategy, order.interaction) {
-            (Strategy::Conditional, Interaction::Create) => self.find_created(order).await,
-            (Strategy::Conditional, Interaction::Update) => self.find_updated(order).await,
+            (Strategy::Conditional, _) => self.find_all(order).await,
             // Found is there. Not found proves nothing: such an EHR does not promise to find what it filed.
             (Strategy::VendorOp | Strategy::EhrStaged, Interaction::Create) => {
-                match self.find_created(order).await? {
+                match self.find_all(order).await? {
                     Reconciliation::Missing => Ok(cannot_tell()),
                     found => Ok(found),
                 }

@@ -30,7 +30,9 @@ impl SimEhr {
             Err(failed) => return Err(failed),
         };
         let read = |text: Option<String>| text.and_then(|it| serde_json::from_str(&it).ok());
-        let placed: Value = read(sent_form(order)).ok_or(EhrReadFailed::Unusable)?;
+        let placed = order.changes().next();
+        let placed = placed.and_then(|change| sent_form(order, &change));
+        let placed: Value = read(placed).ok_or(EhrReadFailed::Unusable)?;
         if same_content(&placed, &now) {
             return Ok(Signature::Awaited);
         }

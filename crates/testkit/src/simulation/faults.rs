@@ -84,6 +84,10 @@ faults! {
     Unauthorised = "unauthorised", 40;
     /// The server keeps something else than it was sent.
     KeepsOther = "keeps-other", 30;
+    /// Of several changes the server keeps one otherwise than it was sent.
+    KeepsOtherOfSeveral = "keeps-other-of-several", 300;
+    /// Of several changes the server makes all but one, against its word.
+    TakesInPart = "takes-in-part", 250;
     /// The server adds elements of its own.
     AddsElements = "adds-elements", 400;
     /// Somebody else changes a resource at the EHR.

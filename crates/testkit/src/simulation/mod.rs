@@ -5,12 +5,14 @@
 //! history, byte for byte, on every machine. Not simulated: HTTP, SQL, signing in, codes of second factors, and
 //! the EHR adapter itself (`docs/simulator.md`).
 //!
-//! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] (the ports as a node sees them),
-//! [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`], [`people`] with [`editing`],
-//! [`undoing`], [`claims`], [`together`], [`cards`], [`exceptions`] and [`cohorts`], [`play`] (what happens), [`played`]
-//! (what the bundle holds for it), [`check`] (what must hold), [`bugs`] (what is planted to see that it is found). Start at [`simulate`].
+//! Reading order: [`world`] (time and failure), [`store_port`] and [`ehr_port`] with [`ehr_as_one`] (the ports as a node
+//! sees them), [`server`] (the EHR), [`signers`] (people on its screens), [`node`], [`agents`] with [`as_one`],
+//! [`people`] with [`editing`], [`undoing`], [`claims`], [`together`], [`cards`], [`exceptions`] and [`cohorts`],
+//! [`play`] (what happens), [`played`] (what the bundle holds for it), [`check`] (what must hold), [`bugs`] (what is
+//! planted to see that it is found). Start at [`simulate`].
 
 mod agents;
+mod as_one;
 mod bugs;
 mod cards;
 mod chance;
@@ -19,6 +21,7 @@ mod claims;
 mod cohorts;
 mod coverage;
 mod editing;
+mod ehr_as_one;
 mod ehr_port;
 mod ehr_signature;
 mod exceptions;

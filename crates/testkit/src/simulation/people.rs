@@ -588,6 +588,9 @@ async fn look_at(play: &Arc<Play>, row: WritebackRow) {
                 if last.is_some_and(|it| inner.now < it.left.saturating_add(LOOKS_AFTER)) {
                     return None;
                 }
+                // What the EHR took in part a person completes there by hand.
+                let now = inner.now;
+                inner.state.ehr.complete(now, id);
                 let applied = is_there(inner, id);
                 let at = inner.now;
                 inner.state.truth.looked.push(Looked {
@@ -653,9 +656,7 @@ fn is_there(inner: &Inner, id: WritebackId) -> bool {
     effects.any(|it| {
         let stands = |done: &Effect| ehr.now(&done.kind, &done.id).is_some();
         let is_draft = ehr.profile == ServerProfile::Staged;
-        it.effect
-            .as_ref()
-            .is_some_and(|done| !is_draft || stands(done))
+        it.effects().any(|done| !is_draft || stands(done))
     })
 }
 
@@ -664,7 +665,7 @@ fn tidy(inner: &mut Inner, id: WritebackId) {
     let history = inner.state.ehr.history.iter();
     let done: Vec<Effect> = history
         .filter(|it| it.request.writeback == id)
-        .filter_map(|it| it.effect.clone())
+        .flat_map(|it| it.effects().cloned())
         .collect();
     for effect in done {
         inner.state.ehr.remove(&effect.kind, &effect.id);

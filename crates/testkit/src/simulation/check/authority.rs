@@ -7,9 +7,11 @@ use chaperone_core::evidence::{ApprovalRecord, Factor, Strategy};
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{PersonId, WritebackId};
 use chaperone_core::mode::{Mode, ModeScope};
-use chaperone_core::writeback::WritebackEvent;
+use chaperone_core::writeback::{OrderRef, WritebackEvent};
 use serde_json::Value;
 
+use super::as_one::entries;
+use super::linked::weight;
 use super::{Case, Property, Step, Story};
 use crate::simulation::server::ServerProfile;
 
@@ -74,8 +76,25 @@ fn authority(
         .collect();
     // What somebody in training approved opens nothing by itself.
     let given: Vec<&ApprovalRecord> = given.into_iter().filter(|it| !learns(&it.person)).collect();
+    // What one of several changes needs, all of them need; what needs less is given by more.
+    let whole = weight(&ruling.gate);
+    let parts = ruling.entries.iter().map(|entry| &entry.gate);
+    let parts = parts.filter(|gate| weight(gate) >= whole);
+    for gate in std::iter::once(&ruling.gate).chain(parts) {
+        met(gate, order, before(), &given)?;
+    }
+    Ok(())
+}
+
+/// What a gate demands and was not given.
+fn met<'s>(
+    gate: &Gate,
+    order: &OrderRef,
+    mut before: impl Iterator<Item = &'s Step>,
+    given: &[&ApprovalRecord],
+) -> Result<(), String> {
     let with_factor = |it: &&ApprovalRecord| it.factor != Factor::None;
-    match &ruling.gate {
+    match gate {
         // Placed unsigned it has no effect; what it takes to have one is checked of the signature.
         Gate::Approve { .. } | Gate::Approve2f { .. }
             if order.strategy == Strategy::EhrStaged =>
@@ -83,7 +102,7 @@ fn authority(
             Ok(())
         }
         Gate::Auto => Ok(()),
-        Gate::AutoVerified { facts } => before()
+        Gate::AutoVerified { facts } => before
             .any(|step| matches!(&step.event, WritebackEvent::Verified { facts: seen, .. } if seen.is_superset(facts)))
             .then_some(())
             .ok_or_else(|| "the facts that its gate names".to_owned()),
@@ -312,41 +331,46 @@ fn bodies(case: &mut Case<'_>) {
                 "the order of {id} is not the one that was ruled on"
             ));
         }
-        let text = |name: &str| order.get(name).and_then(Value::as_str);
-        let is_approved = match text("strategy") {
-            Some("ehr-staged") => is_placed_form(&order, &request.body),
-            _ => text("body") == Some(request.body.as_str()),
-        };
-        if !is_approved {
-            found.push(format!(
-                "the body of {id} arrived otherwise than it was approved"
-            ));
-        }
-        let path = match &request.id {
-            Some(resource) => format!("{}/{resource}", request.kind),
-            None => request.kind.clone(),
-        };
-        if text("path") != Some(path.as_str()) {
-            found.push(format!("{id} went to {path}"));
-        }
-        if case.profile == ServerProfile::Vendor
-            && request.message.as_deref() != Some(&format!("urn:chaperone:writeback|{id}"))
-        {
-            found.push(format!("{id} went under another message id"));
-        }
-        if case.profile == ServerProfile::Full {
+        let mut awaited: Vec<&Value> = entries(&order).collect();
+        for part in request.parts() {
+            let text = |entry: &Value, name: &str| entry.get(name)?.as_str().map(str::to_owned);
+            let path = part.path();
+            let is_at = |it: &Value| text(it, "path").as_ref() == Some(&path);
+            let is_it = |it: &Value| match text(&order, "strategy").as_deref() {
+                Some("ehr-staged") => is_placed_form(it, part.body),
+                _ => text(it, "body").as_deref() == Some(part.body),
+            };
+            let exact = awaited.iter().position(|it| is_at(it) && is_it(it));
+            let Some(at) = exact.or_else(|| awaited.iter().position(|it| is_at(it))) else {
+                found.push(format!("{id} went to {path}"));
+                continue;
+            };
+            let entry = awaited.remove(at);
+            if exact.is_none() {
+                found.push(format!(
+                    "the body of {id} arrived otherwise than it was approved"
+                ));
+            }
+            if case.profile != ServerProfile::Full {
+                continue;
+            }
             let conditions = [
-                ("if_none_exist", request.if_none_exist.as_deref()),
-                ("if_match", request.if_match.as_deref()),
+                ("if_none_exist", part.if_none_exist),
+                ("if_match", part.if_match),
             ];
             for (name, arrived) in conditions {
-                if text(name) != arrived {
+                if text(entry, name).as_deref() != arrived {
                     found.push(format!("{id} arrived without the {name} that was approved"));
                 }
             }
             if conditions.iter().all(|(_, arrived)| arrived.is_none()) {
                 found.push(format!("{id} arrived without a condition"));
             }
+        }
+        if case.profile == ServerProfile::Vendor
+            && request.message.as_deref() != Some(&format!("urn:chaperone:writeback|{id}"))
+        {
+            found.push(format!("{id} went under another message id"));
         }
     }
     for seen in found {

@@ -6,6 +6,7 @@ use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::writeback::{NotAppliedBasis, WritebackEvent};
 
+use super::as_one::entries;
 use super::{Case, Property, Step, Story};
 use crate::simulation::faults::Fault;
 use crate::simulation::server::{Exchange, SEARCH_LAG, ServerProfile};
@@ -42,10 +43,11 @@ pub(super) fn check(case: &mut Case<'_>) {
             .filter(|it| it.request.writeback == *id && took_effect(case, story, it))
             .collect();
         let files_once = case.profile == ServerProfile::Vendor && !case.state.ehr.forgets_messages;
-        if (case.profile == ServerProfile::Full || files_once) && effects.len() > 1 {
+        let times = times(&effects);
+        if (case.profile == ServerProfile::Full || files_once) && times > 1 {
             found.push((
                 Property::OnceAtMost,
-                format!("{id} took effect {} times", effects.len()),
+                format!("{id} took effect {times} times"),
             ));
         }
         outcome(case, *id, story, &effects, &mut found);
@@ -159,9 +161,20 @@ fn not_again(case: &Case<'_>, id: WritebackId, story: &Story, sends: &[&Sent], f
 
 /// Whether a request did something. A draft that somebody took away at the EHR did not.
 fn took_effect(case: &Case<'_>, story: &Story, exchange: &Exchange) -> bool {
-    exchange.effect.as_ref().is_some_and(|done| {
+    exchange.effects().any(|done| {
         !is_placed_unsigned(story) || case.state.ehr.now(&done.kind, &done.id).is_some()
     })
+}
+
+/// How often the change that was made most often was made.
+fn times(effects: &[&Exchange]) -> usize {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for (part, did) in effects.iter().flat_map(|it| it.parts()) {
+        if did.is_some() {
+            *times.entry(part.body).or_default() += 1;
+        }
+    }
+    times.into_values().max().unwrap_or_default()
 }
 
 /// Whether it is placed unsigned, to be signed at the EHR.
@@ -221,22 +234,20 @@ fn outcome(
     }
 }
 
-/// Whether another write-back made the very same change of the same resource: then the EHR holds what was
+/// Whether another write-back made the very same changes of the same resources: then the EHR holds what was
 /// approved, and nobody can tell whose it is.
 fn made_by_another(case: &Case<'_>, id: WritebackId) -> bool {
     let Some((_, order)) = case.opened(id) else {
         return false;
     };
-    let text = |name: &str| order.get(name).and_then(serde_json::Value::as_str);
-    case.state.ehr.history.iter().any(|it| {
-        let path = it
-            .request
-            .id
-            .as_ref()
-            .map(|id| format!("{}/{id}", it.request.kind));
-        it.effect.is_some()
-            && path.as_deref() == text("path")
-            && same_but_for_meta(&it.request.body, text("body"))
+    entries(&order).all(|entry| {
+        let text = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
+        let mut made = case.state.ehr.history.iter().flat_map(Exchange::parts);
+        made.any(|(part, did)| {
+            did.is_some()
+                && Some(&*part.path()) == text("path")
+                && same_but_for_meta(part.body, text("body"))
+        })
     })
 }
 

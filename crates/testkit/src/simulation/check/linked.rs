@@ -57,7 +57,7 @@ fn ended_into(story: Option<&Story>) -> Option<WritebackId> {
 }
 
 /// How much a gate asks of people.
-fn weight(gate: &Gate) -> u8 {
+pub(super) fn weight(gate: &Gate) -> u8 {
     match gate {
         Gate::Auto => 0,
         Gate::AutoVerified { .. } => 1,

@@ -4,6 +4,7 @@
 //! It shares no code with the engine, the state machine or the ledger crate: of `chaperone_core` it takes the
 //! form of events, ids and digests, and folds, counts and hashes by itself.
 
+mod as_one;
 mod authority;
 mod cards;
 mod claims;
@@ -74,6 +75,8 @@ properties! {
     OnceAtMost = "once-at-most";
     /// Nothing is sent again before it is known, or a human said, that it was not applied.
     NotAgainBlindly = "not-again-blindly";
+    /// Of several changes that were decided as one all take effect, in one step, or none; and so they are undone.
+    AllOrNothing = "all-or-nothing";
     /// What is recorded as not applied was not.
     NotAppliedIsTrue = "not-applied-is-true";
     /// What is recorded as delivered is at the EHR, and what is at the EHR is recorded as nothing else.
@@ -288,6 +291,7 @@ pub(crate) fn judge(
     cards::check(&mut case);
     excepted::check(&mut case);
     lists::check(&mut case);
+    as_one::check(&mut case);
     delivery::check(&mut case);
     promises::check(&mut case);
     case.found

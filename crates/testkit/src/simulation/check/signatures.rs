@@ -92,7 +92,7 @@ fn counts(case: &Case<'_>, story: &Story, signed: &SignedThere) -> bool {
 }
 
 /// The same content; the id is the server's.
-fn same_but_for_id(one: &str, other: Option<&str>) -> bool {
+pub(super) fn same_but_for_id(one: &str, other: Option<&str>) -> bool {
     let without = |text: &str| {
         let mut value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         if let Some(members) = value.as_object_mut() {
