@@ -139,7 +139,7 @@ faults! {
     /// A draft is changed in the EHR by the signature itself.
     ChangedWithSignature = "changed-with-signature", 150;
     /// A draft is put in force in the EHR, and no signature says by whom.
-    PutInForce = "put-in-force", 100;
+    PutInForce = "put-in-force", 500;
     /// A draft is taken away in the EHR.
     TakenAway = "taken-away", 150;
     /// Somebody changes in the EHR what was signed there.
