@@ -70,7 +70,7 @@ impl World {
             .prefix("chaperone-demo-")
             .tempdir()?;
         let (sandbox, patients) = ehr(args, &basics).await?;
-        let (bundle, agents) = keys::bundle_with_agent_keys("demo")?;
+        let (bundle, agents) = keys::bundle_with_agent_keys("demo", &[])?;
         let tenant = TenantId::new("demo")?;
         let (keys, _escrow) =
             compose::open_keys(&KeyPlace::at(&folder.path().join("keys")), &tenant).await?;

@@ -148,8 +148,14 @@ async fn a_plain_ehr() {
 /// A booking and a task beside it, as one: both are there, or neither is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_changes_at_a_full_ehr() {
-    check_some(ServerProfile::Full, true, 2, expect![[r#"
-    "#]]).await;
+    check_some(
+        ServerProfile::Full,
+        true,
+        2,
+        expect![[r#"
+    "#]],
+    )
+    .await;
 }
 
 async fn check(profile: ServerProfile, atomic: bool, expected: Expect) {
@@ -197,7 +203,11 @@ async fn check_some(profile: ServerProfile, atomic: bool, changes: usize, expect
         let copies_of = |name: &str| copies.get(name).copied().unwrap_or(0);
         let copies = copies_of(&proposal);
         for at in 2..=changes {
-            assert_eq!(copies_of(&format!("{proposal}.{at}")), copies, "{fault}: all or none");
+            assert_eq!(
+                copies_of(&format!("{proposal}.{at}")),
+                copies,
+                "{fault}: all or none"
+            );
         }
         writeln!(
             told,

@@ -302,7 +302,9 @@ fn of_write(telling: &Telling<'_>, event: &WritebackEvent) -> Vec<Value> {
     }
     // Where nothing was applied, or the place was erased, our own identifier says which write it was.
     let locations = match event {
-        WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_) => &telling.about.locations[..],
+        WritebackEvent::Delivered(_) | WritebackEvent::DraftPlaced(_) => {
+            &telling.about.locations[..]
+        }
         _ => &[],
     };
     if locations.is_empty() {
