@@ -82,11 +82,15 @@ impl LaunchKeyPair {
     }
 }
 
-/// The built-in bundle, with a key pair of this run for each agent.
+/// The built-in bundle, with a key pair of this run for each agent, and with these texts in place of its own files.
 pub(crate) fn bundle_with_agent_keys(
     key_id: &str,
+    instead: &[(&str, &str)],
 ) -> anyhow::Result<(Arc<Bundle>, BTreeMap<AgentId, AgentKeyPair>)> {
     let mut files = bundle_files::read(None)?;
+    for (path, text) in instead {
+        files.insert((*path).to_owned(), (*text).to_owned());
+    }
     let mut pairs = BTreeMap::new();
     for (path, text) in &mut files {
         let Some(name) = path

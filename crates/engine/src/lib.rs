@@ -29,7 +29,9 @@ pub mod context;
 pub mod errors;
 
 mod afterwork;
+mod bulk;
 mod client_token;
+mod confidential;
 pub mod conformance;
 mod key_use;
 pub mod projection;

@@ -63,8 +63,17 @@ impl Engine {
         }
         let word = plausible.word().to_owned();
         facts.observe("plausibility", FactValue::Text(word));
+        if write.resource.as_str() == "MedicationStatement" {
+            let critical = self.medication(resource).critical;
+            facts.observe("critical_drug", FactValue::Bool(critical));
+        }
+        if let Some(within) = plausible.within_alert_limits {
+            facts.observe("in_alert_range", FactValue::Bool(within));
+        }
         if let Some(patient) = &inputs.patient {
             self.observe_patient(patient, &mut facts);
+            let touched = inputs.resources.values().chain(&inputs.base);
+            self.observe_confidential(patient, touched.chain([resource]), &mut facts);
         }
         let is_restricted = |resource: &Value| Labels::of(resource).restriction().is_some();
         let restricted = is_restricted(resource) || inputs.resources.values().any(is_restricted);
@@ -154,6 +163,18 @@ impl Engine {
             )
         });
         facts.observe("sensitive_person", FactValue::Bool(sensitive));
+    }
+
+    /// Whether what is touched is a confidential service for an adolescent.
+    pub(crate) fn observe_confidential<'r>(
+        &self,
+        patient: &Value,
+        mut touched: impl Iterator<Item = &'r Value>,
+        facts: &mut Facts,
+    ) {
+        let is_one = self.tables.trust().may_be_adolescent(patient, self.now())
+            && touched.any(|resource| self.tables.confidential().concerns(resource));
+        facts.observe("adolescent_confidential", FactValue::Bool(is_one));
     }
 
     fn in_hard_range(&self, observation: &Value) -> Option<bool> {

@@ -46,6 +46,7 @@ pub(crate) use self::gather::Inputs;
 use self::part::{Part, Place, are_distinct, shown_of_all};
 use self::plausible::Shown;
 pub(crate) use self::plausible::{Plausible, REFILL_CHECKS, RuleSet};
+use self::ruled::MadeBy;
 pub(crate) use self::validate::conformant;
 pub(crate) use self::validate::limits as proposal_limits;
 use crate::afterwork::Piece;
@@ -59,6 +60,10 @@ use crate::transition::{InHand, MoveFailed};
 const IDEMPOTENCY: &str = "idempotency";
 /// The fact that something concerns more than one patient.
 const CROSS_PATIENT: &str = "cross_patient";
+/// The fact that the record is under legal hold.
+pub(crate) const LEGAL_HOLD: &str = "legal_hold";
+/// The fact that the agent went over its limits.
+const BULK_LIMIT_REACHED: &str = "bulk_limit_reached";
 /// How long an idempotency key is remembered, in seconds.
 const IDEMPOTENCY_SECONDS: i64 = 7 * 24 * 3600;
 
@@ -146,7 +151,7 @@ impl Engine {
             .map_err(move_failed)?;
         let sealed = self.seal_findings(whole, &findings, &mut commit).await?;
         if are_valid {
-            self.decide_valid(&parts, sealed, &mut hand, &mut commit)
+            self.decide_valid(&parts, MadeBy::Agent, sealed, &mut hand, &mut commit)
                 .await?;
         } else {
             let findings = sealed.ok_or_else(CallError::internal)?;

@@ -8,6 +8,7 @@ use chaperone_core::Timestamp;
 use chaperone_core::digest::Digest;
 use chaperone_core::event::{Event, Recorded, StreamId};
 use chaperone_core::evidence::{RulingRecord, WriteOrder};
+use chaperone_core::facts::Facts;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::StoreFailed;
 use chaperone_core::request::WriteRequest;
@@ -65,6 +66,9 @@ pub struct Replayed {
     pub recorded: RulingRecord,
     /// As policy answers now.
     pub again: RulingRecord,
+    /// What policy is told beside the change, of each change: what was observed, fixed, attested and claimed. Says
+    /// things of the patient.
+    pub facts: Vec<Facts>,
 }
 
 impl Replayed {
@@ -162,6 +166,7 @@ impl Engine {
         Ok(Replayed {
             recorded: recorded.clone(),
             again,
+            facts: asked.into_iter().map(|one| one.facts).collect(),
         })
     }
 

@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::audit::accounting::Accounting;
 use crate::batch::BatchRules;
+use crate::bulk::BulkRules;
 use crate::claim::ClaimRules;
+use crate::confidential::ConfidentialServices;
 use crate::context::StartFailed;
 use crate::on_screen::ScreenRules;
 use crate::refill::Protocols;
@@ -69,7 +71,8 @@ pub struct OverrideChoice {
     pub words: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Tables {
     visit_types: Vec<VisitType>,
     vital_ranges: Vec<VitalRange>,
@@ -79,6 +82,8 @@ pub(crate) struct Tables {
     override_reasons: Vec<OverrideChoice>,
     trust: Trust,
     refills: Protocols,
+    bulk: BulkRules,
+    confidential: ConfidentialServices,
 }
 
 #[derive(Deserialize)]
@@ -111,12 +116,24 @@ impl Tables {
             trust: Trust::read(bundle)?,
             refills: Protocols::read(bundle, rules)?,
             deciding: deciding(bundle)?,
+            bulk: BulkRules::of(bundle)?,
+            confidential: ConfidentialServices::of(bundle)?,
         })
     }
 
     /// The delegated protocols.
     pub(crate) fn refills(&self) -> &Protocols {
         &self.refills
+    }
+
+    /// How much an agent may propose in an hour.
+    pub(crate) fn bulk(&self) -> &BulkRules {
+        &self.bulk
+    }
+
+    /// Which services are confidential for adolescents.
+    pub(crate) fn confidential(&self) -> &ConfidentialServices {
+        &self.confidential
     }
 
     /// Whose word verifies what.

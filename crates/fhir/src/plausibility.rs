@@ -300,6 +300,23 @@ impl Plausibility {
                 .any(|it| it.rules.iter().any(|rule| of_refills(rule)))
     }
 
+    /// Whether what was measured is within its alert limits, as far as rule V-02 could tell; `None` when it has none, or
+    /// not everything that they rest on was at hand. An alarming change over time is outside of them too.
+    #[must_use]
+    pub fn within_alert_limits(&self, resource: &Value, report: &Report) -> Option<bool> {
+        let alerts = rule::V_02.id;
+        if report.judged.iter().any(|it| it.rule == alerts) {
+            return Some(false);
+        }
+        let mut unchecked = report.unchecked.iter().flat_map(|it| &it.rules);
+        let has_limits = self
+            .measures
+            .readings(resource)
+            .iter()
+            .any(|reading| self.measures.has_alert_limits(reading.measure));
+        (has_limits && !unchecked.any(|rule| *rule == alerts)).then_some(true)
+    }
+
     /// What the rules would look at for a resource that is no Bundle, beside patient and prior version.
     #[must_use]
     pub fn needs(&self, resource: &Value, now: Timestamp) -> Needs {

@@ -78,7 +78,7 @@ impl World {
         let folder = tempfile::Builder::new()
             .prefix("chaperone-demo-")
             .tempdir()?;
-        let (bundle, agents) = keys::bundle_with_agent_keys("demo")?;
+        let (bundle, agents) = keys::bundle_with_agent_keys("demo", &[])?;
         let tenant = TenantId::new("demo")?;
         let (keys, _escrow) =
             compose::open_keys(&KeyPlace::at(&folder.path().join("keys")), &tenant).await?;

@@ -127,6 +127,7 @@ impl Run {
         settings.lease_ms = LEASE_MS;
         settings.log_level = "info";
         let installation = Installation::new(&settings);
+        installation.let_agents_write_much();
         installation.prove_conformance();
         sandbox.handle.clear_requests();
         let scheduler = agent(&installation, SCHEDULER);

@@ -185,6 +185,17 @@ impl Installation {
         }
     }
 
+    /// Lets agents propose as much as any limit can say, for tests that do an hour's work in a minute.
+    pub(crate) fn let_agents_write_much(&self) {
+        let table = self.home().join("governance/rules/bulk.toml");
+        let mut text: toml::Table = fs::read_to_string(&table).unwrap().parse().unwrap();
+        for limit in ["writes_per_hour", "patients_per_hour"] {
+            assert!(text.insert(limit.to_owned(), 1_000_000.into()).is_some());
+        }
+        text.remove("agents");
+        fs::write(&table, toml::to_string(&text).unwrap()).unwrap();
+    }
+
     /// The folder that `init` wrote.
     pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().join("home")

@@ -25,6 +25,7 @@ use serde_json::{Map, Value, json};
 
 use super::move_failed;
 use super::part::shown_of_all;
+use super::ruled::MadeBy;
 use crate::arguments::Arguments;
 use crate::call::Admitted;
 use crate::context::{Engine, after};
@@ -107,7 +108,7 @@ impl Engine {
         let now = self.now();
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(move_failed)?;
-        self.decide_valid(&parts, findings, &mut hand, commit)
+        self.decide_valid(&parts, MadeBy::Person, findings, &mut hand, commit)
             .await?;
         // What is to be signed in the EHR is on its way there, unsigned, as an agent's own would be.
         match &hand.state {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::gather::Inputs;
 use super::plausible::Shown;
-use super::{change_of, conformant};
+use super::{BULK_LIMIT_REACHED, LEGAL_HOLD, change_of, conformant};
 use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
@@ -35,7 +35,9 @@ use crate::vault::VaultFailed;
 /// The fact that policy is told.
 const EXCEPTION_GRANTED: &str = "exception_granted";
 /// Facts of a moment: they were true of who was there then, and nobody sees them again here.
-const OF_A_MOMENT: [&str; 8] = [
+const OF_A_MOMENT: [&str; 9] = [
+    // An exception is a person's; the agent's hour is not counted against it.
+    BULK_LIMIT_REACHED,
     "clinician_present",
     "treatment_relationship",
     "portal_patient",
@@ -45,6 +47,8 @@ const OF_A_MOMENT: [&str; 8] = [
     "encounter_open",
     "quiet_hours_ok",
 ];
+/// What is confidential stays so.
+const ADOLESCENT: &str = "adolescent_confidential";
 /// What the plausibility rules say, gravest last.
 const GRAVITY: [&str; 4] = ["clear", "warn", "two_person", "block"];
 
@@ -185,7 +189,9 @@ impl Engine {
             validation.findings = Some(sealed.address);
             commit.payloads.push(sealed);
         }
-        let facts = self.facts_again(&asked.facts, &inputs, &resource, judged.plausible.word());
+        let mut facts = self.facts_again(&asked.facts, &inputs, &resource, judged.plausible.word());
+        let is_held = self.is_held(patient).await?;
+        facts.observe(LEGAL_HOLD, FactValue::Bool(is_held));
         let (asked, ruling) = self.rule_excepted(WriteRequest { facts, ..asked })?;
 
         let proposal = self
@@ -342,6 +348,15 @@ impl Engine {
         let mut facts = lasting(then);
         if let Some(patient) = &inputs.patient {
             self.observe_patient(patient, &mut facts);
+            // What was gathered then is not at hand any more: what it said stays.
+            let was = facts
+                .get(ADOLESCENT)
+                .is_some_and(|it| it.value == FactValue::Bool(true));
+            let touched = inputs.base.iter().chain([resource]);
+            self.observe_confidential(patient, touched, &mut facts);
+            if was {
+                facts.observe(ADOLESCENT, FactValue::Bool(true));
+            }
         }
         let is_restricted = |resource: &Value| Labels::of(resource).restriction().is_some();
         if is_restricted(resource) || inputs.base.as_ref().is_some_and(is_restricted) {

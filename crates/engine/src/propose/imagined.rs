@@ -10,6 +10,7 @@ use chaperone_core::writeback::{Proposal, Ruled, Writeback, WritebackEvent};
 use serde_json::{Map, Value};
 
 use super::part::{Part, shown_of_all};
+use super::ruled::MadeBy;
 use crate::arguments::Arguments;
 use crate::call::Admitted;
 use crate::canary::CanaryDeclared;
@@ -104,7 +105,7 @@ impl Engine {
         // In hand alone: none of these steps is recorded.
         let mut hand = InHand::propose(WritebackEvent::Proposed(Box::new(proposal)), id, now)
             .map_err(super::move_failed)?;
-        self.decide_valid(&parts, findings, &mut hand, commit)
+        self.decide_valid(&parts, MadeBy::Nobody, findings, &mut hand, commit)
             .await?;
         Ok(match &hand.state {
             Writeback::AwaitingApproval(waiting) => Some(waiting.ruled().clone()),

@@ -59,6 +59,8 @@ pub(crate) struct Plausible {
     pub(crate) order_checks_fired: Option<bool>,
     /// Whether it is a routine refill: every check could be made, and none found anything.
     pub(crate) refill_is_clean: bool,
+    /// Whether what was measured is within its alert limits, where that is known.
+    pub(crate) within_alert_limits: Option<bool>,
 }
 
 impl Plausible {
@@ -159,6 +161,7 @@ impl Engine {
             effect: report.effect(),
             order_checks_fired: rules.order_checks_fired(&report),
             refill_is_clean: rules.refill_is_clean(&report),
+            within_alert_limits: rules.within_alert_limits(resource, &report),
         };
         let not_checked: usize = report.unchecked.iter().map(|it| it.rules.len()).sum();
         let type_name = write.resource.as_str();

@@ -7,16 +7,34 @@ use chaperone_core::facts::FactValue;
 use chaperone_core::ports::{Commit, PayloadClass};
 use chaperone_core::request::WriteRequest;
 use chaperone_core::together::{EntryValidated, facts_of_all, validation_of_all};
-use chaperone_core::writeback::{Command, OrderRef, Writeback};
+use chaperone_core::writeback::{Command, OrderRef, Proposal, Writeback};
 
 use super::part::Part;
 use super::validate::conformant;
-use super::{CROSS_PATIENT, move_failed};
+use super::{BULK_LIMIT_REACHED, CROSS_PATIENT, LEGAL_HOLD, move_failed};
 use crate::context::{Engine, after};
 use crate::errors::CallError;
 use crate::order::order_bytes;
 use crate::refill::PROTOCOL_IN_FORCE;
 use crate::transition::{InHand, MoveFailed};
+
+/// Who made a proposal that is ruled on: only what an agent itself did is held against how much it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MadeBy {
+    /// The agent, by a call.
+    Agent,
+    /// A person, who changed what an agent proposed. That one's gate holds.
+    Person,
+    /// Nobody: it was made up.
+    Nobody,
+}
+
+/// What is so of patient and agent, whatever the change.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    legal_hold: bool,
+    bulk: bool,
+}
 
 impl Engine {
     /// Rules on what is valid, and puts the order and what follows into hand and commit. `findings` is where what
@@ -24,6 +42,7 @@ impl Engine {
     pub(super) async fn decide_valid(
         &self,
         parts: &[Part<'_>],
+        made: MadeBy,
         findings: Option<PayloadAddress>,
         hand: &mut InHand,
         commit: &mut Commit,
@@ -42,8 +61,11 @@ impl Engine {
         };
         hand.step(command, now).map_err(move_failed)?;
         let mut asked = Vec::with_capacity(parts.len());
+        let standing = self
+            .standing(hand.state.proposal(), made, parts.len())
+            .await?;
         for part in parts {
-            asked.push(self.asked_about(part, parts, hand).await?);
+            asked.push(self.asked_about(part, parts, standing, hand).await?);
         }
         let maker = hand.state.proposal().maker.clone();
         let (asked, ruling) = self.rule_all_overseen(asked, maker.as_ref()).await?;
@@ -81,11 +103,25 @@ impl Engine {
         Ok(())
     }
 
+    /// What is so of patient and agent, whatever the change.
+    async fn standing(
+        &self,
+        proposal: &Proposal,
+        made: MadeBy,
+        changes: usize,
+    ) -> Result<Standing, CallError> {
+        Ok(Standing {
+            legal_hold: self.is_held(proposal.patient).await?,
+            bulk: made == MadeBy::Agent && self.is_bulk(proposal, changes).await?,
+        })
+    }
+
     /// What policy is asked about one part.
     async fn asked_about(
         &self,
         part: &Part<'_>,
         parts: &[Part<'_>],
+        standing: Standing,
         hand: &InHand,
     ) -> Result<WriteRequest, CallError> {
         let (admitted, write, merged) = (part.admitted(), part.write, &part.merged);
@@ -99,6 +135,8 @@ impl Engine {
                 judged.plausible,
             )
             .await?;
+        facts.observe(LEGAL_HOLD, FactValue::Bool(standing.legal_hold));
+        facts.observe(BULK_LIMIT_REACHED, FactValue::Bool(standing.bulk));
         if parts.len() > 1 {
             let foreign = parts.iter().any(|it| !self.is_of_bound_patient(it));
             facts.observe(CROSS_PATIENT, FactValue::Bool(foreign));

@@ -167,6 +167,14 @@ impl Engine {
         })
     }
 
+    /// Whether a hold keeps something of this patient, or of nobody.
+    ///
+    /// # Errors
+    /// As [`Engine::legal_holds`].
+    pub(crate) async fn is_held(&self, patient: Option<PatientToken>) -> Result<bool, StoreFailed> {
+        Ok(self.legal_holds().await?.on(patient).is_some())
+    }
+
     /// What a second factor for a change of holds is bound to.
     pub fn hold_digest(&self, change: HoldChange, reason: &str) -> Digest {
         let what = match change {

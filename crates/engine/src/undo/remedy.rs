@@ -33,7 +33,7 @@ use super::remedies::without_server_parts;
 use super::{CHAPERONE, REMEDIATE, TOOL, UndoFailed};
 use crate::context::Engine;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
-use crate::propose::{Inputs, change_of, reaches_patient};
+use crate::propose::{Inputs, LEGAL_HOLD, change_of, reaches_patient};
 
 /// What is to be done about one effect.
 pub(super) enum Remedied {
@@ -349,9 +349,10 @@ impl Engine {
         self.random.fill(&mut salt);
         let salt = Salt::from_random(salt);
         let whose = (patient_id.as_deref(), patient.as_ref());
+        let is_held = self.is_held(proposal.patient).await?;
         let mut changes = Vec::with_capacity(sketches.len());
         for sketch in sketches {
-            match self.checked(sketch, whose, &salt)? {
+            match self.checked(sketch, whose, is_held, &salt)? {
                 Ok(change) => changes.push(change),
                 Err(needed) => return Ok(Person(needed)),
             }
@@ -389,6 +390,7 @@ impl Engine {
         &self,
         sketch: Sketch,
         (patient_id, patient): (Option<&str>, Option<&Value>),
+        is_held: bool,
         salt: &Salt,
     ) -> Result<Result<DraftChange, PersonNeeded>, UndoFailed> {
         // Somebody else's by now, as after a merge: no place for a machine.
@@ -411,12 +413,15 @@ impl Engine {
         let restricted =
             is_restricted(&sketch.resource) || sketch.base.as_ref().is_some_and(is_restricted);
         facts.observe("restricted_label", FactValue::Bool(restricted));
+        facts.observe(LEGAL_HOLD, FactValue::Bool(is_held));
         if let Some(unmodified) = sketch.unmodified {
             facts.observe("base_authored_by_chaperone", FactValue::Bool(true));
             facts.observe("base_unmodified_since", FactValue::Bool(unmodified));
         }
         if let Some(patient) = patient {
             self.observe_patient(patient, &mut facts);
+            let touched = sketch.base.iter().chain([&sketch.resource]);
+            self.observe_confidential(patient, touched, &mut facts);
         }
         let body = serde_json::to_string(&sketch.resource).map_err(|_| UndoFailed::Internal)?;
         let inputs = inputs_of(&sketch, patient_id, patient);

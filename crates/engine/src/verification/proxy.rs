@@ -125,15 +125,21 @@ fn is_in_force(related: &Value, now: Timestamp) -> bool {
 }
 
 impl ProxyRules {
+    /// Whether a patient is of an age in which nobody stands in for them, or may be. Who has no age may.
+    pub(super) fn may_be_adolescent(&self, patient: &Value, now: Timestamp) -> bool {
+        ages(patient, now).is_none_or(|ages| self.is_or_may_be_between(ages))
+    }
+
+    fn is_or_may_be_between(&self, ages: Ages) -> bool {
+        ages.greatest >= i64::from(self.nobody_from_years)
+            && ages.least < i64::from(self.nobody_below_years)
+    }
+
     fn permits(&self, related: &Value, ages: Ages) -> bool {
-        let (from, below) = (
-            i64::from(self.nobody_from_years),
-            i64::from(self.nobody_below_years),
-        );
-        if ages.greatest >= from && ages.least < below {
+        if self.is_or_may_be_between(ages) {
             return false;
         }
-        let is_child = ages.greatest < from;
+        let is_child = ages.greatest < i64::from(self.nobody_from_years);
         let relationships = related.get("relationship").and_then(Value::as_array);
         relationships
             .into_iter()

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chaperone_core::Timestamp;
 use chaperone_core::facts::FactKind;
 use chaperone_core::ids::EhrEventSource;
 use chaperone_core::patient_mail::PatientMailText;
 use chaperone_core::verification::VerificationMethod;
 use chaperone_policy::Bundle;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::mails::{CodeRules, FixedMail};
 use crate::context::StartFailed;
@@ -177,6 +179,11 @@ impl Trust {
     /// What the addresses of before are told of a change; `None` when the bundle has no text for it.
     pub(crate) fn changed(&self) -> Option<PatientMailText> {
         self.changed.as_ref().map(FixedMail::text)
+    }
+
+    /// Whether a patient is an adolescent, whom nobody stands in for, or may be one.
+    pub(crate) fn may_be_adolescent(&self, patient: &Value, now: Timestamp) -> bool {
+        self.proxies.may_be_adolescent(patient, now)
     }
 
     /// Who may act in a patient's place.

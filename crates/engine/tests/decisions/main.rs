@@ -30,6 +30,7 @@ mod edits;
 mod entities;
 mod events;
 mod exceptions;
+mod facts;
 mod free_text;
 mod inventory;
 mod keys;
@@ -229,6 +230,14 @@ on_both! {
         what_no_exception_lifts_is_not_asked_for,
         what_changed_since_is_not_excepted,
         two_who_use_an_exception_at_once_use_it_once;
+    facts:
+        what_is_under_legal_hold_is_decided_by_a_person_who_is_not_alone_to_know,
+        an_agent_that_writes_too_much_goes_on_with_two_people,
+        an_agent_that_turns_to_too_many_patients_goes_on_with_two_people,
+        several_changes_of_one_proposal_count_each,
+        a_value_outside_its_alert_limits_is_told_to_a_nurse,
+        a_confidential_service_for_an_adolescent_is_a_clinicians,
+        whatever_escalators_rest_on_is_observed_or_named_with_the_reason;
     free_text:
         a_note_is_shown_with_slots_that_are_put_back_in_what_is_drafted_from_it,
         slots_are_the_same_in_every_call_process_and_node_of_an_envelope,

@@ -285,6 +285,21 @@ impl Measures {
             .and_then(|it| it.ranges.get(&measure.id).copied())
     }
 
+    /// Whether there are values of a measure, at any age, that call a human.
+    pub(super) fn has_alert_limits(&self, measure: &Measure) -> bool {
+        let own = [
+            measure.alert_below,
+            measure.alert_above,
+            measure.alert_from,
+            measure.immunocompromised_from,
+        ];
+        own.iter().any(Option::is_some)
+            || self
+                .bands
+                .iter()
+                .any(|it| it.ranges.contains_key(&measure.id))
+    }
+
     /// The systolic pressure below which a child of that age is hypotensive.
     pub(super) fn hypotension_floor(&self, years: f64) -> Option<f64> {
         let row = self.hypotension.iter().find(|it| years < it.below_years)?;

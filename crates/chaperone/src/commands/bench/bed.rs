@@ -61,6 +61,9 @@ pub(super) struct Bed {
     workers: Workers,
 }
 
+/// A bench proposes in a second what an agent may in an hour.
+const BULK: (&str, &str) = ("rules/bulk.toml", include_str!("bulk.toml"));
+
 /// An envelope that was opened for a measurement.
 pub(super) struct Opened {
     /// A client without connections yet.
@@ -81,7 +84,7 @@ impl Bed {
         let basics = Basics::of_this_machine();
         let ehr = RunningEhr::start(&basics)?;
         let patients = ehr.patients();
-        let (bundle, agents) = keys::bundle_with_agent_keys("bench")?;
+        let (bundle, agents) = keys::bundle_with_agent_keys("bench", &[BULK])?;
         let tenant = TenantId::new("bench")?;
         let home = folder.join(name);
         std::fs::create_dir_all(&home)?;
