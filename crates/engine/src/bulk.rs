@@ -386,6 +386,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bundle_without_limits_is_refused_and_told_where_to_get_some() {
+        let mut files = chaperone_policy::embedded::files();
+        assert!(files.remove("rules/bulk.toml").is_some());
+        let bundle = Bundle::load(&files).unwrap();
+        let said = BulkRules::of(&bundle).unwrap_err().to_string();
+        assert!(
+            said.contains(FILE) && said.contains("`chaperone init`"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_list_that_people_approved_is_worked_off_within_the_limits() {
         let bundle = Bundle::load(&chaperone_policy::embedded::files()).unwrap();
         let rules = BulkRules::of(&bundle).unwrap();

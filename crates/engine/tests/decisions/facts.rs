@@ -2,6 +2,7 @@
 //! confidential services for adolescents. Each beside its nearest neighbour, where nothing is raised.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chaperone_core::evidence::{RulingRecord, Strategy};
 use chaperone_core::facts::{FactKind, FactValue, Facts};
@@ -12,6 +13,8 @@ use chaperone_core::principal::Role;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::open_envelope::Caller;
 use chaperone_engine::retention::holds::HoldChange;
+use chaperone_engine::{Engine, EngineConfig, Ports};
+use chaperone_testkit::{MemoryKeyVault, SeededRandom};
 use serde_json::json;
 
 use crate::bench::*;
@@ -85,14 +88,24 @@ pub(crate) async fn what_is_under_legal_hold_is_decided_by_a_person_who_is_not_a
     assert_eq!(gate(&bench, &free, "all held").await, GateLevel::Approve);
 }
 
-/// A bench with limits of its own.
-async fn limited_bench(db: Db, writes: u32, patients: u32) -> Bench {
-    let mut bench = bench_on(db, Strategy::Conditional).await;
-    restart_limited(&mut bench, writes, patients).await;
-    bench
+/// What a node that starts anew finds as it was.
+struct Kept {
+    keys: Arc<MemoryKeyVault>,
+    random: Arc<SeededRandom>,
 }
 
-async fn restart_limited(bench: &mut Bench, writes: u32, patients: u32) {
+/// A bench with limits of its own.
+async fn limited_bench(db: Db, writes: u32, patients: u32) -> (Bench, Kept) {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    let kept = Kept {
+        keys: Arc::new(MemoryKeyVault::new(2)),
+        random: Arc::new(SeededRandom::new(2)),
+    };
+    restart_limited(&mut bench, &kept, writes, patients).await;
+    (bench, kept)
+}
+
+async fn restart_limited(bench: &mut Bench, kept: &Kept, writes: u32, patients: u32) {
     let mut files = chaperone_policy::embedded::files();
     let table = files.get_mut("rules/bulk.toml").unwrap();
     let own = table.split_once("[[agents]]").unwrap().0.to_owned();
@@ -107,12 +120,18 @@ async fn restart_limited(bench: &mut Bench, writes: u32, patients: u32) {
         );
     assert!(table.contains(&format!("writes_per_hour = {writes}")));
     let (store, ehr, clock) = (bench.store.clone(), bench.ehr.clone(), bench.clock.clone());
-    bench.engine = start(&bundle(&files), store, ehr, clock).await;
+    let ports = Ports {
+        keys: kept.keys.clone(),
+        random: kept.random.clone(),
+        ..ports(store, ehr, clock)
+    };
+    let config = EngineConfig::new(tenant(), "http://127.0.0.1:8080");
+    bench.engine = Engine::start(config, bundle(&files), ports).await.unwrap();
     show(&bench.engine, &bench.ehr).await;
 }
 
 pub(crate) async fn an_agent_that_writes_too_much_goes_on_with_two_people(db: Db) {
-    let mut bench = limited_bench(db, 3, 100).await;
+    let (mut bench, kept) = limited_bench(db, 3, 100).await;
     let agent = intake(&bench, "p1").await;
     for key in ["1", "2", "3"] {
         assert_eq!(gate(&bench, &agent, key).await, GateLevel::Auto, "{key}");
@@ -129,9 +148,9 @@ pub(crate) async fn an_agent_that_writes_too_much_goes_on_with_two_people(db: Db
         .await;
     assert_eq!(gate(&bench, &other, "other").await, GateLevel::Auto);
     // A node that starts anew knows what was recorded, whichever node it was.
-    restart_limited(&mut bench, 3, 100).await;
+    restart_limited(&mut bench, &kept, 3, 100).await;
     assert_eq!(gate(&bench, &agent, "5").await, GateLevel::TwoPerson);
-    restart_limited(&mut bench, 6, 100).await;
+    restart_limited(&mut bench, &kept, 6, 100).await;
     let agent = intake(&bench, "p1").await;
     assert_eq!(gate(&bench, &agent, "6").await, GateLevel::Auto);
     assert_eq!(gate(&bench, &agent, "7").await, GateLevel::TwoPerson);
@@ -145,7 +164,7 @@ pub(crate) async fn an_agent_that_writes_too_much_goes_on_with_two_people(db: Db
 }
 
 pub(crate) async fn an_agent_that_turns_to_too_many_patients_goes_on_with_two_people(db: Db) {
-    let bench = limited_bench(db, 100, 2).await;
+    let (bench, _) = limited_bench(db, 100, 2).await;
     let mut agents = Vec::new();
     bench.ehr.put(json!({
         "resourceType": "Patient", "id": "p3", "birthDate": "1950-02-03",
@@ -161,7 +180,7 @@ pub(crate) async fn an_agent_that_turns_to_too_many_patients_goes_on_with_two_pe
 }
 
 pub(crate) async fn several_changes_of_one_proposal_count_each(db: Db) {
-    let bench = limited_bench(db, 3, 100).await;
+    let (bench, _) = limited_bench(db, 3, 100).await;
     bench.ehr.put(slot("s1", "free", Some("124")));
     let (agent, _) = bench.scheduler(&[slot("s1", "free", Some("124"))]).await;
     let task =
