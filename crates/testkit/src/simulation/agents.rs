@@ -14,6 +14,7 @@ use chaperone_engine::{CallError, Engine, Retry};
 use serde_json::{Map, Value, json};
 
 use super::as_one::{self, Several};
+use super::chance::Chance;
 use super::exceptions;
 use super::faults::Fault;
 use super::people::{Directory, decide};
@@ -49,18 +50,21 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    pub(crate) const ALL: [Wish; 10] = [
-        Wish::Task,
-        Wish::Booking,
-        Wish::Cancelling,
-        Wish::Note,
-        Wish::Lab,
-        Wish::Medication,
-        Wish::Special,
-        Wish::AsOne(Several::Tasks),
-        Wish::AsOne(Several::Rebooking),
-        Wish::AsOne(Several::Booking),
-    ];
+    /// One of them, each as likely as the next; several changes count as one kind.
+    pub(crate) fn drawn(chance: &mut Chance) -> Wish {
+        let several = *chance.pick(&Several::ALL).unwrap_or(&Several::Tasks);
+        let kinds = [
+            Wish::Task,
+            Wish::Booking,
+            Wish::Cancelling,
+            Wish::Note,
+            Wish::Lab,
+            Wish::Medication,
+            Wish::Special,
+            Wish::AsOne(several),
+        ];
+        *chance.pick(&kinds).unwrap_or(&Wish::Task)
+    }
 
     fn by(self) -> (&'static str, &'static str) {
         match self {

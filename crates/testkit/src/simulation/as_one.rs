@@ -29,6 +29,8 @@ pub(crate) enum Several {
 }
 
 impl Several {
+    pub(crate) const ALL: [Several; 3] = [Several::Tasks, Several::Rebooking, Several::Booking];
+
     /// The calls that make it up. What they are about is found once.
     pub(crate) async fn changes(self, play: &Arc<Play>, errand: &Errand) -> Option<Vec<Value>> {
         Some(match self {

@@ -154,9 +154,12 @@ pub(crate) fn begin(play: &Arc<Play>) {
             let chance = &mut inner.chance;
             // Where orders are signed at the EHR, more of them are.
             let is_order = staged && chance.in_thousand(500);
-            let wishes: &[Wish] = if is_order { &[Wish::Lab] } else { &Wish::ALL };
             let errand = Errand {
-                wish: *chance.pick(wishes).unwrap_or(&Wish::Task),
+                wish: if is_order {
+                    Wish::Lab
+                } else {
+                    Wish::drawn(chance)
+                },
                 patient: format!("p{}", chance.between(1, PATIENTS)),
                 key: format!("errand-{n}"),
                 token: None,

@@ -1,7 +1,7 @@
 //! The simulator over a fixed number of seeds: nothing is violated, everything is reached, a seed repeats byte for
 //! byte, and planted bugs are found.
 //!
-//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 90); `chaperone simulate` runs more of them.
+//! `CHAPERONE_SIMULATED_SEEDS` says how many seeds (default 240); `chaperone simulate` runs more of them.
 
 #![expect(clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
@@ -131,7 +131,7 @@ const MOVES: &[&str] = &[
 
 fn seeds() -> u64 {
     let said = std::env::var("CHAPERONE_SIMULATED_SEEDS").ok();
-    said.and_then(|text| text.parse().ok()).unwrap_or(90)
+    said.and_then(|text| text.parse().ok()).unwrap_or(240)
 }
 
 /// A failure, to be read and to be played again.
