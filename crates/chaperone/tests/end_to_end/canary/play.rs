@@ -266,7 +266,7 @@ impl Play<'_> {
                 "order_medication" | "order_lab" => "submit-order",
                 "record_answers" | "record_vital" => "intake",
                 "request_refill" => "refill-request",
-                "create_task" => continue,
+                "create_task" | "propose_together" => continue,
                 _ => "schedule-appointment",
             };
             self.rests(&sessions[intent], &proposed.id).await;
@@ -324,6 +324,13 @@ pub(super) fn arguments_of(
         "book_appointment" | "confirm_appointment" => json!({ "slot": of("find_slots")? }),
         "cancel_appointment" => json!({ "appointment": of("list_appointments")? }),
         "create_task" => json!({ "summary": careless_text(), "pool": "front-desk" }),
+        "propose_together" => {
+            let task = json!({
+                "tool": "create_task",
+                "inputs": { "summary": careless_text(), "pool": "front-desk" },
+            });
+            json!({ "changes": [task, task] })
+        }
         "draft_note" => {
             let slot = of(SLOT).unwrap_or_default();
             let text = format!("{slot} {}", careless_text());
