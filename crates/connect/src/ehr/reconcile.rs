@@ -5,38 +5,24 @@ use std::cmp::Reverse;
 use chaperone_core::Timestamp;
 use chaperone_core::content::{content_digest, same_content};
 use chaperone_core::evidence::{Delivering, Strategy};
-use chaperone_core::ports::{EhrReadFailed, EhrSearch, EntryWritten, Reconciliation, Version};
+use chaperone_core::ports::{
+    EhrReadFailed, EhrSearch, EntryWritten, Found, Reconciliation, There, Version,
+};
 use chaperone_core::writeback::HumanNeeded;
 use serde_json::Value;
 
 use super::FhirEndpoint;
 use super::answer::{read_etag, version_of};
-
 use super::read::{Turn, is_id};
 use super::sendable::{Part, Sendable, Target};
 use super::signature::is_young;
-use super::write::{location, receipt_of};
+use super::write::location;
 
 /// Two would do to see that there is more than one.
 const HITS_MAX: u32 = 3;
 
 /// How many versions are looked through, newest first.
 const VERSIONS_MAX: usize = 50;
-
-/// What became of one change.
-enum Found {
-    There(There),
-    Missing,
-    Unclear(HumanNeeded),
-}
-
-/// A change that took effect.
-struct There {
-    written: EntryWritten,
-    provenance_written: bool,
-    /// Whether it took effect so lately that a search may not show everything yet.
-    is_young: bool,
-}
 
 impl FhirEndpoint {
     pub(super) async fn find_out(
@@ -53,7 +39,7 @@ impl FhirEndpoint {
             // Not found proves nothing: these endpoints do not promise to find what they filed.
             (Strategy::VendorOp | Strategy::EhrStaged, Target::New) => {
                 let found = self.find_by_identifier(&sent).await?;
-                match as_one(vec![found])? {
+                match Reconciliation::of_all(vec![found])? {
                     Reconciliation::Missing => Ok(cannot_tell()),
                     found => Ok(found),
                 }
@@ -77,7 +63,7 @@ impl FhirEndpoint {
         for part in sent.parts() {
             found.push(self.find_part(part).await?);
         }
-        let outcome = as_one(found)?;
+        let outcome = Reconciliation::of_all(found)?;
         if outcome == Reconciliation::Undecidable(HumanNeeded::PartlyApplied) {
             tracing::error!(
                 connection = %self.connection,
@@ -239,37 +225,6 @@ impl FhirEndpoint {
             is_young: is_young(version, self.clock.now(), self.settle_ms),
         }
     }
-}
-
-/// One outcome of all changes that were sent as one.
-///
-/// # Errors
-/// `Unavailable` where some are there so lately that others may only not be shown yet.
-fn as_one(found: Vec<Found>) -> Result<Reconciliation, EhrReadFailed> {
-    let mut there = Vec::new();
-    let mut missing = false;
-    let mut unclear = None;
-    for one in found {
-        match one {
-            Found::There(one) => there.push(one),
-            Found::Missing => missing = true,
-            Found::Unclear(reason) => unclear = unclear.or(Some(reason)),
-        }
-    }
-    // Some there and some not is what it is, whatever cannot be told of the rest.
-    if missing && !there.is_empty() {
-        if there.iter().any(|one| one.is_young) {
-            return Err(EhrReadFailed::Unavailable);
-        }
-        return Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied));
-    }
-    if let Some(reason) = unclear {
-        return Ok(Reconciliation::Undecidable(reason));
-    }
-    let provenance_written = there.iter().all(|one| one.provenance_written);
-    let shown = there.into_iter().map(|one| one.written).collect();
-    let receipt = receipt_of(shown, provenance_written);
-    Ok(receipt.map_or(Reconciliation::Missing, Reconciliation::Applied))
 }
 
 /// The versions after the base, newest first; all of them without a base, none when the base is not there.

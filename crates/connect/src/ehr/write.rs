@@ -135,7 +135,7 @@ impl FhirEndpoint {
             };
             shown.push(written(part, accepted, version, Some(digest)));
         }
-        receipt_of(shown, provenance_written).ok_or(WriteFailed::Unknown)
+        WriteReceipt::of_all(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     async fn deliver_plain(&self, sendable: &Sendable<'_>) -> Result<WriteReceipt, WriteFailed> {
@@ -154,7 +154,7 @@ impl FhirEndpoint {
             ReadBack::Differs => return Err(WriteFailed::Unknown),
         };
         let shown = vec![written(part, &accepted, version, digest)];
-        receipt_of(shown, provenance_written).ok_or(WriteFailed::Unknown)
+        WriteReceipt::of_all(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     /// Reads the base again. Between this and the send another writer may still come in; that is why the
@@ -464,22 +464,6 @@ fn written(
         version,
         read_back,
     }
-}
-
-/// What all changes of an order can show; nothing where there is none.
-pub(super) fn receipt_of(
-    shown: Vec<EntryWritten>,
-    provenance_written: bool,
-) -> Option<WriteReceipt> {
-    let mut shown = shown.into_iter();
-    let first = shown.next()?;
-    Some(WriteReceipt {
-        location: first.location,
-        version: first.version,
-        read_back: first.read_back,
-        provenance_written,
-        also: shown.collect(),
-    })
 }
 
 pub(super) fn condition_of(strategy: Strategy, part: &Part<'_>) -> Condition {

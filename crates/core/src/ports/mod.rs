@@ -2,6 +2,7 @@
 //! duty and which error means what. Adapters live in `store` and `connect`; fakes in `testkit`.
 
 mod ehr;
+mod found;
 mod keys;
 mod kms;
 mod outside;
@@ -13,6 +14,7 @@ pub use ehr::{
     DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
     InteractionSupport, Reconciliation, ServerKind, Signature, Version, WriteFailed, WriteReceipt,
 };
+pub use found::{Found, There};
 pub use keys::{DataKey, DestroyedKey, DestroyedKeys, KeyVault, KeyVaultFailed, key_digest};
 pub use kms::{Kms, KmsBinding, KmsFailed, KmsStanding};
 pub use outside::{

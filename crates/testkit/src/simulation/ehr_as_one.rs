@@ -1,10 +1,10 @@
 //! Several changes as one request, as `chaperone_connect::ehr` sends and looks for them: all of it, or nothing.
 
 use chaperone_core::content::content_digest;
-use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
+use chaperone_core::evidence::{Delivering, WriteOrder};
 use chaperone_core::ids::WritebackId;
 use chaperone_core::ports::{
-    EhrReadFailed, EntryWritten, Reconciliation, WriteFailed, WriteReceipt,
+    EhrReadFailed, EntryWritten, Found, Reconciliation, There, WriteFailed,
 };
 use chaperone_core::resource::Interaction;
 use chaperone_core::together::OneChange;
@@ -12,22 +12,8 @@ use chaperone_core::writeback::HumanNeeded;
 use serde_json::{Value, json};
 
 use super::bugs::Bug;
-use super::ehr_port::SimEhr;
+use super::ehr_port::{SimEhr, takes_provenance};
 use super::server::{Answer, Further, Request, SETTLE_MS};
-
-/// What became of one change.
-pub(super) enum Found {
-    There(There),
-    Missing,
-    Unclear(HumanNeeded),
-}
-
-/// A change that took effect.
-pub(super) struct There {
-    pub(super) written: EntryWritten,
-    /// Whether it took effect so lately that a search may not show everything yet.
-    pub(super) is_young: bool,
-}
 
 impl SimEhr {
     /// What became of everything that was sent.
@@ -40,6 +26,7 @@ impl SimEhr {
             let one = match (self.bug, found.first()) {
                 (Some(Bug::FirstLookedForAlone), Some(Found::There(_))) => Found::There(There {
                     written: taken_on_trust(&change, "unseen"),
+                    provenance_written: takes_provenance(order, &change),
                     is_young: false,
                 }),
                 (Some(Bug::FirstLookedForAlone), Some(Found::Missing)) => Found::Missing,
@@ -48,7 +35,7 @@ impl SimEhr {
             found.push(one);
         }
         self.bend_found(order, &mut found);
-        as_one(order, found)
+        Reconciliation::of_all(found)
     }
 
     /// Does to what was found of a transaction what must be found out.
@@ -64,6 +51,7 @@ impl SimEhr {
                 (Some(Bug::PartIsAll), Found::Missing) => {
                     *one = Found::There(There {
                         written: taken_on_trust(&change, "unseen"),
+                        provenance_written: takes_provenance(order, &change),
                         is_young: false,
                     });
                 }
@@ -218,50 +206,4 @@ pub(super) fn taken_on_trust(change: &OneChange<'_>, id: &str) -> EntryWritten {
         version: None,
         read_back: Some(content_digest(&body)),
     }
-}
-
-/// One outcome of everything that was sent as one: all of it, nothing, or what no atomic server leaves.
-///
-/// # Errors
-/// `Unavailable` where some are there so lately that others may only not be shown yet.
-fn as_one(order: &WriteOrder, found: Vec<Found>) -> Result<Reconciliation, EhrReadFailed> {
-    let mut there = Vec::new();
-    let mut missing = false;
-    let mut unclear = None;
-    for one in found {
-        match one {
-            Found::There(one) => there.push(one),
-            Found::Missing => missing = true,
-            Found::Unclear(reason) => unclear = unclear.or(Some(reason)),
-        }
-    }
-    if missing && !there.is_empty() {
-        if there.iter().any(|one| one.is_young) {
-            return Err(EhrReadFailed::Unavailable);
-        }
-        return Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied));
-    }
-    if let Some(reason) = unclear {
-        return Ok(Reconciliation::Undecidable(reason));
-    }
-    let shown = there.into_iter().map(|one| one.written).collect();
-    let receipt = receipt_of(order, shown);
-    Ok(receipt.map_or(Reconciliation::Missing, Reconciliation::Applied))
-}
-
-/// One receipt of everything that an order changed; nothing unless something is shown of each change.
-pub(super) fn receipt_of(order: &WriteOrder, shown: Vec<EntryWritten>) -> Option<WriteReceipt> {
-    if shown.len() != order.changes().count() {
-        return None;
-    }
-    let mut shown = shown.into_iter();
-    let first = shown.next()?;
-    Some(WriteReceipt {
-        location: first.location,
-        version: first.version,
-        read_back: first.read_back,
-        provenance_written: order.strategy == Strategy::Conditional
-            && order.changes().all(|change| change.provenance.is_some()),
-        also: shown.collect(),
-    })
 }

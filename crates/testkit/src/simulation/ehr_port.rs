@@ -11,8 +11,8 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::ConnectionId;
 use chaperone_core::ports::{
-    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment,
-    InteractionSupport, Reconciliation, Signature, Version, WriteFailed, WriteReceipt,
+    DeliveryProfile, Ehr, EhrRead, EhrReadFailed, EhrSearch, EntryWritten, Environment, Found,
+    InteractionSupport, Reconciliation, Signature, There, Version, WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::together::OneChange;
@@ -20,7 +20,7 @@ use chaperone_core::writeback::{FailureCause, HumanNeeded};
 use serde_json::{Value, json};
 
 use super::bugs::Bug;
-use super::ehr_as_one::{Found, There, receipt_of, request, taken_on_trust};
+use super::ehr_as_one::{request, taken_on_trust};
 use super::faults::Fault;
 use super::server::{
     Answer, Effect, Exchange, Further, Mishap, Request, SEARCH_LAG, SETTLE_MS, Server,
@@ -444,7 +444,11 @@ impl SimEhr {
                 false => self.read_back_one(order, &change, (id, version)).await?,
             });
         }
-        receipt_of(order, shown).ok_or(WriteFailed::Unknown)
+        if shown.len() != order.changes().count() {
+            return Err(WriteFailed::Unknown);
+        }
+        let provenance_written = order.changes().all(|it| takes_provenance(order, &it));
+        WriteReceipt::of_all(shown, provenance_written).ok_or(WriteFailed::Unknown)
     }
 
     async fn read_back_one(
@@ -548,6 +552,7 @@ impl SimEhr {
         let there = |found: &Value| {
             Found::There(There {
                 written: written(change, &id, found),
+                provenance_written: takes_provenance(order, change),
                 is_young: self.is_young(found),
             })
         };
@@ -568,6 +573,11 @@ impl SimEhr {
             None => Found::Unclear(HumanNeeded::ContentDiffers),
         })
     }
+}
+
+/// Whether a change's Provenance goes with it, in one request.
+pub(super) fn takes_provenance(order: &WriteOrder, change: &OneChange<'_>) -> bool {
+    order.strategy == Strategy::Conditional && change.provenance.is_some()
 }
 
 fn name(order: &WriteOrder) -> String {
