@@ -421,6 +421,7 @@ pub struct Delivering {
     digest: Digest,
     attempt: u32,
     not_after: Option<Timestamp>,
+    shown_atomic: bool,
 }
 
 impl Delivering {
@@ -431,7 +432,21 @@ impl Delivering {
             digest,
             attempt,
             not_after: None,
+            shown_atomic: false,
         }
+    }
+
+    /// The same, by an endpoint of which a report showed whether its transactions are atomic for all of the order.
+    /// What nobody showed is not used, whatever the endpoint claims.
+    #[must_use]
+    pub fn shown_atomic(mut self, is_shown: bool) -> Self {
+        self.shown_atomic = is_shown;
+        self
+    }
+
+    /// Whether transactions were shown to be atomic for all of the order.
+    pub fn is_shown_atomic(&self) -> bool {
+        self.shown_atomic
     }
 
     /// The same, to be sent before a time: until then the writer's lease and its claim on the work hold.

@@ -137,6 +137,8 @@ pub enum PersonNeeded {
     GoneAtEhr,
     /// Others changed it since, so a person must merge.
     ChangedSince,
+    /// The EHR shows only a part of it, and nobody updates what they were shown a part of.
+    ShownInPart,
     /// The version before is not kept any more.
     NoBase,
     /// It made several changes as one, and the EHR does not take what would undo them as one.
@@ -166,6 +168,7 @@ impl PersonNeeded {
             PersonNeeded::NoErrorStatus => "this type has no status for an error",
             PersonNeeded::GoneAtEhr => "the EHR has it no more",
             PersonNeeded::ChangedSince => "others changed it since, so a person must merge",
+            PersonNeeded::ShownInPart => "the EHR shows only a part of it",
             PersonNeeded::NoBase => "what was there before is not kept any more",
             PersonNeeded::NotAsOne => {
                 "it made several changes as one, and the EHR takes no one transaction that undoes them"

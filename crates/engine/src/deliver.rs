@@ -267,7 +267,10 @@ impl Engine {
                 self.hold(id, work).await
             }
             Writeback::Unknown(_) => self.reconcile(hand, work).await,
-            Writeback::Delivered(_) => self.tell_patient(hand, work).await,
+            // Also what was undone before its mail left: it was there.
+            Writeback::Delivered(_) | Writeback::Compensated(_) => {
+                self.tell_patient(hand, work).await
+            }
             _ => self.complete(work).await,
         }
     }
@@ -377,7 +380,11 @@ impl Engine {
             return Ok(());
         }
         self.store.commit(commit).await?;
-        let delivering = begin(order, digest, attempt);
+        // Without a report nothing came this far; what the report does not show is not used, whatever is claimed.
+        let is_atomic = order
+            .changes()
+            .all(|change| shown.of(change.resource, change.interaction).atomic);
+        let delivering = begin(order, digest, attempt).shown_atomic(is_atomic);
         let taken_up = taken_up.ending_by(sends_until(ready));
         self.send(hand, &delivering, work, taken_up, leave).await
     }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use chaperone_core::bundle::WriteAction;
 use chaperone_core::content::content_digest;
-use chaperone_core::digest::Digest;
+use chaperone_core::digest::{Digest, Salt};
 use chaperone_core::edit::EditLink;
 use chaperone_core::evidence::{
     AgentVersion, ApprovalRecord, RulingRecord, Strategy, ValidationRecord, WriteOrder,
 };
 use chaperone_core::gate::{Gate, ProofLevel};
-use chaperone_core::ids::WritebackId;
+use chaperone_core::ids::{ConnectionId, PatientToken, TenantId, WritebackId};
 use chaperone_core::patch;
-use chaperone_core::ports::InteractionSupport;
+use chaperone_core::ports::{DeliveryProfile, InteractionSupport};
 use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::{Interaction, ResourceType};
 use chaperone_core::signed_form::SignedForm;
@@ -56,10 +56,9 @@ pub(crate) struct ToSend<'a> {
 }
 
 impl Way {
-    /// Several changes as one transaction, each under its condition.
-    pub(crate) fn as_transaction() -> Self {
+    fn by(strategy: Strategy) -> Self {
         Self {
-            strategy: Strategy::Conditional,
+            strategy,
             operation: None,
             signed_form: None,
         }
@@ -75,11 +74,7 @@ pub(crate) fn way_of(
     validation: &ValidationRecord,
     sent: &ToSend<'_>,
 ) -> Way {
-    let by = |strategy| Way {
-        strategy,
-        operation: None,
-        signed_form: None,
-    };
+    let by = Way::by;
     match strategy_for(support.strategy, ruling.proof_min) {
         Strategy::VendorOp => Way {
             operation: support.operation.clone(),
@@ -120,6 +115,11 @@ pub(crate) fn way_of(
     }
 }
 
+/// Whether an endpoint takes a change as one of several: in a transaction, under its condition.
+pub(crate) fn takes_as_one(support: &InteractionSupport) -> bool {
+    support.strategy == Strategy::Conditional && support.atomic
+}
+
 /// The patch of an update; none without a version to send it under.
 pub(crate) fn patch_of(sent: &ToSend<'_>) -> Option<String> {
     let base = sent
@@ -135,13 +135,107 @@ pub(crate) fn if_none_exist(identifier: &str) -> String {
     format!("identifier={WRITEBACK_SYSTEM}|{identifier}")
 }
 
-/// One change as it is sent: where, under which condition, on which base; nothing for an update of what has no id, or
-/// of one that is to go as a patch and cannot.
-pub(crate) fn sent_as(
-    change: &ChangeSent<'_>,
+/// What an order is made of beside its changes.
+pub(crate) struct OrderHead {
+    pub(crate) salt: Salt,
+    pub(crate) tenant: TenantId,
+    pub(crate) writeback: WritebackId,
+    pub(crate) patient: Option<PatientToken>,
+    pub(crate) connection: ConnectionId,
+    pub(crate) endpoint: String,
+    pub(crate) validation: ValidationRecord,
+    pub(crate) author: AgentVersion,
+}
+
+/// What a change is made of when it is put into an order.
+pub(crate) struct ChangeSent<'a> {
+    pub(crate) write: &'a WriteAction,
+    pub(crate) base: Option<&'a Value>,
+    pub(crate) body: &'a str,
+    /// The Provenance that goes along, where the endpoint keeps one.
+    pub(crate) provenance: Value,
+    pub(crate) asked: &'a WriteRequest,
+}
+
+/// The order of one change, sent in the way that fits it, or of several, sent as one transaction, each under its
+/// condition. What only some orders hold is left empty.
+///
+/// # Errors
+/// The place of the change that cannot be sent: an update of what has no id, or one that is to go as a patch and
+/// cannot.
+pub(crate) fn order_of(
+    head: OrderHead,
+    changes: Vec<ChangeSent<'_>>,
+    ruling: &RulingRecord,
+    profile: &DeliveryProfile,
+) -> Result<WriteOrder, usize> {
+    let way = match changes.as_slice() {
+        [one] => {
+            let (resource, interaction) = (&one.write.resource, one.write.interaction);
+            let base = one.base.map(Value::to_string);
+            let sent = ToSend {
+                resource,
+                interaction,
+                body: one.body,
+                base: base.as_deref(),
+            };
+            let support = profile.of(resource, interaction);
+            way_of(&support, ruling, &head.validation, &sent)
+        }
+        _ => Way::by(Strategy::Conditional),
+    };
+    let mut sent_all = Vec::with_capacity(changes.len());
+    for (at, change) in changes.into_iter().enumerate() {
+        let support = profile.of(&change.write.resource, change.write.interaction);
+        let place = (head.writeback, at);
+        let sent = sent_as(change, place, way.strategy, &support, &ruling.gate);
+        sent_all.push(sent.ok_or(at)?);
+    }
+    let mut also = sent_all.into_iter();
+    let first = also.next().ok_or(0_usize)?;
+    Ok(WriteOrder {
+        salt: head.salt,
+        tenant: head.tenant,
+        writeback: head.writeback,
+        patient: head.patient,
+        connection: head.connection,
+        endpoint: head.endpoint,
+        interaction: first.interaction,
+        resource: first.resource,
+        path: first.path,
+        if_none_exist: first.if_none_exist,
+        if_match: first.if_match,
+        base_version: first.base_version,
+        base_digest: first.base_digest,
+        base: first.base,
+        body: first.body,
+        patch: first.patch,
+        provenance: first.provenance,
+        strategy: way.strategy,
+        operation: way.operation,
+        signed_form: way.signed_form,
+        gate: ruling.gate.clone(),
+        class: ruling.class,
+        bundle: ruling.bundle,
+        validation: head.validation,
+        author: head.author,
+        evidence: Vec::new(),
+        rests_on: first.rests_on,
+        resembles: Vec::new(),
+        asked: Some(first.asked),
+        call: None,
+        edit: None,
+        also: also.collect(),
+    })
+}
+
+/// One change as it is sent: where, under which condition, on which base.
+fn sent_as(
+    change: ChangeSent<'_>,
+    (id, at): (WritebackId, usize),
     strategy: Strategy,
-    provenance: Option<String>,
-    asked: &WriteRequest,
+    support: &InteractionSupport,
+    gate: &Gate,
 ) -> Option<OrderEntry> {
     let (write, base) = (change.write, change.base);
     let is_conditional = strategy == Strategy::Conditional;
@@ -153,7 +247,8 @@ pub(crate) fn sent_as(
     };
     let base_version = of_base("/meta/versionId");
     let kept = base.map(Value::to_string);
-    let patch = match is_conditional && change.as_patch {
+    // What is refused is kept as it was proposed; nothing of it travels.
+    let patch = match is_conditional && support.patch && *gate != Gate::Deny {
         true => Some(patch_of(&ToSend {
             resource: &write.resource,
             interaction: write.interaction,
@@ -167,7 +262,7 @@ pub(crate) fn sent_as(
         resource: write.resource.clone(),
         path,
         if_none_exist: (is_conditional && is_create)
-            .then(|| if_none_exist(&business_identifier(change.id, change.at))),
+            .then(|| if_none_exist(&business_identifier(id, at))),
         if_match: match (is_conditional, is_create, &base_version) {
             (true, false, Some(version)) => Some(format!("W/\"{version}\"")),
             _ => None,
@@ -177,22 +272,10 @@ pub(crate) fn sent_as(
         base: kept,
         body: change.body.to_owned(),
         patch,
-        provenance,
-        rests_on: rests_on(&asked.facts),
-        asked: Box::new(asked.clone()),
+        provenance: support.provenance.then(|| change.provenance.to_string()),
+        rests_on: rests_on(&change.asked.facts),
+        asked: Box::new(change.asked.clone()),
     })
-}
-
-/// What a change is made of when it is put into an order.
-pub(crate) struct ChangeSent<'a> {
-    pub(crate) id: WritebackId,
-    /// Its place among those that go together, from 0.
-    pub(crate) at: usize,
-    pub(crate) write: &'a WriteAction,
-    pub(crate) base: Option<&'a Value>,
-    pub(crate) body: &'a str,
-    /// Whether the endpoint takes updates as patches alone.
-    pub(crate) as_patch: bool,
 }
 
 /// The Provenance that goes with a write, without target and without the humans who verify it.

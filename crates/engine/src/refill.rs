@@ -33,7 +33,7 @@ use serde_json::Value;
 use crate::context::{Engine, StartFailed};
 use crate::merge::WRITEBACK_SYSTEM;
 use crate::observe::is_unchanged;
-use crate::propose::Inputs;
+use crate::propose::{Inputs, Measured};
 use crate::tables::table;
 
 const FILE: &str = "rules/refill-protocols.toml";
@@ -90,9 +90,9 @@ impl Lab {
         None
     }
 
-    /// Whether results show what the protocol asks: one is final, and those that may be the newest are within its
-    /// bounds, also one that is not final yet.
-    fn is_met_by(&self, results: &[(When, Value)]) -> bool {
+    /// Whether results show what the protocol asks: one is final and certainly measured since a time, and those that
+    /// may be the newest are within its bounds, also one that is not final yet, and one that does not say of when it is.
+    fn is_met_by(&self, results: &[(Measured, Value)], since: Timestamp) -> bool {
         let is_first_number = |it: &Value| {
             it.get("status").and_then(Value::as_str) == Some("preliminary")
                 && it.pointer("/valueQuantity/value").is_some()
@@ -103,8 +103,8 @@ impl Lab {
             return false;
         };
         let mut may_be_newest = counting().filter(|(at, _)| at.latest >= newest);
-        results.iter().any(|(_, it)| has_final_result(it))
-            && may_be_newest.all(|(_, it)| self.is_within_bounds(it))
+        let certainly = |(at, it): &(Measured, Value)| at.earliest >= since && has_final_result(it);
+        results.iter().any(certainly) && may_be_newest.all(|(_, it)| self.is_within_bounds(it))
     }
 
     /// Whether a number is certainly within the bounds. In another unit, nobody knows.
@@ -415,7 +415,7 @@ impl Engine {
                 return Ok(false);
             };
             let results = self.results_since(patient, &lab.codes, from, now).await?;
-            if !lab.is_met_by(&results) {
+            if !lab.is_met_by(&results, from) {
                 return Ok(false);
             }
         }

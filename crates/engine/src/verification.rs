@@ -48,6 +48,7 @@ use crate::context::{Engine, after};
 use crate::observe::HOURS_AHEAD;
 use crate::portal::Portal;
 use crate::projection::WritebackRow;
+use crate::propose::LEGAL_HOLD;
 use crate::refusals::Named;
 use crate::tokens::TokenFailed;
 use crate::transition::{InHand, MoveFailed};
@@ -437,7 +438,7 @@ impl Engine {
         mut commit: Commit,
     ) -> Result<Verifying, VerifyFailed> {
         let now = self.now();
-        if !self.is_ruled_the_same(&waiting)? {
+        if !self.is_ruled_the_same(&waiting).await? {
             return Err(VerifyFailed::NoLongerSo);
         }
         let key = evidence_key(waiting.hand.id);
@@ -479,26 +480,23 @@ impl Engine {
         }
     }
 
-    /// Whether the matrix still asks for this evidence and nothing else, although time has gone by since it was asked.
-    /// What is not a full hour yet has not gone by: the hours that it had were full ones too.
-    fn is_ruled_the_same(&self, waiting: &Waiting) -> Result<bool, VerifyFailed> {
+    /// Whether the matrix still asks for this evidence and nothing else, although time has gone by since it was asked,
+    /// and the patient may be under legal hold by now. What is not a full hour yet has not gone by: the hours that it
+    /// had were full ones too.
+    async fn is_ruled_the_same(&self, waiting: &Waiting) -> Result<bool, VerifyFailed> {
         let mut asked = waiting.order.questions().ok_or(VerifyFailed::Order)?;
         let gone = self
             .now()
             .duration_since(waiting.hand.proposed())
             .as_hours();
-        let mut rests_on_time = false;
+        let is_held = self.is_held(waiting.hand.state.proposal().patient).await?;
         for one in &mut asked {
-            let Some(FactValue::Long(hours)) = one.facts.get(HOURS_AHEAD).map(|fact| &fact.value)
-            else {
-                continue;
-            };
-            rests_on_time = true;
-            let left = FactValue::Long(hours.saturating_sub(gone));
-            one.facts.observe(HOURS_AHEAD, left);
-        }
-        if !rests_on_time {
-            return Ok(true);
+            one.facts.observe(LEGAL_HOLD, FactValue::Bool(is_held));
+            if let Some(FactValue::Long(hours)) = one.facts.get(HOURS_AHEAD).map(|fact| &fact.value)
+            {
+                let left = FactValue::Long(hours.saturating_sub(gone));
+                one.facts.observe(HOURS_AHEAD, left);
+            }
         }
         let ruling = self.bundle.rule_all(&asked);
         let ruling = ruling.map_err(|_| VerifyFailed::NoLongerSo)?;

@@ -44,6 +44,8 @@ pub enum WriteFault {
     Busy(i64),
     /// The resource changed since.
     Stale,
+    /// A part of several changes happened, and of another the resource changed since.
+    StaleInPart,
     /// Nothing happened, and the caller does not know.
     LostBefore,
     /// It happened, and the caller does not know.
@@ -62,6 +64,8 @@ struct Held {
     by_writeback: BTreeMap<WritebackId, Vec<String>>,
     /// Writes of which nothing that is held says that it is theirs.
     unlike: BTreeSet<WritebackId>,
+    /// Writes of which a part is there.
+    in_part: BTreeSet<WritebackId>,
     /// What became of what was placed unsigned, by location.
     signatures: BTreeMap<String, Signature>,
     rests_until: Option<Timestamp>,
@@ -492,6 +496,10 @@ impl Ehr for FakeEhr {
                 retry_after_ms: Some(wait_ms),
             }),
             Some(WriteFault::Stale) => Err(WriteFailed::Stale),
+            Some(WriteFault::StaleInPart) => {
+                held.in_part.insert(delivering.order().writeback);
+                Err(WriteFailed::Stale)
+            }
             Some(WriteFault::LostBefore) => Err(WriteFailed::Unknown),
             Some(WriteFault::LostAfter) => {
                 Self::apply(&mut held, delivering)?;
@@ -545,6 +553,9 @@ impl Ehr for FakeEhr {
         }
         if self.strategy != Strategy::Conditional {
             return Ok(Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell));
+        }
+        if held.in_part.contains(&delivering.order().writeback) {
+            return Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied));
         }
         if held.unlike.contains(&delivering.order().writeback) {
             return Ok(Reconciliation::Undecidable(HumanNeeded::ContentDiffers));

@@ -54,7 +54,6 @@ async fn nothing_of_a_patient_gets_out() {
     let (mail_port, mails) = mail::start().await;
     let mut settings = Settings::new("sqlite:data/chaperone.db", &sandbox.base_url, "full");
     settings.log_level = "debug";
-    settings.exchange_timeout_ms = 2_000;
     settings.further = format!(
         r#"[mail]
 host = "127.0.0.1"

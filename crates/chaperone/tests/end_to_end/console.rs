@@ -1,11 +1,17 @@
 //! A person at the console, without a browser: forms, a cookie, an authenticator.
 
+use std::time::Duration;
+
 use chaperone_engine::people::totp;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::wire::{Answer, Whom, Wire};
 
 const PASSWORD: &str = "a calm grey morning";
+/// How long a code is that of now, in seconds.
+const STEP_S: i64 = 30;
+/// How much of that must be left for a code of the step before, which counts no longer once it is over.
+const LEFT_S_MIN: i64 = 10;
 
 /// Signed in, with a second factor.
 pub(crate) struct Person<'a> {
@@ -25,7 +31,7 @@ impl<'a> Person<'a> {
 
     /// The code after that, which a clock that is a little ahead gives already.
     pub(crate) fn next_code(&self) -> String {
-        let ahead = Timestamp::now() + SignedDuration::from_secs(30);
+        let ahead = Timestamp::now() + SignedDuration::from_secs(STEP_S);
         totp::code_at(self.secret, ahead)
     }
 
@@ -92,11 +98,15 @@ impl<'a> Person<'a> {
         let secret = page.body.split("id=\"secret\">").nth(1).unwrap();
         let secret = secret.split('<').next().unwrap().replace(' ', "");
         person.secret = base32(&secret);
-        // The code of the step before: the present one stays free.
-        let code = totp::code_at(
-            person.secret,
-            Timestamp::now() - SignedDuration::from_secs(30),
-        );
+        // The code of the step before: the present one stays free. It counts until the present step is over, so
+        // near its end the next one is waited for.
+        let left_s = STEP_S - Timestamp::now().as_second() % STEP_S;
+        if left_s <= LEFT_S_MIN {
+            let next = u64::try_from(left_s).unwrap();
+            tokio::time::sleep(Duration::from_secs(next)).await;
+        }
+        let before = Timestamp::now() - SignedDuration::from_secs(STEP_S);
+        let code = totp::code_at(person.secret, before);
         let done = person
             .post(Whom::Person, "/console/second-factor", &[("code", &code)])
             .await;

@@ -21,6 +21,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Where listeners are put: below the range from which systems take ports for outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..19_000;
+/// How far above a port the one is that says that it is taken. Where those are, no server is put.
+const KEEPER_ABOVE: u16 = 7_000;
 /// How much of a server's log a failure shows, in lines.
 const LOG_LINES_SHOWN: usize = 40;
 
@@ -34,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) profile: &'static str,
     /// Whether target and Provenance go in one transaction.
     pub(crate) transactions_are_atomic: bool,
-    /// One request to the EHR, in milliseconds.
+    /// One request to the EHR, in milliseconds. What a crash left is taken up again after three times as long.
     pub(crate) exchange_timeout_ms: u64,
     /// How long after a send a miss means "not applied", in milliseconds.
     pub(crate) settle_ms: u64,
@@ -47,14 +49,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Short times, so that what a crash left is taken up soon.
+    /// With time enough for the EHR: a busy machine must not look like one that does not answer.
     pub(crate) fn new(store: &str, ehr: &str, profile: &'static str) -> Self {
         Self {
             store: store.to_owned(),
             ehr: ehr.to_owned(),
             profile,
             transactions_are_atomic: true,
-            exchange_timeout_ms: 600,
+            exchange_timeout_ms: 10_000,
             settle_ms: 300,
             log_level: "debug",
             lease_ms: 15_000,
@@ -139,8 +141,10 @@ pub(crate) struct Installation {
     folder: TempDir,
     /// Where the server will be.
     pub(crate) base_url: String,
+    /// Keeps that address.
+    _first: Place,
     /// Where a second node will be, when one is started.
-    second: SocketAddr,
+    second: Place,
     second_url: OnceLock<String>,
     /// The agents' private keys, PKCS#8 PEM, by agent.
     pub(crate) agent_keys: BTreeMap<String, String>,
@@ -171,15 +175,20 @@ impl Installation {
             ]));
             let text = fs::read_to_string(&declaration).unwrap();
             assert!(text.contains("keys = []"), "{agent} has a key already");
-            fs::write(&declaration, text.replace("keys = []", line.trim())).unwrap();
+            let text = text.replace("keys = []", line.trim());
+            fs::write(&declaration, without_an_end(&text)).unwrap();
             agent_keys.insert(agent, fs::read_to_string(&private).unwrap());
         }
-        let address = free_address();
-        fs::write(home.join("chaperone.toml"), settings.toml(address)).unwrap();
+        let vendors = home.join("governance/rules/vendors.toml");
+        let text = fs::read_to_string(&vendors).unwrap();
+        fs::write(&vendors, without_an_end(&text)).unwrap();
+        let first = Place::free();
+        fs::write(home.join("chaperone.toml"), settings.toml(first.address)).unwrap();
         Self {
             folder,
-            base_url: format!("http://{address}"),
-            second: free_address(),
+            base_url: format!("http://{}", first.address),
+            _first: first,
+            second: Place::free(),
             second_url: OnceLock::new(),
             agent_keys,
         }
@@ -237,8 +246,8 @@ impl Installation {
         chaperone(&all)
     }
 
-    /// Shows once what the EHR can do; nothing is sent to it before. With time enough: a busy machine must
-    /// not look like an EHR that does not answer.
+    /// Shows once what the EHR can do; nothing is sent to it before. With time enough also where the server is to have
+    /// little.
     pub(crate) fn prove_conformance(&self) {
         const TIMEOUT_MS: u64 = 10_000;
         let text = fs::read_to_string(self.config()).unwrap();
@@ -272,7 +281,7 @@ impl Installation {
     /// The address of the second node.
     pub(crate) fn second_url(&self) -> &str {
         self.second_url
-            .get_or_init(|| format!("http://{}", self.second))
+            .get_or_init(|| format!("http://{}", self.second.address))
     }
 
     /// Starts a second node on the same store, with the same keys and public address, and a place of its own for
@@ -283,7 +292,7 @@ impl Installation {
         let listen = format!("address = \"{first}\"");
         assert!(text.contains(&listen));
         let text = text
-            .replace(&listen, &format!("address = \"{}\"", self.second))
+            .replace(&listen, &format!("address = \"{}\"", self.second.address))
             .replace("dir = \"anchors\"", "dir = \"anchors-2\"");
         let config = self.home().join("second.toml");
         fs::write(&config, format!("node = \"node-2\"\n{text}")).unwrap();
@@ -406,13 +415,37 @@ pub(crate) fn tail(log: &Path) -> String {
     shown
 }
 
-fn free_address() -> SocketAddr {
-    let mut random = rand::rng();
-    for _ in 0..200 {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, random.random_range(PORTS)));
-        if TcpListener::bind(address).is_ok() {
-            return address;
+/// Agreements and assessments of the default bundle end on a day of the real clock; what is tested here does not.
+fn without_an_end(text: &str) -> String {
+    assert!(text.contains("baa_expires = \"2027-"), "{text}");
+    text.replace("baa_expires = \"2027-", "baa_expires = \"2099-")
+        .replace("review_by = \"2027-", "review_by = \"2099-")
+}
+
+/// An address for a server that nobody else draws while this lives. Between drawing it and listening there, seconds go
+/// by; meanwhile a listener on a port of its own says so to other tests, also in other processes, and is gone with its
+/// process however that ends.
+struct Place {
+    address: SocketAddr,
+    _keeper: TcpListener,
+}
+
+impl Place {
+    fn free() -> Self {
+        let mut random = rand::rng();
+        for _ in 0..200 {
+            let port = random.random_range(PORTS);
+            let listen = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            let Ok(keeper) = listen(port + KEEPER_ABOVE) else {
+                continue;
+            };
+            if listen(port).is_ok() {
+                return Self {
+                    address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                    _keeper: keeper,
+                };
+            }
         }
+        panic!("no free port");
     }
-    panic!("no free port");
 }

@@ -33,6 +33,8 @@ const KILLS: usize = 5;
 const PATIENTS_PER_ROUND: usize = 5;
 /// Proposals for one patient: the second waits for the first.
 const PROPOSALS_PER_PATIENT: usize = 2;
+/// One request to the EHR, in milliseconds: short, so that what a kill left is taken up soon.
+const EXCHANGE_MS: u64 = 600;
 /// How long after the chosen send the kill comes at most, in milliseconds.
 const KILL_WITHIN_MS: u64 = 120;
 /// Faults that are prepared for one round.
@@ -139,6 +141,7 @@ impl Run {
                 .unwrap(),
         };
         let mut settings = Settings::new(&store, &sandbox.base_url, profile.name());
+        settings.exchange_timeout_ms = EXCHANGE_MS;
         // Both ways of writing a Provenance: with its target, and after it.
         settings.transactions_are_atomic = database == Database::Sqlite;
         let installation = Installation::new(&settings);
@@ -372,7 +375,8 @@ impl Run {
         self.acknowledged
             .iter()
             .filter(|asked| match states[&asked.proposal].as_str() {
-                "delivered" => false,
+                // What could not be looked at in time is never automatic: a human was asked before anything was sent.
+                "delivered" | "awaiting_approval" => false,
                 "unknown" | "ready" => !held.contains(&asked.patient),
                 _ => true,
             })
@@ -408,7 +412,9 @@ impl Run {
                     assert_eq!(happened.last(), Some(&"delivered"), "{story}");
                 }
                 "unknown" => assert_eq!(happened.last(), Some(&"human_needed"), "{story}"),
-                "ready" => assert_eq!((copies, count("delivery_started")), (0, 0), "{story}"),
+                "ready" | "awaiting_approval" => {
+                    assert_eq!((copies, count("delivery_started")), (0, 0), "{story}");
+                }
                 other => panic!("ended as {other}: {story}"),
             }
         }
@@ -423,15 +429,24 @@ impl Run {
         );
         assert!(interrupted > 0, "no kill and no fault hit a delivery");
         let in_state = |wanted: &str| states.values().filter(|state| *state == wanted).count();
+        // Machines are busy now and then, and not most of the time.
+        let by_itself = ids.len() - in_state("awaiting_approval");
+        assert!(
+            by_itself * 2 >= ids.len(),
+            "only {by_itself} of {} were let through by themselves",
+            ids.len()
+        );
         eprintln!(
             "{:?}, {:?}: {} acknowledged, {} delivered, {} wait for a human, {} behind them, \
-             {starts} starts, {} sends, {interrupted} outcomes unknown at first, {} effects, none twice",
+             {} asked about before, {starts} starts, {} sends, {interrupted} outcomes unknown at first, \
+             {} effects, none twice",
             self.database,
             self.kind,
             ids.len(),
             in_state("delivered"),
             in_state("unknown"),
             in_state("ready"),
+            in_state("awaiting_approval"),
             self.sends,
             copies.len(),
         );
@@ -539,7 +554,6 @@ async fn ask_once(scheduler: &AgentClient, token: &AgentToken, ask: &Ask) -> Opt
             .await
             .ok()?;
         if answer.status == 200 {
-            assert_eq!(answer.body["gate"], "auto", "{}", answer.body);
             return Some(answer.body["proposal"].as_str().unwrap().to_owned());
         }
         assert_eq!(answer.body["code"], "ehr-unavailable", "{}", answer.body);

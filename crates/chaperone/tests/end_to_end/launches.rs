@@ -37,7 +37,6 @@ async fn on_postgres_a_button_in_the_ehr_leads_to_the_patients_queue() {
 
 async fn launched(store: &str) {
     let mut settings = Settings::new(store, NOWHERE, "full");
-    settings.exchange_timeout_ms = 10_000;
     settings.further = r#"
 [ehr.launch]
 client_id = "chaperone-launch"

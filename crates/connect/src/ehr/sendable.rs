@@ -99,8 +99,12 @@ pub(super) enum Unsendable {
         "several changes are sent as one under conditions alone, each of another resource, and some types never"
     )]
     Together,
-    #[error("the endpoint's transactions are not atomic for each of the order's changes")]
+    #[error(
+        "the endpoint's transactions are not shown to be atomic for each of the order's changes"
+    )]
     NotAtomic,
+    #[error("a change of several has no Provenance that goes with it")]
+    NoProvenance,
     #[error("the order's patch is not for an update under `If-Match`")]
     PatchUse,
     #[error("the order's patch rests on no base, or on another one than the order")]
@@ -246,6 +250,10 @@ pub(super) fn offers(
     // All of it or nothing is what people agreed to.
     if order.is_together() && !support.atomic {
         return Err(Unsendable::NotAtomic);
+    }
+    // An atomic endpoint takes Provenance, so an order of several is made with the Provenance of each.
+    if order.is_together() && !(support.provenance && change.provenance.is_some()) {
+        return Err(Unsendable::NoProvenance);
     }
     match (order.strategy, support.strategy) {
         (Strategy::HumanEntry, _) => Err(Unsendable::ByHuman),

@@ -10,7 +10,8 @@ use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::patch::JSON_PATCH;
 use chaperone_core::ports::{
-    EhrReadFailed, EhrSearch, EntryWritten, Reconciliation, Version, WriteFailed, WriteReceipt,
+    EhrReadFailed, EhrSearch, EntryWritten, InteractionSupport, Reconciliation, Version,
+    WriteFailed, WriteReceipt,
 };
 use chaperone_core::resource::ResourceType;
 use chaperone_core::together::OneChange;
@@ -42,7 +43,14 @@ impl FhirEndpoint {
         delivering: &Delivering,
     ) -> Result<WriteReceipt, WriteFailed> {
         let order = delivering.order();
-        let support = |change: &OneChange<'_>| self.support(change.resource, change.interaction);
+        // A claim that transactions are atomic counts as far as a report showed it.
+        let support = |change: &OneChange<'_>| {
+            let claimed = self.support(change.resource, change.interaction);
+            InteractionSupport {
+                atomic: claimed.atomic && delivering.is_shown_atomic(),
+                ..claimed
+            }
+        };
         let offered = order
             .changes()
             .try_for_each(|change| offers(&support(&change), order, &change));
@@ -63,7 +71,7 @@ impl FhirEndpoint {
             }
         }
         if delivering.attempt() > 1
-            && let Ok(Some(found)) = self.soon(self.applied_meanwhile(&sendable)).await
+            && let Some(found) = self.applied_meanwhile(&sendable).await
         {
             return found;
         }
@@ -100,14 +108,16 @@ impl FhirEndpoint {
         if !is_create && sendable.also.is_empty() {
             return None;
         }
-        match self.find_conditional(sendable).await {
-            Ok(Reconciliation::Applied(receipt)) => Some(Ok(receipt)),
+        match self.soon(self.find_conditional(sendable)).await {
+            Ok(Ok(Reconciliation::Applied(receipt))) => Some(Ok(receipt)),
             // The rest of what is there in part is not sent after it: a person looks.
-            Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied)) => {
+            Ok(Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied))) => {
                 Some(Err(WriteFailed::Unknown))
             }
-            // Everything else is settled by the conditions under which it is sent.
-            _ => None,
+            // Of several, what cannot be seen now may be there in part: it is looked up before anything is sent.
+            Ok(Err(_)) | Err(_) if !sendable.also.is_empty() => Some(Err(WriteFailed::Unknown)),
+            // What was seen of several, and one change alone, is settled by the conditions under which it is sent.
+            Ok(_) | Err(_) => None,
         }
     }
 

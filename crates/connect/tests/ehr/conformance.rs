@@ -7,11 +7,11 @@ use chaperone_core::conformance::{
 };
 use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::ToolName;
-use chaperone_core::ports::ServerKind;
+use chaperone_core::ports::{Ehr, ServerKind};
 use chaperone_core::resource::Interaction;
 use chaperone_sandbox::ServerProfile;
 
-use crate::support::{config, endpoint_of, kind, sandbox};
+use crate::support::{attempt_where, config, create, endpoint_of, kind, sandbox, task};
 
 fn needs() -> ConformanceNeeds {
     let write = |name: &str, interaction| WriteNeed {
@@ -100,7 +100,8 @@ async fn a_full_server_is_shown_to_be_one_and_no_draft_is_left_to_be_taken_for_c
         .unwrap();
     assert_eq!(again.verdict(), ConformanceVerdict::Pass);
     assert_eq!(server.handle.resources("Patient").len(), 1);
-    assert_eq!(server.handle.resources("Observation").len(), 2);
+    // Of each run the draft itself, and what went with a change of it in one transaction.
+    assert_eq!(server.handle.resources("Observation").len(), 4);
 }
 
 #[tokio::test]
@@ -128,14 +129,38 @@ async fn a_plain_server_that_is_declared_full_is_used_as_a_plain_one() {
 
 #[tokio::test]
 async fn transactions_that_are_declared_atomic_and_cannot_be_shown_to_be_are_not_used() {
-    let server = sandbox(ServerProfile::Plain).await;
-    let ehr = declared(&server.base_url, ServerKind::Full, true);
-    let found = ehr
-        .conformance(&needs(), &RoundTrip::WithOwnPatient, "run-1")
-        .await
-        .unwrap();
-    assert!(found.profile.support.values().all(|entry| !entry.atomic));
-    assert!(!outcomes(&found, "transaction").contains(&CheckOutcome::Passed));
+    // One that keeps to no condition, and one that takes no update by which it could be tried.
+    for server in [ServerProfile::Plain, ServerProfile::Patching] {
+        let server = sandbox(server).await;
+        let ehr = declared(&server.base_url, ServerKind::Full, true);
+        let mut needs = needs();
+        needs
+            .writes
+            .retain(|need| need.interaction == Interaction::Create);
+        let found = ehr
+            .conformance(&needs, &RoundTrip::WithOwnPatient, "run-1")
+            .await
+            .unwrap();
+        assert_eq!(found.verdict(), ConformanceVerdict::Pass, "{found:#?}");
+        assert!(found.profile.support.values().all(|entry| !entry.atomic));
+        assert!(!outcomes(&found, "transaction").contains(&CheckOutcome::Passed));
+
+        // A write goes by itself, then its Provenance where that is taken.
+        server.handle.clear_requests();
+        let shown = found.profile.of(&kind("Task"), Interaction::Create);
+        let mut order = create(&ehr, 1, shown.strategy, &task(1, "call the patient"));
+        order.provenance = order.provenance.filter(|_| shown.provenance);
+        let attempt = attempt_where(&order, 1, shown.atomic);
+        let receipt = ehr.write(&attempt).await.unwrap();
+        assert_eq!(receipt.provenance_written, shown.provenance);
+        let sent = server.handle.requests().into_iter();
+        let sent = sent.filter(|it| it.method == "POST").map(|it| it.path);
+        let expected = match shown.provenance {
+            true => vec!["/Task", "/Provenance"],
+            false => vec!["/Task"],
+        };
+        assert_eq!(sent.collect::<Vec<_>>(), expected);
+    }
 }
 
 #[tokio::test]

@@ -102,8 +102,9 @@ async fn a_connection_that_closes_gets_a_write_once() {
 async fn a_server_that_never_answers_leaves_the_outcome_unknown() {
     let server = RawServer::start(|_| Reaction::Silence).await;
     let mut settings = config(&server.base_url, ServerKind::Plain);
-    settings.limits.connect_timeout_ms = 100;
-    settings.limits.exchange_timeout_ms = 300;
+    // Seconds of the real clock: a busy machine must still get as far as the silence.
+    settings.limits.connect_timeout_ms = 2_000;
+    settings.limits.exchange_timeout_ms = 3_000;
     let ehr = endpoint_of(settings);
     let order = create(&ehr, 1, Strategy::PlainPost, &task(1, "x"));
     assert_eq!(write(&ehr, &order).await, Err(WriteFailed::Unknown));

@@ -1,9 +1,12 @@
 //! Updates that go as patches, against a server that takes no whole ones, and one that takes both: each way a send can
 //! end, and each order that must not be sent.
 
+use axum::http::StatusCode;
 use chaperone_connect::ehr::conformance::RoundTrip;
 use chaperone_connect::ehr::{EhrConfig, FhirEndpoint, ProfileSource};
-use chaperone_core::conformance::{CheckOutcome, ConformanceNeeds, ConformanceVerdict, WriteNeed};
+use chaperone_core::conformance::{
+    CheckOutcome, Conformance, ConformanceNeeds, ConformanceVerdict, WriteNeed,
+};
 use chaperone_core::content::content_digest;
 use chaperone_core::evidence::{Strategy, WriteOrder};
 use chaperone_core::ids::ToolName;
@@ -15,8 +18,8 @@ use chaperone_sandbox::{FaultKind, FaultRule, ServerProfile};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Bench, RawServer, Reaction, config, create, endpoint, endpoint_of, kind, raw_answer, reconcile,
-    sandbox, task, update, write,
+    Bench, Otherwise, RawServer, Reaction, attempt_where, config, create, endpoint, endpoint_of,
+    entries, in_front_of, kind, raw_answer, reconcile, sandbox, task, update, write,
 };
 
 const CONDITIONAL: Strategy = Strategy::Conditional;
@@ -405,24 +408,188 @@ async fn patches_are_shown_where_they_are_going_to_be_used() {
     }
 }
 
+fn is_patch(entry: &Value) -> bool {
+    entry["request"]["method"] == "PATCH"
+}
+
+/// Takes no transaction with a patch in it, and says so before it looks any further.
+const REFUSES_PATCHES_UNREAD: Otherwise = Otherwise {
+    asked: |asked| {
+        let refuses = entries(asked).iter().any(is_patch);
+        refuses.then_some(StatusCode::BAD_REQUEST)
+    },
+    told: |_, _| None,
+};
+
+/// Does the rest of a transaction with a patch in it, and says that all went well.
+const IGNORES_PATCHES: Otherwise = Otherwise {
+    asked: |asked| {
+        entries(asked).retain(|entry| !is_patch(entry));
+        None
+    },
+    told: |asked, told| {
+        let asked = asked["entry"].as_array().unwrap().iter();
+        for (at, _) in asked.enumerate().filter(|(_, entry)| is_patch(entry)) {
+            let good = json!({ "response": { "status": "200 OK", "etag": "W/\"2\"" } });
+            entries(told).insert(at, good);
+        }
+        None
+    },
+};
+
 #[tokio::test]
 async fn a_patch_that_goes_in_no_transaction_goes_before_its_provenance() {
-    let bench = bench(ServerProfile::Patching, true).await;
-    let fault = FaultKind::Status { code: 400 };
-    let rule = FaultRule::once("POST", "Bundle", fault);
-    bench.sandbox.handle.inject(rule);
-    let found = bench
-        .ehr
-        .conformance(&needs(), &RoundTrip::WithOwnPatient, "run-1")
-        .await
-        .unwrap();
-    let support = |interaction| found.profile.of(&kind("Task"), interaction);
-    let update = support(Interaction::Update);
-    assert!(update.patch && update.provenance && !update.atomic);
-    assert!(support(Interaction::Create).atomic);
-    let mut checks = found.checks.iter();
-    let tried = checks.find(|one| one.check == "patch-in-transaction");
-    assert_eq!(tried.unwrap().outcome, CheckOutcome::Reduced);
+    for odd in [REFUSES_PATCHES_UNREAD, IGNORES_PATCHES] {
+        let sandbox = sandbox(ServerProfile::Patching).await;
+        let ehr = declared(&in_front_of(&sandbox, odd).await, true);
+        let bench = Bench { sandbox, ehr };
+        let found = bench
+            .ehr
+            .conformance(&needs(), &RoundTrip::WithOwnPatient, "run-1")
+            .await
+            .unwrap();
+        assert_eq!(found.verdict(), ConformanceVerdict::Pass, "{found:#?}");
+        let support = |interaction| found.profile.of(&kind("Task"), interaction);
+        let update = support(Interaction::Update);
+        assert!(update.patch && update.provenance && !update.atomic);
+        let outcome = |check: &str| {
+            let mut found = found.checks.iter().filter(|one| one.check == check);
+            found.next().map(|one| one.outcome)
+        };
+        let reduced = Some(CheckOutcome::Reduced);
+        assert_eq!(outcome("patch-in-transaction"), reduced);
+        // No other way of changing something is there, so nothing shows that a transaction is undone as a whole.
+        assert!(!support(Interaction::Create).atomic);
+        assert_eq!(outcome("transaction"), Some(CheckOutcome::NotChecked));
+
+        // What is claimed is still a transaction; what was shown is one after the other.
+        let base = existing(&bench).await;
+        let order = patched(&bench.ehr, &base, &changed(&base));
+        bench.sandbox.handle.clear_requests();
+        let attempt = attempt_where(&order, 1, update.atomic);
+        let receipt = bench.ehr.write(&attempt).await.unwrap();
+        assert_eq!(receipt.version, Some(Version("2".to_owned())));
+        assert!(receipt.read_back.is_some() && receipt.provenance_written);
+        assert_eq!(methods(&bench), ["PATCH", "POST"]);
+        let provenances = bench.sandbox.handle.resources("Provenance").into_iter();
+        let about = |it: &Value| it["target"][0]["reference"].as_str().unwrap().to_owned();
+        let about_it = provenances.filter(|it| about(it).starts_with("Task/t1"));
+        assert_eq!(about_it.count(), 1);
+    }
+}
+
+/// A server that is sent patches of tasks and whole observations, with what it is odd about.
+async fn both_ways(odd: Otherwise) -> Conformance {
+    let sandbox = sandbox(ServerProfile::Full).await;
+    let base_url = in_front_of(&sandbox, odd).await;
+    let mut profile = endpoint(&base_url, ServerKind::Full).profile();
+    for (key, entry) in &mut profile.support {
+        entry.patch = key == "Task.update";
+    }
+    let ehr = endpoint_of(EhrConfig {
+        profile: ProfileSource::Declared(profile),
+        ..config(&base_url, ServerKind::Full)
+    });
+    let mut needs = needs();
+    for need in needs.writes.clone() {
+        let resource = kind("Observation");
+        needs.writes.push(WriteNeed { resource, ..need });
+    }
+    let found = ehr.conformance(&needs, &RoundTrip::WithOwnPatient, "run-1");
+    let found = found.await.unwrap();
+    for name in ["Task", "Observation"] {
+        for draft in sandbox.handle.resources(name) {
+            assert_eq!(draft["status"], "entered-in-error", "{draft}");
+        }
+    }
+    found
+}
+
+/// What still goes in one transaction.
+fn atomic(found: &Conformance) -> Vec<&str> {
+    let entries = found.profile.support.iter();
+    let atomic = entries.filter(|(_, entry)| entry.atomic);
+    atomic.map(|(key, _)| key.as_str()).collect()
+}
+
+#[tokio::test]
+async fn where_patches_go_in_no_transaction_whole_resources_may() {
+    let whole = ["Observation.create", "Observation.update", "Task.create"];
+    for odd in [REFUSES_PATCHES_UNREAD, IGNORES_PATCHES] {
+        let found = both_ways(odd).await;
+        assert_eq!(found.verdict(), ConformanceVerdict::Pass, "{found:#?}");
+        assert_eq!(atomic(&found), whole, "{found:#?}");
+    }
+    let as_it_should = Otherwise::asked(|_| None);
+    let found = both_ways(as_it_should).await;
+    assert_eq!(atomic(&found).len(), 4, "{found:#?}");
+}
+
+/// Drops the condition of the entries that match.
+fn without(asked: &mut Value, method: &str, condition: &str) {
+    for entry in entries(asked) {
+        let request = entry["request"].as_object_mut().unwrap();
+        if request["method"] == method {
+            request.shift_remove(condition);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_ignores_a_condition_is_not_used() {
+    type Asked = fn(&mut Value) -> Option<StatusCode>;
+    let cases: [(Asked, &str, &str, CheckOutcome); 3] = [
+        (
+            |asked| {
+                without(asked, "POST", "ifNoneExist");
+                None
+            },
+            "create-in-transaction",
+            "a condition does not hold",
+            CheckOutcome::Reduced,
+        ),
+        (
+            |asked| {
+                without(asked, "PUT", "ifMatch");
+                None
+            },
+            "transaction",
+            "a PUT of an old version",
+            CheckOutcome::Failed,
+        ),
+        (
+            |asked| {
+                without(asked, "PATCH", "ifMatch");
+                None
+            },
+            "transaction",
+            "a PATCH of an old version",
+            CheckOutcome::Failed,
+        ),
+    ];
+    for (asked, check, say, outcome) in cases {
+        let found = both_ways(Otherwise::asked(asked)).await;
+        assert!(atomic(&found).is_empty(), "{found:#?}");
+        let tried = found.checks.iter().find(|one| one.check == check).unwrap();
+        assert_eq!(tried.outcome, outcome, "{found:#?}");
+        assert!(tried.say.contains(say), "{}", tried.say);
+        // Alone, the conditions are kept.
+        let mut entries = found.profile.support.values();
+        assert!(entries.all(|entry| entry.strategy == CONDITIONAL));
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_refused_unread_shows_nothing() {
+    // Were the refusal of the old version taken for an undone transaction, creates would go in one.
+    let found = both_ways(Otherwise::asked(|asked| {
+        let mut entries = entries(asked).iter();
+        let refuses = entries.any(|entry| entry["request"]["method"] == "PUT");
+        refuses.then_some(StatusCode::BAD_REQUEST)
+    }))
+    .await;
+    assert_eq!(found.verdict(), ConformanceVerdict::Pass, "{found:#?}");
+    assert!(atomic(&found).is_empty(), "{found:#?}");
 }
 
 #[tokio::test]

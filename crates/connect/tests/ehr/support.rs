@@ -4,6 +4,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use chaperone_connect::egress::Gate as EgressGate;
 use chaperone_connect::ehr::{EhrAuth, EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_connect::random::OsRandom;
@@ -223,9 +227,15 @@ pub(crate) fn update(
     order
 }
 
+/// An attempt at an endpoint of which a report showed all that is claimed of it.
 pub(crate) fn attempt(order: &WriteOrder, number: u32) -> Delivering {
+    attempt_where(order, number, true)
+}
+
+/// An attempt at an endpoint whose transactions a report showed to be atomic, or not.
+pub(crate) fn attempt_where(order: &WriteOrder, number: u32, is_atomic: bool) -> Delivering {
     let bytes = serde_json::to_vec(order).unwrap();
-    Delivering::begin(order.clone(), Digest::of_bytes(&bytes), number)
+    Delivering::begin(order.clone(), Digest::of_bytes(&bytes), number).shown_atomic(is_atomic)
 }
 
 pub(crate) async fn write(
@@ -245,6 +255,87 @@ pub(crate) async fn serve(router: Router) -> String {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}/fhir")
+}
+
+/// What a server does otherwise than the sandbox behind it with the transactions that it is sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Otherwise {
+    /// What it makes of a transaction before it is carried out; with a status it refuses it unread.
+    pub(crate) asked: fn(&mut Value) -> Option<StatusCode>,
+    /// What it makes of the answer to what it was asked; with a status it says that alone.
+    pub(crate) told: fn(&Value, &mut Value) -> Option<StatusCode>,
+}
+
+impl Otherwise {
+    /// Makes something else of a transaction, and answers as it should.
+    pub(crate) fn asked(asked: fn(&mut Value) -> Option<StatusCode>) -> Self {
+        Self {
+            asked,
+            told: |_, _| None,
+        }
+    }
+}
+
+/// The entries of a transaction or of its answer.
+pub(crate) fn entries(bundle: &mut Value) -> &mut Vec<Value> {
+    let entries = &mut bundle["entry"];
+    if entries.is_null() {
+        *entries = json!([]);
+    }
+    entries.as_array_mut().unwrap()
+}
+
+/// A server in front of a sandbox that is odd about transactions and passes on everything else.
+pub(crate) async fn in_front_of(sandbox: &RunningSandbox, odd: Otherwise) -> String {
+    let behind = sandbox.base_url.clone();
+    let router = Router::new().fallback(move |request: Request| {
+        let behind = behind.clone();
+        async move { pass_on(&behind, odd, request).await }
+    });
+    serve(router).await
+}
+
+async fn pass_on(behind: &str, odd: Otherwise, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut body = to_bytes(body, 1 << 20).await.unwrap();
+    let path = parts.uri.path_and_query().unwrap().as_str();
+    let path = path.strip_prefix("/fhir").unwrap();
+    let asked: Option<Value> = serde_json::from_slice(&body).ok();
+    let asked = asked.filter(|it| it["type"] == "transaction");
+    if let Some(mut bundle) = asked.clone() {
+        if let Some(refused) = (odd.asked)(&mut bundle) {
+            return refused.into_response();
+        }
+        body = Bytes::from(bundle.to_string());
+    }
+    let mut sent = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .request(parts.method, format!("{behind}{path}"))
+        .body(body);
+    for (name, value) in &parts.headers {
+        if !["host", "content-length"].contains(&name.as_str()) {
+            sent = sent.header(name, value);
+        }
+    }
+    let answer = sent.send().await.unwrap();
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let mut text = answer.text().await.unwrap();
+    if let (Some(asked), StatusCode::OK) = (asked, status) {
+        let mut told: Value = serde_json::from_str(&text).unwrap();
+        if let Some(said) = (odd.told)(&asked, &mut told) {
+            return said.into_response();
+        }
+        text = told.to_string();
+    }
+    let mut response = (status, text).into_response();
+    for name in ["content-type", "etag", "location"] {
+        if let Some(value) = headers.get(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
 }
 
 /// What a raw server does with a request it has read to its end.

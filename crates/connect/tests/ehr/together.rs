@@ -1,12 +1,8 @@
 //! Several changes as one transaction: everything or nothing, each way a send can end, servers that are not what they
 //! say, and each order that must not be sent.
 
-use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use chaperone_connect::ehr::{EhrConfig, FhirEndpoint, ProfileSource};
+use chaperone_connect::ehr::{EhrConfig, EhrLimits, FhirEndpoint, ProfileSource};
 use chaperone_core::change::{Change, ChangeClass, Destination, Direction};
 use chaperone_core::digest::Digest;
 use chaperone_core::evidence::{Strategy, WriteOrder};
@@ -23,8 +19,8 @@ use chaperone_sandbox::{FaultKind, FaultRule, RunningSandbox, ServerProfile};
 use serde_json::{Value, json};
 
 use crate::support::{
-    attempt, config, create, endpoint_of, kind, reconcile, sandbox, serve, task, update, write,
-    writeback,
+    Otherwise, attempt, attempt_where, config, create, endpoint_of, entries, in_front_of, kind,
+    reconcile, sandbox, task, update, write, writeback,
 };
 
 const CONDITIONAL: Strategy = Strategy::Conditional;
@@ -159,6 +155,14 @@ impl Pair {
             handle.resources("Task").len(),
             appointment["status"].clone(),
         )
+    }
+
+    /// How many transactions arrived.
+    fn transactions(&self) -> usize {
+        let requests = self.sandbox.handle.requests().into_iter();
+        requests
+            .filter(|it| it.method == "POST" && it.path == "/")
+            .count()
     }
 
     fn somebody_moves_it(&self) {
@@ -301,6 +305,9 @@ async fn what_cannot_be_one_transaction_never_leaves() {
     change(&|o| o.also[0].path = "Appointment/a2".to_owned());
     change(&|o| o.also[0].body = "{}".to_owned());
     change(&|o| o.also[0].provenance = Some("{}".to_owned()));
+    // And each with its Provenance.
+    change(&|o| o.also[0].provenance = None);
+    change(&|o| o.provenance = None);
     change(&|o| o.also[0].interaction = chaperone_core::resource::Interaction::Delete);
     change(&|o| o.also[0].patch = Some("[]".to_owned()));
     // No resource twice, whether it is there already or is to be made.
@@ -343,86 +350,55 @@ async fn what_cannot_be_one_transaction_never_leaves() {
     for ehr in [not_atomic, one_type(false)] {
         assert_eq!(write(&ehr, &good).await, Err(rejected()));
     }
+    // Nor where that is claimed and was not shown, or where no Provenance is taken.
+    let unshown = attempt_where(&good, 1, false);
+    assert_eq!(pair.ehr.write(&unshown).await, Err(rejected()));
+    let mut unsigned = pair.ehr.profile();
+    for (key, entry) in &mut unsigned.support {
+        entry.provenance = key.starts_with("Task");
+    }
+    let unsigned = endpoint_of(EhrConfig {
+        profile: ProfileSource::Declared(unsigned),
+        ..config(&pair.sandbox.base_url, ServerKind::Full)
+    });
+    assert_eq!(write(&unsigned, &good).await, Err(rejected()));
     assert_eq!(pair.sandbox.handle.requests(), []);
     assert!(write(&one_type(true), &good).await.is_ok());
 }
 
-/// What a server does otherwise than it says with a transaction that it was sent.
-#[derive(Clone, Copy)]
-enum Odd {
-    /// Does all of it and is silent about the last entry.
-    FewerEntries,
-    /// Does the first entry alone and fails.
-    HalfAndFails,
-    /// Does the first entry alone and says that all went well.
-    HalfAndSaysAll,
+/// Does all of it and is silent about the last entry.
+const FEWER_ENTRIES: Otherwise = Otherwise {
+    asked: |_| None,
+    told: |_, told| {
+        entries(told).pop();
+        None
+    },
+};
+
+fn first_entry_alone(asked: &mut Value) -> Option<StatusCode> {
+    entries(asked).truncate(1);
+    None
 }
 
-/// A server in front of a sandbox that is odd about transactions and passes on everything else.
-async fn odd(sandbox: &RunningSandbox, odd: Odd) -> String {
-    let behind = sandbox.base_url.clone();
-    let router = Router::new().fallback(move |request: Request| {
-        let behind = behind.clone();
-        async move { pass_on(&behind, odd, request).await }
-    });
-    serve(router).await
-}
+/// Does the first entry alone and fails.
+const HALF_AND_FAILS: Otherwise = Otherwise {
+    asked: first_entry_alone,
+    told: |_, _| Some(StatusCode::INTERNAL_SERVER_ERROR),
+};
 
-async fn pass_on(behind: &str, odd: Odd, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut body = to_bytes(body, 1 << 20).await.unwrap();
-    let path = parts.uri.path_and_query().unwrap().as_str();
-    let path = path.strip_prefix("/fhir").unwrap();
-    let bundle: Option<Value> = serde_json::from_slice(&body).ok();
-    let bundle = bundle.filter(|it| it["type"] == "transaction");
-    let is_half = matches!(odd, Odd::HalfAndFails | Odd::HalfAndSaysAll);
-    if let (Some(mut bundle), true) = (bundle.clone(), is_half) {
-        bundle["entry"].as_array_mut().unwrap().truncate(1);
-        body = Bytes::from(bundle.to_string());
-    }
-    let mut sent = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .unwrap()
-        .request(parts.method, format!("{behind}{path}"))
-        .body(body);
-    for (name, value) in &parts.headers {
-        if !["host", "content-length"].contains(&name.as_str()) {
-            sent = sent.header(name, value);
-        }
-    }
-    let answer = sent.send().await.unwrap();
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let text = answer.text().await.unwrap();
-    let Some(asked) = bundle else {
-        let mut response = (status, text).into_response();
-        for name in ["content-type", "etag", "location"] {
-            if let Some(value) = headers.get(name) {
-                response.headers_mut().insert(name, value.clone());
-            }
-        }
-        return response;
-    };
-    let mut told: Value = serde_json::from_str(&text).unwrap();
-    let entries = told["entry"].as_array_mut().unwrap();
-    match odd {
-        Odd::FewerEntries => {
-            entries.pop();
-        }
-        Odd::HalfAndFails => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Odd::HalfAndSaysAll => {
-            let all = asked["entry"].as_array().unwrap().len();
-            entries.resize(
-                all,
-                json!({ "response": { "status": "200 OK", "etag": "W/\"2\"" } }),
-            );
-        }
-    }
-    (status, told.to_string()).into_response()
-}
+/// Does the first entry alone and says that all went well.
+const HALF_AND_SAYS_ALL: Otherwise = Otherwise {
+    asked: first_entry_alone,
+    told: |asked, told| {
+        let all = asked["entry"].as_array().unwrap().len();
+        let good = json!({ "response": { "status": "200 OK", "etag": "W/\"2\"" } });
+        entries(told).resize(all, good);
+        None
+    },
+};
 
-async fn in_front_of(pair: &Pair, how: Odd, settle_ms: i64) -> FhirEndpoint {
-    let base_url = odd(&pair.sandbox, how).await;
+async fn odd(pair: &Pair, how: Otherwise, settle_ms: i64) -> FhirEndpoint {
+    let base_url = in_front_of(&pair.sandbox, how).await;
     endpoint_of(EhrConfig {
         profile: source(true, false),
         settle_ms,
@@ -433,7 +409,7 @@ async fn in_front_of(pair: &Pair, how: Odd, settle_ms: i64) -> FhirEndpoint {
 #[tokio::test]
 async fn a_server_that_is_silent_about_an_entry_is_asked_what_it_did() {
     let pair = pair().await;
-    let ehr = in_front_of(&pair, Odd::FewerEntries, 0).await;
+    let ehr = odd(&pair, FEWER_ENTRIES, 0).await;
     let order = pair.order_for(&ehr);
     assert_eq!(write(&ehr, &order).await, Err(WriteFailed::Unknown));
     let receipt = applied(reconcile(&ehr, &order).await);
@@ -443,24 +419,59 @@ async fn a_server_that_is_silent_about_an_entry_is_asked_what_it_did() {
 
 #[tokio::test]
 async fn a_server_that_does_half_of_it_is_put_before_a_human() {
-    for how in [Odd::HalfAndFails, Odd::HalfAndSaysAll] {
+    for how in [HALF_AND_FAILS, HALF_AND_SAYS_ALL] {
         let pair = pair().await;
-        let ehr = in_front_of(&pair, how, 0).await;
+        let ehr = odd(&pair, how, 0).await;
         let order = pair.order_for(&ehr);
         assert_eq!(write(&ehr, &order).await, Err(WriteFailed::Unknown));
         let partly = Reconciliation::Undecidable(HumanNeeded::PartlyApplied);
         assert_eq!(reconcile(&ehr, &order).await, partly);
         assert_eq!(pair.stands(), (1, json!("booked")));
         // The rest is not sent after it.
+        let sent = pair.transactions();
         let again = ehr.write(&attempt(&order, 2)).await;
         assert_eq!(again, Err(WriteFailed::Unknown));
         assert_eq!(pair.stands(), (1, json!("booked")));
-        // While a search may not show all of it yet, it is looked at again.
-        let settling = in_front_of(&pair, how, 60_000).await;
+        // While a search may not show all of it yet, it is looked at again, and nothing is sent.
+        let settling = odd(&pair, how, 60_000).await;
         let order = pair.order_for(&settling);
         let looked = settling.reconcile(&attempt(&order, 1)).await;
         assert_eq!(looked, Err(EhrReadFailed::Unavailable));
+        let again = settling.write(&attempt(&order, 2)).await;
+        assert_eq!(again, Err(WriteFailed::Unknown));
+        assert_eq!(pair.transactions(), sent);
     }
+}
+
+#[tokio::test]
+async fn a_later_attempt_that_cannot_look_sends_nothing() {
+    let pair = pair().await;
+    let hasty = endpoint_of(EhrConfig {
+        profile: source(true, false),
+        limits: EhrLimits {
+            connect_timeout_ms: 100,
+            exchange_timeout_ms: 300,
+            ..EhrLimits::default()
+        },
+        ..config(&pair.sandbox.base_url, ServerKind::Full)
+    });
+    for (ehr, fault) in [
+        (&pair.ehr, FaultKind::Status { code: 503 }),
+        (&hasty, FaultKind::Latency { ms: 2_000 }),
+    ] {
+        let order = pair.order_for(ehr);
+        let rule = FaultRule::once("GET", "Appointment", fault).times(3);
+        pair.sandbox.handle.inject(rule);
+        let later = ehr.write(&attempt(&order, 2)).await;
+        assert_eq!(later, Err(WriteFailed::Unknown));
+        assert_eq!(pair.transactions(), 0);
+        pair.sandbox.handle.clear_faults();
+    }
+    // It is looked up, and once that shows that nothing is there it goes.
+    let order = pair.order();
+    assert_eq!(reconcile(&pair.ehr, &order).await, Reconciliation::Missing);
+    assert!(pair.ehr.write(&attempt(&order, 3)).await.is_ok());
+    assert_eq!(pair.transactions(), 1);
 }
 
 #[tokio::test]

@@ -318,6 +318,8 @@ pub trait Ehr: Send + Sync + 'static {
     ///
     /// Nothing leaves once [`Delivering::not_after`] has come, however long was looked at something before:
     /// the time is looked at right before the send, and a send that is too late is `NotApplied`.
+    /// Target and Provenance go in one transaction only where that is claimed and [`Delivering::is_shown_atomic`];
+    /// several changes go in no other way.
     async fn write(&self, delivering: &Delivering) -> Result<WriteReceipt, WriteFailed>;
 
     /// Looks whether what was placed unsigned at a location is signed. No effect at the EHR. Only for orders that are

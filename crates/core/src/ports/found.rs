@@ -27,6 +27,7 @@ pub struct There {
 
 impl Reconciliation {
     /// One outcome of everything that was sent as one: all of it, nothing, or what no atomic server leaves.
+    /// Where nothing was looked at, nothing is known: it must not pass for missing, which is sent again.
     ///
     /// # Errors
     /// `Unavailable` where some are there so lately that others may only not be shown yet.
@@ -54,7 +55,11 @@ impl Reconciliation {
         let provenance_written = there.iter().all(|one| one.provenance_written);
         let shown = there.into_iter().map(|one| one.written).collect();
         let receipt = WriteReceipt::of_all(shown, provenance_written);
-        Ok(receipt.map_or(Self::Missing, Self::Applied))
+        Ok(match receipt {
+            Some(receipt) => Self::Applied(receipt),
+            None if missing => Self::Missing,
+            None => Self::Undecidable(HumanNeeded::EndpointCannotTell),
+        })
     }
 }
 
@@ -108,6 +113,7 @@ mod tests {
     fn what_was_sent_as_one_is_all_there_or_missing_or_a_persons_to_look_at() {
         let unclear = Found::Unclear(HumanNeeded::MoreThanOne);
         for (found, expected) in [
+            (Vec::new(), "Undecidable(EndpointCannotTell)"),
             (
                 vec![there("1", false), there("2", true)],
                 "Task/1 Task/2 true",

@@ -67,13 +67,17 @@ impl Engine {
             .map(|intent| intent.purpose_of_use.clone())
     }
 
-    /// The order as approved: the stored bytes must have the approved digest.
+    /// The order as approved: the stored bytes must have the approved digest, and be of the changes that were ruled on.
     pub(super) async fn approved_order(&self, ready: &Ready) -> Result<WriteOrder, OrderUnusable> {
         let reference = &ready.ruled().order;
         let bytes = self.unseal(&reference.address).await?;
         let order: WriteOrder =
             serde_json::from_slice(&bytes).map_err(|_| OrderUnusable::Differs)?;
-        let is_approved = Digest::of_bytes(&bytes) == reference.digest
+        let ruled = ready.ruled().changes();
+        let kinds = ruled.map(|change| (&change.resource, change.interaction));
+        let sent = order.changes().map(|it| (it.resource, it.interaction));
+        let is_approved = kinds.eq(sent)
+            && Digest::of_bytes(&bytes) == reference.digest
             && order.writeback == ready.ruled().proposal.id
             && order.tenant == self.config.tenant
             && order.connection == *self.ehr.connection()

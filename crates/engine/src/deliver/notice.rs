@@ -1,21 +1,23 @@
 //! Telling a patient, at the e-mail addresses of before, that their contact data was changed.
 //!
-//! It follows a delivery as work of its own, in no patient's order, so that a mail server that fails holds up nothing
-//! and a node that dies loses nothing. Told at least once: after a crash, once more. Whether somebody is told is the
-//! row's to say (`@notify("patient")`); the text is the bundle's.
+//! It follows a delivery as work of its own, so that a node that dies loses nothing. It is in no patient's order, holds
+//! its place no longer than one mail takes, and never one of those that are kept for what needs no order: a mail server
+//! that fails holds up no call for help. Told at least once: after a crash, once more. Where nobody can be told, an
+//! operator hears of it. Whether somebody is told is the row's to say (`@notify("patient")`); the text is the bundle's.
 //!
 //! # Source
 //! Row 1 of the write-back matrix; NIST SP 800-63B, section 6.1.2.3.
 
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::evidence::WriteOrder;
-use chaperone_core::ids::WorkId;
+use chaperone_core::ids::{PatientToken, WorkId};
 use chaperone_core::patient_mail::{
     PatientMailEvent, PatientMailKind, PatientMailNotSent, PatientMailText,
 };
 use chaperone_core::phi::Phi;
-use chaperone_core::ports::{ClaimedWork, Commit, PatientMailer, WorkChange, WorkItem, WorkKind};
-use chaperone_core::writeback::Ruled;
+use chaperone_core::ports::{
+    ClaimedWork, Commit, KeyVaultFailed, PatientMailer, WorkChange, WorkItem, WorkKind,
+};
 
 use super::queue::later;
 use super::{HELD_BY_MODE_MS, ItemFailed, delivery, subjects_of};
@@ -27,6 +29,8 @@ use crate::verification::contact::{addresses_before, is_told};
 /// How long after each attempt the next one follows, in milliseconds; after the last, somebody is asked to look.
 const AGAIN_MS: [i64; 4] = [60_000, 600_000, 3_600_000, 21_600_000];
 const MAIL: PatientMailKind = PatientMailKind::ContactChanged;
+/// What an operator hears where a patient could not be told.
+const UNTOLD: &str = "patient-not-told";
 
 impl Engine {
     /// The work of telling the patient, in the commit that makes a change of theirs a delivered one.
@@ -37,7 +41,7 @@ impl Engine {
                 id: WorkId::from_random(self.random.id()),
                 kind: WorkKind::Deliver,
                 subject: hand.id.to_string(),
-                order_key: None,
+                order_key: Some(format!("notice/{}", hand.id)),
                 due: commit.at,
             }));
         }
@@ -60,10 +64,14 @@ impl Engine {
         let order: WriteOrder = match self.unseal(&ruled.order.address).await {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(order) => order,
-                Err(_) => return self.complete(work).await,
+                Err(_) => return self.untold(hand, PatientMailNotSent::NoAddress, work).await,
             },
             // Nobody is told about what was shredded since.
-            Err(VaultFailed::Missing | VaultFailed::Sealed) => return self.complete(work).await,
+            Err(
+                VaultFailed::Missing
+                | VaultFailed::Sealed
+                | VaultFailed::Keys(KeyVaultFailed::Destroyed),
+            ) => return self.complete(work).await,
             Err(failed) => return Err(failed.into()),
         };
         let addresses = addresses_before(&order, self.now());
@@ -72,17 +80,11 @@ impl Engine {
             .patient_mail
             .as_ref()
             .zip(self.tables.trust().changed());
-        let (Some((mailer, text)), false) = (channel, addresses.is_empty()) else {
-            let reason = if addresses.is_empty() {
-                PatientMailNotSent::NoAddress
-            } else {
-                PatientMailNotSent::NoChannel
-            };
-            let mut commit = self.commit_as(delivery());
-            hand.note(&mut commit, not_sent(ruled, reason))?;
-            commit.work.push(self.completed(work));
-            self.store.commit(commit).await?;
-            return Ok(());
+        if addresses.is_empty() {
+            return self.untold(hand, PatientMailNotSent::NoAddress, work).await;
+        }
+        let Some((mailer, text)) = channel else {
+            return self.untold(hand, PatientMailNotSent::NoChannel, work).await;
         };
         let attempts = self.attempts_to_tell(&hand).await?;
         let mut commit = self.commit_as(delivery());
@@ -99,7 +101,7 @@ impl Engine {
         match to_all(mailer.as_ref(), &addresses, &text).await {
             Ok(()) => commit.work.push(self.completed(work)),
             Err(reason) => {
-                hand.note(&mut commit, not_sent(ruled, reason))?;
+                hand.note(&mut commit, not_sent(ruled.proposal.patient, reason))?;
                 match AGAIN_MS.get(attempts) {
                     Some(wait_ms) => commit.work.push(WorkChange::Defer {
                         id: work.item.id,
@@ -109,12 +111,28 @@ impl Engine {
                     }),
                     None => {
                         commit.work.push(self.completed(work));
-                        self.tell_operator(hand.id, "patient-not-told");
+                        self.tell_operator(hand.id, UNTOLD);
                     }
                 }
             }
         }
         self.store.commit(commit).await?;
+        Ok(())
+    }
+
+    /// Nobody can be told, now or later: it is recorded, and an operator hears of it.
+    async fn untold(
+        &self,
+        mut hand: InHand,
+        reason: PatientMailNotSent,
+        work: &ClaimedWork,
+    ) -> Result<(), ItemFailed> {
+        let mut commit = self.commit_as(delivery());
+        let patient = hand.state.proposal().patient;
+        hand.note(&mut commit, not_sent(patient, reason))?;
+        commit.work.push(self.completed(work));
+        self.store.commit(commit).await?;
+        self.tell_operator(hand.id, UNTOLD);
         Ok(())
     }
 
@@ -132,26 +150,21 @@ impl Engine {
     }
 }
 
-/// One mail to each address, whatever becomes of the others. Where one did not take it, all are told again: rather
-/// twice than not at all.
+/// One mail to each address at the same time, whatever becomes of the others. Where one did not take it, all are told
+/// again: rather twice than not at all.
 async fn to_all(
     mailer: &dyn PatientMailer,
     addresses: &[Phi<String>],
     text: &PatientMailText,
 ) -> Result<(), PatientMailNotSent> {
-    let mut outcome = Ok(());
-    for address in addresses {
-        if let Err(reason) = mailer.send(address, text).await {
-            outcome = Err(reason);
-        }
-    }
-    outcome
+    let sent = addresses.iter().map(|address| mailer.send(address, text));
+    futures::future::join_all(sent).await.into_iter().collect()
 }
 
-fn not_sent(ruled: &Ruled, reason: PatientMailNotSent) -> Event {
+fn not_sent(patient: Option<PatientToken>, reason: PatientMailNotSent) -> Event {
     Event::PatientMail(PatientMailEvent::NotSent {
         mail: MAIL,
-        patient: ruled.proposal.patient,
+        patient,
         reason,
     })
 }

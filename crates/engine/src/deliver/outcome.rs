@@ -52,6 +52,10 @@ impl Engine {
         match self.ehr.reconcile(delivering).await {
             Ok(Reconciliation::Applied(receipt)) => Ok(receipt),
             Ok(Reconciliation::Missing) => Err(WriteFailed::Stale),
+            // Some of it, or more than once, is ours beyond doubt, and a person's to look at.
+            Ok(Reconciliation::Undecidable(
+                HumanNeeded::PartlyApplied | HumanNeeded::MoreThanOne,
+            )) => Err(WriteFailed::Unknown),
             Ok(Reconciliation::Undecidable(_)) => {
                 match self.may_be_ours(delivering.order()).await {
                     Ok(false) => Err(WriteFailed::Stale),

@@ -148,7 +148,7 @@ impl Engine {
 ///
 /// # Source
 /// FHIR R4, Resource, "meta.tag": `SUBSETTED`. Nobody updates what they were shown a part of.
-fn is_part(resource: &Value) -> bool {
+pub(crate) fn is_part(resource: &Value) -> bool {
     let tags = resource.pointer("/meta/tag").and_then(Value::as_array);
     tags.into_iter()
         .flatten()

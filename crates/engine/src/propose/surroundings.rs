@@ -344,8 +344,8 @@ impl Engine {
         Ok(matches!(last, Some(Observed::Present(when)) if when.earliest >= since))
     }
 
-    /// The results with a number that were certainly measured since a time, and when; none when there are more than
-    /// are looked at.
+    /// The results that were measured since a time, or may have been, and when; none when there are more than are
+    /// looked at.
     ///
     /// # Errors
     /// When the EHR does not say.
@@ -355,7 +355,7 @@ impl Engine {
         codes: &BTreeSet<String>,
         since: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<(When, Value)>, EhrReadFailed> {
+    ) -> Result<Vec<(Measured, Value)>, EhrReadFailed> {
         let need = ObservationNeed {
             codes: codes.clone(),
             since,
@@ -371,8 +371,8 @@ impl Engine {
             })
         };
         let measured = found.unwrap_or_default().into_iter().filter_map(|it| {
-            let at = observed_at(&it)?;
-            let counts = is_it(&it) && at.earliest >= since && at.earliest <= now;
+            let at = measured_at(&it);
+            let counts = is_it(&it) && at.latest >= since && at.earliest <= now;
             counts.then_some((at, it))
         });
         Ok(measured.collect())
@@ -472,6 +472,31 @@ fn observed_at(observation: &Value) -> Option<When> {
     let text = |key: &str| observation.get(key).and_then(Value::as_str);
     let written = text("effectiveDateTime").or_else(|| text("effectiveInstant"))?;
     When::parse(written, None)
+}
+
+/// Between which instants a result was measured, as far as it says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) earliest: Timestamp,
+    pub(crate) latest: Timestamp,
+}
+
+/// When a result was measured: what does not say so in a way that is read here may be of any time.
+fn measured_at(observation: &Value) -> Measured {
+    let bound = |name: &str| {
+        let text = observation
+            .pointer("/effectivePeriod")?
+            .get(name)?
+            .as_str()?;
+        When::parse(text, None)
+    };
+    let at = observed_at(observation);
+    let earliest = at.or_else(|| bound("start")).map(|when| when.earliest);
+    let latest = at.or_else(|| bound("end")).map(|when| when.latest);
+    Measured {
+        earliest: earliest.unwrap_or(Timestamp::MIN),
+        latest: latest.unwrap_or(Timestamp::MAX),
+    }
 }
 
 /// Whether an observation was made before a time, as far as it says.

@@ -8,7 +8,6 @@
 //! Requirement R024.
 
 use chaperone_core::bundle::WriteAction;
-use chaperone_core::evidence::Strategy;
 use chaperone_core::ids::ToolName;
 use chaperone_core::together::ENTRIES_MAX;
 use serde_json::Value;
@@ -17,6 +16,7 @@ use crate::arguments::{Arguments, CHANGES};
 use crate::call::Admitted;
 use crate::context::Engine;
 use crate::errors::CallError;
+use crate::order::takes_as_one;
 
 impl Engine {
     /// Proposes several changes as one write-back.
@@ -100,7 +100,7 @@ impl Engine {
         let profile = self.delivery_profile().await?;
         for (at, (_, write)) in calls.iter().enumerate() {
             let support = profile.of(&write.resource, write.interaction);
-            if support.strategy != Strategy::Conditional || !support.atomic {
+            if !takes_as_one(&support) {
                 return Err(CallError::not_together().of_change(at, calls.len()));
             }
         }

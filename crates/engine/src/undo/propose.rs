@@ -13,7 +13,7 @@ use super::remedy::{Draft, DraftChange, agent, intent, tool};
 use super::{CHAPERONE, UndoFailed, UndoRun};
 use crate::context::{Engine, after};
 use crate::merge::instant;
-use crate::order::{ChangeSent, ToSend, Way, order_bytes, sent_as, way_of};
+use crate::order::{ChangeSent, OrderHead, order_bytes, order_of};
 use crate::propose::conformant;
 use crate::transition::InHand;
 
@@ -144,68 +144,26 @@ impl Engine {
         draft: &Draft,
         validation: ValidationRecord,
     ) -> Result<WriteOrder, UndoFailed> {
-        let record = draft.ruling.record();
-        let (first, others) = draft.changes.split_first().ok_or(UndoFailed::Internal)?;
-        let (interaction, resource) = (first.write.interaction, first.write.resource.clone());
         let profile = self.delivery_profile().await?;
-        let way = if others.is_empty() {
-            let support = profile.of(&resource, interaction);
-            let base = first.base.as_ref().map(Value::to_string);
-            let sent = ToSend {
-                resource: &resource,
-                interaction,
-                body: &first.body,
-                base: base.as_deref(),
-            };
-            way_of(&support, record, &validation, &sent)
-        } else {
-            Way::as_transaction()
-        };
         let recorded = instant(self.now());
-        let mut sent_all = Vec::with_capacity(draft.changes.len());
-        for (at, change) in draft.changes.iter().enumerate() {
-            let write = &change.write;
-            let support = profile.of(&write.resource, write.interaction);
-            let provenance = support
-                .provenance
-                .then(|| provenance(run, link, (draft, change), &recorded).to_string());
-            let made = ChangeSent {
-                id,
-                at,
-                write,
+        let sent = |change| {
+            let change: &DraftChange = change;
+            ChangeSent {
+                write: &change.write,
                 base: change.base.as_ref(),
                 body: &change.body,
-                as_patch: support.patch,
-            };
-            let sent = sent_as(&made, way.strategy, provenance, &change.asked);
-            sent_all.push(sent.ok_or(UndoFailed::Internal)?);
-        }
-        let mut also = sent_all.into_iter();
-        let one = also.next().ok_or(UndoFailed::Internal)?;
-        Ok(WriteOrder {
+                provenance: provenance(run, link, (draft, change), &recorded),
+                asked: &change.asked,
+            }
+        };
+        let changes = draft.changes.iter().map(sent).collect();
+        let head = OrderHead {
             salt: draft.salt,
             tenant: self.config.tenant.clone(),
             writeback: id,
             patient: original.patient,
             connection: self.ehr.connection().clone(),
             endpoint: self.ehr.endpoint().to_owned(),
-            interaction: one.interaction,
-            resource: one.resource,
-            path: one.path,
-            if_none_exist: one.if_none_exist,
-            if_match: one.if_match,
-            base_version: one.base_version,
-            base_digest: one.base_digest,
-            base: one.base,
-            body: one.body,
-            patch: one.patch,
-            provenance: one.provenance,
-            strategy: way.strategy,
-            operation: way.operation,
-            signed_form: way.signed_form,
-            gate: record.gate.clone(),
-            class: record.class,
-            bundle: record.bundle,
             validation,
             author: AgentVersion {
                 agent: agent()?,
@@ -213,14 +171,8 @@ impl Engine {
                 model: "none".to_owned(),
                 prompts: Vec::new(),
             },
-            evidence: Vec::new(),
-            rests_on: one.rests_on,
-            resembles: Vec::new(),
-            asked: Some(one.asked),
-            call: None,
-            edit: None,
-            also: also.collect(),
-        })
+        };
+        order_of(head, changes, draft.ruling.record(), &profile).map_err(|_| UndoFailed::Internal)
     }
 }
 

@@ -15,7 +15,7 @@ use chaperone_core::bundle::WriteAction;
 use chaperone_core::change::{Change, Destination};
 use chaperone_core::content::same_content;
 use chaperone_core::digest::Salt;
-use chaperone_core::evidence::{Ruling, Strategy, ValidationRecord};
+use chaperone_core::evidence::{Ruling, ValidationRecord};
 use chaperone_core::facts::{FactValue, Facts};
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{AgentId, IntentId, ToolName, UndoId, WritebackId};
@@ -33,7 +33,8 @@ use super::remedies::without_server_parts;
 use super::{CHAPERONE, REMEDIATE, TOOL, UndoFailed};
 use crate::context::Engine;
 use crate::merge::{WRITEBACK_SYSTEM, instant};
-use crate::propose::{Inputs, LEGAL_HOLD, change_of, reaches_patient};
+use crate::order::{ToSend, patch_of, takes_as_one};
+use crate::propose::{Inputs, LEGAL_HOLD, change_of, is_part, reaches_patient};
 
 /// What is to be done about one effect.
 pub(super) enum Remedied {
@@ -148,6 +149,9 @@ impl Engine {
             Err(EhrReadFailed::NotFound) => return Ok(Person(PersonNeeded::GoneAtEhr)),
             Err(failed) => return Err(failed.into()),
         };
+        if is_part(&current) {
+            return Ok(Person(PersonNeeded::ShownInPart));
+        }
         let sent: Value = serde_json::from_str(change.body)
             .map_err(|_| corrupt("the body of a stored order cannot be read"))?;
         let unmodified = is_unmodified(&place, &sent, &current);
@@ -342,9 +346,6 @@ impl Engine {
             },
             None => None,
         };
-        if sketches.len() > 1 && !self.takes_all(&sketches).await? {
-            return Ok(Person(PersonNeeded::NotAsOne));
-        }
         let mut salt = [0; 32];
         self.random.fill(&mut salt);
         let salt = Salt::from_random(salt);
@@ -356,6 +357,9 @@ impl Engine {
                 Ok(change) => changes.push(change),
                 Err(needed) => return Ok(Person(needed)),
             }
+        }
+        if changes.len() > 1 && !self.takes_all(&changes).await? {
+            return Ok(Person(PersonNeeded::NotAsOne));
         }
         let asked: Vec<WriteRequest> = changes.iter().map(|it| it.asked.clone()).collect();
         let ruling = match self.bundle.rule_all(&asked) {
@@ -374,15 +378,21 @@ impl Engine {
     }
 
     /// Whether the EHR takes all of it as one transaction.
-    async fn takes_all(&self, sketches: &[Sketch]) -> Result<bool, UndoFailed> {
+    async fn takes_all(&self, changes: &[DraftChange]) -> Result<bool, UndoFailed> {
         let profile = self.delivery_profile().await?;
-        for sketch in sketches {
-            let support = profile.of(&kind_of(sketch)?, sketch.interaction);
-            if support.strategy != Strategy::Conditional || !support.atomic {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(changes.iter().all(|change| {
+            let (resource, interaction) = (&change.write.resource, change.write.interaction);
+            let support = profile.of(resource, interaction);
+            let is_patched = support.patch && interaction == Interaction::Update;
+            let base = change.base.as_ref().map(Value::to_string);
+            let sent = ToSend {
+                resource,
+                interaction,
+                body: &change.body,
+                base: base.as_deref(),
+            };
+            takes_as_one(&support) && (!is_patched || patch_of(&sent).is_some())
+        }))
     }
 
     /// One change, checked and put as policy is asked about it.

@@ -128,7 +128,8 @@ impl Engine {
     /// Makes a code and sends it to the e-mail address that an order adds, for whoever is signed in to the portal.
     ///
     /// # Errors
-    /// [`VerifyFailed`]; a refusal is recorded, and no code of before counts less for it.
+    /// [`VerifyFailed`]; a refusal is recorded. A code that was made replaces the one of before, also where its mail
+    /// is not known to have left: only the newest counts, and each counts as made.
     pub async fn send_code(
         &self,
         from: &Portal,
@@ -250,7 +251,7 @@ impl Engine {
             self.store.commit(commit).await?;
             return Err(VerifyFailed::CodeWrong);
         }
-        // Used up with whatever comes of it; against the revision that was looked at, so that nobody tries twice at
+        // Used up with what comes of it; against the revision that was looked at, so that nobody tries twice at
         // once.
         commit.records.push(kept(&asking)?);
         let shown = VerificationRecord {

@@ -18,18 +18,13 @@ use super::displays::{for_words, with_displays};
 use super::review::corrupt;
 use crate::context::Engine;
 
-/// Most lines of the difference of one change that are shown.
-pub(super) const DIFF_LINES_MAX: usize = 120;
-
 /// One change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChangeView {
     /// It in one line.
     pub words: Phi<String>,
-    /// Before and after, element by element.
+    /// Before and after, element by element: all of it, for nobody decides about what they are not shown.
     pub diff: Vec<DiffLine>,
-    /// Lines that were left off.
-    pub diff_left_off: usize,
     /// Texts of it that can be read as a whole, such as a note.
     pub documents: Vec<String>,
     /// Whether the base is still what it was.
@@ -152,13 +147,9 @@ impl Engine {
     ) -> Vec<ChangeView> {
         let mut views = Vec::new();
         for (at, (change, sent)) in opened.changes().zip(opened.order.changes()).enumerate() {
-            let mut diff = change.diff();
-            let diff_left_off = diff.len().saturating_sub(DIFF_LINES_MAX);
-            diff.truncate(DIFF_LINES_MAX);
             views.push(ChangeView {
                 words: Phi::new(change.words()),
-                diff,
-                diff_left_off,
+                diff: change.diff(),
                 documents: documents(&change.body),
                 base: self.base_state(&sent).await,
                 follows: self.follows(&change.body, proposal).await,
@@ -198,11 +189,9 @@ impl Engine {
             }
             shown
         };
-        let mut diff = words::diff(Some(&clinical(&prior)), &clinical(body));
-        diff.truncate(DIFF_LINES_MAX);
         Some(Follows {
             words: words::describe(&for_words(&prior)),
-            diff,
+            diff: words::diff(Some(&clinical(&prior)), &clinical(body)),
         })
     }
 

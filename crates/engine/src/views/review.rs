@@ -179,8 +179,10 @@ impl FindingView {
 pub struct OutcomeView {
     /// How it is delivered.
     pub strategy: Strategy,
-    /// Whether of what is there already the changed elements alone are sent.
+    /// Whether the changed elements of what is there already are sent, and nothing else.
     pub patched: bool,
+    /// Whether several changes go as one.
+    pub several: bool,
     /// Whether it goes to the EHR or stays here.
     pub staged: bool,
     /// The proof that can be reached.
@@ -493,7 +495,8 @@ fn outcome(ruled: &Ruled, opened: &OrderContent) -> OutcomeView {
     let order = &opened.order;
     OutcomeView {
         strategy: order.strategy,
-        patched: order.changes().any(|change| change.patch.is_some()),
+        patched: order.changes().all(|change| change.patch.is_some()),
+        several: !order.also.is_empty(),
         staged: ruled.ruling.destination == chaperone_core::change::Destination::Staged,
         proof: order.strategy.proof(),
         drops: drops_of(order),

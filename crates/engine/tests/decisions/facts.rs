@@ -192,6 +192,7 @@ pub(crate) async fn several_changes_of_one_proposal_count_each(db: Db) {
     assert_eq!(second["state"], "awaiting_approval", "{second}");
     let (ruling, facts) = asked(&bench, id_of(&second)).await;
     assert_eq!(ruling.gate.level(), GateLevel::TwoPerson);
+    assert_eq!(facts.len(), 2);
     assert!(
         facts
             .iter()
@@ -252,11 +253,17 @@ async fn taken_back(db: Db, born: Option<&str>, reason: &str) -> (Bench, Writeba
 }
 
 pub(crate) async fn a_confidential_service_for_an_adolescent_is_a_clinicians(db: Db) {
-    // Contraception, and a vaccination; the bench's clock stands in December 2030.
+    // Contraception, and a vaccination; the bench's clock stands at noon UTC of 2030-01-01.
     for (born, reason, is_one) in [
         (Some("2015-06-01"), "Z30.011", true),
         (Some("2015-06-01"), "Z23", false),
         (Some("1990-06-01"), "Z30.011", false),
+        // `rules/verification.toml`: from the day they are 12, which somewhere is the second already, to the last day
+        // before they are 18 everywhere.
+        (Some("2018-01-03"), "Z30.011", false),
+        (Some("2018-01-02"), "Z30.011", true),
+        (Some("2012-01-02"), "Z30.011", true),
+        (Some("2012-01-01"), "Z30.011", false),
         // Who may be one counts as one.
         (Some("2012"), "Z30.011", true),
         (None, "Z30.011", true),

@@ -119,6 +119,7 @@ on_both! {
         people_see_all_of_it_and_decide_on_all_of_it,
         what_holds_for_one_of_them_holds_for_all,
         all_or_nothing_of_it_is_there_whatever_the_network_does,
+        what_is_there_in_part_is_a_persons_to_look_at,
         an_update_that_is_stale_takes_the_rest_with_it,
         what_was_made_as_one_is_undone_as_one,
         each_is_judged_as_if_the_others_were_on_record;
@@ -318,6 +319,7 @@ on_both! {
         a_booking_is_cancelled_and_one_that_others_changed_is_not,
         a_message_is_taken_back_by_another_where_the_patient_may_be_written_to,
         a_change_is_put_back_and_one_that_others_built_on_is_not,
+        what_the_ehr_shows_a_part_of_a_person_corrects,
         what_cannot_be_undone_by_a_machine_goes_to_a_person;
     resemblances:
         what_says_the_same_as_a_text_that_was_read_is_tainted_though_it_names_no_source,
@@ -335,6 +337,7 @@ on_both! {
         a_proxy_speaks_for_a_patient_when_the_ehr_says_so_now,
         an_attestation_for_another_organisation_finds_nothing,
         evidence_of_other_things_leaves_it_held,
+        a_hold_placed_while_something_waits_is_seen_before_it_passes,
         what_is_near_by_now_is_not_cancelled_by_a_patients_word,
         who_has_no_say_is_shown_nothing;
     reviews:

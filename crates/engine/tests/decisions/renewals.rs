@@ -386,6 +386,17 @@ pub(crate) async fn visits_and_results_are_looked_at_again_right_before_a_renewa
         newer
     };
     let (before, since) = ("2029-10-01T09:00:00Z", "2029-12-20T09:00:00Z");
+    let over = |start: Option<&str>, end: &str, value: f64| {
+        let mut lasting = newer(since, "final", value, "U/L");
+        let members = lasting.as_object_mut().unwrap();
+        members.remove("effectiveDateTime");
+        let mut period = json!({ "end": end });
+        if let Some(start) = start {
+            period["start"] = json!(start);
+        }
+        members.insert("effectivePeriod".to_owned(), period);
+        lasting
+    };
     let mut allergy = json!({
         "resourceType": "AllergyIntolerance", "id": "al", "patient": { "reference": "Patient/p1" },
         "clinicalStatus": { "coding": [{
@@ -434,6 +445,36 @@ pub(crate) async fn visits_and_results_are_looked_at_again_right_before_a_renewa
         (
             "the same, of before",
             newer(before, "final", 120.1, "U/L"),
+            true,
+        ),
+        (
+            "a result of some day of the year, beyond it",
+            newer("2029", "final", 120.1, "U/L"),
+            false,
+        ),
+        (
+            "the same, within it",
+            newer("2029", "final", 119.9, "U/L"),
+            true,
+        ),
+        (
+            "a result over a day, beyond it",
+            over(Some("2029-12-20T09:00:00Z"), "2029-12-21T09:00:00Z", 120.1),
+            false,
+        ),
+        (
+            "a result up to a day, beyond it",
+            over(None, "2029-12-21T09:00:00Z", 120.1),
+            false,
+        ),
+        (
+            "the same, within it",
+            over(None, "2029-12-21T09:00:00Z", 119.9),
+            true,
+        ),
+        (
+            "a result up to a day of before, beyond it",
+            over(None, "2029-10-21T09:00:00Z", 120.1),
             true,
         ),
         (

@@ -7,6 +7,7 @@ use chaperone_core::gate::GateLevel;
 use chaperone_core::ids::WritebackId;
 use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::phi::ExposedFor;
+use chaperone_core::ports::Notice;
 use chaperone_core::principal::Role;
 use chaperone_core::resource::ResourceType;
 use chaperone_core::undo::UndoStep;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::bench::*;
 use crate::deliveries::slot;
-use crate::undo::{approve, of_one, proposed, records, step, undo};
+use crate::undo::{approve, of_one, proposed, records, status_at_ehr, step, undo};
 use crate::verifications::{Held, trusting_bench};
 
 const TOOL: &str = "propose_together";
@@ -125,6 +126,12 @@ pub(crate) async fn one_refused_change_refuses_all_and_each_has_a_decision(db: D
         slot("s1", "free", Some("124")),
         slot("s2", "free", Some("117")),
     ];
+    // And one that took place, which nobody can cancel any more.
+    bench.ehr.put(json!({
+        "resourceType": "Appointment", "id": "a1", "status": "fulfilled",
+        "start": "2031-04-03T09:00:00Z", "end": "2031-04-03T09:30:00Z",
+        "participant": [{ "actor": { "reference": "Patient/p1" }, "status": "accepted" }],
+    }));
     let (agent, tokens) = bench.scheduler(&slots).await;
     let changes = [task("Call back."), booking("book_appointment", &tokens[1])];
     let (id, answer) = propose(&bench, &agent, "1", &changes).await;
@@ -140,12 +147,34 @@ pub(crate) async fn one_refused_change_refuses_all_and_each_has_a_decision(db: D
     assert_eq!(levels, [GateLevel::Auto, GateLevel::Deny]);
     assert_eq!(ruling.gate.level(), GateLevel::Deny);
     // One that is not valid refuses all before anything is ruled on.
-    let reversed = json!({ "tool": "create_task", "inputs": { "summary": "Call back.", "pool": "nursing",
+    let listed = bench.call(&agent, "list_appointments", json!({})).await;
+    let appointment = listed["resources"][0]["id"].clone();
+    let cancel = json!({ "tool": "cancel_appointment", "inputs": { "appointment": appointment } });
+    let (invalid, answer) = propose(&bench, &agent, "invalid", &[task("Call back."), cancel]).await;
+    assert_eq!(answer["state"], "refused", "{answer}");
+    assert_eq!(
+        answer["refusal"],
+        json!({ "by": "validation", "code": "invalid-proposal" })
+    );
+    assert_eq!(
+        answer["changes"],
+        json!([
+            { "tool": "create_task", "gate": null },
+            { "tool": "cancel_appointment", "gate": "deny", "code": "invalid-proposal" },
+        ])
+    );
+    assert_eq!(bench.row(invalid).await.gate, None);
+    // One that its own tool would not take makes no proposal.
+    let dated = json!({ "tool": "create_task", "inputs": { "summary": "Call back.", "pool": "nursing",
         "due": "2001-01-01T00:00:00Z" } });
     let refused = bench
-        .try_call(&agent, TOOL, all("2", &[task("Call back."), reversed]))
-        .await;
-    assert!(refused.is_err() || refused.unwrap()["state"] != "ready");
+        .try_call(&agent, TOOL, all("2", &[task("Call back."), dated]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code, refused.field.as_deref()),
+        ("undeclared-argument", Some("changes[1].due"))
+    );
     bench.deliver().await;
     assert!(bench.ehr.written().is_empty());
     // The same without it.
@@ -282,7 +311,7 @@ pub(crate) async fn people_see_all_of_it_and_decide_on_all_of_it(db: Db) {
     assert!(content.edit.is_empty());
     // Somebody who may decide on neither decides on nothing.
     let other = approve(&bench, &human(10, &[Role::Biller]), id, false).await;
-    assert!(other.is_err());
+    assert_eq!(other.unwrap_err().code(), "role-not-permitted");
     bench.deliver().await;
     assert!(bench.ehr.written().is_empty());
     approve(&bench, &desk, id, false).await.unwrap();
@@ -326,13 +355,19 @@ pub(crate) async fn what_holds_for_one_of_them_holds_for_all(db: Db) {
 }
 
 pub(crate) async fn all_or_nothing_of_it_is_there_whatever_the_network_does(db: Db) {
+    let all_of_it = (StateName::Delivered, 2);
     let faults = [
-        (WriteFault::Refuse(FailureCause::Unreachable), 2),
-        (WriteFault::LostBefore, 2),
-        (WriteFault::LostAfter, 2),
-        (WriteFault::Twice, 2),
+        (WriteFault::Refuse(FailureCause::Unreachable), all_of_it),
+        (WriteFault::LostBefore, all_of_it),
+        (WriteFault::LostAfter, all_of_it),
+        (WriteFault::Twice, all_of_it),
+        // An EHR that refuses the content is not asked again.
+        (
+            WriteFault::Refuse(FailureCause::Rejected),
+            (StateName::DeadLetter, 0),
+        ),
     ];
-    for (fault, effects) in faults {
+    for (fault, (state, effects)) in faults {
         let bench = bench_on(db, Strategy::Conditional).await;
         let (agent, _) = bench.scheduler(&[]).await;
         let (id, _) = propose(&bench, &agent, "1", &[task("one"), task("two")]).await;
@@ -341,9 +376,35 @@ pub(crate) async fn all_or_nothing_of_it_is_there_whatever_the_network_does(db: 
             bench.deliver().await;
             bench.clock.advance_s(60);
         }
-        assert_eq!(bench.state(id).await, StateName::Delivered, "{fault:?}");
+        assert_eq!(bench.state(id).await, state, "{fault:?}");
         assert_eq!(bench.ehr.written().len(), effects, "{fault:?}");
     }
+}
+
+pub(crate) async fn what_is_there_in_part_is_a_persons_to_look_at(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let (agent, _) = bench.scheduler(&[]).await;
+    let both = [task("one"), task("two")];
+    let (half, _) = propose(&bench, &agent, "1", &both).await;
+    bench.ehr.fail_next_write(WriteFault::StaleInPart);
+    for _ in 0..6 {
+        bench.deliver().await;
+        bench.clock.advance_s(60);
+    }
+    assert_eq!(bench.state(half).await, StateName::Unknown);
+    assert!(bench.ehr.written().is_empty());
+    // Its neighbour, of which nothing is there, is over.
+    let (nothing, _) = propose(&bench, &agent, "2", &both).await;
+    bench.ehr.fail_next_write(WriteFault::Stale);
+    bench.deliver().await;
+    assert_eq!(bench.state(nothing).await, StateName::Void);
+    let told = bench.notices().await;
+    let asked = told.iter().filter_map(|it| match it {
+        Notice::OperatorNeeded { writeback, code } => Some((*writeback, code.as_str())),
+        _ => None,
+    });
+    let asked: Vec<_> = asked.collect();
+    assert_eq!(asked, [(half, "unknown-outcome"), (nothing, "void")]);
 }
 
 pub(crate) async fn an_update_that_is_stale_takes_the_rest_with_it(db: Db) {
@@ -422,15 +483,22 @@ pub(crate) async fn what_was_made_as_one_is_undone_as_one(db: Db) {
     let (id, _) = propose(&bench, &agent, "2", &[task("three"), task("four")]).await;
     bench.deliver().await;
     assert_eq!(bench.state(id).await, StateName::Delivered);
-    let last = bench.ehr.written().last().unwrap().1.clone();
-    let last = last.split_once('/').unwrap().1.to_owned();
+    let written = bench.ehr.written();
+    let id_at = |at: usize| written[at].1.split_once('/').unwrap().1.to_owned();
+    // Two that were made, both undone, and these two.
+    assert_eq!(written.len(), 6);
+    let (sibling, last) = (id_at(4), id_at(5));
     let mut changed = bench.ehr.resource("Task", &last).unwrap();
     changed["status"] = json!("entered-in-error");
     bench.ehr.put(changed);
     let run = undo(&bench, of_one(id)).await;
     let by = proposed(&bench, run, id).await;
-    // That one is done; the other is put right by itself.
+    // That one is done; the other is put right by itself, once people agree.
     assert!(ruling_of(&bench, by).await.entries.is_empty());
+    assert_eq!(bench.state(by).await, StateName::AwaitingApproval);
+    bench.deliver().await;
+    assert_eq!(bench.ehr.written(), written);
+    assert_eq!(status_at_ehr(&bench, "Task", &sibling), "requested");
 }
 
 pub(crate) async fn each_is_judged_as_if_the_others_were_on_record(db: Db) {
@@ -445,11 +513,15 @@ pub(crate) async fn each_is_judged_as_if_the_others_were_on_record(db: Db) {
     ];
     let (agent, tokens) = bench.scheduler(&slots).await;
     let two = |n: usize, m: usize| [n, m].map(|at| booking("confirm_appointment", &tokens[at]));
-    // Two bookings of one hour are each harmless alone; each of them is, whatever stands beside it.
+    // Two bookings of one hour are each harmless alone, and neither is beside the other.
     let (_, clash) = propose(&bench, &agent, "1", &two(0, 1)).await;
     let (_, apart) = propose(&bench, &agent, "2", &two(0, 2)).await;
     assert_eq!(apart["gate"], "auto_verified", "{apart}");
-    assert_ne!(clash["gate"], "auto_verified", "{clash}");
+    assert_eq!(clash["gate"], "deny", "{clash}");
+    assert_eq!(clash["refusal"]["code"], "implausible", "{clash}");
+    for at in [0_usize, 1] {
+        assert_eq!(clash["changes"][at]["gate"], "deny", "{clash}");
+    }
 }
 
 #[tokio::test]

@@ -224,6 +224,19 @@ pub(crate) async fn a_change_is_put_back_and_one_that_others_built_on_is_not(db:
     assert_eq!(visit("p2")["reasonCode"][0]["text"], "Cough");
 }
 
+pub(crate) async fn what_the_ehr_shows_a_part_of_a_person_corrects(db: Db) {
+    let bench = visiting(db).await;
+    let id = reasoned(&bench, "p1").await;
+    let mut shown = bench.ehr.resource("Encounter", "visit-p1").unwrap();
+    shown["meta"]["tag"] = json!([{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED",
+    }]);
+    bench.ehr.put(shown);
+    assert_eq!(needs_person(&bench, id).await, PersonNeeded::ShownInPart);
+    let now = bench.ehr.resource("Encounter", "visit-p1").unwrap();
+    assert_eq!(now["reasonCode"][0]["text"], "Cough");
+}
+
 pub(crate) async fn what_cannot_be_undone_by_a_machine_goes_to_a_person(db: Db) {
     // What was sent is not kept any more.
     let bench = bench_on(db, Strategy::Conditional).await;

@@ -12,6 +12,7 @@ use chaperone_core::principal::Role;
 use chaperone_core::verification::{VerificationMethod, VerifiedBy};
 use chaperone_core::writeback::{StateName, WritebackEvent};
 use chaperone_engine::portal::{Portal, ProposalAsked};
+use chaperone_engine::retention::holds::HoldChange;
 use chaperone_engine::verification::{Attestation, VerifyFailed, Verifying};
 use chaperone_engine::{Engine, EngineConfig};
 use chaperone_policy::Bundle;
@@ -19,6 +20,7 @@ use serde_json::json;
 
 use crate::bench::*;
 use crate::deliveries::slot;
+use crate::retention::{WHY, change, privacy};
 
 /// The default bundle, in which one portal may attest that a patient confirmed something.
 static TRUSTING: LazyLock<Arc<Bundle>> =
@@ -395,6 +397,21 @@ pub(crate) async fn what_is_near_by_now_is_not_cancelled_by_a_patients_word(db: 
     assert_eq!(held.refused(late).await, "no-longer-so");
     let in_time = held.attestation(1).await;
     assert!(matches!(held.take(in_time).await, Ok(Verifying::Passed(_))));
+}
+
+pub(crate) async fn a_hold_placed_while_something_waits_is_seen_before_it_passes(db: Db) {
+    let held = held(db, 2).await;
+    let officer = privacy();
+    let everybody = HoldChange::Place(None);
+    let hold = change(&held.bench, &officer, everybody, WHY).await.unwrap();
+    let under = held.attestation(0).await;
+    assert_eq!(held.refused(under.clone()).await, "no-longer-so");
+    let release = HoldChange::Release(hold);
+    change(&held.bench, &officer, release, WHY).await.unwrap();
+    let free = held.attestation(1).await;
+    assert!(matches!(held.take(free).await, Ok(Verifying::Passed(_))));
+    held.bench.deliver().await;
+    assert_eq!(held.bench.ehr.written().len(), 1);
 }
 
 pub(crate) async fn an_attestation_for_another_organisation_finds_nothing(db: Db) {

@@ -344,6 +344,8 @@ impl SimEhr {
                 Ok(Reconciliation::Undecidable(HumanNeeded::PartlyApplied)) => {
                     return Err(WriteFailed::Unknown);
                 }
+                // Nor is what nobody could look for sent once more, where one may be there without the others.
+                Err(_) if order.is_together() => return Err(WriteFailed::Unknown),
                 _ => {}
             }
         }

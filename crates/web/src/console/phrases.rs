@@ -9,6 +9,7 @@ use chaperone_core::mode::{Mode, ModeScope};
 use chaperone_core::principal::Role;
 use chaperone_core::writeback::StateName;
 use chaperone_engine::deliver::{SendKind, Sending};
+use chaperone_engine::views::review::OutcomeView;
 
 /// A point in time for a page: words for the eye, the exact time beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,10 +221,13 @@ pub(super) fn scope(scope: &ModeScope) -> String {
     }
 }
 
-/// How a write reaches the EHR. `patched`: by its changed elements alone.
-pub(super) fn way(strategy: Strategy, patched: bool) -> &'static str {
-    match strategy {
-        Strategy::Conditional if patched => {
+/// How a write reaches the EHR.
+pub(super) fn way(outcome: &OutcomeView) -> &'static str {
+    match outcome.strategy {
+        Strategy::Conditional if outcome.several => {
+            "all of it takes effect or none, and nothing that somebody changed since is overwritten; then all of it is read back and compared"
+        }
+        Strategy::Conditional if outcome.patched => {
             "only what changes is sent, on condition that nobody changed the entry since; then all of it is read back and compared"
         }
         Strategy::Conditional => "a conditional write, read back and compared",
@@ -293,11 +297,24 @@ mod tests {
 
     #[test]
     fn only_a_conditional_write_goes_as_a_patch() {
-        let patched = way(Strategy::Conditional, true);
+        let words = |strategy, patched, several| {
+            way(&OutcomeView {
+                strategy,
+                patched,
+                several,
+                staged: false,
+                proof: strategy.proof(),
+                drops: Vec::new(),
+                deliver_within_s: 60,
+            })
+        };
+        let patched = words(Strategy::Conditional, true, false);
         assert!(patched.starts_with("only what changes is sent"));
-        assert_ne!(patched, way(Strategy::Conditional, false));
+        let whole = words(Strategy::Conditional, false, false);
+        let several = words(Strategy::Conditional, true, true);
+        assert!(patched != whole && several != whole && several != patched);
         for other in [Strategy::PlainPost, Strategy::HumanEntry] {
-            assert_eq!(way(other, true), way(other, false));
+            assert_eq!(words(other, true, false), words(other, false, false));
         }
     }
 

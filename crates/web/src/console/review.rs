@@ -43,6 +43,8 @@ pub(super) struct ReviewPage {
     pub(super) class_words: &'static str,
     pub(super) deadline: Option<Moment>,
     pub(super) ended: String,
+    /// Whether an exception can be asked for: there is none for several changes as one.
+    pub(super) may_be_excepted: bool,
     pub(super) deleted: Vec<String>,
     pub(super) content: Option<ContentRows>,
     pub(super) why: WhyRows,
@@ -111,7 +113,6 @@ pub(super) struct ChangeRows {
     pub(super) follows: String,
     pub(super) follows_diff: Vec<DiffRow>,
     pub(super) diff: Vec<DiffRow>,
-    pub(super) left_off: usize,
     pub(super) documents: Vec<String>,
     pub(super) is_new: bool,
     pub(super) base_words: &'static str,
@@ -333,6 +334,8 @@ impl ReviewPage {
             .digest
             .map(|digest| digest.to_string())
             .unwrap_or_default();
+        let ended = ended.unwrap_or_default();
+        let may_be_excepted = ended.starts_with("Policy refused it") && !is_several;
         Self {
             chrome,
             done: again.done,
@@ -344,7 +347,8 @@ impl ReviewPage {
             class_css: phrases::class_css(class),
             class_words: phrases::class(class),
             deadline: row.deadline.map(|deadline| phrases::left(deadline, now)),
-            ended: ended.unwrap_or_default(),
+            may_be_excepted,
+            ended,
             deleted,
             content,
             why,
@@ -382,10 +386,7 @@ impl ReviewPage {
                     "It stays in Chaperone as a draft, until a linked write-back takes it up."
                         .to_owned()
                 } else {
-                    format!(
-                        "It is delivered to the EHR: {}.",
-                        phrases::way(outcome.strategy, outcome.patched)
-                    )
+                    format!("It is delivered to the EHR: {}.", phrases::way(&outcome))
                 },
                 proof: format!("{}: {}", outcome.proof, phrases::proof(outcome.proof)),
                 drops: if outcome.staged {
@@ -684,7 +685,6 @@ fn change_rows(change: ChangeView) -> ChangeRows {
             .unwrap_or_default(),
         is_new: change.base == BaseState::New,
         diff: diff_rows(change.diff),
-        left_off: change.diff_left_off,
         documents: change.documents,
         base_words,
         base_warns,

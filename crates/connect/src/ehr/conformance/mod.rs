@@ -16,7 +16,9 @@
 //! | an update with the current `If-Match` takes effect, one with an old one is refused | updates are delivered as plain ones |
 //! | the same of a patch, where updates go as patches, and the rest stays as it was | updates are not sent as patches |
 //! | a patch takes effect in a transaction, where it is to go with its Provenance | one goes after the other |
-//! | a transaction with one bad entry leaves nothing | fails where an operator declared it atomic |
+//! | the same `If-None-Exist` in a transaction makes one | nothing goes in transactions |
+//! | a create and an update in one transaction both take effect | nothing goes in transactions |
+//! | the same with an old version leaves nothing, for updates whole and as patches | fails where an operator declared it atomic |
 //! | a Provenance is accepted | none is sent |
 //! | each search of a tool is answered | the report fails |
 //!

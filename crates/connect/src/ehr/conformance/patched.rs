@@ -11,14 +11,14 @@ use chaperone_core::ports::{DeliveryProfile, Version};
 use chaperone_core::resource::{Interaction, ResourceType};
 use reqwest::StatusCode;
 use reqwest::header::IF_MATCH;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::drafts::with;
 use super::round_trip::{Standing, status_of};
+use super::together::change_entry;
 use super::{FhirEndpoint, Run};
 use crate::ehr::answer::version_of;
 use crate::ehr::read::Turn;
-use crate::ehr::transaction::patch_binary;
 use crate::http::Answer;
 
 const CHECK: &str = "patch";
@@ -153,27 +153,12 @@ impl FhirEndpoint {
 
     /// Makes of a draft what it was first, by a patch in a transaction of its own: the status of the answer.
     async fn patch_draft_together(&self, standing: &Standing) -> Option<StatusCode> {
-        let (resource, id) = (&standing.resource, &standing.id);
-        let Version(version) = standing.current.as_ref()?;
         let mut wanted = standing.draft.body.clone();
         let members = wanted.as_object_mut()?;
-        members.insert("id".to_owned(), Value::String(id.clone()));
-        let stands = self.read_one(Turn::Asked, resource, id).await.ok()?;
-        let patch = patch::between(&stands.to_string(), &wanted.to_string())?;
-        let bundle = json!({
-            "resourceType": "Bundle",
-            "type": "transaction",
-            "entry": [{
-                "resource": patch_binary(&patch),
-                "request": {
-                    "method": "PATCH",
-                    "url": format!("{resource}/{id}"),
-                    "ifMatch": format!("W/\"{version}\""),
-                },
-            }],
-        });
-        let request = self.write_client.post(self.base.at("")?);
-        let answer = self.send_draft(request, &bundle).await?;
+        members.insert("id".to_owned(), Value::String(standing.id.clone()));
+        let version = standing.current.as_ref()?;
+        let entry = change_entry(self, standing, &wanted, version).await?;
+        let answer = self.send_together(vec![entry]).await?;
         Some(answer.status)
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Standing {
     pub(super) draft: Draft,
     /// Logical id.
     pub(super) id: String,
+    /// The business identifier that it carries.
+    pub(super) identifier: String,
     /// The version before the last change, where versions are told.
     pub(super) stale: Option<Version>,
     /// The current version.
@@ -74,7 +76,7 @@ impl Run<'_> {
             }
         }
         together::try_provenance(self, &standing).await;
-        together::try_transaction(self, statement, patient, &standing).await;
+        together::try_transaction(self, statement, patient, &mut standing).await;
         for one in standing {
             self.retire(&one).await;
         }
@@ -103,12 +105,13 @@ impl Run<'_> {
             can_change: false,
             content: draft.body.clone(),
             id: created.id,
+            identifier,
             draft,
         };
         if !self.read_back(&mut standing, "read-back").await {
             return None;
         }
-        self.create_again(&standing, &identifier).await;
+        self.create_again(&standing).await;
         self.update(&mut standing).await;
         self.history(statement, &standing).await;
         Some(standing)
@@ -172,9 +175,9 @@ impl Run<'_> {
     }
 
     /// The same condition twice makes one.
-    async fn create_again(&mut self, standing: &Standing, identifier: &str) {
+    async fn create_again(&mut self, standing: &Standing) {
         const CHECK: &str = "if-none-exist";
-        let resource = &standing.resource;
+        let (resource, identifier) = (&standing.resource, standing.identifier.as_str());
         if self.strategy(resource, Interaction::Create) != Some(Strategy::Conditional) {
             return;
         }
