@@ -120,7 +120,7 @@ pub enum VerifyFailed {
     /// It was ruled on under a bundle that is no longer in force.
     #[error("the rules changed since this was ruled on; it must be proposed again")]
     RulesChanged,
-    /// Too much time has gone by since it was ruled on: the matrix would ask for more by now.
+    /// Time has gone by since it was ruled on, or a hold was placed: the matrix would ask for more by now.
     #[error("by now this needs more than it did when it was proposed; it must be proposed again")]
     NoLongerSo,
     /// The gate does not name the fact.

@@ -115,7 +115,12 @@ impl FhirEndpoint {
                 Some(Err(WriteFailed::Unknown))
             }
             // Of several, what cannot be seen now may be there in part: it is looked up before anything is sent.
-            Ok(Err(_)) | Err(_) if !sendable.also.is_empty() => Some(Err(WriteFailed::Unknown)),
+            Ok(Ok(Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell)) | Err(_))
+            | Err(_)
+                if !sendable.also.is_empty() =>
+            {
+                Some(Err(WriteFailed::Unknown))
+            }
             // What was seen of several, and one change alone, is settled by the conditions under which it is sent.
             Ok(_) | Err(_) => None,
         }

@@ -344,8 +344,8 @@ impl Engine {
         Ok(matches!(last, Some(Observed::Present(when)) if when.earliest >= since))
     }
 
-    /// The results that were measured since a time, or may have been, and when; none when there are more than are
-    /// looked at.
+    /// The results that were measured since a time, or may have been, as far as the EHR returns them for it; and when.
+    /// None when there are more than are looked at.
     ///
     /// # Errors
     /// When the EHR does not say.
@@ -481,7 +481,8 @@ pub(crate) struct Measured {
     pub(crate) latest: Timestamp,
 }
 
-/// When a result was measured: what does not say so in a way that is read here may be of any time.
+/// When a result was measured: what does not say so in a way that is read here, or ends before it begins, may be of any
+/// time.
 fn measured_at(observation: &Value) -> Measured {
     let bound = |name: &str| {
         let text = observation
@@ -493,10 +494,10 @@ fn measured_at(observation: &Value) -> Measured {
     let at = observed_at(observation);
     let earliest = at.or_else(|| bound("start")).map(|when| when.earliest);
     let latest = at.or_else(|| bound("end")).map(|when| when.latest);
-    Measured {
-        earliest: earliest.unwrap_or(Timestamp::MIN),
-        latest: latest.unwrap_or(Timestamp::MAX),
-    }
+    let any_time = (Timestamp::MIN, Timestamp::MAX);
+    let said = (earliest.unwrap_or(any_time.0), latest.unwrap_or(any_time.1));
+    let (earliest, latest) = if said.0 <= said.1 { said } else { any_time };
+    Measured { earliest, latest }
 }
 
 /// Whether an observation was made before a time, as far as it says.

@@ -23,7 +23,8 @@ use crate::context::Engine;
 pub struct ChangeView {
     /// It in one line.
     pub words: Phi<String>,
-    /// Before and after, element by element: all of it, for nobody decides about what they are not shown.
+    /// Before and after, element by element: all of it, for nobody decides about what they are not shown. How much
+    /// that can be is bounded where it is proposed.
     pub diff: Vec<DiffLine>,
     /// Texts of it that can be read as a whole, such as a note.
     pub documents: Vec<String>,

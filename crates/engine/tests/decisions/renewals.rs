@@ -473,6 +473,11 @@ pub(crate) async fn visits_and_results_are_looked_at_again_right_before_a_renewa
             true,
         ),
         (
+            "a result that ends before it begins, beyond it",
+            over(Some("2029-12-20T09:00:00Z"), "2029-12-15T09:00:00Z", 120.1),
+            false,
+        ),
+        (
             "a result up to a day of before, beyond it",
             over(None, "2029-10-21T09:00:00Z", 120.1),
             true,

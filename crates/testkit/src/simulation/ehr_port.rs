@@ -345,7 +345,11 @@ impl SimEhr {
                     return Err(WriteFailed::Unknown);
                 }
                 // Nor is what nobody could look for sent once more, where one may be there without the others.
-                Err(_) if order.is_together() => return Err(WriteFailed::Unknown),
+                Ok(Reconciliation::Undecidable(HumanNeeded::EndpointCannotTell)) | Err(_)
+                    if order.is_together() =>
+                {
+                    return Err(WriteFailed::Unknown);
+                }
                 _ => {}
             }
         }

@@ -5,10 +5,11 @@ use chaperone_core::content::same_content;
 use chaperone_core::evidence::Strategy;
 use chaperone_core::patch;
 use chaperone_core::ports::{DeliveryProfile, Version};
-use chaperone_core::resource::Interaction;
+use chaperone_core::resource::{Interaction, ResourceType};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::drafts::Draft;
 use super::round_trip::{Standing, status_of};
 use super::{FhirEndpoint, Run, claims, drafts};
 use crate::ehr::answer::version_of;
@@ -124,7 +125,7 @@ async fn creates_once(run: &mut Run<'_>, standing: &[Standing]) -> bool {
         }
         let copies = found.unwrap_or_default();
         let copies = copies.iter().filter(|copy| **copy != one.id);
-        run.ehr.retire_all(one, copies).await;
+        run.ehr.retire_all(resource, &one.draft, copies).await;
         let say = format!(
             "a condition does not hold in a transaction (status {}); target and Provenance go one after the other",
             status_of(answer.as_ref())
@@ -139,10 +140,11 @@ async fn creates_once(run: &mut Run<'_>, standing: &[Standing]) -> bool {
 /// version, and in transactions at all.
 fn is_changed_by(run: &Run<'_>, one: &Standing, method: &Method, declared: bool) -> bool {
     let key = DeliveryProfile::key(&one.resource, Interaction::Update);
-    let is_usable =
-        run.profile.support.get(&key).is_none_or(|entry| {
-            entry.strategy == Strategy::Conditional && (entry.atomic || !declared)
-        });
+    // A type that nothing updates was tried as whole resources all the same, and not as a patch in a transaction.
+    let is_usable = match run.profile.support.get(&key) {
+        Some(entry) => entry.strategy == Strategy::Conditional && (entry.atomic || !declared),
+        None => *method == Method::PUT,
+    };
     one.stale.is_some() && one.can_change && is_usable && method_of(run.ehr, one) == *method
 }
 
@@ -190,6 +192,12 @@ async fn try_whole(
     let good = as_one(run, patient, target, current, &format!("{name}-good")).await;
     if !good.took_effect() {
         let status = &good.status;
+        if good.shows_late() {
+            return Err(Flaw::NotTaken(
+                "what a transaction made is not found at once, so nobody can tell whether one bad entry undoes it"
+                    .to_owned(),
+            ));
+        }
         return Err(match good.left_nothing() {
             true => Flaw::NotTaken(format!(
                 "a transaction of a create and a {method} was not carried out (status {status})"
@@ -225,6 +233,11 @@ impl Became {
         self.is_taken && self.made == Some(1) && self.is_changed
     }
 
+    /// Whether it was carried out, and a search does not show all of it yet.
+    fn shows_late(&self) -> bool {
+        self.is_taken && self.made.unwrap_or(0) == 0 && self.is_changed
+    }
+
     fn left_nothing(&self) -> bool {
         self.made == Some(0) && self.is_as_before
     }
@@ -240,12 +253,21 @@ async fn as_one(
 ) -> Became {
     let identifier = format!("{}-{name}", run.name);
     let wanted = other_content(target);
-    let answer = match entries(run, patient, target, version, &identifier).await {
-        Some(entries) => run.ehr.send_together(entries).await,
-        None => None,
+    let subject = format!("Patient/{patient}");
+    let now = run.ehr.clock.now().to_string();
+    let new = drafts::draft_of(target.resource.as_str(), &subject, &identifier, &now);
+    let answer = match (&new, change_to(run.ehr, target, &wanted, version).await) {
+        (Some(new), Some(change)) => {
+            let entries = vec![create_entry(&new.body, &identifier), change];
+            run.ehr.send_together(entries).await
+        }
+        _ => None,
     };
     let made = run.ehr.drafts_with(&target.resource, &identifier).await;
-    run.ehr.retire_all(target, made.iter().flatten()).await;
+    if let Some(new) = &new {
+        let made = made.iter().flatten();
+        run.ehr.retire_all(&target.resource, new, made).await;
+    }
     let found = run.ehr.read_one(Turn::Asked, &target.resource, &target.id);
     let found = found.await.ok();
     let stands = |content: &Value| found.as_ref().is_some_and(|it| same_content(content, it));
@@ -267,22 +289,17 @@ async fn as_one(
     became
 }
 
-/// A create under an identifier of its own, and a change of a draft in the way in which updates go.
-async fn entries(
-    run: &Run<'_>,
-    patient: &str,
+/// The entry that changes a draft to what is wanted of it, in a version.
+async fn change_to(
+    ehr: &FhirEndpoint,
     target: &Standing,
+    wanted: &Value,
     version: Option<Version>,
-    identifier: &str,
-) -> Option<Vec<Value>> {
-    let resource = target.resource.as_str();
-    let now = run.ehr.clock.now().to_string();
-    let new = drafts::draft_of(resource, &format!("Patient/{patient}"), identifier, &now)?;
-    let mut wanted = other_content(target);
+) -> Option<Value> {
+    let mut wanted = wanted.clone();
     let members = wanted.as_object_mut()?;
     members.insert("id".to_owned(), json!(target.id));
-    let change = change_entry(run.ehr, target, &wanted, &version?).await?;
-    Some(vec![create_entry(&new.body, identifier), change])
+    change_entry(ehr, target, &wanted, &version?).await
 }
 
 /// Of the two contents that a draft may have, the one that does not stand there.
@@ -350,10 +367,15 @@ impl FhirEndpoint {
     }
 
     /// Marks what was made beside a draft as not to be used, like the draft itself.
-    async fn retire_all(&self, like: &Standing, ids: impl Iterator<Item = &String>) {
-        let body = drafts::with(&like.draft.body, &like.draft.retire);
+    async fn retire_all(
+        &self,
+        resource: &ResourceType,
+        like: &Draft,
+        ids: impl Iterator<Item = &String>,
+    ) {
+        let body = drafts::with(&like.body, &like.retire);
         for id in ids {
-            let _ = self.put_draft(&like.resource, id, &body, None).await;
+            let _ = self.put_draft(resource, id, &body, None).await;
         }
     }
 }
