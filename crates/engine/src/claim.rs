@@ -430,18 +430,17 @@ impl Engine {
         Ok((!is_away_too).then_some(cover.cover))
     }
 
-    /// Refuses a decision about what somebody else has in hand; ends the claim of whoever decides, in the commit of
-    /// the decision.
+    /// Refuses a decision about what somebody else has in hand; ends every claim in the commit of the decision, also
+    /// one that is over by this node's clock and not by another's.
     pub(crate) async fn end_claim(
         &self,
         by: &Human,
         id: WritebackId,
         commit: &mut Commit,
     ) -> Result<(), DecideFailed> {
-        if self.guard_claim(by, id, commit).await? {
-            let key = RecordKey::new(CLAIMS, id);
-            commit.records.push(RecordChange::Delete(key));
-        }
+        self.guard_claim(by, id, commit).await?;
+        let key = RecordKey::new(CLAIMS, id);
+        commit.records.push(RecordChange::Delete(key));
         Ok(())
     }
 

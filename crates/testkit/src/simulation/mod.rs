@@ -65,7 +65,7 @@ use self::play::{Play, REST, TROUBLE};
 use self::server::Server;
 use self::state::{State, Truth};
 use self::trace::Trace;
-use self::world::{OUTSIDE, SECOND, World};
+use self::world::{Micros, OUTSIDE, SECOND, World};
 use crate::keys::MemoryKeyVault;
 use crate::memory::Tables;
 
@@ -324,13 +324,13 @@ fn rest(play: &Arc<Play>, steps: u64) -> bool {
             return false;
         }
         if play::is_at_rest(play) {
-            let ended = play::writebacks(play).len();
+            let ended = play::leaves(play);
             let signed = world.with(|inner| inner.now.saturating_add(20 * SECOND));
             if !world.run(steps, |inner| inner.now >= signed) {
                 return false;
             }
-            // An undo run proposes again what was refused, also while we wait for the signature.
-            if play::is_at_rest(play) && play::writebacks(play).len() == ended {
+            // Something may be recorded while we wait for the signature, such as what an undo run proposes again.
+            if play::is_at_rest(play) && play::leaves(play) == ended {
                 return true;
             }
         }
@@ -342,6 +342,8 @@ fn rest(play: &Arc<Play>, steps: u64) -> bool {
 
 /// Tries to open one order.
 const OPENS_MAX: usize = 3;
+/// How long opening them may take: longer than a node is stopped by what was on its way when the trouble ended.
+const OPENED_WITHIN: Micros = 300 * SECOND;
 
 /// Opens the order of every write-back, as whoever checks a receipt does.
 fn open_orders(play: &Arc<Play>, steps: u64) -> BTreeMap<WritebackId, Vec<u8>> {
@@ -369,7 +371,7 @@ fn open_orders(play: &Arc<Play>, steps: u64) -> BTreeMap<WritebackId, Vec<u8>> {
         teller.tell(opened);
     });
     // It has to be there before anything is judged, whatever was used up before.
-    let ends = world.with(|inner| inner.now.saturating_add(60 * SECOND));
+    let ends = world.with(|inner| inner.now.saturating_add(OPENED_WITHIN));
     world.run(steps.saturating_add(STEPS), |inner| {
         inner.now >= ends || orders.is_told()
     });

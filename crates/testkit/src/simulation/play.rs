@@ -440,6 +440,14 @@ pub(crate) fn calm(play: &Arc<Play>) {
     });
 }
 
+/// How many leaves the ledger has.
+pub(crate) fn leaves(play: &Play) -> usize {
+    play.cluster.world.with(|inner| {
+        let tenant = inner.state.tables.of(play.cluster.tenant());
+        tenant.leaves(0, u32::MAX).len()
+    })
+}
+
 /// Every write-back.
 pub(crate) fn writebacks(play: &Play) -> Vec<chaperone_core::ids::WritebackId> {
     play.cluster.world.with(|inner| {

@@ -371,13 +371,14 @@ impl Server {
         if !self.profile.tells_versions() {
             answer.version = None;
         }
+        let is_in_part = mishap == Mishap::TakesInPart && effects.iter().any(Option::is_some);
         let mut effects = effects.into_iter();
         self.history.push(Exchange {
             at: now,
             request: request.clone(),
             effect: effects.next().flatten(),
             also: effects.collect(),
-            is_in_part: mishap == Mishap::TakesInPart,
+            is_in_part,
         });
         answer
     }

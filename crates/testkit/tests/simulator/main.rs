@@ -182,7 +182,7 @@ fn no_seed_violates_anything() {
 
 /// Seeds that once showed something. What they showed is mended, or was wrong in the play; how they run changes
 /// with the engine, so that they may come to miss it.
-const ONCE_VIOLATED: [(u64, &str); 5] = [
+const ONCE_VIOLATED: [(u64, &str); 13] = [
     (
         458,
         "void although it had taken effect: brought twice, and the server had kept more than was sent",
@@ -200,8 +200,37 @@ const ONCE_VIOLATED: [(u64, &str); 5] = [
         "a node that was stopped at the end could not be asked",
     ),
     (
+        1142,
+        "a node that was stopped as the trouble ended could not be asked",
+    ),
+    (
+        1431,
+        "arrived long after it was believed missing, and after a wait that is documented",
+    ),
+    (
+        1726,
+        "a claim that was over by one clock only was let go after the decision",
+    ),
+    (
+        2335,
+        "a person completed what the EHR had refused as a whole",
+    ),
+    (
+        5132,
+        "one change had two effects, and a person took the first away",
+    ),
+    (5412, "an exception was reviewed while the rest was signed"),
+    (
+        6607,
+        "a claim that was over by one clock only was taken over after the decision",
+    ),
+    (
         6944,
         "never ended: an expiry was taken up by a clock that was then set back",
+    ),
+    (
+        9991,
+        "what was cancelled already was cancelled once more, and there was nothing to put back",
     ),
 ];
 

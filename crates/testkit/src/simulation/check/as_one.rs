@@ -5,7 +5,7 @@ use chaperone_core::ids::WritebackId;
 use chaperone_core::writeback::{DeliveryReceipt, WritebackEvent};
 use serde_json::Value;
 
-use super::delivery::is_placed_unsigned;
+use super::delivery::{is_placed_unsigned, same_but_for_meta};
 use super::signatures::same_but_for_id;
 use super::{Case, Property, Story};
 use crate::simulation::server::{Effect, Exchange};
@@ -135,11 +135,25 @@ fn is_kept(case: &Case<'_>, id: WritebackId, entry: &Value) -> bool {
     }
 }
 
+/// Whether what was there before was the same already: then there is nothing to put back.
+fn changed_nothing(case: &Case<'_>, did: &Effect) -> bool {
+    let at = |version| case.state.ehr.at_version(&did.kind, &did.id, version);
+    let before = did.version.checked_sub(1).and_then(at);
+    let (Some(before), Some(after)) = (before, at(did.version)) else {
+        return false;
+    };
+    same_but_for_meta(&before.to_string(), Some(&after.to_string()))
+}
+
 /// What is recorded as undone is undone in each part, unless somebody else changed it since.
 fn undone(case: &Case<'_>, id: WritebackId, by: WritebackId, found: &mut Found) {
-    let Some((_, remedy)) = case.opened(by) else {
+    let (Some((_, order)), Some((_, remedy))) = (case.opened(id), case.opened(by)) else {
         return;
     };
+    // One change has no parts: what else was made of it, an earlier attempt made, and a person took away.
+    if entries(&order).count() < 2 {
+        return;
+    }
     let undone = |did: &Effect| {
         let path = format!("{}/{}", did.kind, did.id);
         let mut remedied = entries(&remedy).filter_map(|it| it.get("path")?.as_str());
@@ -149,6 +163,7 @@ fn undone(case: &Case<'_>, id: WritebackId, by: WritebackId, found: &mut Found) 
                 .ehr
                 .at_version(&did.kind, &did.id, did.version.saturating_add(1))
                 .is_some()
+            || changed_nothing(case, did)
     };
     let made = exchanges(case, id).flat_map(Exchange::effects);
     let made: Vec<bool> = made.map(undone).collect();

@@ -223,7 +223,7 @@ fn outcome(
             WritebackEvent::Voided { .. }
             | WritebackEvent::Abandoned { .. }
             | WritebackEvent::Refused { .. },
-        ) if !effects.is_empty() => {
+        ) if effects.iter().any(|it| !is_later_than_believed(story, it)) => {
             let end = story.end().map(name).unwrap_or_default();
             found.push((
                 Property::OutcomeIsTrue,
@@ -232,6 +232,17 @@ fn outcome(
         }
         _ => {}
     }
+}
+
+/// Whether an effect came after it had been looked for, for as long as the connection says that it may take, and not been
+/// found. Sent again, it would be found by its condition; nothing looks for what is then not to be sent any more, as the
+/// documentation of delivery says.
+fn is_later_than_believed(story: &Story, effect: &Exchange) -> bool {
+    let mut believed = story.steps.iter().filter(|step| {
+        let basis = NotAppliedBasis::MissAfterSettle;
+        matches!(&step.event, WritebackEvent::FoundNotApplied { basis: by, .. } if *by == basis)
+    });
+    believed.any(|step| effect.at > step.done)
 }
 
 /// Whether another write-back made the very same changes of the same resources: then the EHR holds what was
