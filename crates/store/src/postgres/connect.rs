@@ -28,12 +28,13 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Settings of every session. A setting that is stronger already stays. There is no statement timeout
 /// here: it would also cut short the wait for a synchronous standby inside COMMIT, which then counts as
 /// committed without being replicated. Reads set one for themselves. Nobody rests inside a transaction: a node that is
-/// stopped in the middle of one (SIGSTOP, a paused machine) must not hold up the node that takes over.
+/// stopped in the middle of one (SIGSTOP, a paused machine) must not hold up the node that takes over. It may be
+/// stopped in two at once, of which one waits for the other (see `commit`), and is then waited for twice.
 const SESSION: &str = "
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');
     SET lock_timeout = '10s';
-    SET idle_in_transaction_session_timeout = '5s';
+    SET idle_in_transaction_session_timeout = '2s';
     SET client_min_messages = 'warning';
 ";
 

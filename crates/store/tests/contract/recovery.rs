@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use chaperone_core::event::{Event, Recorded, StreamId};
-use chaperone_core::ports::{CommitFailed, Expected, Store};
+use chaperone_core::ports::{CommitFailed, Expected, Guard, LeaseRefused, Store};
 use chaperone_store::{Options, open};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, account, clinic, commit_at, connect, event, record};
+use crate::bench::{Bench, account, clinic, commit_at, connect, event, record, schema_of};
+use crate::succession::take;
 
 async fn append(
     store: &Arc<dyn Store>,
@@ -110,7 +112,7 @@ fn options(application_name: &str) -> Options {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_goes_on_after_its_connections_were_cut() {
     let bench = Bench::postgres().await;
-    let name = format!("cut {}", crate::bench::schema_of(bench.url()));
+    let name = format!("cut {}", schema_of(bench.url()));
     let store = open(bench.url(), options(&name)).await.unwrap();
     let direct = connect().await;
     for version in 0..5 {
@@ -127,7 +129,7 @@ async fn postgres_goes_on_after_its_connections_were_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_tells_the_truth_while_connections_are_cut() {
     let bench = Bench::postgres().await;
-    let name = format!("storm {}", crate::bench::schema_of(bench.url()));
+    let name = format!("storm {}", schema_of(bench.url()));
     let store = open(bench.url(), options(&name)).await.unwrap();
     let mut callers = JoinSet::new();
     for n in 0..8_u8 {
@@ -179,6 +181,98 @@ async fn postgres_tells_the_truth_while_connections_are_cut() {
     bench.clean().await;
 }
 
+/// What runs on a runtime of its own stops in the middle, sessions open, as soon as nobody drives that runtime.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn lease_and_append(
+    store: &Arc<dyn Store>,
+    holder: &str,
+    seconds: i64,
+) -> Result<u64, CommitFailed> {
+    let lease = take(store, holder, seconds).await.unwrap();
+    append_in(store, lease.epoch, seconds).await
+}
+
+async fn append_in(store: &Arc<dyn Store>, epoch: u64, seconds: i64) -> Result<u64, CommitFailed> {
+    let mut commit = commit_at(seconds);
+    commit.append(StreamId::Modes, Expected::Any, event(1));
+    commit.guards.push(Guard::Epoch {
+        lease: "writer".to_owned(),
+        epoch,
+    });
+    let committed = store.commit(commit).await?;
+    Ok(committed.seqs[0])
+}
+
+/// The longest chain there is: a commit holds the tenant's head and waits for the lease, which the same node was
+/// about to renew. First one session is ended, then the other, and within ten seconds another node delivers.
+#[test]
+fn postgres_lets_another_node_take_over_from_one_that_is_stopped_between_two_statements() {
+    let (elsewhere, stopped) = (runtime(), runtime());
+    let bench = elsewhere.block_on(Bench::postgres());
+    let schema = schema_of(bench.url());
+    let name = format!("stopped {schema}");
+    let node = stopped.block_on(async {
+        let store = open(bench.url(), options(&name)).await.unwrap();
+        lease_and_append(&store, "a", 0).await.unwrap();
+        store
+    });
+    let (in_the_way, looking) = elsewhere.block_on(async { (connect().await, connect().await) });
+    let settings = format!(
+        "SET search_path = {schema}; SET chaperone.tenant = '{}'; SET lock_timeout = '8s'",
+        clinic()
+    );
+    elsewhere.block_on(async {
+        in_the_way.batch_execute(&settings).await.unwrap();
+        let locked = "BEGIN; SELECT 1 FROM lease FOR UPDATE";
+        in_the_way.batch_execute(locked).await.unwrap();
+    });
+    let until_so_many_wait = |wanted: usize| {
+        let waiting = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+        while elsewhere
+            .block_on(looking.query(waiting, &[&name]))
+            .unwrap()
+            .len()
+            < wanted
+        {
+            stopped.block_on(tokio::task::yield_now());
+        }
+    };
+    let renewing = Arc::clone(&node);
+    let renewed = stopped.spawn(async move { take(&renewing, "a", 1).await });
+    until_so_many_wait(1);
+    let committing = Arc::clone(&node);
+    let committed = stopped.spawn(async move { append_in(&committing, 1, 1).await });
+    until_so_many_wait(2);
+    let locked_head = elsewhere.block_on(async {
+        in_the_way.batch_execute("ROLLBACK").await.unwrap();
+        let head = "SELECT 1 FROM head FOR UPDATE";
+        in_the_way.execute(head, &[]).await
+    });
+    assert_eq!(locked_head.unwrap(), 1);
+
+    let took_over = elsewhere.block_on(async {
+        let second = bench.second().await;
+        lease_and_append(&second, "b", 10).await
+    });
+    assert_eq!(took_over.unwrap(), 1);
+    // It goes on, and nothing of what it was about to do happens.
+    let (renewed, committed) =
+        stopped.block_on(async { (renewed.await.unwrap(), committed.await.unwrap()) });
+    assert!(
+        matches!(renewed, Err(LeaseRefused::Store(_))),
+        "{renewed:?}"
+    );
+    assert!(
+        matches!(committed, Err(CommitFailed::StaleEpoch)),
+        "{committed:?}"
+    );
+    assert_eq!(stopped.block_on(node.size(&clinic())).unwrap(), 2);
+    elsewhere.block_on(bench.clean());
+}
+
 /// Commits forty at once, a quarter of which the database itself refuses.
 async fn commit_with_poison(store: &Arc<dyn Store>) {
     let mut callers = JoinSet::new();
@@ -215,7 +309,7 @@ async fn commit_with_poison(store: &Arc<dyn Store>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_postgres_refuses_fails_alone() {
     let bench = Bench::postgres().await;
-    let schema = crate::bench::schema_of(bench.url());
+    let schema = schema_of(bench.url());
     let trigger = format!(
         "SET search_path = {schema};
          CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

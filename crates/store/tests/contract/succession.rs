@@ -11,7 +11,11 @@ use chaperone_core::ports::{
 use crate::bench::{at, clinic, commit_at, commit_of, event, record, tenant};
 
 /// Takes the lease `writer` for ten seconds.
-async fn take(store: &Arc<dyn Store>, holder: &str, seconds: i64) -> Result<Lease, LeaseRefused> {
+pub(crate) async fn take(
+    store: &Arc<dyn Store>,
+    holder: &str,
+    seconds: i64,
+) -> Result<Lease, LeaseRefused> {
     store
         .lease(&clinic(), "writer", holder, at(seconds), 10_000)
         .await
