@@ -444,25 +444,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses what concerns somebody else's claim, also one that is made before the commit; says whether there is one.
+    /// Refuses what concerns somebody else's claim, also one that is made before the commit.
     pub(crate) async fn guard_claim(
         &self,
         by: &Human,
         id: WritebackId,
         commit: &mut Commit,
-    ) -> Result<bool, DecideFailed> {
+    ) -> Result<(), DecideFailed> {
         let known = self.claim_of(id).await?;
         commit.guards.push(Guard::RecordAt {
             key: RecordKey::new(CLAIMS, id),
             revision: known.as_ref().map(|(_, revision)| *revision),
         });
         match known {
-            None => Ok(false),
-            Some((claim, _)) if is_of(&claim.holder, by) => Ok(true),
-            Some((claim, _)) => Err(DecideFailed::Claimed {
+            Some((claim, _)) if !is_of(&claim.holder, by) => Err(DecideFailed::Claimed {
                 holder: words(&claim.holder),
                 until: claim.until,
             }),
+            _ => Ok(()),
         }
     }
 

@@ -80,6 +80,8 @@ struct Held {
     searched: Vec<String>,
     next: u64,
     takes_patches: bool,
+    /// Of each write, whether transactions were shown to be atomic for it.
+    shown_atomic: Vec<bool>,
 }
 
 impl Held {
@@ -143,6 +145,11 @@ impl FakeEhr {
     /// Takes updates as patches and in no other way from now on, or as whole resources again.
     pub fn take_patches(&self, takes_patches: bool) {
         lock(&self.held).takes_patches = takes_patches;
+    }
+
+    /// Of each write that arrived, whether the caller says that transactions were shown to be atomic for it.
+    pub fn shown_atomic(&self) -> Vec<bool> {
+        lock(&self.held).shown_atomic.clone()
     }
 
     /// Puts a resource with `resourceType` and `id`; anything else is ignored.
@@ -486,6 +493,7 @@ impl Ehr for FakeEhr {
         }
         let mut held = lock(&self.held);
         held.arrived += 1;
+        held.shown_atomic.push(delivering.is_shown_atomic());
         match held.faults.pop_front() {
             Some(WriteFault::Refuse(cause)) => Err(WriteFailed::NotApplied {
                 cause,

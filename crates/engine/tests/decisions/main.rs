@@ -287,6 +287,7 @@ on_both! {
         a_hold_keeps_what_it_is_on_until_it_is_released,
         a_hold_that_comes_in_between_keeps_what_was_about_to_go;
     sending:
+        what_a_report_does_not_show_of_transactions_is_not_used,
         nothing_is_sent_while_the_ehr_fails_until_one_is_tried,
         a_wish_to_be_left_alone_is_kept,
         no_more_than_so_many_are_under_way,

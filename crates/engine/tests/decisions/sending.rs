@@ -18,6 +18,7 @@ use chaperone_testkit::WriteFault;
 use serde_json::{Value, json};
 
 use crate::bench::*;
+use crate::undo::delivered_task;
 
 /// A task for a patient of its own, whom nothing else holds up.
 async fn task(bench: &Bench, n: usize) -> WritebackId {
@@ -36,6 +37,20 @@ async fn creates(bench: &Bench) -> Sending {
     let health = bench.engine.health(&nurse()).await.unwrap();
     let mut sending = health.ehr.sending.into_iter();
     sending.find(|it| it.kind == SendKind::Create).unwrap()
+}
+
+pub(crate) async fn what_a_report_does_not_show_of_transactions_is_not_used(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    delivered_task(&bench, "shown").await;
+    // The endpoint claims it as before; the newest report does not bear it out.
+    let mut found = chaperone_testkit::shown(&*bench.ehr);
+    for entry in found.profile.support.values_mut() {
+        entry.atomic = false;
+    }
+    let report = bench.engine.conformance_report(found, 300);
+    bench.engine.record_conformance(&report).await.unwrap();
+    delivered_task(&bench, "not shown").await;
+    assert_eq!(bench.ehr.shown_atomic(), [true, false]);
 }
 
 pub(crate) async fn nothing_is_sent_while_the_ehr_fails_until_one_is_tried(db: Db) {
