@@ -18,20 +18,20 @@ pub enum Mode {
     Normal,
     /// Proposals are taken, ruled and approved; nothing is delivered.
     WritePaused,
-    /// Reads only; new proposals are refused, accepted ones wait.
+    /// Proposals are taken and ruled; nobody approves or changes them, nothing is delivered.
     ReadOnly,
-    /// No agent call at all.
+    /// No agent call at all, and nothing of the above.
     Halted,
 }
 
 impl Mode {
-    /// Whether agents may read.
-    pub fn reads(self) -> bool {
+    /// Whether agents may call: read, and propose what then waits.
+    pub fn calls(self) -> bool {
         self < Mode::Halted
     }
 
-    /// Whether new proposals are accepted.
-    pub fn proposes(self) -> bool {
+    /// Whether people may approve or change what is proposed. A no is always taken.
+    pub fn decides(self) -> bool {
         self < Mode::ReadOnly
     }
 
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn each_mode_allows_less_than_the_one_before() {
-        let row = |m: Mode| (m.reads(), m.proposes(), m.delivers());
+        let row = |m: Mode| (m.calls(), m.decides(), m.delivers());
         assert_eq!(row(Mode::Normal), (true, true, true));
         assert_eq!(row(Mode::WritePaused), (true, true, false));
         assert_eq!(row(Mode::ReadOnly), (true, false, false));

@@ -6,18 +6,18 @@
 //! must have been given for the same digest, and is consumed in the same commit.
 
 use chaperone_core::Timestamp;
-use chaperone_core::change::ChangeClass;
 use chaperone_core::digest::Digest;
+use chaperone_core::event::StreamId;
 use chaperone_core::evidence::{Approval, ApprovalRecord, Factor};
 use chaperone_core::gate::{Gate, ProofLevel};
 use chaperone_core::ids::{OverrideReason, PersonId, StepUpId, WorkId, WritebackId};
 use chaperone_core::ports::{
-    Commit, CommitFailed, KeyVaultFailed, PayloadClass, RecordChange, RecordKey, StoreFailed,
-    WorkChange,
+    Commit, CommitFailed, Guard, KeyVaultFailed, PayloadClass, RecordChange, RecordKey,
+    StoreFailed, WorkChange,
 };
 use chaperone_core::principal::{Actor, Human, Role, SystemPart};
 use chaperone_core::writeback::{
-    Command, DeliveryReceipt, NotAppliedBasis, Refusal, RefusedBy, Writeback,
+    Command, DeliveryReceipt, NotAppliedBasis, Refusal, RefusedBy, Ruled, Writeback,
 };
 
 use crate::context::Engine;
@@ -63,6 +63,11 @@ pub enum DecideFailed {
         "the rules changed since this was ruled on, so it was ended; the agent can propose it again"
     )]
     RulesChanged,
+    /// A switch holds back what people decide.
+    #[error(
+        "a switch stands at read only, so nothing is approved or changed now; you can still say no"
+    )]
+    Switched,
     /// The person approved too much or too fast, and pauses. Nothing urgent is held up by it.
     #[error(
         "you approved many changes in a short time, so pause until {until}; the others who may decide were told, and you can still say no"
@@ -173,6 +178,7 @@ impl DecideFailed {
             DecideFailed::Refused(refusal) => refusal.code(),
             DecideFailed::StepUp => "second-factor-required",
             DecideFailed::RulesChanged => "rules-changed",
+            DecideFailed::Switched => "read-only",
             DecideFailed::Pause { .. } => "pause",
             DecideFailed::Claimed { .. } => "claimed-by-another",
             DecideFailed::NotRead { .. } => "not-read-yet",
@@ -236,10 +242,18 @@ impl Engine {
         if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
             return self.end_outdated(hand, self.now()).await;
         }
-        let class = hand.state.ruled().map(|ruled| ruled.ruling.class);
-        let class = class.unwrap_or(ChangeClass::M5);
+        let ruled = hand.state.ruled().ok_or(DecideFailed::Missing)?;
+        let (takes_decisions, modes_version) = self.takes_decisions(ruled).await?;
+        if !takes_decisions {
+            return Err(DecideFailed::Switched);
+        }
+        let class = ruled.ruling.class;
         let read_ms = self.require_read(by, &hand, &request.digest, among).await?;
         let mut commit = self.commit_as(Actor::from(by));
+        commit.guards.push(Guard::StreamAt {
+            stream: StreamId::Modes,
+            version: modes_version,
+        });
         self.end_claim(by, request.writeback, &mut commit).await?;
         let factor = match request.step_up {
             Some(step_up) => {
@@ -310,6 +324,13 @@ impl Engine {
             self.enqueue(&hand, &mut commit);
         }
         self.finish(hand, commit).await
+    }
+
+    /// Whether no switch holds back what people decide about it, and the version of the switches that say so.
+    pub(crate) async fn takes_decisions(&self, ruled: &Ruled) -> Result<(bool, u64), StoreFailed> {
+        let (modes, version) = self.modes().await?;
+        let taken = ruled.touched().all(|it| modes.effective(it).decides());
+        Ok((taken, version))
     }
 
     /// Ends what was ruled on under other rules than those in force: nobody is asked to agree to a ruling

@@ -110,8 +110,7 @@ impl Engine {
             .ok_or_else(CallError::unknown_tool)?;
         let action = tool.action().ok_or_else(CallError::unknown_tool)?;
         let resource = resource_of(action)?;
-        let is_write = tool.proposes();
-        let mode = self.check_mode(caller, resource.as_ref(), is_write).await?;
+        let mode = self.check_mode(caller, resource.as_ref()).await?;
         let policies = self.check_access(caller, intent, tool, resource, mode)?;
         let arguments = Arguments::check(tool, arguments)?;
         let admitted = Admitted {
@@ -136,7 +135,6 @@ impl Engine {
         &self,
         caller: &Caller,
         resource: Option<&ResourceType>,
-        is_write: bool,
     ) -> Result<Mode, CallError> {
         let mode = self
             .mode_of(ModeSubject {
@@ -146,10 +144,9 @@ impl Engine {
                 ehr: Some(self.ehr.connection()),
             })
             .await?;
-        match (mode.reads(), mode.proposes() || !is_write) {
-            (false, _) => Err(CallError::halted()),
-            (_, false) => Err(CallError::read_only()),
-            _ => Ok(mode),
+        match mode.calls() {
+            true => Ok(mode),
+            false => Err(CallError::halted()),
         }
     }
 

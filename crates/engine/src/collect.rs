@@ -122,7 +122,7 @@ impl Engine {
             intent: Some(intent),
             ..ModeSubject::default()
         };
-        Ok(self.mode_of(modes).await?.reads())
+        Ok(self.mode_of(modes).await?.calls())
     }
 }
 

@@ -29,7 +29,6 @@ use chaperone_core::digest::Digest;
 use chaperone_core::event::StreamId;
 use chaperone_core::evidence::{Delivering, Strategy, WriteOrder};
 use chaperone_core::ids::WritebackId;
-use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{
     Claim, ClaimedWork, CommitFailed, Guard, Lane, LeaseRefused, StoreFailed, WorkKind,
     WriteFailed, WriteReceipt,
@@ -37,7 +36,7 @@ use chaperone_core::ports::{
 use chaperone_core::principal::{Actor, SystemPart};
 use chaperone_core::resource::Interaction;
 use chaperone_core::writeback::{
-    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, Ruled, VoidReason, Writeback,
+    Command, DeliveryStart, FailureCause, HumanNeeded, Ready, VoidReason, Writeback,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -291,7 +290,11 @@ impl Engine {
         if !Self::can_be_signed(ready, now) {
             return self.void(hand, VoidReason::NotSigned, work).await;
         }
-        if !subjects_of(ready.ruled()).all(|it| modes.effective(it).delivers()) {
+        if !ready
+            .ruled()
+            .touched()
+            .all(|it| modes.effective(it).delivers())
+        {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
         let Some(shown) = self.may_send(ready).await? else {
@@ -502,17 +505,6 @@ impl Engine {
 )]
 fn begin(order: WriteOrder, digest: Digest, attempt: u32) -> Delivering {
     Delivering::begin(order, digest, attempt)
-}
-
-/// Which switches concern a write-back: those of each of its changes.
-fn subjects_of(ruled: &Ruled) -> impl Iterator<Item = ModeSubject<'_>> {
-    let proposal = &ruled.proposal;
-    ruled.changes().map(|change| ModeSubject {
-        agent: Some(&proposal.agent),
-        intent: Some(&proposal.intent),
-        resource: Some(&change.resource),
-        ehr: Some(&proposal.connection),
-    })
 }
 
 /// Nothing left this node.

@@ -86,9 +86,6 @@ pub enum EditFailed {
         /// Why, in plain words.
         reasons: Vec<String>,
     },
-    /// A switch stands against proposals.
-    #[error("a switch stops proposals now")]
-    Switched,
     /// The agent may not do this any more.
     #[error("the agent is not registered for this any more, or an agreement behind it has ended")]
     AgentChanged,
@@ -114,7 +111,6 @@ impl EditFailed {
             EditFailed::Input { .. } => "invalid-argument",
             EditFailed::NotValid { .. } => "invalid-proposal",
             EditFailed::Denied { code, .. } => code,
-            EditFailed::Switched => "read-only",
             EditFailed::AgentChanged => "agent-refused",
             EditFailed::Call(failed) => failed.code,
         }

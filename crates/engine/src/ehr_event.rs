@@ -336,7 +336,7 @@ impl Engine {
             resource: Some(&rule.resource),
             ehr: Some(self.ehr.connection()),
         };
-        if !self.mode_of(modes).await?.reads() {
+        if !self.mode_of(modes).await?.calls() {
             return Err(CallError::halted().into());
         }
         let subject = self.subject_of(rule, notification).await?;

@@ -95,8 +95,6 @@ causes! {
     consent_unread = "consent-unreadable", 503, Retry::After(30), "the patient's consents cannot be read now, so nothing is shown or changed", "try again shortly; if it persists, tell the operator the correlation id";
     /// A switch is thrown.
     halted = "halted", 503, Retry::After(60), "agent access is switched off for now", "wait, or hand over to a human";
-    /// A switch is thrown for proposals.
-    read_only = "read-only", 503, Retry::After(60), "proposals are switched off for now; reads still work", "wait, or hand over to a human";
     /// Same key, other content.
     idempotency_conflict = "idempotency-conflict", 409, Retry::Changed, "this idempotency key was used for another proposal", "use a new key for a new proposal";
     /// The EHR does not answer.

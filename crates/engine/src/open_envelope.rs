@@ -160,7 +160,7 @@ impl Engine {
             intent: Some(&intent.id),
             ..ModeSubject::default()
         };
-        if !self.mode_of(modes).await?.reads() {
+        if !self.mode_of(modes).await?.calls() {
             return Err(CallError::halted());
         }
         let grant = self
@@ -452,7 +452,7 @@ impl Engine {
             intent: Some(&envelope.intent),
             ..ModeSubject::default()
         };
-        if !self.mode_of(modes).await?.reads() {
+        if !self.mode_of(modes).await?.calls() {
             return Err(CallError::halted());
         }
         Ok(Caller { envelope })

@@ -18,6 +18,7 @@ use crate::change::{Change, ChangeClass, Destination};
 use crate::evidence::{ApprovalRecord, RulingRecord, Strategy, ValidationRecord};
 use crate::gate::Gate;
 use crate::ids::{PersonId, WritebackId};
+use crate::mode::ModeSubject;
 use crate::together::EntryValidated;
 
 /// An event that the state cannot take: the stored history is not one that Chaperone wrote.
@@ -145,6 +146,17 @@ impl Ruled {
         let only = self.entries.is_empty().then_some(&self.change);
         only.into_iter()
             .chain(self.entries.iter().map(|entry| &entry.change))
+    }
+
+    /// What switches are asked about, for each of its changes.
+    pub fn touched(&self) -> impl Iterator<Item = ModeSubject<'_>> {
+        let proposal = &self.proposal;
+        self.changes().map(|change| ModeSubject {
+            agent: Some(&proposal.agent),
+            intent: Some(&proposal.intent),
+            resource: Some(&change.resource),
+            ehr: Some(&proposal.connection),
+        })
     }
 
     /// Whether it makes several changes at once.

@@ -20,7 +20,7 @@ use chaperone_core::ports::{
 };
 
 use super::queue::later;
-use super::{HELD_BY_MODE_MS, ItemFailed, delivery, subjects_of};
+use super::{HELD_BY_MODE_MS, ItemFailed, delivery};
 use crate::context::Engine;
 use crate::transition::InHand;
 use crate::vault::VaultFailed;
@@ -58,7 +58,7 @@ impl Engine {
         };
         let ruled = &ruled;
         let (modes, _) = self.modes().await?;
-        if !subjects_of(ruled).all(|it| modes.effective(it).reads()) {
+        if !ruled.touched().all(|it| modes.effective(it).calls()) {
             return self.defer(work, HELD_BY_MODE_MS, None).await;
         }
         let order: WriteOrder = match self.unseal(&ruled.order.address).await {

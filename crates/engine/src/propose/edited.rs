@@ -26,6 +26,7 @@ use serde_json::{Map, Value, json};
 use super::move_failed;
 use super::part::shown_of_all;
 use super::ruled::MadeBy;
+use crate::approve::DecideFailed;
 use crate::arguments::Arguments;
 use crate::call::Admitted;
 use crate::context::{Engine, after};
@@ -151,10 +152,10 @@ impl Engine {
                 ehr: Some(self.ehr.connection()),
             })
             .await?;
-        if mode.reads() && mode.proposes() {
+        if mode.decides() {
             Ok((intent, write))
         } else {
-            Err(EditFailed::Switched)
+            Err(DecideFailed::Switched.into())
         }
     }
 

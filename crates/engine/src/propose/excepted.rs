@@ -68,7 +68,7 @@ pub enum NotExcepted {
     #[error("the agent is not registered for this any more, or an agreement behind it has ended")]
     AgentChanged,
     /// A switch stands against it.
-    #[error("a switch stops proposals now")]
+    #[error("a switch stops decisions now")]
     Switched,
     /// Somebody changed the record since.
     #[error("somebody changed the record since; the agent can propose it again")]
@@ -292,7 +292,7 @@ impl Engine {
                 ehr: Some(self.ehr.connection()),
             })
             .await?;
-        if mode.reads() && mode.proposes() {
+        if mode.decides() {
             Ok(())
         } else {
             Err(NotExcepted::Switched)

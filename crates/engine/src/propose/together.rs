@@ -67,9 +67,7 @@ impl Engine {
             .ok_or_else(|| CallError::unknown_tool().about("tool"))?;
         let write = tool.write.as_ref().ok_or_else(CallError::unknown_tool)?;
         let resource = Some(write.resource.clone());
-        let mode = self
-            .check_mode(whole.caller, resource.as_ref(), true)
-            .await?;
+        let mode = self.check_mode(whole.caller, resource.as_ref()).await?;
         let policies = self.check_access(whole.caller, whole.intent, tool, resource, mode)?;
         let said = &whole.arguments;
         let arguments = Arguments {

@@ -281,7 +281,7 @@ impl Engine {
             resource: Some(&waiting.ruled.change.resource),
             ehr: Some(self.ehr.connection()),
         });
-        if !mode.await?.reads() {
+        if !mode.await?.calls() {
             return Err(VerifyFailed::Halted);
         }
         if now >= waiting.ruled.order.approve_by {

@@ -63,8 +63,10 @@ pub fn mode_words(mode: Mode) -> &'static str {
     match mode {
         Mode::Normal => "Everything the bundle allows.",
         Mode::WritePaused => "Proposals are taken and approved; nothing is sent to the EHR.",
-        Mode::ReadOnly => "Agents may read; new proposals are refused, accepted ones wait.",
-        Mode::Halted => "No agent call at all.",
+        Mode::ReadOnly => {
+            "Proposals are taken and wait; nobody approves or changes them, nothing is sent to the EHR."
+        }
+        Mode::Halted => "No agent call at all; what was taken waits, and nobody approves it.",
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Review {
     pub undo: Option<UndoLink>,
     /// What this person can do.
     pub turn: Turn,
+    /// Whether a switch holds back approvals.
+    pub is_switched: bool,
     /// What happened so far, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// Whether how it came to wait is kept back until it is decided.
@@ -308,6 +310,10 @@ impl Engine {
             None
         };
         let turn = turn_in(&hand.state, by);
+        let is_switched = match ruled {
+            Some(ruled) => !self.takes_decisions(ruled).await?.0,
+            None => false,
+        };
         let validation = ruled.map(|ruled| &ruled.validation);
         Ok(Review {
             content,
@@ -331,6 +337,7 @@ impl Engine {
                 .map(|intent| intent.purpose.clone()),
             undo: hand.state.proposal().undo.clone(),
             turn,
+            is_switched,
             timeline,
             keeps_opening_back: self.keeps_opening_back(&hand.state),
             ended: match &hand.state {

@@ -391,6 +391,93 @@ pub(crate) async fn a_switch_between_approval_and_send_holds_it_back(db: Db) {
     assert_eq!(bench.state(id).await, StateName::Delivered);
 }
 
+pub(crate) async fn while_a_switch_stands_proposals_are_taken_and_wait(db: Db) {
+    let bench = bench_on(db, Strategy::Conditional).await;
+    let one = agent_of(&bench, "p1").await;
+    let alone = bench.caller(&nurse(), "intake-agent", "intake", "p2").await;
+    let operator = human(9, &[Role::ItAdmin]);
+    let switch = async |mode| {
+        let switched = bench
+            .engine
+            .switch_mode(&operator, ModeScope::Tenant, mode, "a drill");
+        switched.await.unwrap();
+        bench.clock.advance_s(5);
+    };
+    let approve = async |request: &ApproveRequest| {
+        let done = bench.engine.approve(&approver(), request.clone()).await;
+        done.map_or_else(|failed| failed.code(), |_| "approved")
+    };
+    let mut taken = Vec::new();
+    let mut held_back = None;
+    for (mode, key, answer) in [
+        (Mode::WritePaused, "paused", "approved"),
+        (Mode::ReadOnly, "read-only", "read-only"),
+    ] {
+        switch(mode).await;
+        bench.call(&one.0, "list_medications", json!({})).await;
+        let ready = bench.task(&alone, key, json!([])).await;
+        assert_eq!(ready.state, StateName::Ready, "{mode:?}");
+        let request = waiting(&bench, &one, key).await;
+        assert_eq!(approve(&request).await, answer, "{mode:?}");
+        bench.clock.advance_s(60);
+        bench.deliver().await;
+        assert!(bench.ehr.written().is_empty(), "{mode:?}");
+        taken.extend([ready.id, request.writeback]);
+        held_back = Some(request);
+    }
+    let held_back = held_back.unwrap();
+    let id = held_back.writeback;
+    assert_eq!(bench.state(id).await, StateName::AwaitingApproval);
+    // A no is taken.
+    let unwanted = waiting(&bench, &one, "unwanted").await;
+    let by = approver();
+    let said_no = bench
+        .engine
+        .reject(&by, unwanted.writeback, unwanted.digest, "not needed");
+    assert_eq!(said_no.await.unwrap().state, StateName::Refused);
+    switch(Mode::Halted).await;
+    let called = bench.try_call(&one.0, "list_medications", json!({})).await;
+    assert_eq!(called.unwrap_err().code, "halted");
+    assert_eq!(approve(&held_back).await, "read-only");
+    assert_eq!(
+        refused(&bench, &approver(), id).await,
+        ["read-only", "read-only"]
+    );
+    switch(Mode::Normal).await;
+    assert_eq!(approve(&held_back).await, "approved");
+    for id in taken {
+        bench.deliver().await;
+        bench.clock.advance_s(60);
+        bench.deliver().await;
+        assert_eq!(bench.state(id).await, StateName::Delivered);
+    }
+    assert_eq!(bench.ehr.written().len(), 4);
+}
+
+pub(crate) async fn a_switch_that_is_moved_while_somebody_approves_counts(db: Db) {
+    let mut bench = bench_on(db, Strategy::Conditional).await;
+    let store = bench.behind_a_faulty_store().await;
+    let one = agent_of(&bench, "p1").await;
+    let request = waiting(&bench, &one, "1").await;
+    let id = request.writeback;
+    let held = store.hold_next_commit();
+    let meanwhile = async {
+        held.arrived().await;
+        let operator = human(9, &[Role::ItAdmin]);
+        let switched =
+            bench
+                .engine
+                .switch_mode(&operator, ModeScope::Tenant, Mode::ReadOnly, "a drill");
+        switched.await.unwrap();
+        held.release();
+    };
+    let by = approver();
+    let approving = bench.engine.approve(&by, request);
+    let (approved, ()) = futures::join!(approving, meanwhile);
+    assert_eq!(approved.unwrap_err().code(), "conflict");
+    assert_eq!(bench.state(id).await, StateName::AwaitingApproval);
+}
+
 pub(crate) async fn a_node_whose_epoch_is_over_sends_nothing(db: Db) {
     let bench = bench_on(db, Strategy::Conditional).await;
     let keys = Arc::new(MemoryKeyVault::new(2));

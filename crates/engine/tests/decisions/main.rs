@@ -151,6 +151,8 @@ on_both! {
         arguments_that_nobody_approved_are_not_executed,
         what_is_put_into_the_queue_without_an_approval_is_not_sent,
         a_switch_between_approval_and_send_holds_it_back,
+        while_a_switch_stands_proposals_are_taken_and_wait,
+        a_switch_that_is_moved_while_somebody_approves_counts,
         a_node_whose_epoch_is_over_sends_nothing;
     patches:
         an_update_goes_as_the_patch_that_was_approved_once,

@@ -70,6 +70,7 @@ pub(crate) async fn edit(play: &Arc<Play>, row: &WritebackRow) -> Option<Writeba
                     DecideFailed::Store(_)
                     | DecideFailed::Commit(_)
                     | DecideFailed::Keys(_)
+                    | DecideFailed::Switched
                     | DecideFailed::Conflict,
                 )
                 | EditFailed::Call(_),

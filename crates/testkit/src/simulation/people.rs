@@ -476,6 +476,7 @@ async fn approve(play: &Arc<Play>, by: Human, mut request: ApproveRequest, numbe
                 DecideFailed::Store(_)
                 | DecideFailed::Commit(_)
                 | DecideFailed::Keys(_)
+                | DecideFailed::Switched
                 | DecideFailed::Conflict,
             ))
             | None => {

@@ -320,7 +320,7 @@ pub(super) async fn not_taken(
                 super::phrases::exact(*until)
             ),
         ),
-        DecideFailed::EhrAway => (
+        DecideFailed::EhrAway | DecideFailed::Switched => (
             StatusCode::SERVICE_UNAVAILABLE,
             capital(&failed.to_string()),
         ),

@@ -138,7 +138,6 @@ async fn refused(
             StatusCode::UNPROCESSABLE_ENTITY
         }
         EditFailed::Unchanged => StatusCode::UNPROCESSABLE_ENTITY,
-        EditFailed::Switched => StatusCode::SERVICE_UNAVAILABLE,
         EditFailed::NotKept | EditFailed::TooOften | EditFailed::AgentChanged => {
             StatusCode::CONFLICT
         }

@@ -291,6 +291,7 @@ impl ReviewPage {
             purpose,
             undo,
             turn,
+            is_switched,
             timeline,
             keeps_opening_back,
             ended,
@@ -328,6 +329,11 @@ impl ReviewPage {
             turn_words =
                 "The patient cannot be shown, because the EHR does not answer. Approving is \
                 offered again when it does."
+                    .to_owned();
+        }
+        if is_switched && can_decide {
+            turn_words =
+                "A switch holds approvals back: rejecting is taken now, approving when it is back."
                     .to_owned();
         }
         let digest = row

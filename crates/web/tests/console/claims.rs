@@ -21,6 +21,34 @@ async fn decide(bench: &Bench, by: &Someone, path: &str, what: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn while_a_switch_stands_at_read_only_a_no_is_taken_and_a_yes_waits() {
+    let bench = Bench::new().await;
+    let admin = bench.admin().await;
+    let lee = bench.person(&admin, "dr-lee", &[Role::Clinician]).await;
+    let path = format!("/console/writebacks/{}", bench.note(&lee).await);
+    let switch = async |mode: &str| {
+        let form = [
+            ("csrf", admin.csrf.as_str()),
+            ("scope", "tenant"),
+            ("mode", mode),
+            ("reason", "a drill of the switches"),
+        ];
+        let answer = bench.post("/console/modes", &admin.cookie, &form).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+    };
+    const HELD: &str = "A switch holds approvals back";
+    assert!(!bench.get(&path, &lee.cookie).await.body.contains(HELD));
+    switch("read_only").await;
+    let page = bench.get(&path, &lee.cookie).await;
+    assert!(page.body.contains(HELD), "{}", page.body);
+    let yes = decide(&bench, &lee, &path, "approve").await;
+    assert_eq!(yes.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(yes.body.contains("you can still say no"), "{}", yes.body);
+    let no = decide(&bench, &lee, &path, "reject").await;
+    assert_eq!(no.status, StatusCode::SEE_OTHER, "{}", no.body);
+}
+
+#[tokio::test]
 async fn what_one_has_in_hand_others_see_and_take_over_with_a_note() {
     let bench = Bench::new().await;
     let admin = bench.admin().await;

@@ -7,6 +7,7 @@ use chaperone_core::evidence::{ApprovalRecord, Factor, Strategy};
 use chaperone_core::gate::Gate;
 use chaperone_core::ids::{PersonId, WritebackId};
 use chaperone_core::mode::{Mode, ModeScope};
+use chaperone_core::principal::Actor;
 use chaperone_core::writeback::{OrderRef, WritebackEvent};
 use serde_json::Value;
 
@@ -241,7 +242,8 @@ fn approvals(case: &mut Case<'_>, id: WritebackId, story: &Story) {
     }
 }
 
-/// Nothing starts under a switch: in the order of the ledger, which is the order of commits.
+/// Nothing starts under a switch, and nobody approves under one that says so: in the order of the ledger, which is the
+/// order of commits.
 fn switches(case: &mut Case<'_>, stories: &std::collections::BTreeMap<WritebackId, Story>) {
     let mut moved: Vec<(ModeScope, Mode)> = Vec::new();
     let mut found = Vec::new();
@@ -251,16 +253,27 @@ fn switches(case: &mut Case<'_>, stories: &std::collections::BTreeMap<WritebackI
                 moved.retain(|(known, _)| known != scope);
                 moved.push((scope.clone(), *mode));
             }
-            Event::Writeback(WritebackEvent::DeliveryStarted(_)) => {
+            Event::Writeback(event) => {
                 let chaperone_core::event::StreamId::Writeback(id) = it.stream else {
                     continue;
                 };
-                let applies = moved.iter().find(|(scope, mode)| {
-                    *mode != Mode::Normal && touches(scope, stories.get(&id))
-                });
+                let (what, under): (_, &[Mode]) = match event {
+                    WritebackEvent::DeliveryStarted(_) => (
+                        "started",
+                        &[Mode::WritePaused, Mode::ReadOnly, Mode::Halted],
+                    ),
+                    // A signature that is found in the EHR was given there.
+                    WritebackEvent::Approved { .. } if matches!(it.actor, Actor::Human { .. }) => {
+                        ("approved", &[Mode::ReadOnly, Mode::Halted])
+                    }
+                    _ => continue,
+                };
+                let applies = moved
+                    .iter()
+                    .find(|(scope, mode)| under.contains(mode) && touches(scope, stories.get(&id)));
                 if let Some((_, mode)) = applies {
                     found.push(format!(
-                        "{id} was started while a switch stood at {}",
+                        "{id} was {what} while a switch stood at {}",
                         mode.as_str()
                     ));
                 }
