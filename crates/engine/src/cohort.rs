@@ -588,6 +588,19 @@ impl Engine {
         items.collect()
     }
 
+    async fn cohort_item(
+        &self,
+        id: CohortJobId,
+        patient: PatientToken,
+    ) -> Result<Seen, CohortFailed> {
+        let record = self
+            .store
+            .record(&self.config.tenant, &item_key(id, patient), self.now())
+            .await?
+            .ok_or(CohortFailed::Missing)?;
+        Ok((read_value(record.value)?, record.revision))
+    }
+
     /// What became of a grant; nothing while it waits.
     async fn cohort_grant_end(
         &self,
@@ -672,6 +685,10 @@ fn job_record(job: &CohortJob) -> Result<Record, CohortFailed> {
 
 fn item_record(job: CohortJobId, item: &Item) -> Result<Record, CohortFailed> {
     let value = serde_json::to_value(item).map_err(|_| CohortFailed::Internal)?;
-    let key = format!("{job}/{}", item.patient);
+    let key = item_key(job, item.patient).key;
     Ok(Record::new(PATIENTS, key, value).indexed(job.to_string(), format!("{:06}", item.place)))
+}
+
+fn item_key(job: CohortJobId, patient: PatientToken) -> RecordKey {
+    RecordKey::new(PATIENTS, format!("{job}/{patient}"))
 }

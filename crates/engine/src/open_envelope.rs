@@ -166,9 +166,10 @@ impl Engine {
         let grant = self
             .grant_for(agent, intent, request.authorization_details, now)
             .await?;
-        if let Some((grant, _)) = &grant {
-            self.check_cohort_grant(grant).await?;
-        }
+        let list = match &grant {
+            Some((grant, _)) => self.check_cohort_grant(grant).await?,
+            None => None,
+        };
         let envelope = self.new_envelope(agent, intent, grant.as_ref().map(|(g, _)| g), now)?;
         let answer = self.access_token(&envelope, &intent.id).await?;
 
@@ -180,6 +181,7 @@ impl Engine {
             .used_once(&claims, &[])
             .ok_or_else(CallError::assertion_refused)?;
         commit.records.push(used);
+        commit.guards.extend(list);
         let value = serde_json::to_value(&envelope).map_err(|_| CallError::internal())?;
         commit.records.push(RecordChange::Create(
             Record::new(ENVELOPES, envelope.id, value).expiring(envelope.expires),

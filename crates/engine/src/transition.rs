@@ -3,7 +3,7 @@
 use chaperone_core::Timestamp;
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::WritebackId;
-use chaperone_core::ports::{Commit, Expected, StoreFailed};
+use chaperone_core::ports::{Commit, Expected, Guard, StoreFailed};
 use chaperone_core::writeback::{Command, Refusal, Writeback, WritebackEvent, decide};
 
 use crate::context::Engine;
@@ -73,9 +73,16 @@ impl InHand {
         Ok(())
     }
 
-    /// Puts the pending events and the row into a commit, guarded by the version loaded. All of them are
-    /// recorded with the commit's time, so state and row are what folding the record gives.
+    /// Puts the pending events and the row into a commit, guarded by the version loaded, also where nothing is pending:
+    /// a row of before must not take the place of a newer one. All of them are recorded with the commit's time, so
+    /// state and row are what folding the record gives.
     pub(crate) fn write_into(&mut self, commit: &mut Commit) -> Result<WritebackRow, StoreFailed> {
+        if self.pending.is_empty() {
+            commit.guards.push(Guard::StreamAt {
+                stream: StreamId::Writeback(self.id),
+                version: self.loaded,
+            });
+        }
         let mut expected = self.loaded;
         let mut folded = self.base.take();
         for event in self.pending.drain(..) {

@@ -15,10 +15,12 @@ use chaperone_core::envelope::{Grant, GrantSource};
 use chaperone_core::event::{Event, StreamId};
 use chaperone_core::ids::{CohortJobId, GrantId};
 use chaperone_core::mode::ModeSubject;
-use chaperone_core::ports::{EhrReadFailed, Expected, LISTED_MAX, RecordChange};
+use chaperone_core::ports::{EhrReadFailed, Expected, Guard, LISTED_MAX, RecordChange};
 use chaperone_core::principal::{Actor, SystemPart};
 
-use super::{CohortFailed, CohortJob, CohortStage, Item, OPEN, Seen, item_record, job_record};
+use super::{
+    CohortFailed, CohortJob, CohortStage, Item, OPEN, Seen, item_key, item_record, job_record,
+};
 use crate::context::{Engine, after};
 use crate::errors::CallError;
 
@@ -233,29 +235,43 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a grant of a list still opens an envelope: the job goes on under the same rules, and the patient still
-    /// may be on its list. The agent is told of a refusal what it is told of any grant.
+    /// Whether a grant of a list still opens an envelope: the job goes on under the same rules, the list counts the
+    /// grant as waiting, and the patient still may be on it. The agent is told of a refusal what it is told of any grant.
+    /// Returns what must still hold at the commit, as asking the EHR takes its time; nothing for other grants.
     ///
     /// # Errors
     /// `grant-refused`; `ehr-unavailable` when nobody can tell now, and then the grant still waits.
-    pub(crate) async fn check_cohort_grant(&self, grant: &Grant) -> Result<(), CallError> {
+    pub(crate) async fn check_cohort_grant(
+        &self,
+        grant: &Grant,
+    ) -> Result<Option<Guard>, CallError> {
         let GrantSource::Cohort { job, .. } = &grant.source else {
-            return Ok(());
+            return Ok(None);
         };
         let refused = CallError::grant_refused;
         let Some(patient) = grant.patient else {
             return Err(refused());
         };
-        let (job, _) = self.cohort_job(*job).await.map_err(|failed| match failed {
+        let unread = |failed| match failed {
             CohortFailed::Store(failed) => CallError::from(failed),
             _ => refused(),
-        })?;
+        };
+        // Whatever ends the job changes this as well.
+        let (item, revision) = self.cohort_item(*job, patient).await.map_err(unread)?;
+        let waits = matches!(&item.step, CohortStep::Granted { grant: waiting, .. } if *waiting == grant.id);
+        if !waits {
+            return Err(refused());
+        }
+        let (job, _) = self.cohort_job(*job).await.map_err(unread)?;
         let is_current = matches!(job.stage, CohortStage::Approved { .. })
             && job.bundle == *self.bundle.digest();
         let cohort = self.bundle.cohort(&job.cohort).filter(|_| is_current);
         let cohort = cohort.ok_or_else(refused)?;
         match self.still_fits(cohort, &job.arguments, patient).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(Some(Guard::RecordAt {
+                key: item_key(job.id, patient),
+                revision: Some(revision),
+            })),
             Ok(Err(_because)) => Err(refused()),
             Err(CohortFailed::Ehr(failed)) => Err(failed.into()),
             Err(CohortFailed::Store(failed)) => Err(failed.into()),

@@ -313,6 +313,7 @@ on_both! {
         what_was_not_sent_is_set_aside_and_a_person_decides,
         an_unknown_outcome_is_found_out_before_it_is_undone,
         what_a_person_entered_a_person_corrects,
+        what_moves_while_a_run_looks_at_it_stays_where_it_went,
         what_rests_on_an_undone_effect_comes_to_light,
         a_run_that_is_cut_short_goes_on_and_does_nothing_twice,
         who_may_undo_and_what_it_takes,

@@ -9,6 +9,7 @@ use chaperone_core::principal::{Human, Role};
 use chaperone_core::undo::{PersonNeeded, UndoEvent, UndoSelection, UndoStep, VersionName};
 use chaperone_core::writeback::{Refusal, StateName, WritebackEvent};
 use chaperone_engine::approve::{ApproveRequest, DecideFailed};
+use chaperone_engine::projection::examine;
 use chaperone_engine::undo::{Planned, UndoFailed, UndoRequest};
 use chaperone_testkit::WriteFault;
 use serde_json::{Value, json};
@@ -501,6 +502,40 @@ pub(crate) async fn what_a_person_entered_a_person_corrects(db: Db) {
     assert_eq!(bench.state(id).await, StateName::Delivered);
     let status = bench.engine.undo_status(run).await.unwrap();
     assert_eq!((status.counts.person, status.finished.is_some()), (1, true));
+}
+
+pub(crate) async fn what_moves_while_a_run_looks_at_it_stays_where_it_went(db: Db) {
+    let mut bench = bench_on(db, Strategy::HumanEntry).await;
+    let store = bench.behind_a_faulty_store().await;
+    show(&bench.engine, &bench.ehr).await;
+    let agent = bench
+        .caller(&nurse(), "refill-agent", "refill-request", "p1")
+        .await;
+    let id = bench.task(&agent, "1", json!([])).await.id;
+    bench.deliver().await;
+    assert_eq!(bench.state(id).await, StateName::Delivering);
+    let started = start(&bench, &records(), of_agent("refill-agent"), false).await;
+    let run = started.unwrap();
+    // The run has seen that a person enters it, and is about to note that it waits for them.
+    let held = store.hold_next_commit();
+    let by = nurse();
+    let meanwhile = async {
+        held.arrived().await;
+        let entered = bench.engine.attest_entry(&by, id, "Task list, third line");
+        entered.await.unwrap();
+        held.release();
+    };
+    let (advanced, ()) = futures::join!(bench.engine.advance_undo(run), meanwhile);
+    assert_eq!(advanced.unwrap().moved, 0);
+    assert_eq!(bench.state(id).await, StateName::Delivered);
+    let agreement = examine(&*bench.store, &tenant()).await.unwrap();
+    assert!(agreement.is_whole(), "{agreement:?}");
+    settle(&bench, run).await;
+    let needed = PersonNeeded::EnteredByHand;
+    assert_eq!(
+        step(&bench, run, id).await,
+        UndoStep::Person { needed, task: None }
+    );
 }
 
 pub(crate) async fn what_rests_on_an_undone_effect_comes_to_light(db: Db) {

@@ -182,7 +182,7 @@ fn no_seed_violates_anything() {
 
 /// Seeds that once showed something. What they showed is mended, or was wrong in the play; how they run changes
 /// with the engine, so that they may come to miss it.
-const ONCE_VIOLATED: [(u64, &str); 14] = [
+const ONCE_VIOLATED: [(u64, &str); 16] = [
     (
         458,
         "void although it had taken effect: brought twice, and the server had kept more than was sent",
@@ -228,6 +228,14 @@ const ONCE_VIOLATED: [(u64, &str); 14] = [
     (
         6944,
         "never ended: an expiry was taken up by a clock that was then set back",
+    ),
+    (
+        7183,
+        "an undo run put a row of before in the place of the one that said void",
+    ),
+    (
+        8150,
+        "a grant of a list was used that another node had counted as over, after the list's end",
     ),
     (
         9991,
