@@ -239,10 +239,10 @@ impl Engine {
         }
         let mut hand = self.take_in_hand(request.writeback).await?;
         let role = open_role(&hand.state, by)?;
-        if hand.state.ruled().map(|ruled| ruled.ruling.bundle) != Some(*self.bundle.digest()) {
+        let ruled = hand.state.ruled().ok_or(DecideFailed::Missing)?;
+        if ruled.ruling.bundle != *self.bundle.digest() {
             return self.end_outdated(hand, self.now()).await;
         }
-        let ruled = hand.state.ruled().ok_or(DecideFailed::Missing)?;
         let (takes_decisions, modes_version) = self.takes_decisions(ruled).await?;
         if !takes_decisions {
             return Err(DecideFailed::Switched);

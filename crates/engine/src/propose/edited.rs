@@ -15,7 +15,6 @@ use chaperone_core::edit::CallKept;
 use chaperone_core::envelope::{Envelope, Presence};
 use chaperone_core::evidence::{Resemblance, Strategy};
 use chaperone_core::ids::{ResourceToken, WritebackId};
-use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{Commit, PayloadClass};
 use chaperone_core::principal::{Human, Role};
 use chaperone_core::writeback::{Proposal, Ruled, Writeback, WritebackEvent};
@@ -144,18 +143,9 @@ impl Engine {
             .tool(&proposal.tool)
             .and_then(|tool| tool.write.as_ref())
             .ok_or(EditFailed::AgentChanged)?;
-        let mode = self
-            .mode_of(ModeSubject {
-                agent: Some(&proposal.agent),
-                intent: Some(&proposal.intent),
-                resource: Some(&write.resource),
-                ehr: Some(self.ehr.connection()),
-            })
-            .await?;
-        if mode.decides() {
-            Ok((intent, write))
-        } else {
-            Err(DecideFailed::Switched.into())
+        match self.takes_decisions(ruled).await? {
+            (true, _) => Ok((intent, write)),
+            (false, _) => Err(DecideFailed::Switched.into()),
         }
     }
 

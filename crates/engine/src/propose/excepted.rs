@@ -12,7 +12,6 @@ use chaperone_core::evidence::{Ruling, WriteOrder};
 use chaperone_core::facts::{FactKind, FactValue, Facts};
 use chaperone_core::gate::GateLevel;
 use chaperone_core::ids::{PersonId, WritebackId};
-use chaperone_core::mode::ModeSubject;
 use chaperone_core::ports::{Commit, EhrReadFailed, KeyVaultFailed, PayloadClass, StoreFailed};
 use chaperone_core::request::WriteRequest;
 use chaperone_core::resource::{Interaction, ResourceType};
@@ -284,18 +283,9 @@ impl Engine {
             .ok_or(NotExcepted::AgentChanged)?;
         self.check_standing(agent, self.now())
             .map_err(|_lapsed| NotExcepted::AgentChanged)?;
-        let mode = self
-            .mode_of(ModeSubject {
-                agent: Some(&proposal.agent),
-                intent: Some(&proposal.intent),
-                resource: Some(&ruled.change.resource),
-                ehr: Some(self.ehr.connection()),
-            })
-            .await?;
-        if mode.decides() {
-            Ok(())
-        } else {
-            Err(NotExcepted::Switched)
+        match self.takes_decisions(ruled).await? {
+            (true, _) => Ok(()),
+            (false, _) => Err(NotExcepted::Switched),
         }
     }
 

@@ -324,13 +324,13 @@ fn rest(play: &Arc<Play>, steps: u64) -> bool {
             return false;
         }
         if play::is_at_rest(play) {
-            let ended = play::leaves(play);
+            let ended = play::ledger_size(play);
             let signed = world.with(|inner| inner.now.saturating_add(20 * SECOND));
             if !world.run(steps, |inner| inner.now >= signed) {
                 return false;
             }
             // Something may be recorded while we wait for the signature, such as what an undo run proposes again.
-            if play::is_at_rest(play) && play::leaves(play) == ended {
+            if play::is_at_rest(play) && play::ledger_size(play) == ended {
                 return true;
             }
         }

@@ -440,12 +440,11 @@ pub(crate) fn calm(play: &Arc<Play>) {
     });
 }
 
-/// How many leaves the ledger has.
-pub(crate) fn leaves(play: &Play) -> usize {
-    play.cluster.world.with(|inner| {
-        let tenant = inner.state.tables.of(play.cluster.tenant());
-        tenant.leaves(0, u32::MAX).len()
-    })
+/// How many entries the ledger has.
+pub(crate) fn ledger_size(play: &Play) -> u64 {
+    play.cluster
+        .world
+        .with(|inner| inner.state.tables.of(play.cluster.tenant()).size())
 }
 
 /// Every write-back.

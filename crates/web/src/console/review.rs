@@ -63,6 +63,8 @@ pub(super) struct ReviewPage {
     pub(super) opened: i64,
     pub(super) turn_words: String,
     pub(super) can_decide: bool,
+    /// Whether a switch holds back everything but a no.
+    pub(super) is_switched: bool,
     pub(super) needs_factor: bool,
     pub(super) grave: bool,
     pub(super) light: bool,
@@ -317,6 +319,7 @@ impl ReviewPage {
         let edit = content
             .as_mut()
             .map(|content| std::mem::take(&mut content.edit))
+            .filter(|_| !is_switched)
             .unwrap_or_default();
         let content = content.map(content_rows);
         let mut turn_words = turn_words(&turn, row.state);
@@ -333,7 +336,8 @@ impl ReviewPage {
         }
         if is_switched && can_decide {
             turn_words =
-                "A switch holds approvals back: rejecting is taken now, approving when it is back."
+                "A switch holds approvals back. You can reject this now; approving is offered again \
+                when the switch is back."
                     .to_owned();
         }
         let digest = row
@@ -407,6 +411,7 @@ impl ReviewPage {
             opened: now.as_millisecond(),
             turn_words,
             can_decide,
+            is_switched,
             needs_factor,
             // Nobody approves what stands below the part that they have seen.
             grave: class >= ChangeClass::M4 || is_several,

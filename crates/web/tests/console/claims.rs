@@ -37,10 +37,13 @@ async fn while_a_switch_stands_at_read_only_a_no_is_taken_and_a_yes_waits() {
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
     };
     const HELD: &str = "A switch holds approvals back";
-    assert!(!bench.get(&path, &lee.cookie).await.body.contains(HELD));
+    const OFFERED: &str = "id=\"approve\"";
+    let page = bench.get(&path, &lee.cookie).await;
+    assert!(page.body.contains(OFFERED) && !page.body.contains(HELD));
     switch("read_only").await;
     let page = bench.get(&path, &lee.cookie).await;
     assert!(page.body.contains(HELD), "{}", page.body);
+    assert!(!page.body.contains(OFFERED) && page.body.contains("id=\"reject\""));
     let yes = decide(&bench, &lee, &path, "approve").await;
     assert_eq!(yes.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(yes.body.contains("you can still say no"), "{}", yes.body);

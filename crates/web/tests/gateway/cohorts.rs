@@ -151,3 +151,21 @@ async fn an_agent_gets_the_patients_of_a_list_one_by_one_and_learns_nothing_of_i
     let refused = open(&house, &grants[2]).await;
     assert_eq!((refused.status, refused.code()), (400, "invalid-grant"));
 }
+
+#[tokio::test]
+async fn a_grant_that_its_list_counts_as_over_meanwhile_opens_nothing() {
+    let house = House::new().await;
+    approved(&house).await;
+    assert_eq!(house.engine.advance_cohorts().await.unwrap(), 3);
+    let grants = waiting(&house, SCHEDULER).await;
+    let held = house.store.hold_next_commit();
+    let meanwhile = async {
+        held.arrived().await;
+        // To a clock that is ahead its time is over.
+        house.clock.advance_s(4 * 3_600 + 1);
+        assert_eq!(house.engine.advance_cohorts().await.unwrap(), 3);
+        held.release();
+    };
+    let (refused, ()) = futures::join!(open(&house, &grants[0]), meanwhile);
+    assert_eq!((refused.status, refused.code()), (400, "invalid-grant"));
+}
